@@ -1,0 +1,87 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The rooms and the one direction of flow are drawn in docs/architecture.md; which target may import
+// what is checked by Tests/tidy. Resource folders hold the profile (codes, events, services) and the page.
+let package = Package(
+    name: "berth",
+    products: [
+        .executable(name: "berth", targets: ["berth"]),
+        .executable(name: "berth-gateway", targets: ["berth-gateway"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/apple/swift-crypto", "3.12.3"..<"5.0.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+    ],
+    targets: [
+        // 1 values and rules; no I/O, no clock, no randomness
+        .target(name: "BerthCore"),
+        // 2 bytes and meaning
+        .target(
+            name: "BerthWire",
+            dependencies: ["BerthCore", .product(name: "Crypto", package: "swift-crypto")],
+            resources: [.copy("Profile")]),
+        // 2 durability
+        .target(
+            name: "BerthStore",
+            dependencies: ["BerthCore", "BerthWire", .product(name: "GRDB", package: "GRDB.swift")]),
+        // 2 carriers
+        .systemLibrary(name: "CMosquitto", pkgConfig: "libmosquitto", providers: [.apt(["libmosquitto-dev"])]),
+        .target(name: "CBerthPosix"),
+        .target(
+            name: "BerthLink",
+            dependencies: [
+                "BerthWire", "CMosquitto", "CBerthPosix",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        // 3 the city's server
+        .target(
+            name: "BerthServer",
+            dependencies: [
+                "BerthCore", "BerthWire", "BerthStore", "BerthLink", "CBerthPosix",
+                .product(name: "CryptoExtras", package: "swift-crypto"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdTLS", package: "hummingbird"),
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "Metrics", package: "swift-metrics"),
+            ],
+            resources: [.copy("Pages")]),
+        // 3 the box at a lot
+        .target(
+            name: "BerthGateway",
+            dependencies: [
+                "BerthCore", "BerthWire", "BerthLink",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]),
+        // 3 the simulated city, and how we measure
+        .target(name: "BerthKit", dependencies: ["BerthCore", "BerthWire", "BerthLink", "BerthGateway", "CBerthPosix"]),
+        // 4 thin: arguments in, exit code out
+        .executableTarget(
+            name: "berth",
+            dependencies: [
+                "BerthServer", "BerthKit", "BerthLink", "BerthWire",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .executableTarget(
+            name: "berth-gateway",
+            dependencies: ["BerthGateway", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+        .testTarget(name: "BerthCoreTests", dependencies: ["BerthCore"]),
+        .testTarget(name: "BerthWireTests", dependencies: ["BerthWire"]),
+        .testTarget(name: "BerthStoreTests", dependencies: ["BerthStore", "BerthServer"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,257 @@
+// What a lot reports of cars and orders (interface.md, U10, U11, U14), and how it answers its down log.
+extension City {
+    mutating func enter(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
+        guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
+        notePassed(parkCode, through: passage.enterTime)
+        if !lot.gates.isEmpty, lot.gates[passage.gateCode] == nil { return Decision(.refused(.unknownGate)) }
+        if let known = visit(parkCode, passage.recordNo, history: history) {
+            guard known.plate == passage.plate, known.enterTime == passage.enterTime else {
+                return Decision(.refused(.repeatedEntry))
+            }
+            let status = known.orderNo.flatMap { order($0, history: history)?.status }
+            return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
+        }
+        if lot.inside[passage.plate] != nil { return Decision(.refused(.repeatedEntry)) }
+
+        var events: [Event] = []
+        var refusal: Refusal?
+        var linked: Order?
+        if let orderNo = passage.orderNo {
+            guard let order = order(orderNo, history: history), order.parkCode == parkCode else {
+                return Decision(.refused(.orderNotFound))
+            }
+            guard order.plate == passage.plate else { return Decision(.refused(.plateDiffers)) }
+            refusal = refuseEntry(of: order, at: passage.enterTime)
+            linked = order
+        }
+        // The car is inside whatever its order says: the record stands, a code beside it tells that the order did not carry it.
+        var visit = Visit(
+            parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
+            gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
+        if var order = linked, refusal == nil, order.status.canEnter {
+            visit.orderNo = order.orderNo
+            admit(&order, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
+            linked = order
+        }
+        with(parkCode) {
+            $0.visits[visit.recordNo] = visit
+            $0.inside[visit.plate] = visit.recordNo
+        }
+        events.append(.visit(visit))
+        if let refusal { return Decision(.recordedWith(refusal, recordNo: visit.recordNo), events) }
+        return Decision(.recorded(recordNo: visit.recordNo, linked?.status, isRepeat: false), events)
+    }
+
+    /// Why an entry at this time is not the order's, or nil.
+    private func refuseEntry(of order: Order, at enterTime: Millis) -> Refusal? {
+        switch order.status {
+        case .held, .booked, .noShow: return enterTime > order.enterEnd ? .tooLateToEnter : nil
+        case .inLot, .done:
+            let isUsedUp = order.entryLimit >= 0 && order.entriesUsed >= order.entryLimit
+            if isUsedUp { return .entriesUsedUp }
+            return order.status == .inLot ? .repeatedEntry : nil
+        default: return nil
+        }
+    }
+
+    /// The order's car is in. A no-show that this disproves loses its penalty (section 5.5).
+    private mutating func admit(
+        _ order: inout Order, recordNo: String, enterTime: Millis, at now: Millis, _ events: inout [Event]
+    ) {
+        if order.isPenalised {
+            count(City.noShowKey(order), by: -1, &events)
+            order.isPenalised = false
+        }
+        let eventType = enterTime < order.enterStart ? 2004 : 2003
+        order.status = .inLot
+        order.holdDeadline = nil
+        order.recordNo = recordNo
+        order.enterTime = enterTime
+        order.leaveTime = nil
+        order.entriesUsed += 1
+        update(order, at: now, &events)
+        events.append(
+            .notice(
+                Notice(
+                    parkCode: order.parkCode, eventType: eventType, occurredAt: enterTime, orderNo: order.orderNo,
+                    recordNo: recordNo)))
+    }
+
+    mutating func exit(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
+        guard lots[parkCode] != nil, let leaveTime = passage.leaveTime else {
+            return Decision(.refused(.lotNotRegistered))
+        }
+        notePassed(parkCode, through: leaveTime)
+        var events: [Event] = []
+        let known = visit(parkCode, passage.recordNo, history: history)
+        if let known {
+            guard known.enterTime == passage.enterTime else { return Decision(.refused(.enterTimeDiffers)) }
+            if let left = known.leaveTime {
+                guard left == leaveTime else { return Decision(.refused(.orderFinished)) }
+                let status = known.orderNo.flatMap { order($0, history: history)?.status }
+                return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
+            }
+        }
+        var visit =
+            known
+            ?? Visit(
+                parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
+                gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
+        var status: OrderStatus?
+        if var order = (visit.orderNo ?? passage.orderNo).flatMap({ order($0, history: history) }),
+            order.parkCode == parkCode
+        {
+            if known == nil, order.plate == passage.plate, order.status.canEnter,
+                refuseEntry(of: order, at: passage.enterTime) == nil
+            {
+                admit(&order, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
+                visit.orderNo = order.orderNo
+            }
+            if visit.orderNo == order.orderNo, order.status == .inLot {
+                order = lots[parkCode]?.orders[order.orderNo] ?? order
+                leave(&order, at: leaveTime, now: now, &events)
+            }
+            status = order.status
+        }
+        visit.leaveTime = leaveTime
+        visit.exitGateCode = passage.exitGateCode
+        visit.feeFen = passage.feeFen
+        with(parkCode) {
+            $0.visits[visit.recordNo] = visit
+            if $0.inside[visit.plate] == visit.recordNo { $0.inside[visit.plate] = nil }
+        }
+        events.append(.visit(visit))
+        if known == nil { return Decision(.recordedWith(.exitWithoutEntry, recordNo: visit.recordNo), events) }
+        return Decision(.recorded(recordNo: visit.recordNo, status, isRepeat: false), events)
+    }
+
+    private mutating func leave(_ order: inout Order, at leaveTime: Millis, now: Millis, _ events: inout [Event]) {
+        order.status = .done
+        order.leaveTime = leaveTime
+        let wasOverstay = order.overstay
+        update(order, at: now, &events)
+        var notice = Notice(
+            parkCode: order.parkCode, eventType: 2007, occurredAt: leaveTime, orderNo: order.orderNo,
+            recordNo: order.recordNo)
+        events.append(.notice(notice))
+        if wasOverstay {
+            notice.eventType = 2009
+            events.append(.notice(notice))
+        }
+    }
+
+    mutating func state(
+        _ parkCode: String, orderNo: String, orderVer: Int64, _ statement: LotStatement, occurred: Millis,
+        recordNo: String?, at now: Millis, history: some History
+    ) -> Decision {
+        guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
+        guard var order = order(orderNo, history: history), order.parkCode == parkCode else {
+            return Decision(.refused(.orderNotFound))
+        }
+        notePassed(parkCode, through: occurred)
+        // What the lot says of an agreement must be of the newest one; what it says of a car is a fact.
+        if statement == .accepted || statement == .refused, orderVer < order.orderVer {
+            return Decision(.refused(.newerVersionExists))
+        }
+        var events: [Event] = []
+        switch (statement, order.status) {
+        case (.accepted, .held), (.accepted, .booked):
+            accept(&order, at: now, &events)
+        case (.refused, .held), (.refused, .booked):
+            reject(&order, at: now, &events)
+        case (.revoked, .held), (.revoked, .booked):
+            order.status = .revoked
+            order.isCompensated = true
+            order.orderVer += 1
+            order.deliver = .notNeeded
+            giveBackDailyCount(of: order, &events)
+            update(order, at: now, &events)
+            events.append(
+                .notice(Notice(parkCode: parkCode, eventType: 2012, occurredAt: occurred, orderNo: orderNo)))
+        case (.arrived, .held), (.arrived, .booked), (.arrived, .noShow):
+            guard occurred <= order.enterEnd else { return Decision(.refused(.tooLateToEnter)) }
+            admit(&order, recordNo: recordNo ?? "", enterTime: occurred, at: now, &events)
+        case (.left, .inLot):
+            leave(&order, at: occurred, now: now, &events)
+        case (.left, .held), (.left, .booked), (.left, .noShow): return Decision(.refused(.noEntryRecord))
+        case (.overstay, .inLot):
+            if !order.overstay {
+                order.overstay = true
+                update(order, at: now, &events)
+                events.append(
+                    .notice(Notice(parkCode: parkCode, eventType: 2008, occurredAt: occurred, orderNo: orderNo)))
+            }
+        case (.notArrived, .booked):
+            guard now > order.enterEnd else { return Decision(.refused(.wrongState)) }
+            judgeNoShow(&order, at: now, &events)
+        case (.accepted, .inLot), (.arrived, .inLot), (.left, .done), (.notArrived, .noShow), (.revoked, .revoked),
+            (.refused, .rejected), (.accepted, .done):
+            break  // It is so already.
+        case (_, .cancelled), (_, .cancelledBreach): return Decision(.refused(.orderCancelled))
+        case (_, .done): return Decision(.refused(.orderFinished))
+        default: return Decision(.refused(.wrongState))
+        }
+        return Decision(.recorded(recordNo: recordNo ?? "", order.status, isRepeat: false), events)
+    }
+
+    /// The lot has the order and will honour it.
+    private mutating func accept(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
+        let old = order
+        order.deliver = .accepted
+        if order.status == .held {
+            order.status = .booked
+            order.holdDeadline = nil
+        }
+        if order != old { update(order, at: now, &events) }
+    }
+
+    /// A final refusal by the lot: no penalty, the place is free, the user is told.
+    private mutating func reject(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
+        order.deliver = .refused
+        order.status = .rejected
+        order.holdDeadline = nil
+        giveBackDailyCount(of: order, &events)
+        update(order, at: now, &events)
+        events.append(
+            .notice(Notice(parkCode: order.parkCode, eventType: 2002, occurredAt: now, orderNo: order.orderNo)))
+    }
+
+    mutating func settle(
+        _ parkCode: String, epoch: String, ackSeq: Int64, results: [DownResult], assumesRest: Bool, at now: Millis,
+        history: some History
+    ) -> Decision {
+        guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
+        guard epoch == lot.downEpoch, ackSeq <= lot.downLast else { return Decision(.refused(.wrongState)) }
+        var settled = results.filter { lot.awaiting[$0.seq] != nil }
+        if assumesRest {
+            let answered = Set(settled.map(\.seq))
+            settled += lot.awaiting.keys.filter { $0 <= ackSeq && !answered.contains($0) }
+                .map { DownResult(seq: $0, isAccepted: true) }
+        }
+        settled.sort { $0.seq < $1.seq }
+        guard !settled.isEmpty || ackSeq > lot.downAck else { return Decision(.done) }
+        var events: [Event] = []
+        for result in settled {
+            guard let orderNo = lots[parkCode]!.awaiting.removeValue(forKey: result.seq),
+                var order = order(orderNo, history: history)
+            else { continue }
+            if result.isAccepted {
+                if order.downSeq == result.seq { accept(&order, at: now, &events) }
+            } else if order.status == .held || order.status == .booked {
+                reject(&order, at: now, &events)
+            } else if order.downSeq == result.seq {
+                order.deliver = .refused
+                update(order, at: now, &events)
+            }
+        }
+        lots[parkCode]!.downAck = max(lots[parkCode]!.downAck, ackSeq)
+        events.append(
+            .downSettled(parkCode: parkCode, epoch: epoch, ackSeq: lots[parkCode]!.downAck, settled))
+        return Decision(.done, events)
+    }
+}
+
+extension OrderStatus {
+    /// States from which a car's entry leads to IN_LOT, when its time and count allow (section 6; DONE only where entries are left).
+    var canEnter: Bool { self == .held || self == .booked || self == .noShow || self == .done }
+}

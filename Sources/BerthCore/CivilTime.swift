@@ -1,0 +1,61 @@
+/// Milliseconds since the epoch, UTC: the only form of time in the core.
+public typealias Millis = Int64
+
+/// Days, months and weekdays of the city's zone, Asia/Shanghai (UTC+8, no daylight saving; interface.md, section 2).
+public enum CivilTime {
+    public static let minute: Millis = 60_000
+    public static let dayLength: Millis = 86_400_000
+    static let offset: Millis = 8 * 3_600_000
+
+    /// Days since 1970-01-01 in the zone.
+    public static func day(of time: Millis) -> Int64 { floorDiv(time + offset, dayLength) }
+    /// The first moment of a day.
+    public static func start(ofDay day: Int64) -> Millis { day * dayLength - offset }
+    public static func minuteOfDay(_ time: Millis) -> Int { Int((time - start(ofDay: day(of: time))) / minute) }
+    /// 1 Monday … 7 Sunday.
+    public static func weekday(ofDay day: Int64) -> Int { Int(floorMod(day + 3, 7)) + 1 }
+
+    /// Year, month and day of the month (Howard Hinnant's `civil_from_days`).
+    public static func date(ofDay day: Int64) -> (year: Int64, month: Int64, day: Int64) {
+        let z = day + 719_468
+        let era = floorDiv(z, 146_097)
+        let dayOfEra = z - era * 146_097
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let shifted = (5 * dayOfYear + 2) / 153
+        let month = shifted < 10 ? shifted + 3 : shifted - 9
+        return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * shifted + 2) / 5 + 1)
+    }
+
+    /// The inverse; nil when there is no such day.
+    public static func day(year: Int64, month: Int64, day: Int64) -> Int64? {
+        guard (1970...9999).contains(year), (1...12).contains(month), (1...31).contains(day) else { return nil }
+        let shiftedYear = month <= 2 ? year - 1 : year
+        let era = floorDiv(shiftedYear, 400)
+        let yearOfEra = shiftedYear - era * 400
+        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+        let result = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+        let back = date(ofDay: result)
+        return back == (year, month, day) ? result : nil
+    }
+
+    /// `yyyy-MM-dd`.
+    public static func text(ofDay day: Int64, separator: String = "-") -> String {
+        let date = date(ofDay: day)
+        return pad(date.year, 4) + separator + pad(date.month, 2) + separator + pad(date.day, 2)
+    }
+
+    /// Months since year 0, for counters per month.
+    static func month(of time: Millis) -> Int64 {
+        let date = date(ofDay: day(of: time))
+        return date.year * 12 + date.month - 1
+    }
+
+    static func pad(_ number: Int64, _ width: Int) -> String {
+        let text = String(number)
+        return String(repeating: "0", count: max(0, width - text.utf8.count)) + text
+    }
+}
+
+func floorDiv(_ value: Int64, _ by: Int64) -> Int64 { (value >= 0 ? value : value - by + 1) / by }
+func floorMod(_ value: Int64, _ by: Int64) -> Int64 { value - floorDiv(value, by) * by }

@@ -1,0 +1,222 @@
+/// Every reason to refuse that the rules know. Each has one row of the same name in the profile's code dictionary.
+public enum Refusal: String, Sendable, CaseIterable {
+    case lotNotRegistered, reservationNotEnabled, lotClosed, lotIncomplete, unknownGate
+    case plateColorMismatch
+    case notOpenYet, noBookableSpace, dailyLimit, cancelLimit, overlappingBooking, tooLate
+    case orderNotFound, orderCancelled, orderFinished, notCancellable, breachNeedsConfirm, modifyAfterEntry
+    case tooEarlyToEnter, tooLateToEnter, entriesUsedUp, plateDiffers, repeatedEntry, noEntryRecord
+    case sharingNotEnabled, appointmentNotFound
+    case enterTimeDiffers, exitWithoutEntry, countersInconsistent
+    case newerVersionExists, wrongState, keyReused
+}
+
+/// A wish of a driver, already understood.
+public struct Booking: Sendable {
+    public var appId: String
+    public var clientOrderNo: String
+    public var requestHash: String
+    public var userToken: String
+    public var plate: Plate
+    public var plateColor: Int
+    public var parkCode: String
+    public var purpose: Purpose
+    public var planTime: Millis
+    public var mobile: String
+    public var extNo: String?
+
+    public init(
+        appId: String, clientOrderNo: String, requestHash: String, userToken: String, plate: Plate, plateColor: Int,
+        parkCode: String, purpose: Purpose, planTime: Millis, mobile: String, extNo: String?
+    ) {
+        self.appId = appId
+        self.clientOrderNo = clientOrderNo
+        self.requestHash = requestHash
+        self.userToken = userToken
+        self.plate = plate
+        self.plateColor = plateColor
+        self.parkCode = parkCode
+        self.purpose = purpose
+        self.planTime = planTime
+        self.mobile = mobile
+        self.extNo = extNo
+    }
+}
+
+/// An entry or exit as the lot reports it. An exit carries its entry's time too.
+public struct Passage: Sendable {
+    public var recordNo: String
+    public var plate: Plate
+    public var gateCode: String
+    public var enterTime: Millis
+    public var carKind: Int
+    public var orderNo: String?
+    public var leaveTime: Millis?
+    public var exitGateCode: String?
+    public var feeFen: Int64
+
+    public init(
+        recordNo: String, plate: Plate, gateCode: String, enterTime: Millis, carKind: Int, orderNo: String?,
+        leaveTime: Millis? = nil, exitGateCode: String? = nil, feeFen: Int64 = 0
+    ) {
+        self.recordNo = recordNo
+        self.plate = plate
+        self.gateCode = gateCode
+        self.enterTime = enterTime
+        self.carKind = carKind
+        self.orderNo = orderNo
+        self.leaveTime = leaveTime
+        self.exitGateCode = exitGateCode
+        self.feeFen = feeFen
+    }
+}
+
+/// What the lot says of an order (`order.status.report`).
+public enum LotStatement: Int, Sendable {
+    case accepted = 2
+    case refused = 3
+    case arrived = 4
+    case left = 5
+    case overstay = 6
+    case notArrived = 7
+    case revoked = 8
+}
+
+/// What can be asked of the rules. Time comes with it, never from a clock.
+public enum Command: Sendable {
+    case register(parkCode: String)
+    case setPolicy(parkCode: String, Policy)
+    case openLot(LotProfile)
+    case reportGates(parkCode: String, upsert: [Gate], delete: [String])
+    case reportRemaining(parkCode: String, Remaining)
+    case create(Booking)
+    case modify(appId: String, orderNo: String, planTime: Millis?, plate: Plate?, plateColor: Int?)
+    case cancel(appId: String, orderNo: String, confirmBreach: Bool)
+    case enter(parkCode: String, Passage)
+    case exit(parkCode: String, Passage)
+    case state(parkCode: String, orderNo: String, orderVer: Int64, LotStatement, at: Millis, recordNo: String?)
+    case notice(Notice)
+    /// The lot's answers to entries of its down log. `assumesRest`: entries up to `ackSeq` without a result were accepted.
+    case settle(parkCode: String, epoch: String, ackSeq: Int64, [DownResult], assumesRest: Bool)
+    /// Everything of a lot that has fallen due.
+    case expire(parkCode: String)
+}
+
+/// The lot's answer to one entry of the down log.
+public struct DownResult: Sendable, Equatable {
+    public var seq: Int64
+    public var isAccepted: Bool
+
+    public init(seq: Int64, isAccepted: Bool) {
+        self.seq = seq
+        self.isAccepted = isAccepted
+    }
+}
+
+/// An event of the dictionary of section 11, reported by a lot or found by the server.
+public struct Notice: Sendable, Equatable {
+    public var parkCode: String
+    public var eventType: Int
+    public var occurredAt: Millis
+    public var orderNo: String?
+    public var recordNo: String?
+    public var detail: String
+
+    public init(
+        parkCode: String, eventType: Int, occurredAt: Millis, orderNo: String? = nil, recordNo: String? = nil,
+        detail: String = ""
+    ) {
+        self.parkCode = parkCode
+        self.eventType = eventType
+        self.occurredAt = occurredAt
+        self.orderNo = orderNo
+        self.recordNo = recordNo
+        self.detail = detail
+    }
+}
+
+/// A message to a lot, before the wire gives it words.
+public enum LotMessage: Sendable, Equatable {
+    case reserve(Order)
+    case modify(Order)
+    case cancel(orderNo: String, orderVer: Int64, CancelType)
+}
+
+/// Why a lot is told to drop an order (D03 `cancelType`).
+public enum CancelType: Int, Sendable {
+    case user = 1
+    case breach = 2
+    case noShow = 3
+    case server = 4
+}
+
+/// One entry of a lot's down log.
+public struct DownEntry: Sendable, Equatable {
+    public var parkCode: String
+    public var epoch: String
+    public var seq: Int64
+    public var at: Millis
+    public var message: LotMessage
+
+    public init(parkCode: String, epoch: String, seq: Int64, at: Millis, message: LotMessage) {
+        self.parkCode = parkCode
+        self.epoch = epoch
+        self.seq = seq
+        self.at = at
+        self.message = message
+    }
+}
+
+/// What happened. Each event carries the whole new value of what it names, so the journal can be read back without the rules.
+public enum Event: Sendable, Equatable {
+    case registered(parkCode: String)
+    case policy(parkCode: String, Policy)
+    case lot(LotProfile)
+    case gates(parkCode: String, [Gate])
+    case remaining(parkCode: String, Remaining)
+    case order(Order)
+    case visit(Visit)
+    case notice(Notice)
+    case down(DownEntry)
+    /// The lot consumed its down log up to `ackSeq`, and answered these entries.
+    case downSettled(parkCode: String, epoch: String, ackSeq: Int64, [DownResult])
+    case upConsumed(parkCode: String, epoch: String, seq: Int64)
+    /// A counted claim on something that one lot cannot see: bookings of a user or plate in a day, cancels in a month.
+    case counted(key: String, delta: Int, max: Int)
+}
+
+/// The answer to a command, for the caller.
+public enum Outcome: Sendable, Equatable {
+    case done
+    case order(Order, isRepeat: Bool)
+    case cancelled(Order, isBreach: Bool, leftToday: Int, leftThisMonth: Int)
+    case recorded(recordNo: String, OrderStatus?, isRepeat: Bool)
+    case refused(Refusal)
+    /// Recorded, but with a code: an exit without an entry is accepted as a pair (1501).
+    case recordedWith(Refusal, recordNo: String)
+}
+
+/// All that follows from one command: to be committed whole, and only then answered.
+public struct Decision: Sendable {
+    public var outcome: Outcome
+    public var events: [Event]
+
+    public init(_ outcome: Outcome, _ events: [Event] = []) {
+        self.outcome = outcome
+        self.events = events
+    }
+}
+
+/// What the rules ask of the past, beyond what is in memory: ended orders and visits. Reads only, without waiting.
+public protocol History {
+    func order(_ orderNo: String) -> Order?
+    func order(appId: String, clientOrderNo: String) -> Order?
+    func visit(parkCode: String, recordNo: String) -> Visit?
+}
+
+/// A history that remembers nothing.
+public struct NoHistory: History {
+    public init() {}
+    public func order(_ orderNo: String) -> Order? { nil }
+    public func order(appId: String, clientOrderNo: String) -> Order? { nil }
+    public func visit(parkCode: String, recordNo: String) -> Visit? { nil }
+}

@@ -1,0 +1,148 @@
+/// What a booking is for (业务类型): 1 reservation parking 预约停车, 2 shared parking 共享停车, 3 public-service parking 公共业务停车.
+public enum Purpose: Int, Sendable, CaseIterable {
+    case reservation = 1
+    case shared = 2
+    case publicService = 3
+}
+
+/// Hours in which a lot takes cars: days 1 (Monday) to 7, minutes of the day; an end before the start passes midnight.
+public struct OpenHours: Sendable, Equatable {
+    public var days: Set<Int>
+    public var start: Int
+    public var end: Int
+
+    public init(days: Set<Int>, start: Int, end: Int) {
+        self.days = days
+        self.start = start
+        self.end = end
+    }
+
+    func contains(_ time: Millis) -> Bool {
+        let day = CivilTime.day(of: time)
+        let minute = CivilTime.minuteOfDay(time)
+        let weekday = CivilTime.weekday(ofDay: day)
+        if start < end { return days.contains(weekday) && minute >= start && minute < end }
+        let yesterday = CivilTime.weekday(ofDay: day - 1)
+        return (days.contains(weekday) && minute >= start) || (days.contains(yesterday) && minute < end)
+    }
+}
+
+/// A parking lot 停车库（场） as it describes itself by `lot.info.report`. Only what the rules need is a field of its own;
+/// the rest of the report is kept whole beside it by the server.
+public struct LotProfile: Sendable, Equatable {
+    public var parkCode: String
+    public var name: String
+    public var address: String
+    public var regionCode: String
+    public var longitude: String
+    public var latitude: String
+    public var coordType: Int
+    public var lotType: Int
+    public var lotClass: Int
+    public var totalCount: Int
+    /// Places opened to each purpose: the quota of its pool.
+    public var quotas: [Purpose: Int]
+    public var enabled: Set<Purpose>
+    public var openHours: [OpenHours]
+    public var freeMin: Int
+    public var leaveBufferMin: Int
+
+    public init(
+        parkCode: String, name: String, address: String, regionCode: String, longitude: String, latitude: String,
+        coordType: Int, lotType: Int, lotClass: Int, totalCount: Int, quotas: [Purpose: Int], enabled: Set<Purpose>,
+        openHours: [OpenHours], freeMin: Int, leaveBufferMin: Int
+    ) {
+        self.parkCode = parkCode
+        self.name = name
+        self.address = address
+        self.regionCode = regionCode
+        self.longitude = longitude
+        self.latitude = latitude
+        self.coordType = coordType
+        self.lotType = lotType
+        self.lotClass = lotClass
+        self.totalCount = totalCount
+        self.quotas = quotas
+        self.enabled = enabled
+        self.openHours = openHours
+        self.freeMin = freeMin
+        self.leaveBufferMin = leaveBufferMin
+    }
+
+    public func isOpen(at time: Millis) -> Bool { openHours.contains { $0.contains(time) } }
+}
+
+/// One entrance or exit 出入口.
+public struct Gate: Sendable, Equatable {
+    public var gateCode: String
+    public var name: String
+    /// 1 in, 2 out, 3 both.
+    public var direction: Int
+
+    public init(gateCode: String, name: String, direction: Int) {
+        self.gateCode = gateCode
+        self.name = name
+        self.direction = direction
+    }
+}
+
+/// Live counts of a lot as it last reported them.
+public struct Remaining: Sendable, Equatable {
+    public var reportedAt: Millis
+    public var total: Int
+    public var occupied: Int
+    public var remain: Int
+
+    public init(reportedAt: Millis, total: Int, occupied: Int, remain: Int) {
+        self.reportedAt = reportedAt
+        self.total = total
+        self.occupied = occupied
+        self.remain = remain
+    }
+}
+
+/// Saturation 饱和度: occupied places per thousand, an integer.
+public struct Saturation: Sendable, Equatable, Comparable {
+    public let perMille: Int
+
+    public init(occupied: Int, capacity: Int) { perMille = capacity > 0 ? occupied * 1000 / capacity : 0 }
+
+    /// Display level (section 8): 3 green (over 20 % free), 2 orange, 1 red (at most 10 % free), 0 full.
+    public var level: Int { perMille >= 1000 ? 0 : perMille >= 900 ? 1 : perMille >= 800 ? 2 : 3 }
+
+    public static func < (left: Saturation, right: Saturation) -> Bool { left.perMille < right.perMille }
+}
+
+/// How a booking becomes certain (section 6, confirm mode).
+public enum ConfirmMode: String, Sendable, CaseIterable { case trust, ask }
+
+/// The values of the policy engine with the defaults of section 7. City-wide here, and per lot where a lot has its own copy.
+public struct Policy: Sendable, Equatable {
+    public var advanceMaxMin = 60
+    public var slotMin = 30
+    public var earlyMin = 30
+    public var lateMin = 30
+    public var stayMin = 120
+    public var holdMin = 5
+    public var entriesPerOrder = 1
+    public var plateChangesMax = 1
+    public var calendarStepMin = 15
+    public var dailyMaxPerUser = 2
+    public var dailyMaxPerPlate = 3
+    public var cancelMaxPerDay = 3
+    public var cancelMaxPerMonth = 5
+    public var confirmMode = ConfirmMode.trust
+
+    public init() {}
+
+    /// Name, present value and legal range of every number, for settings and messages; the ranges are the only place of these bounds.
+    public static let numbers: [(name: String, path: WritableKeyPath<Policy, Int> & Sendable, range: ClosedRange<Int>)] = [
+        ("advanceMaxMin", \.advanceMaxMin, 1...43_200), ("slotMin", \.slotMin, 5...1440),
+        ("earlyMin", \.earlyMin, 0...1440), ("lateMin", \.lateMin, 0...1440), ("stayMin", \.stayMin, 1...10_080),
+        ("holdMin", \.holdMin, 1...60), ("entriesPerOrder", \.entriesPerOrder, -1...1000),
+        ("plateChangesMax", \.plateChangesMax, 0...10), ("calendarStepMin", \.calendarStepMin, 1...60),
+        ("dailyMaxPerUser", \.dailyMaxPerUser, 1...1_000_000), ("dailyMaxPerPlate", \.dailyMaxPerPlate, 1...1_000_000),
+        ("cancelMaxPerDay", \.cancelMaxPerDay, 0...1_000_000),
+        ("cancelMaxPerMonth", \.cancelMaxPerMonth, 0...1_000_000),
+    ]
+}

@@ -1,0 +1,127 @@
+/// States of a reservation (interface.md, section 6). The raw values are the contract's codes.
+public enum OrderStatus: Int, Sendable, CaseIterable {
+    case held = 0
+    case booked = 1
+    case inLot = 2
+    case done = 3
+    case cancelled = 4
+    case cancelledBreach = 5
+    case rejected = 6
+    case noShow = 7
+    case revoked = 8
+    case waitlisted = 9
+    case waitlistFailed = 10
+
+    /// Whether the order still holds, or may hold, a place.
+    public var isActive: Bool { self == .held || self == .booked || self == .inLot }
+}
+
+/// How far an order's latest message is at the lot (section 6).
+public enum DeliverStatus: Int, Sendable {
+    case new = 0
+    case sent = 1
+    case accepted = 2
+    case refused = 3
+    case expired = 4
+    case notNeeded = 5
+}
+
+/// A reservation (预约停车), with the terms under which it was made.
+public struct Order: Sendable, Equatable {
+    public var serial: Int64
+    public var orderNo: String
+    public var orderVer: Int64 = 1
+    public var clientOrderNo: String
+    /// canon(data) of the request that made it, hashed: tells a repeat from a reused key.
+    public var requestHash: String
+    public var appId: String
+    public var userToken: String
+    public var parkCode: String
+    public var purpose: Purpose
+    public var plate: Plate
+    public var plateColor: Int
+    public var mobile: String
+    public var extNo: String?
+    public var planTime: Millis
+    public var enterStart: Millis
+    public var enterEnd: Millis
+    public var leaveDeadline: Millis?
+    public var stayMin: Int
+    public var entryLimit: Int
+    public var status: OrderStatus
+    public var deliver: DeliverStatus = .new
+    /// Position of the order's latest message in the lot's down log.
+    public var downSeq: Int64 = 0
+    public var holdDeadline: Millis?
+    public var createdAt: Millis
+    public var changedAt: Millis
+    public var plateChanges = 0
+    public var entriesUsed = 0
+    public var recordNo: String?
+    public var enterTime: Millis?
+    public var leaveTime: Millis?
+    public var overstay = false
+    /// A no-show's penalty stands in the user's counters, so that a late record can take it back.
+    public var isPenalised = false
+    /// The lot or the city took it back without the user's fault: compensation is due (state 8).
+    public var isCompensated = false
+
+    /// Until when a place is held for it, while the car is not yet in.
+    public var expectedLeave: Millis { leaveDeadline ?? planTime + Millis(stayMin) * CivilTime.minute }
+
+    public init(
+        serial: Int64, orderNo: String, clientOrderNo: String, requestHash: String, appId: String, userToken: String,
+        parkCode: String, purpose: Purpose, plate: Plate, plateColor: Int, mobile: String, extNo: String?,
+        planTime: Millis, enterStart: Millis, enterEnd: Millis, leaveDeadline: Millis?, stayMin: Int, entryLimit: Int,
+        status: OrderStatus, createdAt: Millis
+    ) {
+        self.serial = serial
+        self.orderNo = orderNo
+        self.clientOrderNo = clientOrderNo
+        self.requestHash = requestHash
+        self.appId = appId
+        self.userToken = userToken
+        self.parkCode = parkCode
+        self.purpose = purpose
+        self.plate = plate
+        self.plateColor = plateColor
+        self.mobile = mobile
+        self.extNo = extNo
+        self.planTime = planTime
+        self.enterStart = enterStart
+        self.enterEnd = enterEnd
+        self.leaveDeadline = leaveDeadline
+        self.stayMin = stayMin
+        self.entryLimit = entryLimit
+        self.status = status
+        self.createdAt = createdAt
+        changedAt = createdAt
+    }
+}
+
+/// One stay of one car, from entry to exit, under the lot's `recordNo`.
+public struct Visit: Sendable, Equatable {
+    public var parkCode: String
+    public var recordNo: String
+    public var plate: Plate
+    public var enterTime: Millis
+    public var gateCode: String
+    public var carKind: Int
+    public var orderNo: String?
+    public var leaveTime: Millis?
+    public var exitGateCode: String?
+    public var feeFen: Int64 = 0
+
+    public init(
+        parkCode: String, recordNo: String, plate: Plate, enterTime: Millis, gateCode: String, carKind: Int,
+        orderNo: String?
+    ) {
+        self.parkCode = parkCode
+        self.recordNo = recordNo
+        self.plate = plate
+        self.enterTime = enterTime
+        self.gateCode = gateCode
+        self.carKind = carKind
+        self.orderNo = orderNo
+    }
+}

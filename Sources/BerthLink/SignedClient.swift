@@ -1,0 +1,71 @@
+import AsyncHTTPClient
+public import BerthWire
+import Foundation
+import NIOCore
+import NIOSSL
+
+/// Why a call over HTTPS has no signed answer.
+public enum CallError: Error, Sendable {
+    case unreachable(String)
+    /// An answer came, but not signed with our secret: not from our server, or it did not know us.
+    case notAuthentic(status: Int, code: Int?, message: String)
+}
+
+/// Calls services over HTTPS: signs each sending anew, trusts one authority, checks the signature of the answer.
+public final class SignedClient: Sendable {
+    public let base: String
+    private let http: HTTPClient
+
+    /// - Parameters:
+    ///   - base: `https://host:port`
+    ///   - caFile: PEM of the authority that the server's certificate must come from; the system's when nil.
+    public init(base: String, caFile: String?, connectionsMax: Int = 64) throws {
+        self.base = base
+        var tls = TLSConfiguration.makeClientConfiguration()
+        if let caFile { tls.trustRoots = .file(caFile) }
+        var configuration = HTTPClient.Configuration(tlsConfiguration: tls)
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = connectionsMax
+        configuration.timeout = .init(connect: .seconds(5))
+        configuration.httpVersion = .http1Only
+        http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }
+
+    public func close() async { try? await http.shutdown() }
+
+    /// - Parameter now: the caller's clock, corrected by its known offset, in ms.
+    public func call(
+        _ service: String, data: JSON, appId: String, secret: String, parkCode: String? = nil,
+        requestId: String = Ambient.uuid(), now: Int64 = Ambient.now(), epoch: String? = nil, seq: Int64? = nil,
+        timeoutSeconds: Int64 = 10
+    ) async throws(CallError) -> Answer {
+        let body = MessageWriter.request(
+            service: service, data: data, appId: appId, secret: secret, parkCode: parkCode, requestId: requestId,
+            timestamp: now, nonce: Ambient.nonce(), epoch: epoch, seq: seq)
+        var request = HTTPClientRequest(url: base + "/api/v1/" + service.replacingOccurrences(of: ".", with: "/"))
+        request.method = .POST
+        request.headers.add(name: "content-type", value: "application/json; charset=utf-8")
+        request.body = .bytes(ByteBuffer(bytes: body))
+        let status: Int
+        let bytes: [UInt8]
+        do {
+            let response = try await http.execute(request, timeout: .seconds(timeoutSeconds))
+            status = Int(response.status.code)
+            bytes = Array(buffer: try await response.body.collect(upTo: 16 << 20))
+        } catch { throw .unreachable("\(error)") }
+        if let reply = ReplyEnvelope(bytes, secret: secret), reply.requestId == requestId { return reply.answer }
+        let reply = try? JSON.parse(bytes)
+        throw .notAuthentic(
+            status: status, code: (reply?["code"]?.intValue).map { Int($0) }, message: reply?["message"]?.stringValue ?? "")
+    }
+
+    /// Asks how far this machine's clock is from the server's, by the four-timestamp formula: ms to add to our clock.
+    public func clockOffset(appId: String, secret: String, parkCode: String?) async throws(CallError) -> Int64 {
+        let sent = Ambient.now()
+        let answer = try await call(
+            "sys.time.get", data: ["deviceSendTime": .int(sent)], appId: appId, secret: secret, parkCode: parkCode)
+        let received = Ambient.now()
+        let serverReceived = answer.data["serverRecvTime"]?.intValue ?? sent
+        let serverSent = answer.data["serverSendTime"]?.intValue ?? received
+        return ((serverReceived - sent) + (serverSent - received)) / 2
+    }
+}

@@ -1,0 +1,293 @@
+import BerthCore
+import BerthLink
+import BerthStore
+import BerthWire
+import Foundation
+import Logging
+import Synchronization
+
+/// Brings every down log to its lot: in order, at most 100 in flight, each entry again until the lot's signed reply (section 5).
+final class Deliverer: Sendable {
+    private struct InFlight {
+        var row: DownRow
+        var sendings: Int
+        var nextAt: Millis
+    }
+
+    private struct Line {
+        /// Highest seq handed to the broker since the lot became reachable.
+        var sentThrough: Int64 = 0
+        var inFlight: [Int64: InFlight] = [:]
+        /// Where the next rows come from while they are fresh: the commit that made them, without asking the disk.
+        var fresh: [DownRow] = []
+        var epoch = ""
+        var isPumping = false
+        var pumpAgain = false
+        /// After a refusal that is not final (610, 5xx), when to try again.
+        var pausedUntil: Millis = 0
+    }
+
+    private struct Waiter {
+        var id: UInt64
+        var resume: @Sendable () -> Void
+    }
+
+    private struct State {
+        var lines: [String: Line] = [:]
+        var waiters: [String: [Waiter]] = [:]
+        var lastWaiter: UInt64 = 0
+    }
+
+    private let state = Mutex(State())
+    private let store: any Store
+    private let credentials: CredentialBook
+    private let presence: Presence
+    private let clock: @Sendable () -> Millis
+    private let logger: Logger
+    private let sequencer: Sequencer
+    private let mqtt = Mutex<MQTTClient?>(nil)
+
+    init(
+        sequencer: Sequencer, credentials: CredentialBook, presence: Presence, clock: @escaping @Sendable () -> Millis,
+        logger: Logger
+    ) {
+        self.sequencer = sequencer
+        store = sequencer.store
+        self.credentials = credentials
+        self.presence = presence
+        self.clock = clock
+        self.logger = logger
+    }
+
+    func start(mqtt: MQTTClient) { self.mqtt.withLock { $0 = mqtt } }
+
+    // MARK: What makes entries go
+
+    /// Fresh entries are durable: they may go now.
+    func committed(_ events: [Event]) {
+        var lots: [String] = []
+        let resumed = state.withLock { state in
+            var resumed: [Waiter] = []
+            for case .down(let entry) in events {
+                if presence.isReachable(entry.parkCode) {
+                    let (service, data) = Encode.lotMessage(entry.message)
+                    state.lines[entry.parkCode, default: Line()].fresh.append(
+                        DownRow(epoch: entry.epoch, seq: entry.seq, at: entry.at, service: service, data: data.string))
+                    if lots.last != entry.parkCode { lots.append(entry.parkCode) }
+                }
+                resumed += state.waiters.removeValue(forKey: entry.parkCode) ?? []
+            }
+            return resumed
+        }
+        for waiter in resumed { waiter.resume() }
+        for parkCode in lots { pump(parkCode) }
+    }
+
+    /// The lot can be reached again: back-off is over, and the oldest unacknowledged entry goes first.
+    func reachable(_ parkCode: String) {
+        let position = sequencer.peek { ($0.lots[parkCode]?.downEpoch, $0.lots[parkCode]?.downAck ?? 0) }
+        state.withLock { state in
+            var line = state.lines[parkCode] ?? Line()
+            line.epoch = position.0 ?? ""
+            line.sentThrough = position.1
+            line.inFlight = [:]
+            line.fresh = []
+            line.pausedUntil = 0
+            state.lines[parkCode] = line
+        }
+        pump(parkCode)
+    }
+
+    func unreachable(_ parkCode: String) {
+        state.withLock { state in
+            state.lines[parkCode]?.inFlight = [:]
+            state.lines[parkCode]?.fresh = []
+        }
+    }
+
+    /// Calls back at the next fresh entry of the lot, or after the time.
+    func waitForEntry(_ parkCode: String, milliseconds: Int64, then resume: @escaping @Sendable () -> Void) {
+        let id = state.withLock { state in
+            state.lastWaiter += 1
+            state.waiters[parkCode, default: []].append(Waiter(id: state.lastWaiter, resume: resume))
+            return state.lastWaiter
+        }
+        DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(milliseconds))) { [self] in
+            let waiter = state.withLock { state -> Waiter? in
+                guard let index = state.waiters[parkCode]?.firstIndex(where: { $0.id == id }) else { return nil }
+                return state.waiters[parkCode]!.remove(at: index)
+            }
+            waiter?.resume()
+        }
+    }
+
+    /// Fills the window of 100. Only one thread pumps a lot at a time, so its entries stay in order.
+    private func pump(_ parkCode: String) {
+        guard let client = mqtt.withLock({ $0 }), let credential = credentials.delivery(to: parkCode) else { return }
+        let mayPump = state.withLock { state in
+            guard state.lines[parkCode] != nil else { return false }
+            if state.lines[parkCode]!.isPumping {
+                state.lines[parkCode]!.pumpAgain = true
+                return false
+            }
+            state.lines[parkCode]!.isPumping = true
+            return true
+        }
+        guard mayPump else { return }
+        while true {
+            let rows = nextRows(parkCode)
+            for row in rows { publish(row, to: parkCode, credential, client) }
+            if !rows.isEmpty {
+                _ = sequencer.peek { city in for row in rows { city.noteSent(parkCode, seq: row.seq) } }
+            }
+            let isDone = state.withLock { state in
+                let again = !rows.isEmpty || state.lines[parkCode]!.pumpAgain
+                state.lines[parkCode]!.pumpAgain = false
+                state.lines[parkCode]!.isPumping = again
+                return !again
+            }
+            if isDone { return }
+        }
+    }
+
+    private func nextRows(_ parkCode: String) -> [DownRow] {
+        let now = clock()
+        // The epoch is made with the first entry; a lot that was reachable before knows none.
+        let wanted: (epoch: String, after: Int64, count: Int, rows: [DownRow])? = state.withLock { state in
+            guard presence.isReachable(parkCode), var line = state.lines[parkCode], now >= line.pausedUntil else {
+                return nil
+            }
+            let room = WireLimits.inFlightMax - line.inFlight.count
+            guard room > 0 else { return nil }
+            if let first = line.fresh.first, line.epoch != first.epoch {
+                line.epoch = first.epoch
+                line.sentThrough = max(0, first.seq - 1)
+            }
+            var rows: [DownRow] = []
+            line.fresh.removeAll { $0.seq <= line.sentThrough }
+            while let next = line.fresh.first, next.seq == line.sentThrough + 1, rows.count < room {
+                rows.append(line.fresh.removeFirst())
+                line.sentThrough = next.seq
+            }
+            for row in rows { line.inFlight[row.seq] = Deliverer.sent(row, now: now) }
+            state.lines[parkCode] = line
+            return (line.epoch, line.sentThrough, room - rows.count, rows)
+        }
+        guard let wanted else { return [] }
+        if !wanted.rows.isEmpty || wanted.epoch.isEmpty { return wanted.rows }
+        let stored = store.down(parkCode: parkCode, epoch: wanted.epoch, after: wanted.after, limit: wanted.count)
+        return state.withLock { state in
+            guard state.lines[parkCode]?.sentThrough == wanted.after else { return [] }
+            for row in stored {
+                state.lines[parkCode]!.inFlight[row.seq] = Deliverer.sent(row, now: now)
+                state.lines[parkCode]!.sentThrough = row.seq
+            }
+            return stored
+        }
+    }
+
+    private static func sent(_ row: DownRow, now: Millis) -> InFlight {
+        InFlight(row: row, sendings: 1, nextAt: now + WireLimits.resendSeconds[0] * 1000)
+    }
+
+    private func publish(_ row: DownRow, to parkCode: String, _ credential: Credential, _ client: MQTTClient) {
+        // timestamp, nonce and sign belong to this sending; requestId, epoch, seq and data to the entry.
+        let bytes = MessageWriter.request(
+            service: row.service, data: (try? JSON.parse(Array(row.data.utf8))) ?? [:], appId: credential.appId,
+            secret: credential.secret, parkCode: parkCode,
+            requestId: Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq), timestamp: clock(),
+            nonce: Ambient.nonce(), epoch: row.epoch, seq: row.seq)
+        client.publish(topic: Topic.down(parkCode, row.service), payload: bytes)
+    }
+
+    /// Every second: entries without a reply go again after 5, 10, 20, 30, 60 s, while the lot is reachable.
+    func tick(now: Millis) {
+        guard let client = mqtt.withLock({ $0 }) else { return }
+        let due = state.withLock { state in
+            var due: [(String, DownRow)] = []
+            for (parkCode, line) in state.lines where presence.isReachable(parkCode) {
+                for (seq, flight) in line.inFlight.sorted(by: { $0.key < $1.key }) where flight.nextAt <= now {
+                    let schedule = WireLimits.resendSeconds
+                    let wait = schedule[min(flight.sendings, schedule.count - 1)]
+                    state.lines[parkCode]!.inFlight[seq]!.sendings += 1
+                    state.lines[parkCode]!.inFlight[seq]!.nextAt = now + wait * 1000
+                    due.append((parkCode, flight.row))
+                }
+            }
+            return due
+        }
+        for (parkCode, row) in due {
+            if let credential = credentials.delivery(to: parkCode) { publish(row, to: parkCode, credential, client) }
+        }
+        for parkCode in state.withLock({ $0.lines.filter { $0.value.pausedUntil > 0 && $0.value.pausedUntil <= now }.map(\.key) }) {
+            state.withLock { $0.lines[parkCode]?.pausedUntil = 0 }
+            pump(parkCode)
+        }
+    }
+
+    // MARK: What the lot answers
+
+    /// A reply on `…/up/reply`.
+    func replied(_ parkCode: String, _ bytes: [UInt8], now: Millis) {
+        guard let credential = credentials.delivery(to: parkCode),
+            let reply = ReplyEnvelope(bytes, secret: credential.secret),
+            abs(now - reply.timestamp) <= WireLimits.clockSkewMillisMax
+        else {
+            logger.warning("a reply is not signed by the lot", metadata: ["lot": "\(parkCode)"])
+            return
+        }
+        presence.online(parkCode, now: now)
+        let found = state.withLock { state -> DownRow? in
+            state.lines[parkCode]?.inFlight.values.first {
+                Encode.downRequestId(parkCode: parkCode, epoch: $0.row.epoch, seq: $0.row.seq) == reply.requestId
+            }?.row
+        }
+        guard let row = found else { return }
+        let answer = reply.answer
+        guard answer.resultCode.isFinal || Profile.current.codes[answer.code] == nil else {
+            return goBack(parkCode, row, answer, now: now)
+        }
+        let isAccepted = Decode.downAccepted(code: answer.code, data: answer.data)
+        let ackSeq = min(answer.ackSeq ?? row.seq, sequencer.peek { $0.lots[parkCode]?.downLast ?? 0 })
+        sequencer.perform(
+            .settle(
+                parkCode: parkCode, epoch: row.epoch, ackSeq: max(ackSeq, row.seq),
+                [DownResult(seq: row.seq, isAccepted: isAccepted)], assumesRest: false), now: now
+        ) { [self] settled in
+            guard settled.code == 0 else { return }
+            state.withLock { _ = $0.lines[parkCode]?.inFlight.removeValue(forKey: row.seq) }
+            pump(parkCode)
+        }
+    }
+
+    /// Not consumed: the lot says from where it wants the log, or that it cannot take it now.
+    private func goBack(_ parkCode: String, _ row: DownRow, _ answer: Answer, now: Millis) {
+        guard answer.code == Profile.current.code("sequenceGap").code,
+            let expected = answer.data["expectedSeq"]?.intValue, expected >= 1
+        else { return }  // It goes again on its schedule.
+        state.withLock { state in
+            guard var line = state.lines[parkCode] else { return }
+            guard now >= line.pausedUntil else { return }
+            // The window behind the gap comes back as one wave of 610; one return is enough.
+            line.inFlight = [:]
+            line.fresh = []
+            line.sentThrough = expected - 1
+            line.pausedUntil = now + 200
+            state.lines[parkCode] = line
+        }
+        DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(250)) { [self] in
+            state.withLock { $0.lines[parkCode]?.pausedUntil = 0 }
+            pump(parkCode)
+        }
+    }
+
+    /// The lot acknowledged by `sync.down.ack`: another carrier in the middle of the log.
+    func acknowledged(_ parkCode: String, through ackSeq: Int64) {
+        state.withLock { state in
+            guard var line = state.lines[parkCode] else { return }
+            line.inFlight = line.inFlight.filter { $0.key > ackSeq }
+            line.sentThrough = max(line.sentThrough, ackSeq)
+            state.lines[parkCode] = line
+        }
+    }
+}

@@ -1,0 +1,91 @@
+import BerthLink
+import BerthWire
+import Synchronization
+
+/// Who may call, in memory: every request asks.
+final class CredentialBook: Sendable {
+    private struct State {
+        var byAppId: [String: Credential] = [:]
+        /// Each lot has exactly one delivery credential at a time: the lot's own, else its cloud's.
+        var delivery: [String: String] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    init(_ credentials: [Credential]) { for credential in credentials { insert(credential) } }
+
+    func insert(_ credential: Credential) {
+        state.withLock { state in
+            state.byAppId[credential.appId] = credential
+            guard credential.role.speaksForLots, credential.isEnabled else { return }
+            for parkCode in credential.parkCodes {
+                let present = state.delivery[parkCode].flatMap { state.byAppId[$0] }
+                if present == nil || present!.role == .cloud || credential.role == .lot {
+                    state.delivery[parkCode] = credential.appId
+                }
+            }
+        }
+    }
+
+    func find(_ appId: String) -> Credential? { state.withLock { $0.byAppId[appId] } }
+
+    /// The credential with which messages to a lot are addressed and signed (section 3).
+    func delivery(to parkCode: String) -> Credential? {
+        state.withLock { state in state.delivery[parkCode].flatMap { state.byAppId[$0] } }
+    }
+
+    var all: [Credential] { state.withLock { $0.byAppId.values.sorted { $0.appId < $1.appId } } }
+}
+
+/// Nonces seen, in two generations that are turned every `nonceMillis`: each one is remembered for at least that long.
+final class NonceCache: Sendable {
+    private struct State {
+        var young: Set<String> = []
+        var old: Set<String> = []
+        var turnedAt: Int64 = 0
+    }
+
+    private let state = Mutex(State())
+
+    /// True when it is new; it is remembered from now on.
+    func insert(appId: String, nonce: String, now: Int64) -> Bool {
+        let key = "\(appId)|\(nonce)"
+        return state.withLock { state in
+            if now - state.turnedAt >= WireLimits.nonceMillis || state.young.count >= Limits.nonceMax {
+                state.old = state.young
+                state.young = []
+                state.turnedAt = now
+            }
+            guard !state.old.contains(key) else { return false }
+            return state.young.insert(key).inserted
+        }
+    }
+}
+
+/// A token bucket per credential, and per lot for those who speak for lots (section 8).
+final class RateLimiter: Sendable {
+    private struct Bucket {
+        var tokens: Double
+        var at: Int64
+    }
+
+    private let buckets = Mutex<[String: Bucket]>([:])
+
+    /// 0 when the call may pass, else after how many ms it may come again.
+    func admit(_ credential: Credential, parkCode: String?, now: Int64) -> Int64 {
+        let key = credential.role.speaksForLots ? "\(credential.appId)|\(parkCode ?? "")" : credential.appId
+        let rate = Double(max(1, credential.ratePerSecond))
+        let burst = Double(max(1, credential.burst))
+        return buckets.withLock { buckets in
+            var bucket = buckets[key] ?? Bucket(tokens: burst, at: now)
+            bucket.tokens = min(burst, bucket.tokens + Double(max(0, now - bucket.at)) * rate / 1000)
+            bucket.at = max(bucket.at, now)
+            defer { buckets[key] = bucket }
+            guard bucket.tokens < 1 else {
+                bucket.tokens -= 1
+                return 0
+            }
+            return max(1, Int64((1 - bucket.tokens) * 1000 / rate))
+        }
+    }
+}

@@ -1,0 +1,106 @@
+import BerthLink
+import BerthWire
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// What a handler needs to know of its connection: how to end it.
+struct ConnectionContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    let channel: any Channel
+
+    init(source: ApplicationRequestContextSource) {
+        coreContext = .init(source: source)
+        channel = source.channel
+    }
+}
+
+/// The signed interface over HTTPS (interface.md, section 3) and, beside it, the public page.
+struct HTTPFront: HTTPResponder {
+    typealias Context = ConnectionContext
+
+    let pipeline: Pipeline
+    let pages: Pages
+    private static let prefix = "/api/v1/"
+    private static let json = "application/json; charset=utf-8"
+
+    @Sendable func respond(to request: Request, context: ConnectionContext) async throws -> Response {
+        let path = request.uri.path
+        guard path.hasPrefix(HTTPFront.prefix) else { return try await pages.respond(to: request, context: context) }
+        guard request.method == .post else {
+            return respond(pipeline.refuse("unknownService", "services are called by POST"))
+        }
+        // Whether the body is acceptable is known before it is read; what remains of it is read and thrown away.
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > WireLimits.bodyBytesMax {
+            let refusal = respond(pipeline.refuse("tooLarge", "body over 1 MiB"))
+            try await drain(request, context)
+            return refusal
+        }
+        let type = request.headers[.contentType]?.split(separator: ";").first
+            .map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
+        guard type == "application/json" else {
+            try await drain(request, context)
+            var response = respond(pipeline.refuse("malformedBody", "content-type: application/json"))
+            response.status = .unsupportedMediaType
+            return response
+        }
+        guard let bytes = try await collect(request, context) else {
+            return respond(pipeline.refuse("tooLarge", "body over 1 MiB"))
+        }
+        let service = path.dropFirst(HTTPFront.prefix.utf8.count).replacingOccurrences(of: "/", with: ".")
+        let reply = await withCheckedContinuation { continuation in
+            pipeline.receive(bytes, .init(service: service)) { continuation.resume(returning: $0) }
+        }
+        return respond(reply)
+    }
+
+    private func respond(_ reply: Pipeline.Reply) -> Response {
+        let code = reply.answer.resultCode
+        var headers: HTTPFields = [.contentType: HTTPFront.json]
+        if code.httpStatus == 429 {
+            let wait = reply.answer.data["retryAfterMs"]?.intValue ?? 1000
+            headers[.retryAfter] = String(max(1, (wait + 999) / 1000))
+        }
+        return Response(
+            status: .init(code: code.httpStatus), headers: headers,
+            body: .init(byteBuffer: ByteBuffer(bytes: reply.bytes)))
+    }
+
+    /// The whole body; nil when it is over the limit. A sender that does not finish in time loses its connection.
+    private func collect(_ request: Request, _ context: ConnectionContext) async throws -> [UInt8]? {
+        var bytes: [UInt8] = []
+        var total = 0
+        let expected = request.headers[.contentLength].flatMap { Int($0) }
+        var deadline: Scheduled<Void>?
+        defer { deadline?.cancel() }
+        for try await buffer in request.body {
+            total += buffer.readableBytes
+            if total <= WireLimits.bodyBytesMax {
+                if bytes.isEmpty { bytes = Array(buffer: buffer) } else { bytes.append(contentsOf: buffer.readableBytesView) }
+            } else {
+                bytes = []
+                guard total <= Limits.drainBytesMax else { throw CancellationError() }
+            }
+            if total == expected { continue }
+            // Only a body in pieces can be slow; the usual one costs no timer.
+            if deadline == nil { deadline = close(context, after: Limits.requestSeconds) }
+        }
+        return total <= WireLimits.bodyBytesMax ? bytes : nil
+    }
+
+    private func drain(_ request: Request, _ context: ConnectionContext) async throws {
+        let deadline = close(context, after: Limits.requestSeconds)
+        defer { deadline.cancel() }
+        var total = 0
+        for try await buffer in request.body {
+            total += buffer.readableBytes
+            guard total <= Limits.drainBytesMax else { throw CancellationError() }
+        }
+    }
+
+    private func close(_ context: ConnectionContext, after seconds: Int64) -> Scheduled<Void> {
+        let channel = context.channel
+        return channel.eventLoop.scheduleTask(in: .seconds(seconds)) { channel.close(promise: nil) }
+    }
+}

@@ -1,0 +1,32 @@
+import BerthWire
+
+/// Bounds of the server's own making; those of the contract stand in `WireLimits` and `Policy`.
+enum Limits {
+    /// Messages decided but not yet durable, over all lots; beyond it the caller gets 300 at once. Some 50 ms of work.
+    static let backlogMax = 20_000
+    /// Single log entries of one lot decided but not yet durable (section 4).
+    static let logBacklogPerLotMax = WireLimits.inFlightMax
+    /// Messages in one transaction: keeps a commit, and with it everybody's wait, short.
+    static let batchMax = 2_000
+    /// How long ended orders and visits stay in memory, ms: longer than any commit takes.
+    static let keepEndedMillis: Int64 = 600_000
+    /// A request's head and body must arrive within this time, s.
+    static let requestSeconds: Int64 = 20
+    /// A connection on which nothing happens is closed, s. Longer than a long poll.
+    static let idleSeconds: Int64 = 75
+    /// Bytes of an over-long body that are read and thrown away so that the sender can read its answer.
+    static let drainBytesMax = 64 << 20
+    /// Nonces remembered at most per generation: 600 s at the rate of a large city.
+    static let nonceMax = 4_000_000
+    /// `lot.search`: page length and radius, m.
+    static let searchPage = 50
+    static let searchRadiusMax: Int64 = 5_000
+    /// Viewers of the live page.
+    static let viewersMax = 200
+
+    static func check() {
+        precondition(requestSeconds * 1000 < WireLimits.clockSkewMillisMax, "a slow request must not outlive its clock check")
+        precondition(idleSeconds * 1000 > WireLimits.waitMillisMax, "a long poll must not look idle")
+        precondition(WireLimits.nonceMillis >= 2 * WireLimits.clockSkewMillisMax, "a nonce must outlive its timestamp")
+    }
+}

@@ -1,0 +1,158 @@
+import BerthCore
+import BerthWire
+import Synchronization
+
+/// What the public page shows as it happens: aggregated twice a second, made once for all viewers, without personal data.
+final class Live: Sendable {
+    /// Counts since the server started.
+    struct Totals: Sendable {
+        var created = 0
+        var cancelled = 0
+        var entered = 0
+        var left = 0
+        var noShows = 0
+        var refused = 0
+    }
+
+    private struct State {
+        var changed: Set<String> = []
+        var happenings: [JSON] = []
+        var totals = Totals()
+        var viewers: [UInt64: AsyncStream<String>.Continuation] = [:]
+        var lastViewer: UInt64 = 0
+        var statuses: [String: OrderStatus] = [:]
+    }
+
+    private let state = Mutex(State())
+    private let sequencer: Sequencer
+    private let presence: Presence
+
+    init(sequencer: Sequencer, presence: Presence) {
+        self.sequencer = sequencer
+        self.presence = presence
+    }
+
+    func committed(_ events: [Event]) {
+        state.withLock { state in
+            for event in events {
+                switch event {
+                case .order(let order):
+                    state.changed.insert(order.parkCode)
+                    guard state.statuses[order.orderNo] != order.status else { continue }
+                    if order.status.isActive {
+                        state.statuses[order.orderNo] = order.status
+                    } else {
+                        state.statuses[order.orderNo] = nil
+                    }
+                    count(order, &state.totals)
+                    state.happenings.append([
+                        "t": .int(order.changedAt), "lot": .string(order.parkCode), "plate": .string(order.plate.masked),
+                        "status": .int(order.status.rawValue), "plan": .int(order.planTime),
+                    ])
+                case .visit(let visit): state.changed.insert(visit.parkCode)
+                case .remaining(let lot, _): state.changed.insert(lot)
+                case .lot(let profile): state.changed.insert(profile.parkCode)
+                default: break
+                }
+            }
+            if state.happenings.count > 200 { state.happenings.removeFirst(state.happenings.count - 200) }
+        }
+    }
+
+    private func count(_ order: Order, _ totals: inout Totals) {
+        switch order.status {
+        case .held, .booked: totals.created += 1
+        case .inLot: totals.entered += 1
+        case .done: totals.left += 1
+        case .cancelled, .cancelledBreach: totals.cancelled += 1
+        case .noShow: totals.noShows += 1
+        case .rejected, .revoked: totals.refused += 1
+        default: break
+        }
+    }
+
+    func linkChanged(_ parkCode: String) { state.withLock { _ = $0.changed.insert(parkCode) } }
+
+    var totals: Totals { state.withLock { $0.totals } }
+
+    // MARK: What viewers get
+
+    private static func brief(_ lot: Lot, _ link: Presence.Link?, now: Millis) -> JSON? {
+        guard let profile = lot.profile else { return nil }
+        let orders = lot.orders.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }
+        let purpose: Purpose = profile.enabled.contains(.reservation) ? .reservation : .shared
+        return [
+            "c": .string(lot.parkCode), "n": .string(profile.name), "x": .string(profile.longitude),
+            "y": .string(profile.latitude), "t": .int(profile.lotType), "total": .int(profile.totalCount),
+            "occ": .int(lot.occupied), "sat": .int(lot.saturation.perMille), "lvl": .int(lot.saturation.level),
+            "q": .int(lot.quota(purpose)), "free": .int(lot.free(purpose, at: now)), "orders": .int(orders),
+            "share": .bool(profile.enabled.contains(.shared)), "on": .bool(link?.isOnline ?? false),
+        ]
+    }
+
+    private func totalsJSON(_ city: City, _ links: [String: Presence.Link], _ totals: Totals) -> JSON {
+        [
+            "lots": .int(city.lots.count), "online": .int(links.values.reduce(0) { $0 + ($1.isOnline ? 1 : 0) }),
+            "active": .int(city.lots.values.reduce(0) { $0 + $1.orders.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) } }),
+            "inside": .int(city.lots.values.reduce(0) { $0 + $1.inside.count }), "created": .int(totals.created),
+            "cancelled": .int(totals.cancelled), "entered": .int(totals.entered), "left": .int(totals.left),
+            "noShows": .int(totals.noShows), "refused": .int(totals.refused),
+        ]
+    }
+
+    /// The whole city, for a page that has just been opened.
+    func city(now: Millis) -> String {
+        let links = presence.snapshot
+        let totals = totals
+        let recent = state.withLock { $0.happenings }
+        return sequencer.peek { city in
+            let lots = city.lots.values.compactMap { Live.brief($0, links[$0.parkCode], now: now) }
+            return JSON.object(
+                JSONObject([
+                    ("lots", .array(lots)), ("totals", totalsJSON(city, links, totals)),
+                    ("orders", .array(Array(recent.suffix(30)))), ("now", .int(now)),
+                ])
+            ).string
+        }
+    }
+
+    /// What changed since the last call, to all viewers.
+    func tick(now: Millis) {
+        let (changed, happenings, totals, viewers) = state.withLock { state in
+            defer {
+                state.changed = []
+                if !state.viewers.isEmpty { state.happenings = Array(state.happenings.suffix(30)) }
+            }
+            return (state.changed, state.happenings, state.totals, Array(state.viewers.values))
+        }
+        guard !viewers.isEmpty else { return }
+        let links = presence.snapshot
+        let text = sequencer.peek { city in
+            let lots = changed.compactMap { city.lots[$0] }.compactMap { Live.brief($0, links[$0.parkCode], now: now) }
+            return JSON.object(
+                JSONObject([
+                    ("lots", .array(lots)), ("totals", totalsJSON(city, links, totals)),
+                    ("orders", .array(Array(happenings.suffix(12)))), ("now", .int(now)),
+                ])
+            ).string
+        }
+        for viewer in viewers { viewer.yield(text) }
+    }
+
+    /// A stream of updates; nil when too many watch already. A viewer that reads too slowly misses updates, no more.
+    func watch() -> (id: UInt64, updates: AsyncStream<String>)? {
+        state.withLock { state in
+            guard state.viewers.count < Limits.viewersMax else { return nil }
+            let (stream, continuation) = AsyncStream.makeStream(of: String.self, bufferingPolicy: .bufferingNewest(4))
+            state.lastViewer += 1
+            let id = state.lastViewer
+            state.viewers[id] = continuation
+            continuation.onTermination = { [weak self] _ in self?.leave(id) }
+            return (id, stream)
+        }
+    }
+
+    private func leave(_ id: UInt64) { state.withLock { $0.viewers[id] = nil } }
+
+    func finish() { for viewer in state.withLock({ Array($0.viewers.values) }) { viewer.finish() } }
+}

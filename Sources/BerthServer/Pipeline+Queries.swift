@@ -1,0 +1,378 @@
+import BerthCore
+import BerthLink
+import BerthStore
+import BerthWire
+
+// Services that change nothing, and those of the resume mechanism, which carry their own guard.
+extension Pipeline {
+    func query(
+        _ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let envelope = request.envelope
+        let fields = Fields(envelope.data)
+        switch envelope.service {
+        case "sys.time.get":
+            _ = try fields.optionalTime("deviceSendTime")
+            completion(
+                Answer(
+                    data: [
+                        "serverRecvTime": .int(now), "serverSendTime": .int(clock()),
+                        "ntpServers": .array(settings.ntpServers.map { .string($0) }),
+                    ]))
+        case "sys.heartbeat": try heartbeat(fields, parkCode, now: now, completion: completion)
+        case "vehicle.preentry.check": try preentry(fields, parkCode, now: now, completion: completion)
+        case "sync.cursor.query": try cursor(fields, parkCode, completion: completion)
+        case "sync.batch.report": try batch(fields, parkCode, now: now, completion: completion)
+        case "sync.down.pull": try pull(fields, parkCode, completion: completion)
+        case "sync.down.ack": try acknowledge(fields, parkCode, now: now, completion: completion)
+        case "sync.snapshot.query": snapshot(parkCode, completion: completion)
+        case "recon.inlot.count":
+            sequencer.read(
+                parkCode, { city in
+                    let lot = city.lots[parkCode]
+                    return Answer(data: ["count": .int(lot?.inside.count ?? 0), "asOfSeq": .int(lot?.up.ackSeq ?? 0)])
+                }, completion: completion)
+        case "lot.search": try search(fields, now: now, completion: completion)
+        case "lot.detail": try detail(fields, now: now, completion: completion)
+        case "slot.query":
+            let (lot, purpose, day) = try Decode.slotQuery(envelope.data)
+            slots(lot, purpose, day, now: now, completion: completion)
+        case "order.detail": try orderDetail(request, fields, completion: completion)
+        case "order.list": try orderList(request, fields, completion: completion)
+        default: throw WireError("unknownService", envelope.service)
+        }
+    }
+
+    private func heartbeat(
+        _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let count: ClosedRange<Int64> = 0...1_000_000_000
+        let depth = try fields.optionalInt("queueDepth", in: count)
+        _ = try fields.optionalInt("onlineGates", in: count)
+        _ = try fields.optionalInt("offlineGates", in: count)
+        let offset = try fields.optionalInt("clockOffsetMs", in: -count.upperBound...count.upperBound)
+        _ = try fields.optionalString("softVersion", max: 32)
+        let localTime = try fields.optionalTime("localTime") ?? now
+        presence.heard(parkCode, now: now)
+        presence.noteHeartbeat(parkCode, queueDepth: depth ?? 0, clockOffset: offset ?? 0)
+        // An empty queue says that everything up to the lot's own time has been told.
+        if depth == 0 { _ = sequencer.peek { $0.notePassed(parkCode, through: min(localTime, now)) } }
+        completion(Answer())
+    }
+
+    private func preentry(
+        _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let gateCode = try fields.string("gateCode", max: 32)
+        let plate = try Decode.plate(fields)
+        _ = try fields.int("plateColor", among: Plate.colors)
+        _ = try fields.optionalInt("confidence", in: 0...100)
+        let time = try fields.time("captureTime")
+        sequencer.read(
+            parkCode,
+            { city in
+                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                let orders = lot.orders.values.filter { $0.plate == plate }
+                let decision = GatePolicy.decide(
+                    plate: plate, at: time, gateCode: gateCode,
+                    orders: orders.map(AuthorisedEntry.init(order:)), isInside: lot.inside[plate] != nil)
+                return Answer(data: Pipeline.encode(decision))
+            }, completion: completion)
+    }
+
+    static func encode(_ decision: GateDecision) -> JSON {
+        let code = decision.refusal.map { Profile.current.code($0.rawValue) }
+        return .compact([
+            ("decision", .int(decision.verdict.rawValue)), ("reasonCode", code.map { .int($0.code) } ?? .null),
+            ("displayText", .string(decision.verdict == .allow ? "预约车辆 欢迎光临" : code?.zh ?? "")),
+            ("voiceText", .string(decision.verdict == .allow ? "欢迎光临" : code?.zh ?? "")),
+            ("orderNo", .optional(decision.entry?.orderNo)),
+            ("bizType", .int(decision.entry?.purpose.rawValue ?? 0)),
+            ("billingParty", .int(decision.entry?.purpose == .shared ? 2 : 1)),
+            ("allowUntil", .optional(decision.verdict == .allow ? decision.entry?.enterEnd : nil)),
+        ])
+    }
+
+    // MARK: Resume (section 5)
+
+    private func cursor(
+        _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let asked = try fields.optionalString("epoch", max: 16)
+        sequencer.read(
+            parkCode,
+            { city in
+                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                let epoch = asked ?? lot.up.epoch ?? ""
+                return Answer(data: [
+                    "up": ["epoch": .string(epoch), "ackSeq": .int(epoch == lot.up.epoch ? lot.up.ackSeq : 0)],
+                    "down": [
+                        "epoch": .string(lot.downEpoch ?? ""), "lastSeq": .int(lot.downLast),
+                        "ackSeq": .int(lot.downAck),
+                    ],
+                ])
+            }, completion: completion)
+    }
+
+    private func batch(
+        _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        guard case .array(let rows)? = fields.object["entries"] else { throw WireError("missingParameter", "entries") }
+        guard rows.count <= WireLimits.batchEntriesMax else { throw WireError("tooLarge", "over 500 entries") }
+        var entries: [Sequencer.LogEntry] = []
+        entries.reserveCapacity(rows.count)
+        for (index, row) in rows.enumerated() {
+            guard let object = row.objectValue else { throw WireError("illegalValue", "entries[\(index)]") }
+            let row = Fields(object, path: "entries[\(index)].")
+            let service = try row.string("service", max: 48)
+            let data: JSONObject
+            switch object["data"] {
+            case nil, .null: data = JSONObject()
+            case .object(let value): data = value
+            default: throw WireError("illegalValue", "entries[\(index)].data")
+            }
+            let requestId = try row.string("requestId", max: 36)
+            guard Envelope.isUUID(requestId) else { throw WireError("illegalValue", "entries[\(index)].requestId") }
+            _ = try row.time("timestamp")
+            let epoch = try row.string("epoch", max: 16)
+            guard Envelope.isSafe(epoch) else { throw WireError("illegalValue", "entries[\(index)].epoch") }
+            entries.append(
+                Sequencer.LogEntry(
+                    epoch: epoch, seq: try row.int("seq", in: 1...(1 << 53)), requestId: requestId, service: service,
+                    data: data,
+                    command: Pipeline.attempt { () throws(WireError) in
+                        try Decode.logEntry(service: service, data: data, parkCode: parkCode)
+                    }))
+        }
+        guard Set(entries.map(\.epoch)).count <= 1 else { throw WireError("illegalValue", "two epochs in one batch") }
+        presence.heard(parkCode, now: now)
+        sequencer.batch(parkCode, entries, now: now, completion: completion)
+    }
+
+    private func pull(
+        _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let asked = try fields.optionalString("epoch", max: 16)
+        let after = try fields.int("afterSeq", in: 0...(1 << 53))
+        let limit = Int(try fields.optionalInt("limit", in: 1...Int64(WireLimits.batchEntriesMax)) ?? 100)
+        let wait = try fields.optionalInt("waitMs", in: 0...WireLimits.waitMillisMax) ?? 0
+        sequencer.read(
+            parkCode,
+            { city in
+                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                let open = lot.downEpoch ?? ""
+                if let asked, !asked.isEmpty, asked != open {
+                    return Answer(WireError("epochClosed", data: ["epoch": .string(open)]))
+                }
+                return Answer(data: ["epoch": .string(open), "lastSeq": .int(lot.downLast)])
+            }
+        ) { [self] position in
+            guard position.code == 0 else { return completion(position) }
+            let epoch = position.data["epoch"]?.stringValue ?? ""
+            let answer = pulled(parkCode, epoch, after: after, limit: limit)
+            guard wait > 0, answer.code == 0, answer.data["entries"]?.arrayValue?.isEmpty == true else {
+                return completion(answer)
+            }
+            deliverer.waitForEntry(parkCode, milliseconds: wait) { [self] in
+                // The first entry of all may just have made the epoch.
+                let epoch = sequencer.peek { $0.lots[parkCode]?.downEpoch ?? "" }
+                completion(pulled(parkCode, epoch, after: after, limit: limit))
+            }
+        }
+    }
+
+    private func pulled(_ parkCode: String, _ epoch: String, after: Int64, limit: Int) -> Answer {
+        let rows = epoch.isEmpty ? [] : store.down(parkCode: parkCode, epoch: epoch, after: after, limit: limit + 1)
+        // Whoever is further behind than we keep goes on from a snapshot.
+        if let first = rows.first, first.seq > after + 1 {
+            return Answer(
+                WireError("sequenceGap", data: ["expectedSeq": .int(first.seq), "snapshot": true, "epoch": .string(epoch)]))
+        }
+        let entries = rows.prefix(limit).map { row -> JSON in
+            [
+                "epoch": .string(epoch), "seq": .int(row.seq),
+                "requestId": .string(Encode.downRequestId(parkCode: parkCode, epoch: epoch, seq: row.seq)),
+                "service": .string(row.service), "timestamp": .int(row.at),
+                "data": (try? JSON.parse(Array(row.data.utf8))) ?? [:],
+            ]
+        }
+        return Answer(
+            data: ["epoch": .string(epoch), "entries": .array(entries), "hasMore": .bool(rows.count > limit)])
+    }
+
+    private func acknowledge(
+        _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let epoch = try fields.string("epoch", max: 16)
+        let ackSeq = try fields.int("ackSeq", in: 0...(1 << 53))
+        var results: [DownResult] = []
+        for row in try fields.optionalObjects("results", max: 10_000) ?? [] {
+            let code = Int(try row.int("code", in: 0...9999))
+            let seq = try row.int("seq", in: 1...(1 << 53))
+            guard Profile.current.codes[code]?.isFinal ?? true, seq <= ackSeq else { continue }
+            results.append(
+                DownResult(seq: seq, isAccepted: Decode.downAccepted(code: code, data: row.object["data"] ?? .null)))
+        }
+        let position = sequencer.peek { ($0.lots[parkCode]?.downEpoch, $0.lots[parkCode]?.downLast ?? 0) }
+        guard epoch == position.0 else {
+            throw WireError("epochClosed", data: ["epoch": .string(position.0 ?? "")])
+        }
+        guard ackSeq <= position.1 else { throw WireError("illegalValue", "ackSeq: beyond the last entry") }
+        presence.heard(parkCode, now: now)
+        deliverer.acknowledged(parkCode, through: ackSeq)
+        sequencer.perform(
+            .settle(parkCode: parkCode, epoch: epoch, ackSeq: ackSeq, results, assumesRest: true), now: now
+        ) { answer in
+            completion(
+                answer.code == 0 ? Answer(data: ["epoch": .string(epoch), "ackSeq": .int(ackSeq)]) : answer)
+        }
+    }
+
+    private func snapshot(_ parkCode: String, completion: @escaping Sequencer.Completion) {
+        sequencer.read(
+            parkCode,
+            { city in
+                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                return Answer(data: [
+                    "orders": .array(
+                        lot.inForce.map { order in
+                            guard case .object(var row) = Encode.reserve(order) else { return [:] }
+                            row.append("status", .int(order.status.rawValue))
+                            if let recordNo = order.recordNo { row.append("recordNo", .string(recordNo)) }
+                            row.append("entriesUsed", .int(order.entriesUsed))
+                            return .object(row)
+                        }),
+                    "shareAuths": [], "blackList": [], "whiteList": [], "flowPolicy": .null,
+                    "config": ["heartbeatSec": 30, "reportMinSec": 5, "clockMaxOffsetMs": 5000],
+                    "downEpoch": .string(lot.downEpoch ?? ""), "downSeq": .int(lot.downLast),
+                ])
+            }, completion: completion)
+    }
+
+    // MARK: What a driver asks
+
+    private func search(
+        _ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let here = Coordinate(
+            longitude: try fields.coordinate("lng", limit: 180), latitude: try fields.coordinate("lat", limit: 90),
+            type: Int(try fields.optionalInt("coordType", in: 1...3) ?? 1))
+        let radius = try fields.optionalInt("radius", in: 1...Limits.searchRadiusMax) ?? 1000
+        let purpose = try Decode.purpose(fields, default: .reservation)
+        let arrive = try fields.optionalTime("arriveTime") ?? now
+        let page = Int(try fields.optionalInt("page", in: 1...1000) ?? 1)
+        sequencer.read(
+            nil,
+            { city in
+                var found: [(Int, Lot)] = []
+                for lot in city.lots.values {
+                    guard let profile = lot.profile, profile.enabled.contains(purpose) else { continue }
+                    let there = Coordinate(
+                        longitude: profile.longitude, latitude: profile.latitude, type: profile.coordType)
+                    let distance = here.metres(to: there)
+                    if distance <= Int(radius) { found.append((distance, lot)) }
+                }
+                found.sort { ($0.0, $0.1.parkCode) < ($1.0, $1.1.parkCode) }
+                let start = (page - 1) * Limits.searchPage
+                let rows = found.dropFirst(start).prefix(Limits.searchPage).map { distance, lot -> JSON in
+                    city.advance(lot.parkCode, to: now)
+                    let lot = city.lots[lot.parkCode]!
+                    let profile = lot.profile!
+                    return [
+                        "parkCode": .string(lot.parkCode), "name": .string(profile.name),
+                        "address": .string(profile.address), "distance": .int(distance),
+                        // Streets are longer than the crow's way: the usual detour factor of 1.3.
+                        "walkDistance": .int(distance * 13 / 10), "lng": .string(profile.longitude),
+                        "lat": .string(profile.latitude), "coordType": .int(profile.coordType),
+                        "remain": .int(max(0, profile.totalCount - lot.occupied)),
+                        "reserveRemain": .int(lot.free(purpose, at: max(now, arrive))),
+                        "level": .int(lot.saturation.level), "priceText": "", "tags": [], "imageUrls": [],
+                    ]
+                }
+                return Answer(data: [
+                    "lots": .array(rows), "page": .int(page), "total": .int(found.count),
+                    "hasMore": .bool(found.count > start + rows.count),
+                ])
+            }, completion: completion)
+    }
+
+    private func detail(_ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+        let parkCode = try Decode.parkCode(fields)
+        sequencer.read(
+            parkCode,
+            { city in
+                city.advance(parkCode, to: now)
+                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                guard let profile = lot.profile else { return Answer(WireError("lotIncomplete")) }
+                return Answer(data: LotView.detail(lot, profile, now: now))
+            }, completion: completion)
+    }
+
+    private func slots(
+        _ parkCode: String, _ purpose: Purpose, _ day: Int64, now: Millis,
+        completion: @escaping Sequencer.Completion
+    ) {
+        sequencer.read(
+            parkCode,
+            { city in
+                city.advance(parkCode, to: now)
+                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                guard let profile = lot.profile else { return Answer(WireError("lotIncomplete")) }
+                guard profile.enabled.contains(purpose) else {
+                    return Answer(WireError(purpose == .shared ? "sharingNotEnabled" : "reservationNotEnabled"))
+                }
+                return Answer(data: [
+                    "parkCode": .string(parkCode), "bizType": .int(purpose.rawValue),
+                    "slots": .array(lot.slots(purpose, day: day, now: now).map(LotView.slot)),
+                ])
+            }, completion: completion)
+    }
+
+    private func orderDetail(
+        _ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let orderNo = try fields.optionalString("orderNo", max: 32)
+        let clientOrderNo = try fields.optionalString("clientOrderNo", max: 64)
+        guard orderNo != nil || clientOrderNo != nil else { throw WireError("missingParameter", "orderNo") }
+        let appId = request.credential.appId
+        let isOperator = request.credential.role == .operator
+        let store = store
+        sequencer.read(
+            nil,
+            { city in
+                let order =
+                    orderNo.map { city.order($0, history: store) }
+                    ?? city.order(appId: appId, clientOrderNo: clientOrderNo!, history: store)
+                // Another provider's order is not found, rather than forbidden.
+                guard let order, isOperator || order.appId == appId else { return Answer(WireError("orderNotFound")) }
+                return Answer(data: Encode.order(order, revealsPlate: !isOperator))
+            }, completion: completion)
+    }
+
+    private func orderList(
+        _ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let isOperator = request.credential.role == .operator
+        var filter = OrderFilter()
+        filter.appId = isOperator ? nil : request.credential.appId
+        filter.parkCode = try fields.optionalString("parkCode", max: 32)
+        filter.userToken = try fields.optionalString("userToken", max: 64)
+        if let status = try fields.optionalInt("status", in: 0...10) { filter.status = OrderStatus(rawValue: Int(status)) }
+        let limit = Int(try fields.optionalInt("limit", in: 1...200) ?? 50)
+        if let cursor = try fields.optionalString("cursor", max: 20) {
+            guard let serial = Int64(cursor), serial > 0 else { throw WireError("illegalValue", "cursor") }
+            filter.beforeSerial = serial
+        }
+        let page = Int(try fields.optionalInt("page", in: 1...1000) ?? 1)
+        filter.limit = limit * page + 1
+        let orders = store.orders(filter).dropFirst(limit * (page - 1))
+        let shown = orders.prefix(limit)
+        completion(
+            Answer(
+                data: .compact([
+                    ("orders", .array(shown.map { Encode.order($0, revealsPlate: !isOperator) })),
+                    ("nextCursor", orders.count > limit ? .string(String(shown.last!.serial)) : .null),
+                    ("hasMore", .bool(orders.count > limit)),
+                ])))
+    }
+}

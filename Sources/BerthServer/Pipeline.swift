@@ -1,0 +1,168 @@
+import BerthCore
+import BerthLink
+import BerthStore
+import BerthWire
+import Logging
+
+/// The one trace from bytes to bytes (interface.md, section 3, "Checks in order"), the same for HTTPS and MQTT.
+final class Pipeline: Sendable {
+    /// What the carrier knows about a message beside its bytes.
+    struct Arrival: Sendable {
+        /// The service that the URL or topic names.
+        var service: String
+        /// The lot that the topic names.
+        var parkCode: String?
+    }
+
+    /// What goes back.
+    struct Reply: Sendable {
+        var bytes: [UInt8]
+        var answer: Answer
+        var appId: String
+        var parkCode: String?
+        var service: String
+        /// The message was signed by the party that it names.
+        var isAuthentic: Bool
+    }
+
+    let sequencer: Sequencer
+    let store: any Store
+    let credentials: CredentialBook
+    let nonces = NonceCache()
+    let rates = RateLimiter()
+    let presence: Presence
+    let deliverer: Deliverer
+    let settings: ServerSettings
+    let clock: @Sendable () -> Millis
+    let logger: Logger
+
+    init(
+        sequencer: Sequencer, credentials: CredentialBook, presence: Presence, deliverer: Deliverer,
+        settings: ServerSettings, clock: @escaping @Sendable () -> Millis, logger: Logger
+    ) {
+        self.sequencer = sequencer
+        store = sequencer.store
+        self.credentials = credentials
+        self.presence = presence
+        self.deliverer = deliverer
+        self.settings = settings
+        self.clock = clock
+        self.logger = logger
+    }
+
+    func receive(_ bytes: [UInt8], _ arrival: Arrival, completion: @escaping @Sendable (Reply) -> Void) {
+        let received = clock()
+        var echo = Echo()
+        var credential: Credential?
+        var isAuthentic = false
+        do throws(WireError) {
+            let envelope: Envelope
+            do throws(WireError) { envelope = try Envelope.read(bytes, echo: &echo) } catch {
+                credential = credentials.find(echo.appId)
+                throw error
+            }
+            credential = credentials.find(envelope.appId)
+            let request = try envelope.verify(credential: credential, now: received)
+            isAuthentic = true
+            let service = try admit(request, arrival, now: received)
+            let finalEcho = echo
+            dispatch(request, service, now: received) { [self] answer in
+                completion(
+                    reply(answer, echo: finalEcho, secret: request.credential.secret, isAuthentic: true))
+            }
+        } catch {
+            let answer = Answer(error)
+            // Where no secret can be chosen the reply is not signed: 101, 104, 200, and what could not be read.
+            let secret = [101, 104, 200].contains(answer.code) ? nil : credential?.secret
+            completion(reply(answer, echo: echo, secret: secret, isAuthentic: isAuthentic))
+        }
+    }
+
+    /// An answer that the carrier itself has to give: a wrong content type, a body over the limit.
+    func refuse(_ name: String, _ hint: String) -> Reply {
+        reply(Answer(WireError(name, hint)), echo: Echo(), secret: nil, isAuthentic: false)
+    }
+
+    private func reply(_ answer: Answer, echo: Echo, secret: String?, isAuthentic: Bool) -> Reply {
+        Reply(
+            bytes: MessageWriter.reply(
+                answer, echo: echo, secret: secret, timestamp: clock(), nonce: Ambient.nonce(),
+                showHints: settings.isTestEnvironment),
+            answer: answer, appId: echo.appId, parkCode: echo.parkCode, service: echo.service, isAuthentic: isAuthentic)
+    }
+
+    /// Nonce (203) → service (103) → role (204) → lot (100, 205) → rate (301).
+    private func admit(_ request: Authentic, _ arrival: Arrival, now: Millis) throws(WireError) -> ServiceDefinition {
+        let envelope = request.envelope
+        let service = Profile.current.services[envelope.service]
+        // The seq of a log entry is its own guard against replay.
+        if service?.kind != .log {
+            guard nonces.insert(appId: envelope.appId, nonce: envelope.nonce, now: now) else {
+                throw WireError("nonceRepeated")
+            }
+        }
+        guard let service, service.direction != "down", envelope.service == arrival.service else {
+            throw WireError("unknownService", "not a service of this address")
+        }
+        guard service.roles.contains(request.credential.role) else { throw WireError("serviceNotAuthorised") }
+        if service.isLotInterface {
+            guard let parkCode = envelope.parkCode else { throw WireError("missingParameter", "parkCode") }
+            guard request.credential.mayActFor(parkCode) else { throw WireError("lotNotAuthorised") }
+        }
+        if let topicLot = arrival.parkCode, let parkCode = envelope.parkCode, topicLot != parkCode {
+            throw WireError("lotNotAuthorised", "not the topic's parkCode")
+        }
+        if service.kind != .log, service.name != "sys.heartbeat" {
+            let wait = rates.admit(request.credential, parkCode: envelope.parkCode, now: now)
+            if wait > 0 { throw WireError("rateLimited", data: ["retryAfterMs": .int(wait)]) }
+        }
+        if service.kind == .log {
+            guard envelope.epoch != nil, envelope.seq != nil else { throw WireError("missingParameter", "epoch, seq") }
+        } else if envelope.epoch != nil || envelope.seq != nil {
+            throw WireError("fieldNotAllowed", "epoch, seq")
+        }
+        return service
+    }
+
+    private func dispatch(
+        _ request: Authentic, _ service: ServiceDefinition, now: Millis, completion: @escaping Sequencer.Completion
+    ) {
+        let envelope = request.envelope
+        let parkCode = envelope.parkCode ?? ""
+        switch service.kind {
+        case .log:
+            presence.heard(parkCode, now: now)
+            sequencer.entry(
+                parkCode,
+                Sequencer.LogEntry(
+                    epoch: envelope.epoch!, seq: envelope.seq!, requestId: envelope.requestId,
+                    service: envelope.service, data: envelope.data,
+                    command: Pipeline.attempt { () throws(WireError) in
+                        try Decode.logEntry(service: envelope.service, data: envelope.data, parkCode: parkCode)
+                    }), now: now, completion: completion)
+        case .kept:
+            let command = Pipeline.attempt { () throws(WireError) in try keptCommand(envelope, parkCode, now: now) }
+            sequencer.kept(request, command: command, now: now, completion: completion)
+        case .read, .sync:
+            do throws(WireError) { try query(request, parkCode, now: now, completion: completion) } catch { completion(Answer(error)) }
+        }
+    }
+
+    static func attempt<Value>(_ body: () throws(WireError) -> Value) -> Result<Value, WireError> {
+        do throws(WireError) { return .success(try body()) } catch { return .failure(error) }
+    }
+
+    private func keptCommand(_ envelope: Envelope, _ parkCode: String, now: Millis) throws(WireError) -> Command {
+        let data = envelope.data
+        switch envelope.service {
+        case "lot.info.report": return .openLot(try Decode.lotInfo(data, parkCode: parkCode))
+        case "lot.gate.report": return try Decode.gates(data, parkCode: parkCode)
+        case "space.remain.report":
+            return .reportRemaining(parkCode: parkCode, try Decode.remaining(data, now: now))
+        case "order.create": return .create(try Decode.booking(data, appId: envelope.appId))
+        case "order.modify": return try Decode.modification(data, appId: envelope.appId)
+        case "order.cancel": return try Decode.cancellation(data, appId: envelope.appId)
+        default: throw WireError("unknownService", envelope.service)
+        }
+    }
+}

@@ -1,0 +1,457 @@
+import BerthCore
+import BerthStore
+import BerthWire
+import Foundation
+import Logging
+import Metrics
+import Synchronization
+
+/// The one writer. Decides in the order of arrival, in memory, without waiting; makes everything durable in groups over all
+/// lots; answers only then.
+///
+/// While one transaction is being written, the next collects everything that arrives. A reader of a lot that has undurable
+/// changes waits for them, so nobody ever sees what could still be lost.
+final class Sequencer: Sendable {
+    typealias Completion = @Sendable (Answer) -> Void
+
+    private struct Pending {
+        var commit: Commit?
+        var answer: Answer
+        var completion: Completion
+    }
+
+    private struct State {
+        var city: City
+        var pending: [Pending] = []
+        /// Number of the last commit decided, and of the last one durable.
+        var decided: UInt64 = 0
+        var durable: UInt64 = 0
+        /// Number of the last commit that touched a lot, while it is not durable.
+        var touched: [String: UInt64] = [:]
+        /// Log entries of a lot that are decided and not durable.
+        var logBacklog: [String: Int] = [:]
+        /// Kept replies that are not durable yet, by appId and requestId.
+        var freshReplies: [String: KeptReply] = [:]
+        /// Digests of the keys of all kept replies: a request that is not among them is new, without asking the disk.
+        var knownReplies: Set<Int64>
+        var isStopped = false
+        /// Answers that need no waiting; given as soon as the lock is free, since who is answered may ask again.
+        var immediate: [(Completion, Answer)] = []
+    }
+
+    let store: any Store
+    private let state: Mutex<State>
+    private let hasWork = DispatchSemaphore(value: 0)
+    private let policy: Policy
+    private let newEpoch: String
+    private let clock: @Sendable () -> Millis
+    private let logger: Logger
+    /// Called on the committer's thread with what has just become durable, in order.
+    private let onDurable: Mutex<(@Sendable ([Event]) -> Void)?> = Mutex(nil)
+    private let commitTimer = Metrics.Timer(label: "berth_commit_duration")
+
+    init(
+        store: any Store, image: CityImage, replyKeys: [Int64], policy: Policy, newEpoch: String,
+        clock: @escaping @Sendable () -> Millis, logger: Logger
+    ) {
+        self.store = store
+        self.policy = policy
+        self.newEpoch = newEpoch
+        self.clock = clock
+        self.logger = logger
+        let city = Sequencer.city(from: image, policy: policy, newEpoch: newEpoch, now: clock())
+        state = Mutex(State(city: city, knownReplies: Set(replyKeys)))
+    }
+
+    static func city(from image: CityImage, policy: Policy, newEpoch: String, now: Millis) -> City {
+        var city = City(policy: policy, newEpoch: newEpoch)
+        for lot in image.lots {
+            city.restore(
+                registered: lot.parkCode, policy: lot.policy, profile: lot.profile, gates: lot.gates,
+                remaining: lot.remaining, up: lot.up, downEpoch: lot.downEpoch, downLast: lot.downLast,
+                downAck: lot.downAck, awaiting: lot.awaiting)
+        }
+        for (key, count) in image.counters { city.restore(counter: key, count: count) }
+        city.restore(lastSerial: image.lastSerial)
+        for order in image.activeOrders { city.restore(order: order, now: now) }
+        for visit in image.openVisits { city.restore(visit: visit) }
+        return city
+    }
+
+    func start(onDurable: @escaping @Sendable ([Event]) -> Void) {
+        self.onDurable.withLock { $0 = onDurable }
+        let thread = Thread { [self] in commitLoop() }
+        thread.name = "commit"
+        thread.start()
+    }
+
+    /// Stops after everything decided so far is durable.
+    func stop() {
+        state.withLock { $0.isStopped = true }
+        hasWork.signal()
+    }
+
+    private func locked(_ body: (inout State) -> Void) {
+        let immediate = state.withLock { state in
+            body(&state)
+            guard !state.immediate.isEmpty else { return [(Completion, Answer)]() }
+            defer { state.immediate = [] }
+            return state.immediate
+        }
+        for (completion, answer) in immediate { completion(answer) }
+    }
+
+    // MARK: Plain requests
+
+    /// A request whose final result is kept by requestId (section 3).
+    /// - Parameter command: already decoded; a decoding error is a final result too.
+    func kept(
+        _ request: Authentic, command: Result<Command, WireError>, now: Millis, completion: @escaping Completion
+    ) {
+        let envelope = request.envelope
+        let key = Signature.digest64(envelope.appId, envelope.requestId)
+        let name = "\(envelope.appId)|\(envelope.requestId)"
+        let dataHash = Signature.dataHash(.object(envelope.data))
+        locked { state in
+            if state.knownReplies.contains(key),
+                let known = state.freshReplies[name]
+                    ?? store.reply(appId: envelope.appId, requestId: envelope.requestId)
+            {
+                var answer: Answer
+                if known.service == envelope.service, known.dataHash == dataHash {
+                    answer = Answer(code: known.code, data: (try? JSON.parse(Array(known.data.utf8))) ?? [:])
+                    answer.duplicate = true
+                } else {
+                    answer = Answer(WireError("keyReused", "this requestId came with other content before"))
+                }
+                // Not before the first one is durable.
+                enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
+                return
+            }
+            guard state.pending.count < Limits.backlogMax else {
+                return answerNow(&state, Answer(WireError("tooManyInFlight", data: ["retryAfterMs": 100])), completion)
+            }
+            let answer: Answer
+            var events: [Event] = []
+            switch command {
+            case .failure(let error): answer = Answer(error)
+            case .success(let command):
+                let decision = state.city.decide(command, at: now, history: store)
+                events = decision.events
+                answer = Encode.answer(decision.outcome)
+            }
+            var commit = Commit(at: now, events: events)
+            if answer.resultCode.isKept {
+                let reply = KeptReply(
+                    appId: envelope.appId, requestId: envelope.requestId, nonce: envelope.nonce,
+                    service: envelope.service, dataHash: dataHash, code: answer.code, data: answer.data.string, at: now)
+                commit.reply = reply
+                state.knownReplies.insert(key)
+                state.freshReplies[name] = reply
+            }
+            enqueue(&state, Pending(commit: commit, answer: answer, completion: completion))
+        }
+    }
+
+    /// A command of the server itself: a deadline, a lot's answer, an operator's setting.
+    func perform(_ command: Command, now: Millis, completion: @escaping Completion = { _ in }) {
+        locked { state in
+            let decision = state.city.decide(command, at: now, history: store)
+            let answer = Encode.answer(decision.outcome)
+            guard !decision.events.isEmpty else { return answerNow(&state, answer, completion) }
+            enqueue(
+                &state, Pending(commit: Commit(at: now, events: decision.events), answer: answer, completion: completion))
+        }
+    }
+
+    // MARK: Up logs
+
+    /// One decoded entry of an up log.
+    struct LogEntry: Sendable {
+        var epoch: String
+        var seq: Int64
+        var requestId: String
+        var service: String
+        var data: JSONObject
+        var command: Result<Command, WireError>
+    }
+
+    /// A single entry: answered with its own result.
+    func entry(_ parkCode: String, _ entry: LogEntry, now: Millis, completion: @escaping Completion) {
+        locked { state in
+            guard let lot = state.city.lots[parkCode] else {
+                return answerNow(&state, Answer(WireError("lotNotRegistered")), completion)
+            }
+            guard state.logBacklog[parkCode, default: 0] < Limits.logBacklogPerLotMax else {
+                return answerNow(&state, Answer(WireError("tooManyInFlight", data: ["retryAfterMs": 200])), completion)
+            }
+            if let answer = refusePosition(lot, epoch: entry.epoch, seq: entry.seq) {
+                return enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
+            }
+            if lot.up.admit(epoch: entry.epoch, seq: entry.seq) == .duplicate {
+                // Its result may still be on its way to the disk: read it when everything decided is durable.
+                let store = store
+                let ackSeq = lot.up.ackSeq
+                enqueue(
+                    &state,
+                    Pending(commit: nil, answer: Answer()) { _ in
+                        completion(Sequencer.repeated(store, parkCode, entry, ackSeq: ackSeq))
+                    })
+                return
+            }
+            let (commit, answer) = consume(&state, parkCode, entry, now: now)
+            state.logBacklog[parkCode, default: 0] += 1
+            enqueue(&state, Pending(commit: commit, answer: answer, completion: completion))
+        }
+    }
+
+    /// A batch (section 5.8): consumed in order up to its end or its first gap.
+    func batch(_ parkCode: String, _ entries: [LogEntry], now: Millis, completion: @escaping Completion) {
+        locked { state in
+            guard let lot = state.city.lots[parkCode] else {
+                return answerNow(&state, Answer(WireError("lotNotRegistered")), completion)
+            }
+            guard let first = entries.first else {
+                let answer = Answer(
+                    data: [
+                        "epoch": .string(lot.up.epoch ?? ""), "ackSeq": .int(lot.up.ackSeq), "failed": [],
+                    ], epoch: lot.up.epoch, ackSeq: lot.up.ackSeq)
+                return enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
+            }
+            var commit = Commit(at: now, events: [])
+            var failed: [JSON] = []
+            var answer: Answer?
+            for entry in entries {
+                let lot = state.city.lots[parkCode]!
+                if let refusal = refusePosition(lot, epoch: entry.epoch, seq: entry.seq) {
+                    answer = refusal
+                    break
+                }
+                if lot.up.admit(epoch: entry.epoch, seq: entry.seq) == .duplicate { continue }
+                let (one, result) = consume(&state, parkCode, entry, now: now)
+                commit.events += one.events
+                commit.up += one.up
+                if result.code != 0 {
+                    failed.append([
+                        "seq": .int(entry.seq), "code": .int(result.code), "message": .string(result.resultCode.zh),
+                    ])
+                }
+            }
+            let ackSeq = state.city.lots[parkCode]!.up.ackSeq
+            if answer == nil {
+                answer = Answer(
+                    code: failed.isEmpty ? 0 : Profile.current.code("batchPartlyFailed").code,
+                    data: ["epoch": .string(first.epoch), "ackSeq": .int(ackSeq), "failed": .array(failed)],
+                    epoch: first.epoch, ackSeq: ackSeq)
+            } else if case .object(var data) = answer!.data, !failed.isEmpty {
+                data["failed"] = .array(failed)
+                answer!.data = .object(data)
+            }
+            let hasChanged = !commit.events.isEmpty
+            enqueue(
+                &state, Pending(commit: hasChanged ? commit : nil, answer: answer!, completion: completion))
+        }
+    }
+
+    /// 610 or 613, or nil when the entry is the next one or a repeat.
+    private func refusePosition(_ lot: Lot, epoch: String, seq: Int64) -> Answer? {
+        switch lot.up.admit(epoch: epoch, seq: seq) {
+        case .next, .duplicate: return nil
+        case .gap(let expected):
+            var answer = Answer(
+                WireError(
+                    "sequenceGap",
+                    data: [
+                        "expectedSeq": .int(expected), "epoch": .string(lot.up.epoch ?? ""),
+                        "ackSeq": .int(lot.up.ackSeq),
+                    ]))
+            answer.epoch = lot.up.epoch ?? ""
+            answer.ackSeq = lot.up.ackSeq
+            return answer
+        case .closed:
+            var answer = Answer(
+                WireError(
+                    "epochClosed", data: ["epoch": .string(lot.up.epoch ?? ""), "ackSeq": .int(lot.up.ackSeq)]))
+            answer.epoch = lot.up.epoch
+            answer.ackSeq = lot.up.ackSeq
+            return answer
+        }
+    }
+
+    private func consume(_ state: inout State, _ parkCode: String, _ entry: LogEntry, now: Millis) -> (Commit, Answer) {
+        var answer: Answer
+        var events: [Event] = []
+        switch entry.command {
+        case .failure(let error): answer = Answer(error)
+        case .success(let command):
+            let decision = state.city.decide(command, at: now, history: store)
+            events = decision.events
+            answer = Encode.answer(decision.outcome)
+        }
+        events.append(state.city.consume(parkCode, epoch: entry.epoch, seq: entry.seq))
+        if answer.code != 0 {
+            events.append(
+                .notice(
+                    Notice(
+                        parkCode: parkCode, eventType: 6090, occurredAt: now,
+                        detail: "seq \(entry.seq) code \(answer.code)")))
+        }
+        let up = UpResult(
+            parkCode: parkCode, epoch: entry.epoch, seq: entry.seq, requestId: entry.requestId, service: entry.service,
+            code: answer.code, reply: answer.data.string, data: JSON.object(entry.data).string, at: now)
+        answer.epoch = entry.epoch
+        answer.ackSeq = entry.seq
+        return (Commit(at: now, events: events, up: [up]), answer)
+    }
+
+    private static func repeated(_ store: any Store, _ parkCode: String, _ entry: LogEntry, ackSeq: Int64) -> Answer {
+        guard let known = store.up(parkCode: parkCode, epoch: entry.epoch, seq: entry.seq) else {
+            return Answer(WireError("dependencyUnavailable"))
+        }
+        var answer = Answer(code: known.code, data: (try? JSON.parse(Array(known.reply.utf8))) ?? [:])
+        answer.duplicate = true
+        answer.epoch = entry.epoch
+        answer.ackSeq = ackSeq
+        return answer
+    }
+
+    // MARK: Reading
+
+    /// Reads the city as it is decided, and answers when all that was read is durable.
+    func read(_ parkCode: String?, _ body: (inout City) -> Answer, completion: @escaping Completion) {
+        locked { state in
+            let answer = body(&state.city)
+            let isDurable = parkCode.map { state.touched[$0] == nil } ?? (state.decided == state.durable)
+            if isDurable { return answerNow(&state, answer, completion) }
+            enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
+        }
+    }
+
+    /// Looks at the city without waiting: for hints, pages and measurements only.
+    func peek<Value: Sendable>(_ body: (inout City) -> Value) -> Value { state.withLock { body(&$0.city) } }
+
+    func read(_ parkCode: String?, _ body: (inout City) -> Answer) async -> Answer {
+        await withCheckedContinuation { continuation in
+            read(parkCode, body) { continuation.resume(returning: $0) }
+        }
+    }
+
+    // MARK: Committing
+
+    private func answerNow(_ state: inout State, _ answer: Answer, _ completion: @escaping Completion) {
+        state.immediate.append((completion, answer))
+    }
+
+    private func enqueue(_ state: inout State, _ pending: Pending) {
+        if let commit = pending.commit {
+            state.decided += 1
+            for parkCode in Sequencer.lots(of: commit) { state.touched[parkCode] = state.decided }
+        } else if state.decided == state.durable, state.pending.isEmpty {
+            state.immediate.append((pending.completion, pending.answer))
+            return
+        }
+        state.pending.append(pending)
+        if state.pending.count == 1 { hasWork.signal() }
+    }
+
+    private static func lots(of commit: Commit) -> Set<String> {
+        var lots: Set<String> = []
+        for event in commit.events { if let lot = event.parkCode { lots.insert(lot) } }
+        return lots
+    }
+
+    private func commitLoop() {
+        while true {
+            hasWork.wait()
+            while true {
+                let (batch, isStopped) = state.withLock { state in
+                    let batch = Array(state.pending.prefix(Limits.batchMax))
+                    state.pending.removeFirst(batch.count)
+                    return (batch, state.isStopped)
+                }
+                if batch.isEmpty {
+                    if isStopped { return }
+                    break
+                }
+                write(batch)
+            }
+        }
+    }
+
+    private func write(_ batch: [Pending]) {
+        let commits = batch.compactMap(\.commit)
+        let start = DispatchTime.now().uptimeNanoseconds
+        do {
+            if !commits.isEmpty { try store.commit(commits) }
+            commitTimer.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start))
+            state.withLock { state in
+                state.durable += UInt64(commits.count)
+                let durable = state.durable
+                if durable == state.decided {
+                    state.touched.removeAll(keepingCapacity: true)
+                } else {
+                    for commit in commits {
+                        for lot in Sequencer.lots(of: commit) where state.touched[lot].map({ $0 <= durable }) == true {
+                            state.touched[lot] = nil
+                        }
+                    }
+                }
+                for commit in commits {
+                    if let reply = commit.reply { state.freshReplies["\(reply.appId)|\(reply.requestId)"] = nil }
+                    if let up = commit.up.first, commit.up.count == 1 {
+                        let left = state.logBacklog[up.parkCode, default: 1] - 1
+                        state.logBacklog[up.parkCode] = left > 0 ? left : nil
+                    }
+                }
+            }
+            for pending in batch { pending.completion(pending.answer) }
+            if !commits.isEmpty { onDurable.withLock { $0 }?(commits.flatMap(\.events)) }
+        } catch {
+            recover(from: error, batch)
+        }
+    }
+
+    /// Nothing of the batch was written. What was decided on top of it is void too: everybody is told to come again, and the
+    /// city is read back from the store.
+    private func recover(from error: StoreError, _ batch: [Pending]) {
+        logger.error("the store refused a commit", metadata: ["error": "\(error)", "messages": "\(batch.count)"])
+        let refused = Answer(WireError("dependencyUnavailable", "\(error)"))
+        let void = state.withLock { state in
+            let void = batch + state.pending
+            state.pending.removeAll()
+            state.decided = state.durable
+            state.touched.removeAll()
+            state.logBacklog.removeAll()
+            for reply in state.freshReplies.values {
+                state.knownReplies.remove(Signature.digest64(reply.appId, reply.requestId))
+            }
+            state.freshReplies.removeAll()
+            if let image = try? store.load(noncesSince: .max) {
+                // What no message said, but the evidence of the present, is carried over.
+                let passed = state.city.lots.mapValues(\.passedThrough)
+                state.city = Sequencer.city(from: image, policy: policy, newEpoch: newEpoch, now: clock())
+                for (parkCode, time) in passed { state.city.notePassed(parkCode, through: time) }
+            }
+            return void
+        }
+        // Answers that only waited for others may rest on what is void now.
+        for pending in void { pending.completion(refused) }
+    }
+}
+
+extension Event {
+    /// The lot that an event belongs to; a counter belongs to none.
+    var parkCode: String? {
+        switch self {
+        case .registered(let lot), .policy(let lot, _), .gates(let lot, _), .remaining(let lot, _),
+            .downSettled(let lot, _, _, _), .upConsumed(let lot, _, _):
+            lot
+        case .lot(let profile): profile.parkCode
+        case .order(let order): order.parkCode
+        case .visit(let visit): visit.parkCode
+        case .notice(let notice): notice.parkCode
+        case .down(let entry): entry.parkCode
+        case .counted: nil
+        }
+    }
+}

@@ -1,0 +1,282 @@
+import BerthCore
+import BerthWire
+
+/// Values of the core ↔ the JSON that stands in rows and in the journal. Names are short: a row is written a million times.
+/// A shipped name never changes meaning; what is missing in an old row has its default.
+enum Codec {
+    struct Unreadable: Error { let what: String }
+
+    // MARK: Orders and visits
+
+    static func encode(_ o: Order) -> JSON {
+        .compact([
+            ("n", .int(o.serial)), ("no", .string(o.orderNo)), ("v", .int(o.orderVer)),
+            ("c", .string(o.clientOrderNo)), ("h", .string(o.requestHash)), ("app", .string(o.appId)),
+            ("u", .string(o.userToken)), ("lot", .string(o.parkCode)), ("biz", .int(o.purpose.rawValue)),
+            ("p", .string(o.plate.revealed)), ("pc", .int(o.plateColor)),
+            ("m", o.mobile.isEmpty ? .null : .string(o.mobile)), ("x", .optional(o.extNo)), ("t", .int(o.planTime)),
+            ("es", .int(o.enterStart)), ("ee", .int(o.enterEnd)), ("ld", .optional(o.leaveDeadline)),
+            ("stay", .int(o.stayMin)), ("lim", .int(o.entryLimit)), ("st", .int(o.status.rawValue)),
+            ("d", .int(o.deliver == .sent ? 0 : o.deliver.rawValue)), ("ds", .int(o.downSeq)),
+            ("hd", .optional(o.holdDeadline)), ("ca", .int(o.createdAt)), ("at", .int(o.changedAt)),
+            ("pch", o.plateChanges == 0 ? .null : .int(o.plateChanges)),
+            ("eu", o.entriesUsed == 0 ? .null : .int(o.entriesUsed)), ("r", .optional(o.recordNo)),
+            ("et", .optional(o.enterTime)), ("lt", .optional(o.leaveTime)), ("os", o.overstay ? true : .null),
+            ("pen", o.isPenalised ? true : .null), ("comp", o.isCompensated ? true : .null),
+        ])
+    }
+
+    static func order(_ j: JSON) throws -> Order {
+        let r = Row(j)
+        var o = Order(
+            serial: try r.int("n"), orderNo: try r.text("no"), clientOrderNo: try r.text("c"),
+            requestHash: try r.text("h"), appId: try r.text("app"), userToken: try r.text("u"),
+            parkCode: try r.text("lot"), purpose: try r.raw("biz"), plate: try r.plate("p"),
+            plateColor: Int(try r.int("pc")), mobile: r.optionalText("m") ?? "", extNo: r.optionalText("x"),
+            planTime: try r.int("t"), enterStart: try r.int("es"), enterEnd: try r.int("ee"),
+            leaveDeadline: r.optionalInt("ld"), stayMin: Int(try r.int("stay")), entryLimit: Int(try r.int("lim")),
+            status: try r.raw("st"), createdAt: try r.int("ca"))
+        o.orderVer = try r.int("v")
+        o.deliver = try r.raw("d")
+        o.downSeq = try r.int("ds")
+        o.holdDeadline = r.optionalInt("hd")
+        o.changedAt = try r.int("at")
+        o.plateChanges = Int(r.optionalInt("pch") ?? 0)
+        o.entriesUsed = Int(r.optionalInt("eu") ?? 0)
+        o.recordNo = r.optionalText("r")
+        o.enterTime = r.optionalInt("et")
+        o.leaveTime = r.optionalInt("lt")
+        o.overstay = r.flag("os")
+        o.isPenalised = r.flag("pen")
+        o.isCompensated = r.flag("comp")
+        return o
+    }
+
+    static func encode(_ v: Visit) -> JSON {
+        .compact([
+            ("lot", .string(v.parkCode)), ("r", .string(v.recordNo)), ("p", .string(v.plate.revealed)),
+            ("et", .int(v.enterTime)), ("g", .string(v.gateCode)), ("k", .int(v.carKind)),
+            ("no", .optional(v.orderNo)), ("lt", .optional(v.leaveTime)), ("xg", .optional(v.exitGateCode)),
+            ("fee", v.feeFen == 0 ? .null : .int(v.feeFen)),
+        ])
+    }
+
+    static func visit(_ j: JSON) throws -> Visit {
+        let r = Row(j)
+        var v = Visit(
+            parkCode: try r.text("lot"), recordNo: try r.text("r"), plate: try r.plate("p"), enterTime: try r.int("et"),
+            gateCode: try r.text("g"), carKind: Int(try r.int("k")), orderNo: r.optionalText("no"))
+        v.leaveTime = r.optionalInt("lt")
+        v.exitGateCode = r.optionalText("xg")
+        v.feeFen = r.optionalInt("fee") ?? 0
+        return v
+    }
+
+    // MARK: Lots
+
+    static func encode(_ p: LotProfile) -> JSON {
+        func counts(_ purpose: Purpose) -> JSON { .int(p.quotas[purpose] ?? 0) }
+        return [
+            "lot": .string(p.parkCode), "name": .string(p.name), "addr": .string(p.address),
+            "reg": .string(p.regionCode), "lng": .string(p.longitude), "lat": .string(p.latitude),
+            "ct": .int(p.coordType), "lt": .int(p.lotType), "lc": .int(p.lotClass), "n": .int(p.totalCount),
+            "q1": counts(.reservation), "q2": counts(.shared), "q3": counts(.publicService),
+            "on": .array(p.enabled.map(\.rawValue).sorted().map { .int($0) }),
+            "hours": .array(
+                p.openHours.map {
+                    ["d": .array($0.days.sorted().map { .int($0) }), "s": .int($0.start), "e": .int($0.end)]
+                }),
+            "free": .int(p.freeMin), "buf": .int(p.leaveBufferMin),
+        ]
+    }
+
+    static func profile(_ j: JSON) throws -> LotProfile {
+        let r = Row(j)
+        return LotProfile(
+            parkCode: try r.text("lot"), name: try r.text("name"), address: try r.text("addr"),
+            regionCode: try r.text("reg"), longitude: try r.text("lng"), latitude: try r.text("lat"),
+            coordType: Int(try r.int("ct")), lotType: Int(try r.int("lt")), lotClass: Int(try r.int("lc")),
+            totalCount: Int(try r.int("n")),
+            quotas: [
+                .reservation: Int(try r.int("q1")), .shared: Int(try r.int("q2")), .publicService: Int(try r.int("q3")),
+            ],
+            enabled: Set((j["on"]?.arrayValue ?? []).compactMap { Purpose(rawValue: Int($0.intValue ?? 0)) }),
+            openHours: try (j["hours"]?.arrayValue ?? []).map {
+                OpenHours(
+                    days: Set(($0["d"]?.arrayValue ?? []).map { Int($0.intValue ?? 0) }),
+                    start: Int(try Row($0).int("s")), end: Int(try Row($0).int("e")))
+            }, freeMin: Int(try r.int("free")), leaveBufferMin: Int(try r.int("buf")))
+    }
+
+    static func encode(_ p: Policy) -> JSON {
+        var object = JSONObject(Policy.numbers.map { ($0.name, .int(p[keyPath: $0.path])) })
+        object.append("confirmMode", .string(p.confirmMode.rawValue))
+        return .object(object)
+    }
+
+    static func policy(_ j: JSON) throws -> Policy {
+        var p = Policy()
+        for number in Policy.numbers {
+            if let value = j[number.name]?.intValue { p[keyPath: number.path] = Int(value) }
+        }
+        p.confirmMode = ConfirmMode(rawValue: j["confirmMode"]?.stringValue ?? "") ?? .trust
+        return p
+    }
+
+    static func encode(_ gates: [Gate]) -> JSON {
+        .array(gates.map { ["c": .string($0.gateCode), "n": .string($0.name), "d": .int($0.direction)] })
+    }
+
+    static func gates(_ j: JSON) throws -> [Gate] {
+        try (j.arrayValue ?? []).map {
+            Gate(gateCode: try Row($0).text("c"), name: try Row($0).text("n"), direction: Int(try Row($0).int("d")))
+        }
+    }
+
+    static func encode(_ r: Remaining) -> JSON {
+        ["at": .int(r.reportedAt), "n": .int(r.total), "o": .int(r.occupied), "r": .int(r.remain)]
+    }
+
+    static func remaining(_ j: JSON) throws -> Remaining {
+        let r = Row(j)
+        return Remaining(
+            reportedAt: try r.int("at"), total: Int(try r.int("n")), occupied: Int(try r.int("o")),
+            remain: Int(try r.int("r")))
+    }
+
+    static func encode(_ n: Notice) -> JSON {
+        .compact([
+            ("lot", .string(n.parkCode)), ("t", .int(n.eventType)), ("at", .int(n.occurredAt)),
+            ("no", .optional(n.orderNo)), ("r", .optional(n.recordNo)), ("x", .string(n.detail)),
+        ])
+    }
+
+    static func notice(_ j: JSON) throws -> Notice {
+        let r = Row(j)
+        return Notice(
+            parkCode: try r.text("lot"), eventType: Int(try r.int("t")), occurredAt: try r.int("at"),
+            orderNo: r.optionalText("no"), recordNo: r.optionalText("r"), detail: r.optionalText("x") ?? "")
+    }
+
+    // MARK: Events
+
+    static func encode(_ event: Event, order encoded: (Order) -> JSON = { encode($0) }) -> JSON {
+        switch event {
+        case .registered(let lot): return ["registered", .string(lot)]
+        case .policy(let lot, let policy): return ["policy", .string(lot), encode(policy)]
+        case .lot(let profile): return ["lot", encode(profile)]
+        case .gates(let lot, let gates): return ["gates", .string(lot), encode(gates)]
+        case .remaining(let lot, let remaining): return ["remaining", .string(lot), encode(remaining)]
+        case .order(let order): return ["order", encoded(order)]
+        case .visit(let visit): return ["visit", encode(visit)]
+        case .notice(let notice): return ["notice", encode(notice)]
+        case .down(let e):
+            let message: JSON
+            switch e.message {
+            case .reserve(let order): message = ["r", .string(order.orderNo)]
+            case .modify(let order): message = ["m", .string(order.orderNo)]
+            case .cancel(let orderNo, let ver, let type):
+                message = ["c", .string(orderNo), .int(ver), .int(type.rawValue)]
+            }
+            return ["down", .string(e.parkCode), .string(e.epoch), .int(e.seq), .int(e.at), message]
+        case .downSettled(let lot, let epoch, let ackSeq, let results):
+            return [
+                "settled", .string(lot), .string(epoch), .int(ackSeq),
+                .array(results.map { .int($0.isAccepted ? $0.seq : -$0.seq) }),
+            ]
+        case .upConsumed(let lot, let epoch, let seq): return ["up", .string(lot), .string(epoch), .int(seq)]
+        case .counted(let key, let delta, let max): return ["count", .string(key), .int(delta), .int(max)]
+        }
+    }
+
+    /// Reads the events of one commit. A message that carries an order takes it from the order's own event in the same commit.
+    static func events(_ j: JSON) throws -> [Event] {
+        let rows = j.arrayValue ?? []
+        var orders: [String: Order] = [:]
+        for row in rows where row.arrayValue?.first == "order" {
+            let order = try order(row.arrayValue![1])
+            orders[order.orderNo] = order
+        }
+        return try rows.map { try event($0.arrayValue ?? [], orders: orders) }
+    }
+
+    private static func event(_ a: [JSON], orders: [String: Order]) throws -> Event {
+        func text(_ index: Int) throws -> String {
+            guard index < a.count, let value = a[index].stringValue else { throw Unreadable(what: "event") }
+            return value
+        }
+        func int(_ index: Int) throws -> Int64 {
+            guard index < a.count, let value = a[index].intValue else { throw Unreadable(what: "event") }
+            return value
+        }
+        func value(_ index: Int) throws -> JSON {
+            guard index < a.count else { throw Unreadable(what: "event") }
+            return a[index]
+        }
+        switch try text(0) {
+        case "registered": return .registered(parkCode: try text(1))
+        case "policy": return .policy(parkCode: try text(1), try policy(value(2)))
+        case "lot": return .lot(try profile(value(1)))
+        case "gates": return .gates(parkCode: try text(1), try gates(value(2)))
+        case "remaining": return .remaining(parkCode: try text(1), try remaining(value(2)))
+        case "order": return .order(try order(value(1)))
+        case "visit": return .visit(try visit(value(1)))
+        case "notice": return .notice(try notice(value(1)))
+        case "down":
+            let m = try value(5).arrayValue ?? []
+            guard m.count >= 2, let orderNo = m[1].stringValue else { throw Unreadable(what: "down") }
+            let message: LotMessage
+            switch m[0].stringValue {
+            case "r", "m":
+                guard var order = orders[orderNo] else { throw Unreadable(what: "down without its order") }
+                // The message carries the order as it was when it was sent: at this place of the log.
+                order.downSeq = try int(3)
+                message = m[0] == "r" ? .reserve(order) : .modify(order)
+            default:
+                message = .cancel(
+                    orderNo: orderNo, orderVer: m[2].intValue ?? 0,
+                    CancelType(rawValue: Int(m[3].intValue ?? 0)) ?? .server)
+            }
+            return .down(
+                DownEntry(
+                    parkCode: try text(1), epoch: try text(2), seq: try int(3), at: try int(4), message: message))
+        case "settled":
+            return .downSettled(
+                parkCode: try text(1), epoch: try text(2), ackSeq: try int(3),
+                (try value(4).arrayValue ?? []).compactMap(\.intValue).map {
+                    DownResult(seq: abs($0), isAccepted: $0 > 0)
+                })
+        case "up": return .upConsumed(parkCode: try text(1), epoch: try text(2), seq: try int(3))
+        case "count": return .counted(key: try text(1), delta: Int(try int(2)), max: Int(try int(3)))
+        default: throw Unreadable(what: "event")
+        }
+    }
+
+    static func parse(_ text: String) throws -> JSON { try JSON.parse(Array(text.utf8)) }
+}
+
+/// Typed reading of one encoded value.
+private struct Row {
+    let json: JSON
+    init(_ json: JSON) { self.json = json }
+
+    func text(_ name: String) throws -> String {
+        guard let value = json[name]?.stringValue else { throw Codec.Unreadable(what: name) }
+        return value
+    }
+    func int(_ name: String) throws -> Int64 {
+        guard let value = json[name]?.intValue else { throw Codec.Unreadable(what: name) }
+        return value
+    }
+    func optionalText(_ name: String) -> String? { json[name]?.stringValue }
+    func optionalInt(_ name: String) -> Int64? { json[name]?.intValue }
+    func flag(_ name: String) -> Bool { json[name]?.boolValue ?? false }
+    func plate(_ name: String) throws -> Plate {
+        guard let plate = Plate(try text(name)) else { throw Codec.Unreadable(what: name) }
+        return plate
+    }
+    func raw<Value: RawRepresentable>(_ name: String) throws -> Value where Value.RawValue == Int {
+        guard let value = Value(rawValue: Int(try int(name))) else { throw Codec.Unreadable(what: name) }
+        return value
+    }
+}

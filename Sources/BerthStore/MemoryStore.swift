@@ -1,0 +1,209 @@
+public import BerthCore
+public import BerthWire
+import Synchronization
+
+/// The reference: the same behaviour as the durable stores, without durability. Kept as plain as it can be.
+public final class MemoryStore: Store {
+    private struct State {
+        var journal: [Commit] = []
+        var lots: [String: LotImage] = [:]
+        var orders: [Int64: Order] = [:]
+        var serials: [String: Int64] = [:]
+        var visits: [String: [String: Visit]] = [:]
+        var down: [String: [(entry: DownEntry, isSettled: Bool)]] = [:]
+        var up: [String: UpResult] = [:]
+        var replies: [String: KeptReply] = [:]
+        var counters: [String: (count: Int, max: Int)] = [:]
+        var notices: [Notice] = []
+        var credentials: [String: Credential] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    public init() {}
+
+    public func commit(_ batch: [Commit]) throws(StoreError) {
+        try state.withLock { (state) throws(StoreError) in
+            // Whole or not at all: the only thing that can refuse is looked at before anything is changed.
+            var counts: [String: Int] = [:]
+            for case .counted(let key, let delta, let max) in batch.flatMap(\.events) {
+                counts[key, default: state.counters[key]?.count ?? 0] += delta
+                guard delta <= 0 || counts[key]! <= max else { throw .claimRefused(key) }
+            }
+            for commit in batch {
+                if !commit.events.isEmpty { state.journal.append(Commit(at: commit.at, events: commit.events)) }
+                for event in commit.events { MemoryStore.apply(event, to: &state) }
+                for result in commit.up { state.up["\(result.parkCode)|\(result.epoch)|\(result.seq)"] = result }
+                if let reply = commit.reply { state.replies["\(reply.appId)|\(reply.requestId)"] = reply }
+            }
+        }
+    }
+
+    private static func apply(_ event: Event, to state: inout State) {
+        switch event {
+        case .registered(let lot):
+            if state.lots[lot] == nil { state.lots[lot] = LotImage(parkCode: lot) }
+        case .policy(let lot, let policy): state.lots[lot]?.policy = policy
+        case .lot(let profile): state.lots[profile.parkCode]?.profile = profile
+        case .gates(let lot, let gates): state.lots[lot]?.gates = gates
+        case .remaining(let lot, let remaining): state.lots[lot]?.remaining = remaining
+        case .order(let order):
+            var order = order
+            if order.deliver == .sent { order.deliver = .new }
+            state.orders[order.serial] = order
+            state.serials[order.orderNo] = order.serial
+        case .visit(let visit): state.visits[visit.parkCode, default: [:]][visit.recordNo] = visit
+        case .notice(let notice): state.notices.append(notice)
+        case .down(let entry):
+            state.down[entry.parkCode, default: []].append((entry, false))
+            state.lots[entry.parkCode]?.downEpoch = entry.epoch
+            state.lots[entry.parkCode]?.downLast = entry.seq
+            state.lots[entry.parkCode]?.awaiting[entry.seq] = entry.message.orderNo
+        case .downSettled(let lot, let epoch, let ackSeq, let results):
+            let settled = Set(results.map(\.seq))
+            for index in state.down[lot, default: []].indices
+            where state.down[lot]![index].entry.epoch == epoch && settled.contains(state.down[lot]![index].entry.seq) {
+                state.down[lot]![index].isSettled = true
+            }
+            for seq in settled { state.lots[lot]?.awaiting[seq] = nil }
+            state.lots[lot]?.downAck = ackSeq
+        case .upConsumed(let lot, let epoch, let seq): state.lots[lot]?.up.consume(epoch: epoch, seq: seq)
+        case .counted(let key, let delta, let max):
+            var counter = state.counters[key] ?? (0, max)
+            counter.count += delta
+            if delta > 0 { counter.max = max }
+            state.counters[key] = counter
+        }
+    }
+
+    public func save(_ credential: Credential) throws(StoreError) {
+        state.withLock {
+            var credential = credential
+            credential.parkCodes.formUnion($0.credentials[credential.appId]?.parkCodes ?? [])
+            $0.credentials[credential.appId] = credential
+        }
+    }
+
+    public func prune(repliesBefore: Millis, downBefore: Millis) throws(StoreError) {
+        state.withLock { state in
+            state.replies = state.replies.filter { $0.value.at >= repliesBefore }
+            for (lot, rows) in state.down {
+                let image = state.lots[lot]
+                state.down[lot] = rows.filter {
+                    !($0.isSettled && $0.entry.at < downBefore
+                        && ($0.entry.epoch != image?.downEpoch || $0.entry.seq <= image?.downAck ?? 0))
+                }
+            }
+        }
+    }
+
+    public func load(noncesSince: Millis) throws(StoreError) -> CityImage {
+        state.withLock { state in
+            var image = CityImage()
+            image.lots = state.lots.values.sorted { $0.parkCode < $1.parkCode }
+            image.activeOrders = state.orders.values.filter { $0.status.isActive }.sorted { $0.serial < $1.serial }
+            image.openVisits = state.visits.values.flatMap { $0.values.filter { $0.leaveTime == nil } }
+            image.counters = state.counters.mapValues(\.count).filter { $0.value != 0 }
+            image.lastSerial = state.orders.keys.max() ?? 0
+            image.credentials = state.credentials.values.sorted { $0.appId < $1.appId }
+            image.replyKeys = state.replies.values.map { Signature.digest64($0.appId, $0.requestId) }
+            image.nonces = state.replies.values.filter { $0.at >= noncesSince }.map { ($0.appId, $0.nonce, $0.at) }
+            return image
+        }
+    }
+
+    public func order(_ orderNo: String) -> Order? { state.withLock { s in s.serials[orderNo].flatMap { s.orders[$0] } } }
+
+    public func order(appId: String, clientOrderNo: String) -> Order? {
+        state.withLock { $0.orders.values.first { $0.appId == appId && $0.clientOrderNo == clientOrderNo } }
+    }
+
+    public func visit(parkCode: String, recordNo: String) -> Visit? { state.withLock { $0.visits[parkCode]?[recordNo] } }
+
+    public func orders(_ filter: OrderFilter) -> [Order] {
+        state.withLock {
+            Array($0.orders.values.filter(filter.admits).sorted { $0.serial > $1.serial }.prefix(filter.limit))
+        }
+    }
+
+    public func reply(appId: String, requestId: String) -> KeptReply? {
+        state.withLock { $0.replies["\(appId)|\(requestId)"] }
+    }
+
+    public func up(parkCode: String, epoch: String, seq: Int64) -> UpResult? {
+        state.withLock { $0.up["\(parkCode)|\(epoch)|\(seq)"] }
+    }
+
+    public func deadLetters(parkCode: String, limit: Int) -> [UpResult] {
+        state.withLock {
+            Array(
+                $0.up.values.filter { $0.parkCode == parkCode && $0.code != 0 }
+                    .sorted { ($0.at, $0.seq) > ($1.at, $1.seq) }.prefix(limit))
+        }
+    }
+
+    public func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) -> [DownRow] {
+        state.withLock {
+            ($0.down[parkCode] ?? []).filter { $0.entry.epoch == epoch && $0.entry.seq > seq }.prefix(limit).map {
+                let (service, data) = Encode.lotMessage($0.entry.message)
+                return DownRow(
+                    epoch: epoch, seq: $0.entry.seq, at: $0.entry.at, service: service, data: data.string)
+            }
+        }
+    }
+
+    public func notices(parkCode: String?, limit: Int) -> [Notice] {
+        state.withLock { Array($0.notices.reversed().filter { parkCode == nil || $0.parkCode == parkCode }.prefix(limit)) }
+    }
+
+    public func journal() -> [Commit] { state.withLock { $0.journal } }
+
+    public func dump() -> [String] {
+        state.withLock { state in
+            var lines: [String] = []
+            func text(_ json: JSON?) -> String { json?.string ?? "NULL" }
+            func name(_ value: String?) -> String { value ?? "NULL" }
+            let lots = state.lots.values.sorted { $0.parkCode < $1.parkCode }
+            for lot in lots {
+                let gates = lot.gates.isEmpty ? "NULL" : Codec.encode(lot.gates).string
+                lines.append(
+                    "\(lot.parkCode)|\(text(lot.policy.map(Codec.encode)))|\(text(lot.profile.map(Codec.encode)))|\(gates)|\(text(lot.remaining.map(Codec.encode)))"
+                )
+            }
+            for lot in lots where lot.up.epoch != nil || lot.downEpoch != nil {
+                lines.append(
+                    "\(lot.parkCode)|\(name(lot.up.epoch))|\(lot.up.ackSeq)|\(name(lot.downEpoch))|\(lot.downLast)|\(lot.downAck)"
+                )
+            }
+            for lot in lots { for epoch in lot.up.closed.sorted() { lines.append("\(lot.parkCode)|\(epoch)") } }
+            for order in state.orders.values.sorted(by: { $0.serial < $1.serial }) {
+                lines.append(
+                    "\(order.serial)|\(order.parkCode)|\(order.appId)|\(Signature.digest64(order.appId, order.clientOrderNo))|\(order.status.rawValue)|\(Codec.encode(order).string)"
+                )
+            }
+            for lot in state.visits.keys.sorted() {
+                for visit in state.visits[lot]!.values.sorted(by: { $0.recordNo < $1.recordNo }) {
+                    lines.append(
+                        "\(lot)|\(visit.recordNo)|\(visit.leaveTime == nil ? 1 : 0)|\(Codec.encode(visit).string)")
+                }
+            }
+            for lot in state.down.keys.sorted() {
+                let rows = state.down[lot]!.sorted { ($0.entry.epoch, $0.entry.seq) < ($1.entry.epoch, $1.entry.seq) }
+                for (entry, isSettled) in rows {
+                    let (service, data) = Encode.lotMessage(entry.message)
+                    lines.append(
+                        "\(lot)|\(entry.epoch)|\(entry.seq)|\(entry.at)|\(entry.message.orderNo)|\(service)|\(data.string)|\(isSettled ? 1 : 0)"
+                    )
+                }
+            }
+            for key in state.counters.keys.sorted() where state.counters[key]!.count != 0 {
+                lines.append("\(key)|\(state.counters[key]!.count)")
+            }
+            for notice in state.notices {
+                lines.append(
+                    "\(notice.parkCode)|\(notice.eventType)|\(notice.occurredAt)|\(Codec.encode(notice).string)")
+            }
+            return lines
+        }
+    }
+}

@@ -1,0 +1,229 @@
+public import BerthCore
+
+/// Business fields → command (section 9). Each function reads one service; what it does not read has no effect.
+public enum Decode {
+    public static func plate(_ fields: Fields) throws(WireError) -> Plate {
+        let text = try fields.string("plateNo", max: 16)
+        guard let plate = Plate(text) else { throw WireError("illegalPlate", "plateNo") }
+        return plate
+    }
+
+    public static func parkCode(_ fields: Fields) throws(WireError) -> String {
+        let text = try fields.string("parkCode", max: 32)
+        guard Envelope.isParkCode(text) else { throw WireError("illegalValue", "parkCode") }
+        return text
+    }
+
+    public static func purpose(_ fields: Fields, default fallback: Purpose?) throws(WireError) -> Purpose {
+        guard let value = try fields.optionalInt("bizType", in: 1...3) else {
+            if let fallback { return fallback }
+            throw WireError("missingParameter", "bizType")
+        }
+        return Purpose(rawValue: Int(value))!
+    }
+
+    /// U03 `lot.info.report`.
+    public static func lotInfo(_ data: JSONObject, parkCode: String) throws(WireError) -> LotProfile {
+        let fields = Fields(data)
+        guard try self.parkCode(fields) == parkCode else {
+            throw WireError("illegalValue", "parkCode: not the envelope's")
+        }
+        let count: ClosedRange<Int64> = 0...1_000_000
+        var hours: [OpenHours] = []
+        for entry in try fields.objects("openHours", max: 100) {
+            guard case .array(let days)? = entry.object["days"] else { throw WireError("missingParameter", "openHours.days") }
+            var set: Set<Int> = []
+            for day in days {
+                guard let day = day.intValue, (1...7).contains(day) else {
+                    throw WireError("illegalValue", "openHours.days: 1 to 7")
+                }
+                set.insert(Int(day))
+            }
+            hours.append(
+                OpenHours(
+                    days: set, start: try entry.minuteOfDay("start", isEnd: false),
+                    end: try entry.minuteOfDay("end", isEnd: true)))
+        }
+        let regionCode = try fields.string("regionCode", max: 6)
+        guard regionCode.utf8.count == 6, regionCode.utf8.allSatisfy({ (48...57).contains($0) }) else {
+            throw WireError("illegalValue", "regionCode: six digits")
+        }
+        let total = Int(try fields.int("totalSpace", in: count))
+        let quotas: [Purpose: Int] = [
+            .reservation: Int(try fields.int("reserveSpace", in: count)),
+            .shared: Int(try fields.int("shareSpace", in: count)),
+            .publicService: Int(try fields.int("publicBizSpace", in: count)),
+        ]
+        guard quotas.values.allSatisfy({ $0 <= total }) else {
+            throw WireError("illegalValue", "reserveSpace, shareSpace, publicBizSpace: at most totalSpace")
+        }
+        var enabled: Set<Purpose> = []
+        if try fields.bool("reserveEnabled") { enabled.insert(.reservation) }
+        if try fields.bool("shareEnabled") { enabled.insert(.shared) }
+        if try fields.bool("publicBizEnabled") { enabled.insert(.publicService) }
+        return LotProfile(
+            parkCode: parkCode, name: try fields.string("parkName", max: 64),
+            address: try fields.string("address", max: 256), regionCode: regionCode,
+            longitude: try fields.coordinate("lng", limit: 180), latitude: try fields.coordinate("lat", limit: 90),
+            coordType: Int(try fields.int("coordType", in: 1...3)),
+            lotType: Int(try fields.int("lotType", among: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 99])),
+            lotClass: Int(try fields.int("lotClass", in: 1...4)), totalCount: total, quotas: quotas, enabled: enabled,
+            openHours: hours, freeMin: Int(try fields.int("freeMin", in: 0...100_000)),
+            leaveBufferMin: Int(try fields.int("leaveBufferMin", in: 0...100_000)))
+    }
+
+    /// U04 `lot.gate.report`.
+    public static func gates(_ data: JSONObject, parkCode: String) throws(WireError) -> Command {
+        var upsert: [Gate] = []
+        var delete: [String] = []
+        for gate in try Fields(data).objects("gates", max: 1000) {
+            let code = try gate.string("gateCode", max: 32)
+            if try gate.optionalInt("op", in: 1...3) == 3 { delete.append(code); continue }
+            upsert.append(
+                Gate(
+                    gateCode: code, name: try gate.string("gateName", max: 64),
+                    direction: Int(try gate.int("direction", in: 1...3))))
+        }
+        return .reportGates(parkCode: parkCode, upsert: upsert, delete: delete)
+    }
+
+    /// U07 `space.remain.report`.
+    public static func remaining(_ data: JSONObject, now: Int64) throws(WireError) -> Remaining {
+        let fields = Fields(data)
+        let count: ClosedRange<Int64> = 0...1_000_000
+        let total = try fields.int("total", in: count)
+        let remain = try fields.int("remain", in: count)
+        let occupied = try fields.optionalInt("occupied", in: count) ?? max(0, total - remain)
+        return Remaining(
+            reportedAt: try fields.optionalTime("reportTime") ?? now, total: Int(total), occupied: Int(occupied),
+            remain: Int(remain))
+    }
+
+    private static func color(_ fields: Fields, isMandatory: Bool) throws(WireError) -> Int? {
+        if !isMandatory, fields.object["plateColor"] == nil || fields.object["plateColor"] == .null { return nil }
+        return Int(try fields.int("plateColor", among: Plate.colors))
+    }
+
+    /// A04 `order.create`; `plateColor` left out means undetermined (9).
+    public static func booking(_ data: JSONObject, appId: String) throws(WireError) -> Booking {
+        let fields = Fields(data)
+        _ = try fields.optionalBool("waitlist")
+        return Booking(
+            appId: appId, clientOrderNo: try fields.string("clientOrderNo", max: 64),
+            requestHash: Signature.dataHash(.object(data)), userToken: try fields.string("userToken", max: 64),
+            plate: try plate(fields), plateColor: try color(fields, isMandatory: false) ?? 9,
+            parkCode: try parkCode(fields), purpose: try purpose(fields, default: nil),
+            planTime: try fields.time("planTime"), mobile: try fields.optionalString("mobile", max: 20) ?? "",
+            extNo: try fields.optionalString("extNo", max: 64))
+    }
+
+    /// A05 `order.modify`.
+    public static func modification(_ data: JSONObject, appId: String) throws(WireError) -> Command {
+        let fields = Fields(data)
+        let orderNo = try fields.string("orderNo", max: 32)
+        let hasPlate = fields.object["plateNo"] != nil && fields.object["plateNo"] != .null
+        let planTime = try fields.optionalTime("planTime")
+        guard hasPlate || planTime != nil else { throw WireError("missingParameter", "planTime or plateNo") }
+        return .modify(
+            appId: appId, orderNo: orderNo, planTime: planTime, plate: hasPlate ? try plate(fields) : nil,
+            plateColor: try color(fields, isMandatory: false))
+    }
+
+    /// A06 `order.cancel`.
+    public static func cancellation(_ data: JSONObject, appId: String) throws(WireError) -> Command {
+        let fields = Fields(data)
+        _ = try fields.optionalString("reason", max: 256)
+        return .cancel(
+            appId: appId, orderNo: try fields.string("orderNo", max: 32),
+            confirmBreach: try fields.optionalBool("confirmBreach") ?? false)
+    }
+
+    /// U10 `vehicle.entry.report`.
+    public static func entry(_ data: JSONObject) throws(WireError) -> Passage {
+        let fields = Fields(data)
+        let carKind = try fields.int("carKind", in: 1...9)
+        let orderNo = try fields.optionalString("orderNo", max: 32)
+        if (5...7).contains(carKind), orderNo == nil { throw WireError("missingParameter", "orderNo") }
+        let passage = Passage(
+            recordNo: try fields.string("recordNo", max: 48), plate: try plate(fields),
+            gateCode: try fields.string("gateCode", max: 32), enterTime: try fields.time("enterTime"),
+            carKind: Int(carKind), orderNo: orderNo)
+        _ = try color(fields, isMandatory: true)
+        _ = try fields.int("vehicleClass", in: 1...6)
+        _ = try fields.string("gateName", max: 64)
+        _ = try fields.int("enterMode", in: 1...6)
+        guard let remain = try fields.optionalObject("remain") else { throw WireError("missingParameter", "remain") }
+        _ = try remain.optionalInt("total", in: 0...1_000_000)
+        _ = try remain.optionalInt("remain", in: 0...1_000_000)
+        return passage
+    }
+
+    /// U11 `vehicle.exit.report`.
+    public static func exit(_ data: JSONObject) throws(WireError) -> Passage {
+        let fields = Fields(data)
+        let enterTime = try fields.time("enterTime")
+        let leaveTime = try fields.time("leaveTime")
+        guard leaveTime >= enterTime else { throw WireError("illegalValue", "leaveTime: before enterTime") }
+        return Passage(
+            recordNo: try fields.string("recordNo", max: 48), plate: try plate(fields),
+            gateCode: try fields.optionalString("gateCode", max: 32) ?? "", enterTime: enterTime,
+            carKind: Int(try fields.optionalInt("carKind", in: 1...9) ?? 1),
+            orderNo: try fields.optionalString("orderNo", max: 32), leaveTime: leaveTime,
+            exitGateCode: try fields.string("exitGateCode", max: 32),
+            feeFen: try fields.optionalInt("totalFee", in: 0...1_000_000_000) ?? 0)
+    }
+
+    /// U14 `order.status.report`.
+    public static func orderStatus(_ data: JSONObject, parkCode: String) throws(WireError) -> Command {
+        let fields = Fields(data)
+        return .state(
+            parkCode: parkCode, orderNo: try fields.string("orderNo", max: 32),
+            orderVer: try fields.int("orderVer", in: 1...(1 << 53)),
+            LotStatement(rawValue: Int(try fields.int("status", in: 2...8)))!, at: try fields.time("occurTime"),
+            recordNo: try fields.optionalString("recordNo", max: 48))
+    }
+
+    /// U17 `event.report`; an event type that the dictionary does not know is kept as it is.
+    public static func event(_ data: JSONObject, parkCode: String) throws(WireError) -> Notice {
+        let fields = Fields(data)
+        let eventId = try fields.string("eventId", max: 64)
+        _ = try fields.optionalInt("level", in: 1...4)
+        return Notice(
+            parkCode: parkCode, eventType: Int(try fields.int("eventType", in: 1000...9999)),
+            occurredAt: try fields.time("occurTime"), orderNo: try fields.optionalString("orderNo", max: 32),
+            recordNo: try fields.optionalString("recordNo", max: 48), detail: eventId)
+    }
+
+    /// An entry of the up log → command.
+    public static func logEntry(service: String, data: JSONObject, parkCode: String) throws(WireError) -> Command {
+        switch service {
+        case "vehicle.entry.report": return .enter(parkCode: parkCode, try entry(data))
+        case "vehicle.exit.report": return .exit(parkCode: parkCode, try exit(data))
+        case "order.status.report": return try orderStatus(data, parkCode: parkCode)
+        case "event.report": return .notice(try event(data, parkCode: parkCode))
+        default: throw WireError("unknownService", service)
+        }
+    }
+
+    /// A lot's answer to an entry of its down log.
+    public static func downAccepted(code: Int, data: JSON) -> Bool {
+        code == 0 && data["accepted"]?.boolValue != false
+    }
+
+    /// `date`: yyyy-MM-dd → day.
+    public static func day(_ fields: Fields, _ name: String) throws(WireError) -> Int64 {
+        let text = try fields.string(name, max: 10)
+        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+        guard text.utf8.count == 10, parts.count == 3, let year = Int64(parts[0]), let month = Int64(parts[1]),
+            let dayOfMonth = Int64(parts[2]),
+            let day = CivilTime.day(year: year, month: month, day: dayOfMonth)
+        else { throw WireError("illegalValue", "\(name): yyyy-MM-dd") }
+        return day
+    }
+
+    /// Reads what names a lot, a purpose and a day (A03).
+    public static func slotQuery(_ data: JSONObject) throws(WireError) -> (parkCode: String, purpose: Purpose, day: Int64) {
+        let fields = Fields(data)
+        return (try parkCode(fields), try purpose(fields, default: .reservation), try day(fields, "date"))
+    }
+}

@@ -1,0 +1,119 @@
+import BerthCore
+import Crypto
+
+/// Values of the core → business fields of the wire.
+public enum Encode {
+    /// The service and data of a down-log message (D01 to D03).
+    public static func lotMessage(_ message: LotMessage) -> (service: String, data: JSON) {
+        switch message {
+        case .reserve(let order): return ("order.reserve.push", reserve(order))
+        case .modify(let order):
+            return (
+                "order.reserve.modify",
+                .compact([
+                    ("orderNo", .string(order.orderNo)), ("orderVer", .int(order.orderVer)),
+                    ("plateNo", .string(order.plate.revealed)), ("plateColor", .int(order.plateColor)),
+                    ("planTime", .int(order.planTime)), ("enterStart", .int(order.enterStart)),
+                    ("enterEnd", .int(order.enterEnd)), ("leaveDeadline", .optional(order.leaveDeadline)),
+                    ("validTo", .int(order.enterEnd)),
+                ])
+            )
+        case .cancel(let orderNo, let orderVer, let type):
+            return (
+                "order.reserve.cancel",
+                [
+                    "orderNo": .string(orderNo), "orderVer": .int(orderVer), "cancelType": .int(type.rawValue),
+                    "reason": .string("\(type)"),
+                ]
+            )
+        }
+    }
+
+    /// D01; the same shape stands in a snapshot.
+    public static func reserve(_ order: Order) -> JSON {
+        .compact([
+            ("orderNo", .string(order.orderNo)), ("orderVer", .int(order.orderVer)),
+            ("bizType", .int(order.purpose.rawValue)), ("plateNo", .string(order.plate.revealed)),
+            ("plateColor", .int(order.plateColor)), ("enterStart", .int(order.enterStart)),
+            ("enterEnd", .int(order.enterEnd)), ("planTime", .int(order.planTime)),
+            ("leaveDeadline", .optional(order.leaveDeadline)), ("entryLimit", .int(order.entryLimit)),
+            ("occupySpace", true), ("billingParty", .int(order.purpose == .shared ? 2 : 1)),
+            ("contactMobile", order.mobile.isEmpty ? .null : .string(mask(mobile: order.mobile))),
+            ("displayText", "预约车辆 欢迎光临"), ("sourceCode", .string(order.appId)), ("extNo", .optional(order.extNo)),
+            ("validTo", .int(order.enterEnd)),
+        ])
+    }
+
+    /// 138****0000.
+    public static func mask(mobile: String) -> String {
+        mobile.count >= 7 ? mobile.prefix(3) + "****" + mobile.suffix(4) : "****"
+    }
+
+    /// A07 detail. The plate is shown whole to the provider whose user it belongs to, masked to everyone else.
+    public static func order(_ order: Order, revealsPlate: Bool) -> JSON {
+        .compact([
+            ("orderNo", .string(order.orderNo)), ("clientOrderNo", .string(order.clientOrderNo)),
+            ("status", .int(order.status.rawValue)), ("orderVer", .int(order.orderVer)),
+            ("parkCode", .string(order.parkCode)), ("bizType", .int(order.purpose.rawValue)),
+            ("plateNo", .string(revealsPlate ? order.plate.revealed : order.plate.masked)),
+            ("plateColor", .int(order.plateColor)), ("planTime", .int(order.planTime)),
+            ("enterStart", .int(order.enterStart)), ("enterEnd", .int(order.enterEnd)),
+            ("expectedLeave", .int(order.expectedLeave)), ("leaveDeadline", .optional(order.leaveDeadline)),
+            ("deliverStatus", .int(order.deliver.rawValue)), ("createTime", .int(order.createdAt)),
+            ("holdDeadline", .optional(order.holdDeadline)), ("recordNo", .optional(order.recordNo)),
+            ("enterTime", .optional(order.enterTime)), ("leaveTime", .optional(order.leaveTime)),
+            ("overstay", .bool(order.overstay)), ("payState", 0), ("compensated", .bool(order.isCompensated)),
+            (
+                "terms",
+                .compact([
+                    ("freeCancelUntil", .int(order.enterStart)), ("stayMin", .int(order.stayMin)),
+                    ("entryLimit", .int(order.entryLimit)),
+                ])
+            ),
+        ])
+    }
+
+    /// The answer to a decision of the core.
+    public static func answer(_ outcome: Outcome) -> Answer {
+        switch outcome {
+        case .done: return Answer()
+        case .order(let order, let isRepeat):
+            guard case .object(var data) = self.order(order, revealsPlate: true) else { return Answer() }
+            data.append("alternatives", [])
+            var answer = Answer(data: .object(data))
+            answer.duplicate = isRepeat
+            return answer
+        case .cancelled(let order, let isBreach, let leftToday, let leftThisMonth):
+            return Answer(data: [
+                "orderNo": .string(order.orderNo), "status": .int(order.status.rawValue),
+                "orderVer": .int(order.orderVer), "cancelType": isBreach ? "breach" : "free",
+                "cancelsLeftToday": .int(leftToday), "cancelsLeftThisMonth": .int(leftThisMonth),
+            ])
+        case .recorded(let recordNo, let status, let isRepeat):
+            return Answer(
+                data: .compact([
+                    ("recordNo", recordNo.isEmpty ? .null : .string(recordNo)),
+                    ("orderStatus", status.map { .int($0.rawValue) } ?? .null),
+                    ("duplicate", isRepeat ? true : .null),
+                ]))
+        case .recordedWith(let refusal, let recordNo):
+            return Answer(
+                code: Profile.current.code(refusal.rawValue).code, data: ["recordNo": .string(recordNo)])
+        case .refused(let refusal): return Answer(code: Profile.current.code(refusal.rawValue).code)
+        }
+    }
+
+    /// The requestId of a down entry: the same at every sending, so derived from its position.
+    public static func downRequestId(parkCode: String, epoch: String, seq: Int64) -> String {
+        var bytes = Array(SHA256.hash(data: Array("\(parkCode)|\(epoch)|\(seq)".utf8)).prefix(16))
+        bytes[6] = bytes[6] & 0x0F | 0x80  // version 8: custom
+        bytes[8] = bytes[8] & 0x3F | 0x80
+        return uuid(bytes)
+    }
+
+    /// 16 bytes → the text form of a UUID.
+    public static func uuid(_ bytes: [UInt8]) -> String {
+        let hex = Array(Signature.hex(bytes))
+        return [hex[0..<8], hex[8..<12], hex[12..<16], hex[16..<20], hex[20..<32]].map { String($0) }.joined(separator: "-")
+    }
+}

@@ -1,0 +1,295 @@
+/// Why a message is not accepted: the name of a code of the dictionary, and what a developer in the test
+/// environment is told about it.
+public struct WireError: Error, Sendable, Equatable {
+    public let name: String
+    public let hint: String
+    public let data: JSON
+
+    public init(_ name: String, _ hint: String = "", data: JSON = [:]) {
+        self.name = name
+        self.hint = hint
+        self.data = data
+    }
+
+    public var code: ResultCode { Profile.current.code(name) }
+}
+
+/// What a reply repeats of its request, as far as it could be read; "" where it could not (section 3).
+public struct Echo: Sendable, Equatable {
+    public var requestId = ""
+    public var appId = ""
+    public var service = ""
+    public var parkCode: String?
+
+    public init() {}
+    public init(requestId: String, appId: String, service: String, parkCode: String?) {
+        self.requestId = requestId
+        self.appId = appId
+        self.service = service
+        self.parkCode = parkCode
+    }
+}
+
+/// A message that has the shape of section 3. It proves nothing yet: only ``verify(credential:now:)`` does.
+public struct Envelope: Sendable {
+    public let members: JSONObject
+    public let requestId: String
+    public let appId: String
+    public let parkCode: String?
+    public let service: String
+    public let timestamp: Int64
+    public let nonce: String
+    public let epoch: String?
+    public let seq: Int64?
+    public let sign: String
+    public let data: JSONObject
+
+    public var echo: Echo { Echo(requestId: requestId, appId: appId, service: service, parkCode: parkCode) }
+
+    /// Bytes → envelope: JSON (101), then shape (100, 102), then version (103). The echo is filled as far as the bytes allow.
+    public static func read(_ bytes: [UInt8], echo: inout Echo) throws(WireError) -> Envelope {
+        guard bytes.count <= WireLimits.bodyBytesMax else { throw WireError("tooLarge", "body over 1 MiB") }
+        let value: JSON
+        do { value = try JSON.parse(bytes) } catch {
+            switch error {
+            case .malformed(let why): throw WireError("malformedBody", why)
+            case .illegalNumber: throw WireError("illegalValue", "numbers are integers below 2^53")
+            }
+        }
+        guard let members = value.objectValue else { throw WireError("malformedBody", "the body is not an object") }
+        return try Envelope(members, echo: &echo)
+    }
+
+    init(_ members: JSONObject, echo: inout Echo) throws(WireError) {
+        func text(_ name: String) -> String { members[name]?.stringValue ?? "" }
+        // A member that could not stand in a signed reply is not echoed.
+        if Envelope.isSafe(text("requestId")), text("requestId").utf8.count <= 36 { echo.requestId = text("requestId") }
+        if Envelope.isAppId(text("appId")) { echo.appId = text("appId") }
+        if Envelope.isSafe(text("service")), text("service").utf8.count <= 48 { echo.service = text("service") }
+        if Envelope.isParkCode(text("parkCode")) { echo.parkCode = text("parkCode") }
+
+        for (name, value) in members.members {
+            guard Envelope.isSafe(name) else { throw WireError("illegalValue", "member name") }
+            switch value {
+            case .object, .array:
+                guard name == "data" else { throw WireError("illegalValue", "\(name): envelope members are scalars") }
+            case .string(let string):
+                guard name == "message" || name == "hint" || Envelope.isSafe(string) else {
+                    throw WireError("illegalValue", "\(name): holds '&', '=' or a control character")
+                }
+            default: break
+            }
+        }
+        func optional(_ name: String, max: Int) throws(WireError) -> String? {
+            switch members[name] {
+            case nil, .null: return nil
+            case .string(let value):
+                guard value.unicodeScalars.count <= max else { throw WireError("illegalValue", "\(name): too long") }
+                return value.isEmpty ? nil : value
+            default: throw WireError("illegalValue", "\(name): not a string")
+            }
+        }
+        func required(_ name: String, max: Int) throws(WireError) -> String {
+            guard let value = try optional(name, max: max) else { throw WireError("missingParameter", name) }
+            return value
+        }
+        func integer(_ name: String) throws(WireError) -> Int64? {
+            switch members[name] {
+            case nil, .null, .string(""): return nil
+            case .int(let value): return value
+            default: throw WireError("illegalValue", "\(name): not an integer")
+            }
+        }
+        let version = try required("version", max: 8)
+        requestId = try required("requestId", max: 36)
+        appId = try required("appId", max: 32)
+        service = try required("service", max: 48)
+        guard let timestamp = try integer("timestamp") else { throw WireError("missingParameter", "timestamp") }
+        nonce = try required("nonce", max: 32)
+        sign = try required("sign", max: 1024)
+        parkCode = try optional("parkCode", max: 32)
+        epoch = try optional("epoch", max: 16)
+        seq = try integer("seq")
+        let signType = try optional("signType", max: 16)
+        switch members["data"] {
+        case nil, .null: data = JSONObject()
+        case .object(let object): data = object
+        default: throw WireError("illegalValue", "data: not an object")
+        }
+        guard Envelope.isUUID(requestId) else { throw WireError("illegalValue", "requestId: not a UUID") }
+        guard Envelope.isAppId(appId) else { throw WireError("illegalValue", "appId: 4 to 32 of A-Z a-z 0-9") }
+        guard Envelope.isNonce(nonce) else { throw WireError("illegalValue", "nonce: 8 to 32 of A-Z a-z 0-9 _ -") }
+        guard timestamp >= 1_000_000_000_000, timestamp <= 9_999_999_999_999 else {
+            throw WireError("illegalValue", "timestamp: 13 digits")
+        }
+        if let parkCode, !Envelope.isParkCode(parkCode) { throw WireError("illegalValue", "parkCode") }
+        if let seq, seq < 1 { throw WireError("illegalValue", "seq: from 1") }
+        if let signType, signType != "HMACSHA256" { throw WireError("illegalValue", "signType: HMACSHA256") }
+        guard version == "1.0" else { throw WireError("unknownService", "version: 1.0") }
+        self.timestamp = timestamp
+        self.members = members
+    }
+
+    // MARK: Forms of section 2 and 3
+
+    public static func isSafe(_ text: String) -> Bool {
+        text.unicodeScalars.allSatisfy {
+            $0.value >= 0x20 && $0 != "&" && $0 != "=" && !(0x7F...0x9F).contains($0.value)
+        }
+    }
+
+    private static func isAlphanumeric(_ byte: UInt8) -> Bool {
+        (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+    }
+
+    public static func isAppId(_ text: String) -> Bool {
+        (4...32).contains(text.utf8.count) && text.utf8.allSatisfy(isAlphanumeric)
+    }
+
+    static func isNonce(_ text: String) -> Bool {
+        (8...32).contains(text.utf8.count)
+            && text.utf8.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "-") }
+    }
+
+    /// `[A-Za-z0-9.-][A-Za-z0-9._-]*`, 1 to 32: it stands in topics and rights, nothing else may pass (section 2).
+    public static func isParkCode(_ text: String) -> Bool {
+        guard (1...32).contains(text.utf8.count), text.utf8.first != UInt8(ascii: "_") else { return false }
+        return text.utf8.allSatisfy {
+            isAlphanumeric($0) || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_")
+        }
+    }
+
+    public static func isUUID(_ text: String) -> Bool {
+        let bytes = Array(text.utf8)
+        guard bytes.count == 36 else { return false }
+        for (index, byte) in bytes.enumerated() {
+            switch index {
+            case 8, 13, 18, 23: guard byte == UInt8(ascii: "-") else { return false }
+            default:
+                let lower = byte | 0x20
+                guard (48...57).contains(byte) || (97...102).contains(lower) else { return false }
+            }
+        }
+        return true
+    }
+}
+
+/// An envelope whose clock and signature held. Only ``Envelope/verify(credential:now:)`` makes one.
+public struct Authentic: Sendable {
+    public let envelope: Envelope
+    public let credential: Credential
+    fileprivate init(envelope: Envelope, credential: Credential) {
+        self.envelope = envelope
+        self.credential = credential
+    }
+}
+
+extension Envelope {
+    /// appId known and enabled (200) → clock (202, `sys.time.get` alone skips it) → signature (201).
+    public func verify(credential: Credential?, now: Int64) throws(WireError) -> Authentic {
+        guard let credential, credential.isEnabled, credential.appId == appId else { throw WireError("unknownApp") }
+        if service != "sys.time.get" {
+            guard abs(now - timestamp) <= WireLimits.clockSkewMillisMax else {
+                throw WireError("clockSkew", "the server's clock says \(now)", data: ["serverTime": .int(now)])
+            }
+        }
+        let hash = Signature.dataHash(.object(data.members.isEmpty ? JSONObject() : data))
+        let toSign = Signature.stringToSign(members, dataHash: hash)
+        guard Signature.equal(Signature.sign(toSign, secret: credential.secret), sign) else {
+            throw WireError("signatureError", "string to sign: \(toSign)")
+        }
+        return Authentic(envelope: self, credential: credential)
+    }
+}
+
+/// What is answered to a request; the bytes are made by ``MessageWriter``.
+public struct Answer: Sendable, Equatable {
+    public var code: Int
+    public var data: JSON
+    public var duplicate = false
+    public var epoch: String?
+    public var ackSeq: Int64?
+    public var hint = ""
+
+    public init(code: Int = 0, data: JSON = [:], epoch: String? = nil, ackSeq: Int64? = nil) {
+        self.code = code
+        self.data = data
+        self.epoch = epoch
+        self.ackSeq = ackSeq
+    }
+
+    public init(_ error: WireError) {
+        self.init(code: error.code.code, data: error.data)
+        hint = error.hint
+    }
+
+    public var resultCode: ResultCode { Profile.current.codes[code] ?? Profile.current.code("failure") }
+}
+
+/// Makes signed messages: requests, pushes and replies.
+public enum MessageWriter {
+    /// A request or push: signed by the party's secret, with its own timestamp and nonce for this sending.
+    public static func request(
+        service: String, data: JSON, appId: String, secret: String, parkCode: String?, requestId: String,
+        timestamp: Int64, nonce: String, epoch: String? = nil, seq: Int64? = nil
+    ) -> [UInt8] {
+        var members = JSONObject([
+            ("version", "1.0"), ("requestId", .string(requestId)), ("appId", .string(appId)),
+            ("service", .string(service)), ("timestamp", .int(timestamp)), ("nonce", .string(nonce)),
+        ])
+        if let parkCode { members.append("parkCode", .string(parkCode)) }
+        if let epoch { members.append("epoch", .string(epoch)) }
+        if let seq { members.append("seq", .int(seq)) }
+        members.append("data", data)
+        members.append("sign", .string(Signature.sign(members, secret: secret)))
+        return JSON.object(members).text()
+    }
+
+    /// A reply; without a secret its `sign` is "" (101, 104, 200, unreadable body).
+    public static func reply(
+        _ answer: Answer, echo: Echo, secret: String?, timestamp: Int64, nonce: String, showHints: Bool
+    ) -> [UInt8] {
+        var members = JSONObject([
+            ("version", "1.0"), ("requestId", .string(echo.requestId)), ("appId", .string(echo.appId)),
+            ("service", .string(echo.service)),
+        ])
+        if let parkCode = echo.parkCode { members.append("parkCode", .string(parkCode)) }
+        members.append("timestamp", .int(timestamp))
+        members.append("nonce", .string(nonce))
+        members.append("code", .int(answer.code))
+        members.append("message", .string(answer.code == 0 ? "" : answer.resultCode.zh))
+        if showHints, !answer.hint.isEmpty { members.append("hint", .string(answer.hint)) }
+        if answer.duplicate { members.append("duplicate", true) }
+        if let epoch = answer.epoch { members.append("epoch", .string(epoch)) }
+        if let ackSeq = answer.ackSeq { members.append("ackSeq", .int(ackSeq)) }
+        members.append("data", answer.data)
+        let sign = secret.map { Signature.sign(members, secret: $0) } ?? ""
+        members.append("sign", .string(sign))
+        return JSON.object(members).text()
+    }
+}
+
+/// A reply as the caller reads it, its signature checked.
+public struct ReplyEnvelope: Sendable {
+    public let requestId: String
+    public let service: String
+    public let timestamp: Int64
+    public let answer: Answer
+
+    /// Reads and verifies; nil when it is not a reply signed with this secret.
+    public init?(_ bytes: [UInt8], secret: String) {
+        guard let members = try? JSON.parse(bytes).objectValue, let code = members["code"]?.intValue,
+            let sign = members["sign"]?.stringValue,
+            Signature.equal(Signature.sign(members, secret: secret), sign)
+        else { return nil }
+        requestId = members["requestId"]?.stringValue ?? ""
+        service = members["service"]?.stringValue ?? ""
+        timestamp = members["timestamp"]?.intValue ?? 0
+        var answer = Answer(code: Int(code), data: members["data"] ?? [:])
+        answer.duplicate = members["duplicate"]?.boolValue ?? false
+        answer.epoch = members["epoch"]?.stringValue
+        answer.ackSeq = members["ackSeq"]?.intValue
+        answer.hint = members["hint"]?.stringValue ?? ""
+        self.answer = answer
+    }
+}

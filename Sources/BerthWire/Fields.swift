@@ -1,0 +1,137 @@
+/// Reads the business fields of a message: missing is 100, of the wrong type or out of range is 102.
+/// Unknown fields are never looked at, and so never in the effect (section 9).
+public struct Fields: Sendable {
+    public let object: JSONObject
+    let path: String
+
+    public init(_ object: JSONObject, path: String = "") {
+        self.object = object
+        self.path = path
+    }
+
+    private func missing(_ name: String) -> WireError { WireError("missingParameter", path + name) }
+    private func illegal(_ name: String, _ why: String) -> WireError { WireError("illegalValue", "\(path)\(name): \(why)") }
+
+    public func optionalString(_ name: String, max: Int) throws(WireError) -> String? {
+        switch object[name] {
+        case nil, .null: return nil
+        case .string(let value):
+            let trimmed = value.trimmed
+            guard trimmed.unicodeScalars.count <= max else { throw illegal(name, "longer than \(max)") }
+            guard trimmed.unicodeScalars.allSatisfy({ $0.value >= 0x20 || $0 == "\n" || $0 == "\t" }) else {
+                throw illegal(name, "control character")
+            }
+            return trimmed
+        default: throw illegal(name, "not a string")
+        }
+    }
+
+    public func string(_ name: String, max: Int) throws(WireError) -> String {
+        guard let value = try optionalString(name, max: max), !value.isEmpty else { throw missing(name) }
+        return value
+    }
+
+    public func optionalInt(_ name: String, in range: ClosedRange<Int64>) throws(WireError) -> Int64? {
+        switch object[name] {
+        case nil, .null: return nil
+        case .int(let value):
+            guard range.contains(value) else { throw illegal(name, "outside \(range.lowerBound)...\(range.upperBound)") }
+            return value
+        default: throw illegal(name, "not an integer")
+        }
+    }
+
+    public func int(_ name: String, in range: ClosedRange<Int64>) throws(WireError) -> Int64 {
+        guard let value = try optionalInt(name, in: range) else { throw missing(name) }
+        return value
+    }
+
+    public func int(_ name: String, among values: Set<Int64>) throws(WireError) -> Int64 {
+        let value = try int(name, in: -(1 << 53)...(1 << 53))
+        guard values.contains(value) else { throw illegal(name, "not one of the codes") }
+        return value
+    }
+
+    /// `time`: ms since the epoch, 13 digits.
+    public func time(_ name: String) throws(WireError) -> Int64 {
+        try int(name, in: 1_000_000_000_000...9_999_999_999_999)
+    }
+
+    public func optionalTime(_ name: String) throws(WireError) -> Int64? {
+        try optionalInt(name, in: 1_000_000_000_000...9_999_999_999_999)
+    }
+
+    public func optionalBool(_ name: String) throws(WireError) -> Bool? {
+        switch object[name] {
+        case nil, .null: return nil
+        case .bool(let value): return value
+        default: throw illegal(name, "not a boolean")
+        }
+    }
+
+    public func bool(_ name: String) throws(WireError) -> Bool {
+        guard let value = try optionalBool(name) else { throw missing(name) }
+        return value
+    }
+
+    public func optionalObject(_ name: String) throws(WireError) -> Fields? {
+        switch object[name] {
+        case nil, .null: return nil
+        case .object(let value): return Fields(value, path: path + name + ".")
+        default: throw illegal(name, "not an object")
+        }
+    }
+
+    public func optionalObjects(_ name: String, max: Int) throws(WireError) -> [Fields]? {
+        switch object[name] {
+        case nil, .null: return nil
+        case .array(let values):
+            guard values.count <= max else { throw illegal(name, "more than \(max)") }
+            var fields: [Fields] = []
+            for (index, value) in values.enumerated() {
+                guard let value = value.objectValue else { throw illegal(name, "not an array of objects") }
+                fields.append(Fields(value, path: "\(path)\(name)[\(index)]."))
+            }
+            return fields
+        default: throw illegal(name, "not an array")
+        }
+    }
+
+    public func objects(_ name: String, max: Int) throws(WireError) -> [Fields] {
+        guard let values = try optionalObjects(name, max: max) else { throw missing(name) }
+        return values
+    }
+
+    /// `lng`, `lat`: a decimal string with at most 7 places, within ±limit degrees.
+    public func coordinate(_ name: String, limit: Double) throws(WireError) -> String {
+        let text = try string(name, max: 16)
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        let whole = parts[0].first == "-" ? parts[0].dropFirst() : parts[0]
+        guard parts.count <= 2, !whole.isEmpty, whole.count <= 3, whole.utf8.allSatisfy({ (48...57).contains($0) }),
+            parts.count == 1
+                || (!parts[1].isEmpty && parts[1].count <= 7 && parts[1].utf8.allSatisfy({ (48...57).contains($0) })),
+            let number = Double(text), abs(number) <= limit
+        else { throw illegal(name, "not a decimal string of at most 7 places") }
+        return text
+    }
+
+    /// `hm`: HH:mm as minutes of the day, `24:00` as end only.
+    public func minuteOfDay(_ name: String, isEnd: Bool) throws(WireError) -> Int {
+        let text = try string(name, max: 5)
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        guard text.utf8.count == 5, parts.count == 2, parts[0].utf8.allSatisfy({ (48...57).contains($0) }),
+            parts[1].utf8.allSatisfy({ (48...57).contains($0) }), let hour = Int(parts[0]), let minute = Int(parts[1]),
+            minute < 60, hour < 24 || (isEnd && hour == 24 && minute == 0)
+        else { throw illegal(name, "HH:mm expected") }
+        return hour * 60 + minute
+    }
+}
+
+extension String {
+    var trimmed: String {
+        var view = Substring(self)
+        while let first = view.unicodeScalars.first, first.properties.isWhitespace { view.unicodeScalars.removeFirst() }
+        while let last = view.unicodeScalars.last, last.properties.isWhitespace { view.unicodeScalars.removeLast() }
+        return String(view)
+    }
+}

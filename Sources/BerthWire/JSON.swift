@@ -1,0 +1,140 @@
+/// A JSON value of the wire: integers only, no floating point anywhere (interface.md, sections 1 and 3).
+public enum JSON: Sendable, Equatable {
+    case null
+    case bool(Bool)
+    case int(Int64)
+    case string(String)
+    case array([JSON])
+    case object(JSONObject)
+}
+
+/// The members of an object in the order in which they were written; names are unique.
+public struct JSONObject: Sendable, Equatable {
+    public private(set) var members: [(name: String, value: JSON)] = []
+
+    public init() {}
+    public init(_ members: [(String, JSON)]) { self.members = members.map { (name: $0.0, value: $0.1) } }
+
+    public subscript(name: String) -> JSON? {
+        get {
+            for member in members where member.name == name { return member.value }
+            return nil
+        }
+        set {
+            if let index = members.firstIndex(where: { $0.name == name }) {
+                if let newValue { members[index].value = newValue } else { members.remove(at: index) }
+            } else if let newValue {
+                members.append((name: name, value: newValue))
+            }
+        }
+    }
+
+    /// Appends without looking for the name; the caller knows that it is new.
+    public mutating func append(_ name: String, _ value: JSON) { members.append((name: name, value: value)) }
+
+    public static func == (left: JSONObject, right: JSONObject) -> Bool {
+        left.members.count == right.members.count
+            && left.members.allSatisfy { member in right[member.name] == member.value }
+    }
+}
+
+extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral,
+    ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
+{
+    public init(stringLiteral value: String) { self = .string(value) }
+    public init(integerLiteral value: Int64) { self = .int(value) }
+    public init(booleanLiteral value: Bool) { self = .bool(value) }
+    public init(arrayLiteral elements: JSON...) { self = .array(elements) }
+    public init(dictionaryLiteral elements: (String, JSON)...) { self = .object(JSONObject(elements)) }
+}
+
+extension JSON {
+    public static func int(_ value: Int) -> JSON { .int(Int64(value)) }
+    /// A member that is left out when there is no value.
+    public static func optional(_ value: String?) -> JSON { value.map { .string($0) } ?? .null }
+    public static func optional(_ value: Int64?) -> JSON { value.map { .int($0) } ?? .null }
+
+    public var stringValue: String? { if case .string(let value) = self { value } else { nil } }
+    public var intValue: Int64? { if case .int(let value) = self { value } else { nil } }
+    public var boolValue: Bool? { if case .bool(let value) = self { value } else { nil } }
+    public var arrayValue: [JSON]? { if case .array(let value) = self { value } else { nil } }
+    public var objectValue: JSONObject? { if case .object(let value) = self { value } else { nil } }
+    public subscript(name: String) -> JSON? { objectValue?[name] }
+
+    /// An object without the members that are null: how optional fields are left out.
+    public static func compact(_ members: [(String, JSON)]) -> JSON {
+        var object = JSONObject()
+        for (name, value) in members where value != .null { object.append(name, value) }
+        return .object(object)
+    }
+}
+
+// MARK: - Writing
+
+extension JSON {
+    /// The text as the members stand; `canonical` sorts names by UTF-16 code unit at every level (section 3).
+    public func text(canonical: Bool = false) -> [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(256)
+        write(into: &out, canonical: canonical)
+        return out
+    }
+
+    public var string: String { String(decoding: text(), as: UTF8.self) }
+    public var canonicalString: String { String(decoding: text(canonical: true), as: UTF8.self) }
+
+    private func write(into out: inout [UInt8], canonical: Bool) {
+        switch self {
+        case .null: out.append(contentsOf: "null".utf8)
+        case .bool(let value): out.append(contentsOf: (value ? "true" : "false").utf8)
+        case .int(let value): out.append(contentsOf: String(value).utf8)
+        case .string(let value): JSON.write(string: value, into: &out)
+        case .array(let values):
+            out.append(UInt8(ascii: "["))
+            for (index, value) in values.enumerated() {
+                if index > 0 { out.append(UInt8(ascii: ",")) }
+                value.write(into: &out, canonical: canonical)
+            }
+            out.append(UInt8(ascii: "]"))
+        case .object(let object):
+            out.append(UInt8(ascii: "{"))
+            let members =
+                canonical
+                ? object.members.sorted { JSON.precedes($0.name, $1.name) } : object.members
+            for (index, member) in members.enumerated() {
+                if index > 0 { out.append(UInt8(ascii: ",")) }
+                JSON.write(string: member.name, into: &out)
+                out.append(UInt8(ascii: ":"))
+                member.value.write(into: &out, canonical: canonical)
+            }
+            out.append(UInt8(ascii: "}"))
+        }
+    }
+
+    /// Order by UTF-16 code unit (RFC 8785); the same as byte order while both names are ASCII.
+    static func precedes(_ left: String, _ right: String) -> Bool {
+        left.utf16.lexicographicallyPrecedes(right.utf16)
+    }
+
+    private static let hex = Array("0123456789abcdef".utf8)
+
+    static func write(string: String, into out: inout [UInt8]) {
+        out.append(UInt8(ascii: "\""))
+        for byte in string.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): out.append(UInt8(ascii: "\\")); out.append(byte)
+            case 0x08: out.append(contentsOf: "\\b".utf8)
+            case 0x09: out.append(contentsOf: "\\t".utf8)
+            case 0x0A: out.append(contentsOf: "\\n".utf8)
+            case 0x0C: out.append(contentsOf: "\\f".utf8)
+            case 0x0D: out.append(contentsOf: "\\r".utf8)
+            case 0..<0x20:
+                out.append(contentsOf: "\\u00".utf8)
+                out.append(hex[Int(byte >> 4)])
+                out.append(hex[Int(byte & 15)])
+            default: out.append(byte)
+            }
+        }
+        out.append(UInt8(ascii: "\""))
+    }
+}

@@ -1,0 +1,115 @@
+import Foundation
+
+/// One row of the code dictionary (interface.md, section 10).
+public struct ResultCode: Sendable, Equatable {
+    public let code: Int
+    public let name: String
+    public let zh: String
+    public let en: String
+    /// What the caller does next, in the dictionary's words: "no", "yes", "new nonce" …
+    public let retry: String
+
+    /// The HTTP status by the rule of section 3.
+    public var httpStatus: Int {
+        switch code {
+        case 0, 611: 200
+        case 100...103, 105: 400
+        case 104, 701: 413
+        case 200...203, 206, 208: 401
+        case 204, 205, 207: 403
+        case 300...302: 429
+        case 400: 404
+        case 402...404, 602, 610, 612, 613, 700, 702: 409
+        case 501...503, 600, 601: 503
+        case 603, 1000...4999: 422
+        default: 500
+        }
+    }
+
+    /// Whether an entry of a log with this answer counts as consumed (section 5.3).
+    public var isFinal: Bool {
+        switch code {
+        case 200...208, 300...302, 500...503, 610, 612, 613: false
+        default: true
+        }
+    }
+
+    /// Whether the answer to a plain request is kept and repeated (section 3).
+    public var isKept: Bool { !(300...302).contains(code) && !(500...599).contains(code) }
+}
+
+/// One service of the catalogue (section 9): what it is called, who may call it, how it is guarded against repetition.
+public struct ServiceDefinition: Sendable {
+    public enum Kind: String, Sendable {
+        /// An entry of the up or down log: guarded by epoch and seq.
+        case log
+        /// Changes something; its final result is kept by requestId.
+        case kept
+        /// Changes nothing, answers afresh.
+        case read
+        /// Part of the resume mechanism; guarded by the log's own positions.
+        case sync
+    }
+    public let id: String
+    public let name: String
+    public let direction: String
+    public let roles: Set<Role>
+    public let kind: Kind
+
+    public var isLotInterface: Bool { direction == "up" && name != "sys.time.get" }
+}
+
+/// The dictionary files of one dialect, `berth-1.0`: codes, events, services (section 1, decision 4).
+public struct Profile: Sendable {
+    public let codes: [Int: ResultCode]
+    public let codesByName: [String: ResultCode]
+    public let events: [Int: (en: String, zh: String)]
+    public let services: [String: ServiceDefinition]
+
+    public static let current: Profile = {
+        do { return try Profile(name: "berth-1.0") } catch {
+            preconditionFailure("the profile berth-1.0 beside the program cannot be read: \(error)")
+        }
+    }()
+
+    struct Unreadable: Error { let file: String }
+
+    init(name: String) throws {
+        func rows(_ file: String) throws -> [JSON] {
+            let url = Bundle.module.resourceURL?.appendingPathComponent("Profile/\(name)/\(file)")
+            guard let url, let data = try? Data(contentsOf: url), let rows = try? JSON.parse([UInt8](data)).arrayValue
+            else { throw Unreadable(file: file) }
+            return rows
+        }
+        var codes: [Int: ResultCode] = [:]
+        for row in try rows("codes.json") {
+            let code = Int(row["code"]?.intValue ?? -1)
+            codes[code] = ResultCode(
+                code: code, name: row["name"]?.stringValue ?? "", zh: row["zh"]?.stringValue ?? "",
+                en: row["en"]?.stringValue ?? "", retry: row["retry"]?.stringValue ?? "")
+        }
+        self.codes = codes
+        codesByName = Dictionary(uniqueKeysWithValues: codes.values.map { ($0.name, $0) })
+        var events: [Int: (en: String, zh: String)] = [:]
+        for row in try rows("events.json") {
+            events[Int(row["code"]?.intValue ?? -1)] = (row["en"]?.stringValue ?? "", row["zh"]?.stringValue ?? "")
+        }
+        self.events = events
+        var services: [String: ServiceDefinition] = [:]
+        for row in try rows("services.json") {
+            guard let name = row["name"]?.stringValue, let kind = ServiceDefinition.Kind(rawValue: row["kind"]?.stringValue ?? "")
+            else { throw Unreadable(file: "services.json") }
+            services[name] = ServiceDefinition(
+                id: row["id"]?.stringValue ?? "", name: name, direction: row["direction"]?.stringValue ?? "",
+                roles: Set((row["roles"]?.arrayValue ?? []).compactMap { Role(rawValue: $0.stringValue ?? "") }),
+                kind: kind)
+        }
+        self.services = services
+    }
+
+    /// The row of a named refusal; a test proves that every name has one.
+    public func code(_ name: String) -> ResultCode {
+        guard let row = codesByName[name] else { preconditionFailure("no code is named \(name)") }
+        return row
+    }
+}

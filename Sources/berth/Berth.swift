@@ -1,0 +1,244 @@
+import ArgumentParser
+import BerthLink
+import BerthServer
+import BerthWire
+import Foundation
+import Logging
+
+@main
+struct Berth: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "berth",
+        abstract: "泊位 Berth: reservation and sharing of parking spaces for a city.",
+        subcommands: [
+            Serve.self, Keys.self, Lots.self, Call.self, Sign.self, Doctor.self, Status.self,
+        ])
+}
+
+/// Where a server keeps everything.
+struct DataOption: ParsableArguments {
+    @Option(help: "The server's data folder.") var data = "./berth-data"
+}
+
+func makeLogger(_ level: String) -> Logger {
+    LoggingSystem.bootstrap { label in StreamLogHandler.standardError(label: label) }
+    var logger = Logger(label: "berth")
+    logger.logLevel = Logger.Level(rawValue: level) ?? .info
+    return logger
+}
+
+func fail(_ message: String) -> Never {
+    FileHandle.standardError.write(Data("berth: \(message)\n".utf8))
+    exit(1)
+}
+
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run a city's server.",
+        discussion: """
+            Prints one line of JSON on standard output when it is ready; logs go to standard error.
+            Settings: flags, then BERTH_… in the environment (BERTH_HTTPS_PORT, BERTH_POLICY_ADVANCE_MAX_MIN …), then
+            berth.json in the data folder, then the defaults of the contract. See docs/operating.md.
+            """)
+    @OptionGroup var folder: DataOption
+    @Option(help: "HTTPS port; 0 chooses a free one.") var httpsPort: Int?
+    @Option(help: "MQTT over TLS port; 0 chooses a free one.") var mqttPort: Int?
+    @Option(help: "Plain HTTP port on loopback for the public page; 0 for none.") var pagePort: Int?
+    @Option(help: "The address to listen on.") var bind: String?
+    @Option(help: "sqlite or memory (which forgets everything).") var store: String?
+    @Option(help: "production or test; test explains refusals in `hint`.") var environment: String?
+    @Option(help: "trace, debug, info, notice, warning, error.") var logLevel: String?
+    @Option(name: .customLong("set"), help: "Any other setting, as key=value, e.g. policy.advanceMaxMin=120.")
+    var set: [String] = []
+
+    func run() async throws {
+        var flags: [String: String] = [:]
+        flags["https.port"] = httpsPort.map(String.init)
+        flags["mqtt.port"] = mqttPort.map(String.init)
+        flags["page.port"] = pagePort.map(String.init)
+        flags["bind"] = bind
+        flags["store"] = store
+        flags["environment"] = environment
+        flags["log.level"] = logLevel
+        for pair in set {
+            let parts = pair.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2 else { throw ValidationError("--set \(pair): key=value expected") }
+            flags[String(parts[0])] = String(parts[1])
+        }
+        do {
+            let settings = try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: flags)
+            let logger = makeLogger(settings.logLevel)
+            try await Server(settings: settings, logger: logger).run { ready in
+                FileHandle.standardOutput.write(Data((ready.json.string + "\n").utf8))
+            }
+        } catch { fail("\(error)") }
+    }
+}
+
+/// Asks a running server, or does it on the folder of a stopped one.
+func desk(_ command: JSON, data: String) async throws -> JSON {
+    let folder = DataFolder(data)
+    if FileManager.default.fileExists(atPath: folder.path + "/admin.sock") {
+        do { return try await SocketCall.post(command, socketPath: folder.socketPath()) } catch is SocketCall.NobodyThere {}
+    }
+    let settings = try await ServerSettings.read(dataDirectory: folder.path, flags: [:])
+    return try await Server.runOffline(command, settings: settings, logger: Logger(label: "berth"))
+}
+
+struct Keys: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Credentials of lots, vendor clouds, service providers and operators.", subcommands: [Issue.self, List.self])
+
+    struct Issue: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Issue a credential; works while the server runs, and returns when the broker admits it.")
+        @OptionGroup var folder: DataOption
+        @Option(help: "lot, cloud, provider or operator.") var role: String
+        @Option(help: "Who it is for.") var name: String
+        @Option(help: "parkCode it speaks for: one for a lot, one or more for a cloud.") var park: [String] = []
+        @Option(help: "Plain calls a second.") var rate = 50
+        @Option(help: "Plain calls at once; twice the rate when left out.") var burst: Int?
+
+        func run() async throws {
+            let wish = JSON.compact([
+                ("role", .string(role)), ("name", .string(name)), ("parks", .array(park.map { .string($0) })),
+                ("rate", .int(rate)), ("burst", burst.map { .int($0) } ?? .null),
+            ])
+            do {
+                let answer = try await desk(["command": "keys.issue", "keys": [wish]], data: folder.data)
+                print(answer["keys"]!.arrayValue![0].string)
+            } catch { fail("\(error)") }
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List credentials, without their secrets.")
+        @OptionGroup var folder: DataOption
+
+        func run() async throws {
+            do {
+                let answer = try await desk(["command": "keys.list"], data: folder.data)
+                for key in answer["keys"]?.arrayValue ?? [] { print(key.string) }
+            } catch { fail("\(error)") }
+        }
+    }
+}
+
+struct Lots: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Settings of a lot.", subcommands: [SetPolicy.self])
+
+    struct SetPolicy: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "set", abstract: "Set policy values of one lot, e.g. `berth lots set --park P1 confirmMode=ask`.")
+        @OptionGroup var folder: DataOption
+        @Option(help: "The lot.") var park: String
+        @Argument(help: "name=value") var values: [String]
+
+        func run() async throws {
+            var policy = JSONObject()
+            for pair in values {
+                let parts = pair.split(separator: "=", maxSplits: 1)
+                guard parts.count == 2 else { throw ValidationError("\(pair): name=value expected") }
+                policy[String(parts[0])] = .string(String(parts[1]))
+            }
+            do {
+                let answer = try await desk(
+                    ["command": "lots.set", "park": .string(park), "policy": .object(policy)], data: folder.data)
+                print(answer.string)
+            } catch { fail("\(error)") }
+        }
+    }
+}
+
+struct Status: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "How a running server stands.")
+    @OptionGroup var folder: DataOption
+
+    func run() async throws {
+        do {
+            print(
+                try await SocketCall.post(["command": "status"], socketPath: DataFolder(folder.data).socketPath()).string)
+        } catch is SocketCall.NobodyThere { fail("no server is running on \(folder.data)") } catch { fail("\(error)") }
+    }
+}
+
+struct Sign: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Sign a message, to compare with your own code.",
+        discussion: "Prints the signature as the last word. The message is the whole envelope; its `sign` is ignored.")
+    @Option(help: "The appSecret.") var secret: String
+    @Option(help: "A file with the message, or - for standard input.") var message: String
+    @Flag(help: "Show the canonical form and the string to sign.") var explain = false
+
+    func run() throws {
+        let data =
+            message == "-"
+            ? FileHandle.standardInput.readDataToEndOfFile() : FileManager.default.contents(atPath: message)
+        guard let data else { fail("\(message) cannot be read") }
+        let envelope: JSONObject
+        do {
+            guard let object = try JSON.parse([UInt8](data)).objectValue else { fail("the message is not a JSON object") }
+            envelope = object
+        } catch { fail("the message is not JSON of the wire: \(error)") }
+        let payload = envelope["data"]
+        let hash = Signature.dataHash(payload)
+        let toSign = Signature.stringToSign(envelope, dataHash: hash)
+        if explain {
+            print("canon(data) = \((payload == nil || payload == .null ? .object(JSONObject()) : payload!).canonicalString)")
+            print("dataHash    = \(hash)")
+            print("S           = \(toSign)")
+        }
+        print(explain ? "sign        = \(Signature.sign(toSign, secret: secret))" : Signature.sign(toSign, secret: secret))
+    }
+}
+
+struct Call: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Call a service over HTTPS, signed, and print the answer.",
+        discussion: "The credential comes from flags, or from a file with {\"appId\":…,\"appSecret\":…}.")
+    @OptionGroup var folder: DataOption
+    @Argument(help: "e.g. slot.query") var service: String
+    @Option(help: "The business fields, as JSON.") var dataJson = "{}"
+    @Option(help: "https://host:port") var url = "https://127.0.0.1:8443"
+    @Option(help: "CA certificate; the data folder's own when left out.") var ca: String?
+    @Option(help: "appId of the credential.") var appId: String?
+    @Option(help: "appSecret of the credential.") var appSecret: String?
+    @Option(help: "A file that holds the credential.") var key: String?
+    @Option(help: "parkCode of the envelope, for lot interfaces.") var park: String?
+
+    func run() async throws {
+        var appId = appId
+        var secret = appSecret
+        let file = key ?? (appId == nil ? DataFolder(folder.data).path + "/demo-key.json" : nil)
+        if let file, let bytes = FileManager.default.contents(atPath: file), let json = try? JSON.parse([UInt8](bytes)) {
+            appId = appId ?? json["appId"]?.stringValue
+            secret = secret ?? json["appSecret"]?.stringValue
+        }
+        guard let appId, let secret else { fail("no credential: give --app-id and --app-secret, or --key FILE") }
+        let data: JSON
+        do { data = try JSON.parse(Array(dataJson.utf8)) } catch { fail("--data-json: \(error)") }
+        let client = try SignedClient(base: url, caFile: ca ?? DataFolder(folder.data).path + "/tls/ca.pem")
+        do {
+            let answer = try await client.call(
+                service, data: data, appId: appId, secret: secret, parkCode: park, timeoutSeconds: 40)
+            var line = JSONObject([("code", .int(answer.code))])
+            if answer.code != 0 {
+                line.append("message", .string(answer.resultCode.zh))
+                line.append("meaning", .string(answer.resultCode.en))
+            }
+            if !answer.hint.isEmpty { line.append("hint", .string(answer.hint)) }
+            if answer.duplicate { line.append("duplicate", true) }
+            line.append("data", answer.data)
+            print(JSON.object(line).string)
+            await client.close()
+            if answer.code != 0 { throw ExitCode(2) }
+        } catch let error as CallError {
+            await client.close()
+            switch error {
+            case .unreachable(let why): fail("\(url) does not answer: \(why)")
+            case .notAuthentic(let status, let code, let message):
+                fail("HTTP \(status), code \(code.map { String($0) } ?? "?") \(message) (the answer is not signed with this secret)")
+            }
+        }
+    }
+}
