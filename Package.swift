@@ -78,7 +78,11 @@ let package = Package(
             ]),
         .executableTarget(
             name: "berth-gateway",
-            dependencies: ["BerthGateway", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: [
+                "BerthGateway", "BerthWire", "CBerthPosix",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         .testTarget(name: "BerthCoreTests", dependencies: ["BerthCore"]),
         .testTarget(name: "BerthWireTests", dependencies: ["BerthWire"]),
         .testTarget(name: "BerthStoreTests", dependencies: ["BerthStore", "BerthServer"]),

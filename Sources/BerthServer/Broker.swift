@@ -197,6 +197,12 @@ final class Broker: Sendable {
                 do { try launch() } catch { logger.critical("mosquitto does not start", metadata: ["error": "\(error)"]) }
             }
         }
+        // A child inherits the signal mask of the thread that makes it, and worker threads block SIGHUP, which reloads rights.
+        var open = sigset_t()
+        var before = sigset_t()
+        sigemptyset(&open)
+        pthread_sigmask(SIG_SETMASK, &open, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
         do { try process.run() } catch {
             throw Failed(description: "mosquitto does not start (\(error)); is the Debian package mosquitto installed?")
         }
@@ -217,8 +223,13 @@ final class Broker: Sendable {
             return state.process
         }
         guard let process, process.isRunning else { return }
-        process.terminate()
-        process.waitUntilExit()
+        // Not waitUntilExit: it spins the run loop of a thread that has none.
+        let pid = process.processIdentifier
+        kill(pid, SIGTERM)
+        for attempt in 0..<300 where process.isRunning {
+            if attempt == 200 { kill(pid, SIGKILL) }
+            usleep(10_000)
+        }
         try? FileManager.default.removeItem(atPath: directory + "/mosquitto.pid")
     }
 

@@ -137,7 +137,7 @@ public final class Server: Sendable {
     ) throws -> [any Service] {
         var tls = TLSConfiguration.makeServerConfiguration(
             certificateChain: try NIOSSLCertificate.fromPEMFile(authority.certificateFile).map { .certificate($0) },
-            privateKey: .file(authority.keyFile))
+            privateKey: .privateKey(try NIOSSLPrivateKey(file: authority.keyFile, format: .pem)))
         tls.minimumTLSVersion = .tlsv12
         let quiet = Server.quiet(logger)
         let https = Application(
@@ -166,7 +166,7 @@ public final class Server: Sendable {
     /// The frameworks' own messages, down to what an operator must see.
     static func quiet(_ logger: Logger) -> Logger {
         var quiet = logger
-        quiet.logLevel = max(logger.logLevel, .warning)
+        quiet.logLevel = logger.logLevel <= .debug ? logger.logLevel : max(logger.logLevel, .warning)
         return quiet
     }
 

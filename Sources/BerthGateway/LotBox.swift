@@ -1,0 +1,491 @@
+import BerthCore
+public import BerthLink
+public import BerthWire
+import Foundation
+import Logging
+import Synchronization
+
+/// One lot's side of the interface: decides at its gates from its own list, keeps both logs, and needs nobody for either.
+public final class LotBox: Sendable {
+    struct State {
+        var upEpoch = ""
+        /// Last seq written, and last acknowledged.
+        var upLast: Int64 = 0
+        var upAck: Int64 = 0
+        var down = LogPosition()
+        var orders: [String: LocalOrder] = [:]
+        var inside: [Plate: InsideCar] = [:]
+        var lastRecord: Int64 = 0
+        var deadCount = 0
+        var remainChanged = true
+        /// The server knows where we stand, since we asked it after the last break.
+        var isSynchronised = false
+        var clockOffset: Int64 = 0
+        var lastError = ""
+    }
+
+    /// Why the local API refuses.
+    public struct Refused: Error, CustomStringConvertible {
+        public let status: Int
+        public let name: String
+        public let description: String
+    }
+
+    public let entry: GatewayConfiguration.LotEntry
+    let spool: Spool
+    let state: Mutex<State>
+    let logger: Logger
+    /// Wakes the uplink when there is something to send.
+    let wake: AsyncStream<Void>.Continuation
+    let wakes: AsyncStream<Void>
+
+    init(_ entry: GatewayConfiguration.LotEntry, spool: Spool, logger: Logger) throws {
+        self.entry = entry
+        self.spool = spool
+        self.logger = logger
+        (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let image = try spool.load(entry.parkCode)
+        var state = LotBox.state(from: image)
+        if let epoch = image.upEpoch {
+            state.upEpoch = epoch
+        } else {
+            // No disk, or a lost one: a new epoch, and a snapshot will be asked for.
+            state.upEpoch = "g" + Ambient.token(11)
+            let epoch = state.upEpoch
+            let lot = entry.parkCode
+            spool.write { db in
+                try db.execute(sql: "INSERT INTO positions(lot, up_epoch) VALUES(?,?)", arguments: [lot, epoch])
+            }
+        }
+        self.state = Mutex(state)
+        spool.onRecovery { [weak self] in self?.reload() }
+    }
+
+    private static func state(from image: Spool.LotImage) -> State {
+        var state = State()
+        state.upEpoch = image.upEpoch ?? ""
+        state.upLast = image.upLast
+        state.upAck = image.upAck
+        state.down = image.down
+        state.deadCount = image.deadCount
+        for order in image.orders { state.orders[order.orderNo] = order }
+        for car in image.inside { state.inside[car.plate] = car }
+        return state
+    }
+
+    /// Back to what is on the disk, after a time in which it took nothing.
+    private func reload() {
+        guard let image = try? spool.load(entry.parkCode) else { return }
+        state.withLock { state in
+            let offset = state.clockOffset
+            state = LotBox.state(from: image)
+            state.clockOffset = offset
+        }
+        wake.yield()
+    }
+
+    /// Our clock, brought to the server's.
+    func now() -> Int64 { Ambient.now() + state.withLock { $0.clockOffset } }
+
+    // MARK: The gate
+
+    /// The decision from the local list alone.
+    func decideLocally(plate: Plate, gateCode: String, at time: Int64) -> (GateDecision, admits: Bool) {
+        state.withLock { state in
+            let orders = state.orders.values.filter { $0.entry.plate == plate }.map(\.entry)
+            let decision = GatePolicy.decide(
+                plate: plate, at: time, gateCode: gateCode, orders: orders, isInside: state.inside[plate] != nil)
+            return (decision, admits(decision.verdict, state))
+        }
+    }
+
+    /// The lot's own rule for plates that no order speaks for.
+    private func admits(_ verdict: GateVerdict, _ state: borrowing State) -> Bool {
+        switch verdict {
+        case .allow: true
+        case .refuse: false
+        case .local: entry.admitsUnknownPlates && state.inside.count < entry.totalCount
+        }
+    }
+
+    func admitsUnknown() -> Bool { state.withLock { admits(.local, $0) } }
+
+    // MARK: Records
+
+    /// A car has entered: recorded durably, then told to the server. Answers when it is on the disk.
+    /// - Parameter enterTime: ms; the present when nil.
+    public func enter(
+        plate text: String, plateColor: Int = 9, gateCode: String, enterTime: Int64? = nil, orderNo: String? = nil,
+        recordNo wanted: String? = nil
+    ) async throws -> (recordNo: String, orderNo: String?) {
+        guard let plate = Plate(text) else {
+            throw Refused(status: 422, name: "illegalPlate", description: "not a plate number")
+        }
+        let time = enterTime ?? now()
+        let (car, seq, data, used): (InsideCar, Int64, JSON, LocalOrder?) = try state.withLock { state in
+            guard state.inside[plate] == nil else {
+                throw Refused(status: 409, name: "repeatedEntry", description: "this plate is inside already")
+            }
+            // The order that speaks for the plate now, unless the PMS names one.
+            var order = orderNo.flatMap { state.orders[$0] }
+            if orderNo == nil {
+                let decision = GatePolicy.decide(
+                    plate: plate, at: time, gateCode: gateCode,
+                    orders: state.orders.values.filter { $0.entry.plate == plate }.map(\.entry), isInside: false)
+                if decision.verdict == .allow { order = decision.entry.flatMap { state.orders[$0.orderNo] } }
+            }
+            if var used = order {
+                used.entry.entriesUsed += 1
+                state.orders[used.orderNo] = used
+                order = used
+            }
+            state.lastRecord = max(state.lastRecord + 1, time)
+            let purposeKind = [Purpose.reservation: 5, .shared: 6, .publicService: 7]
+            let car = InsideCar(
+                recordNo: wanted ?? "R\(state.lastRecord)-\(Ambient.token(4))", plate: plate, plateColor: plateColor,
+                enterTime: time, gateCode: gateCode, orderNo: orderNo ?? order?.orderNo,
+                carKind: order.map { purposeKind[$0.entry.purpose]! } ?? (orderNo == nil ? 1 : 5))
+            state.inside[plate] = car
+            state.upLast += 1
+            state.remainChanged = true
+            return (car, state.upLast, passageData(car, inside: state.inside.count), order)
+        }
+        let lot = entry.parkCode
+        try await append(seq: seq, service: "vehicle.entry.report", data: data, at: time) { db in
+            try db.execute(
+                sql: "INSERT OR REPLACE INTO inside VALUES(?,?,?)",
+                arguments: [lot, car.plate.revealed, car.json.string])
+            if let used {
+                try db.execute(
+                    sql: "INSERT OR REPLACE INTO orders VALUES(?,?,?)", arguments: [lot, used.orderNo, used.json.string])
+            }
+        }
+        return (car.recordNo, car.orderNo)
+    }
+
+    /// A car has left.
+    public func exit(
+        plate text: String?, recordNo: String? = nil, gateCode: String, leaveTime: Int64? = nil, feeFen: Int64 = 0
+    ) async throws -> String {
+        let plate = text.flatMap { Plate($0) }
+        let time = leaveTime ?? now()
+        let (car, seq, data): (InsideCar, Int64, JSON) = try state.withLock { state in
+            let found = plate.flatMap { state.inside[$0] } ?? state.inside.values.first { $0.recordNo == recordNo }
+            guard let car = found else {
+                throw Refused(status: 404, name: "noEntryRecord", description: "no such car is inside")
+            }
+            state.inside[car.plate] = nil
+            state.upLast += 1
+            state.remainChanged = true
+            guard case .object(var data) = passageData(car, inside: state.inside.count) else {
+                preconditionFailure("a passage is an object")
+            }
+            data.append("leaveTime", .int(max(time, car.enterTime)))
+            data.append("parkSeconds", .int(max(0, time - car.enterTime) / 1000))
+            data.append("exitGateCode", .string(gateCode))
+            data.append("exitMode", 1)
+            data.append("leaveKind", feeFen > 0 ? 1 : 2)
+            for name in ["totalFee", "payableFee", "paidFee"] { data.append(name, .int(feeFen)) }
+            data.append("discountFee", 0)
+            data.append("payments", [])
+            return (car, state.upLast, .object(data))
+        }
+        let lot = entry.parkCode
+        try await append(seq: seq, service: "vehicle.exit.report", data: data, at: time) { db in
+            try db.execute(
+                sql: "DELETE FROM inside WHERE lot = ? AND plate = ?", arguments: [lot, car.plate.revealed])
+        }
+        return car.recordNo
+    }
+
+    /// Something happened that the dictionary of section 11 names.
+    public func event(type: Int, level: Int = 2, detail: JSON = [:]) async throws {
+        let time = now()
+        let seq = state.withLock { state in
+            state.upLast += 1
+            return state.upLast
+        }
+        try await append(
+            seq: seq, service: "event.report",
+            data: [
+                "eventId": .string(Ambient.uuid()), "eventType": .int(type), "level": .int(level), "occurTime": .int(time),
+                "detail": detail,
+            ], at: time) { _ in }
+    }
+
+    private func passageData(_ car: InsideCar, inside: Int) -> JSON {
+        .compact([
+            ("recordNo", .string(car.recordNo)), ("plateNo", .string(car.plate.revealed)),
+            ("plateColor", .int(car.plateColor)), ("vehicleClass", 1), ("carKind", .int(car.carKind)),
+            ("enterTime", .int(car.enterTime)), ("gateCode", .string(car.gateCode)), ("gateName", .string(car.gateCode)),
+            ("orderNo", .optional(car.orderNo)), ("enterMode", 1),
+            ("remain", ["total": .int(entry.totalCount), "remain": .int(max(0, entry.totalCount - inside))]),
+        ])
+    }
+
+    /// Store, then send.
+    private func append(
+        seq: Int64, service: String, data: JSON, at: Int64,
+        beside write: @escaping Spool.Write
+    ) async throws {
+        let lot = entry.parkCode
+        let epoch = state.withLock { $0.upEpoch }
+        let requestId = Ambient.uuid()
+        let text = data.string
+        let isDurable = await withCheckedContinuation { continuation in
+            spool.write({ db in
+                try db.cachedStatement(sql: "INSERT INTO up VALUES(?,?,?,?,?,?,?)").execute(
+                    arguments: [lot, epoch, seq, requestId, service, at, text])
+                try db.cachedStatement(sql: "UPDATE positions SET up_last = max(up_last, ?) WHERE lot = ?").execute(
+                    arguments: [seq, lot])
+                try write(db)
+            }) { continuation.resume(returning: $0) }
+        }
+        guard isDurable else {
+            throw Refused(status: 503, name: "dependencyUnavailable", description: "the spool cannot be written")
+        }
+        wake.yield()
+    }
+
+    // MARK: The down log
+
+    /// Takes one entry of the down log: in order, once, on the disk before the answer (section 5).
+    func consume(
+        epoch: String, seq: Int64, service: String, data: JSON, completion: @escaping @Sendable (Answer) -> Void
+    ) {
+        enum Step { case answer(Answer), stored, write(Answer, LocalOrder?, closed: String?) }
+        let now = now()
+        let step: Step = state.withLock { state in
+            switch state.down.admit(epoch: epoch, seq: seq) {
+            case .duplicate: return .stored
+            case .gap(let expected):
+                return .answer(
+                    positioned(
+                        Answer(
+                            WireError(
+                                "sequenceGap",
+                                data: [
+                                    "expectedSeq": .int(expected), "epoch": .string(state.down.epoch ?? ""),
+                                    "ackSeq": .int(state.down.ackSeq),
+                                ])), state.down))
+            case .closed:
+                return .answer(
+                    positioned(
+                        Answer(WireError("epochClosed", data: ["epoch": .string(state.down.epoch ?? "")])), state.down))
+            case .next:
+                let old = state.down.epoch
+                let (answer, order) = apply(service, data, now: now, &state)
+                state.down.consume(epoch: epoch, seq: seq)
+                return .write(
+                    positioned(answer, state.down), order, closed: old == nil || old == epoch ? nil : old)
+            }
+        }
+        let lot = entry.parkCode
+        switch step {
+        case .answer(let answer): completion(answer)
+        case .stored:
+            // Behind everything being written, so that its first result is there.
+            spool.write({ _ in }) { [self] _ in
+                var answer = (try? spool.downResult(lot, epoch: epoch, seq: seq)) ?? Answer()
+                answer.duplicate = true
+                completion(positioned(answer, state.withLock { $0.down }))
+            }
+        case .write(let answer, let order, let closed):
+            spool.write({ db in
+                if let order {
+                    try db.execute(
+                        sql: "INSERT OR REPLACE INTO orders VALUES(?,?,?)",
+                        arguments: [lot, order.orderNo, order.json.string])
+                }
+                if let closed {
+                    try db.execute(sql: "INSERT OR IGNORE INTO closed_epochs VALUES(?,?)", arguments: [lot, closed])
+                }
+                try db.execute(
+                    sql: "UPDATE positions SET down_epoch = ?, down_ack = ? WHERE lot = ?", arguments: [epoch, seq, lot])
+                try db.execute(
+                    sql: "INSERT OR REPLACE INTO down_results VALUES(?,?,?,?,?)",
+                    arguments: [lot, epoch, seq, answer.code, answer.data.string])
+                try db.execute(
+                    sql: "DELETE FROM down_results WHERE lot = ? AND seq < ?", arguments: [lot, seq - 2000])
+            }) { isDurable in
+                completion(isDurable ? answer : Answer(WireError("dependencyUnavailable")))
+            }
+        }
+    }
+
+    private func positioned(_ answer: Answer, _ position: LogPosition) -> Answer {
+        var answer = answer
+        answer.epoch = position.epoch ?? ""
+        answer.ackSeq = position.ackSeq
+        return answer
+    }
+
+    private func apply(_ service: String, _ data: JSON, now: Int64, _ state: inout State) -> (Answer, LocalOrder?) {
+        guard let orderNo = data["orderNo"]?.stringValue, let orderVer = data["orderVer"]?.intValue else {
+            return (Answer(WireError("missingParameter")), nil)
+        }
+        let known = state.orders[orderNo]
+        // An older version never undoes a newer one; it is consumed all the same.
+        if let known, known.orderVer >= orderVer { return (Answer(data: ["accepted": true]), nil) }
+        var order: LocalOrder
+        switch service {
+        case "order.reserve.push":
+            if let validTo = data["validTo"]?.intValue, validTo < now { return (Answer(WireError("expiredBeforeDelivery")), nil) }
+            guard let new = LocalOrder(json: data) else { return (Answer(WireError("illegalValue")), nil) }
+            order = new
+        case "order.reserve.modify":
+            guard var changed = known else { return (Answer(WireError("orderNotFound")), nil) }
+            if let validTo = data["validTo"]?.intValue, validTo < now { return (Answer(WireError("expiredBeforeDelivery")), nil) }
+            if let text = data["plateNo"]?.stringValue {
+                guard let plate = Plate(text) else { return (Answer(WireError("illegalPlate")), nil) }
+                changed.entry.plate = plate
+            }
+            changed.entry.enterStart = data["enterStart"]?.intValue ?? changed.entry.enterStart
+            changed.entry.enterEnd = data["enterEnd"]?.intValue ?? changed.entry.enterEnd
+            changed.orderVer = orderVer
+            order = changed
+        case "order.reserve.cancel":
+            guard var cancelled = known else { return (Answer(data: ["accepted": true]), nil) }
+            cancelled.entry.isInForce = false
+            cancelled.orderVer = orderVer
+            order = cancelled
+        default: return (Answer(WireError("unknownService")), nil)
+        }
+        state.orders[orderNo] = order
+        return (Answer(data: ["accepted": true, "localNo": .string(orderNo)]), order)
+    }
+
+    /// Goes on from a snapshot: everything in force, and the place in the down log from which to go on.
+    func restore(snapshot: JSON) async {
+        guard let epoch = snapshot["downEpoch"]?.stringValue, !epoch.isEmpty, let seq = snapshot["downSeq"]?.intValue
+        else { return }
+        let orders = (snapshot["orders"]?.arrayValue ?? []).compactMap { LocalOrder(json: $0) }
+        state.withLock { state in
+            state.orders = Dictionary(orders.map { ($0.orderNo, $0) }) { $1 }
+            state.down.jump(epoch: epoch, seq: seq)
+        }
+        let lot = entry.parkCode
+        await withCheckedContinuation { continuation in
+            spool.write({ db in
+                try db.execute(sql: "DELETE FROM orders WHERE lot = ?", arguments: [lot])
+                for order in orders {
+                    try db.execute(
+                        sql: "INSERT INTO orders VALUES(?,?,?)", arguments: [lot, order.orderNo, order.json.string])
+                }
+                try db.execute(
+                    sql: "UPDATE positions SET down_epoch = ?, down_ack = ? WHERE lot = ?", arguments: [epoch, seq, lot])
+            }) { _ in continuation.resume() }
+        }
+    }
+
+    // MARK: The up log
+
+    /// The next entries to send: one alone, or a batch.
+    func nextEntries() -> (epoch: String, entries: [Spool.UpEntry]) {
+        let (epoch, ack) = state.withLock { ($0.upEpoch, $0.upAck) }
+        let entries = try? spool.entries(
+            entry.parkCode, epoch: epoch, after: ack, limit: WireLimits.batchEntriesMax, bytes: WireLimits.batchBytesMax)
+        // Two writers may reach the disk in the other order: what is not yet contiguous goes next time.
+        var next = ack
+        let contiguous = (entries ?? []).prefix {
+            next += 1
+            return $0.seq == next
+        }
+        return (epoch, Array(contiguous))
+    }
+
+    /// The server has consumed up to `ackSeq`: what it acknowledged needs no place any more; what it refused for good is a dead letter.
+    func acknowledged(_ ackSeq: Int64, failed: [(seq: Int64, code: Int)]) {
+        let epoch: String? = state.withLock { state in
+            let isBack = ackSeq < state.upAck
+            state.upAck = min(ackSeq, state.upLast)
+            state.deadCount += failed.count
+            // A reader that lost what it had acknowledged cannot be served from here any more.
+            if isBack { state.lastError = "the server stands at \(ackSeq), behind what it had acknowledged" }
+            return state.upEpoch
+        }
+        guard let epoch else { return }
+        let lot = entry.parkCode
+        spool.write { db in
+            for (seq, code) in failed {
+                try db.execute(
+                    sql: "INSERT OR IGNORE INTO dead SELECT lot, epoch, seq, ?, service, data FROM up WHERE lot = ? AND epoch = ? AND seq = ?",
+                    arguments: [code, lot, epoch, seq])
+            }
+            try db.execute(sql: "UPDATE positions SET up_ack = ? WHERE lot = ?", arguments: [ackSeq, lot])
+            try db.execute(
+                sql: "DELETE FROM up WHERE lot = ? AND epoch = ? AND seq <= ?", arguments: [lot, epoch, ackSeq])
+        }
+    }
+
+    /// The server says that our epoch is over: what it has not consumed goes into a new one, in order.
+    func startEpoch() async {
+        let lot = entry.parkCode
+        let (old, ack, new) = state.withLock { state in
+            let old = state.upEpoch
+            state.upEpoch = "g" + Ambient.token(11)
+            let ack = state.upAck
+            state.upLast -= ack
+            state.upAck = 0
+            return (old, ack, state.upEpoch)
+        }
+        await withCheckedContinuation { continuation in
+            spool.write({ db in
+                try db.execute(
+                    sql: "UPDATE up SET epoch = ?, seq = seq - ? WHERE lot = ? AND epoch = ? AND seq > ?",
+                    arguments: [new, ack, lot, old, ack])
+                try db.execute(
+                    sql: "UPDATE positions SET up_epoch = ?, up_last = up_last - ?, up_ack = 0 WHERE lot = ?",
+                    arguments: [new, ack, lot])
+            }) { _ in continuation.resume() }
+        }
+    }
+
+    // MARK: How it stands
+
+    /// Orders whose window is long over leave the list; the server has judged them.
+    func forgetOldOrders() {
+        let limit = now() - 6 * 3_600_000
+        let gone = state.withLock { state in
+            let gone = state.orders.values.filter { $0.entry.enterEnd < limit }.map(\.orderNo)
+            for orderNo in gone { state.orders[orderNo] = nil }
+            return gone
+        }
+        guard !gone.isEmpty else { return }
+        let lot = entry.parkCode
+        spool.write { db in
+            for orderNo in gone {
+                try db.execute(sql: "DELETE FROM orders WHERE lot = ? AND order_no = ?", arguments: [lot, orderNo])
+            }
+        }
+    }
+
+    public var backlog: Int64 { state.withLock { $0.upLast - $0.upAck } }
+    public var insideCount: Int { state.withLock { $0.inside.count } }
+
+    public func status(isOnline: Bool, carrier: String) -> JSON {
+        state.withLock { state in
+            .compact([
+                ("parkCode", .string(entry.parkCode)), ("online", .bool(isOnline)), ("carrier", .string(carrier)),
+                ("synchronised", .bool(state.isSynchronised)),
+                (
+                    "up",
+                    [
+                        "epoch": .string(state.upEpoch), "lastSeq": .int(state.upLast), "ackSeq": .int(state.upAck),
+                        "backlog": .int(state.upLast - state.upAck), "deadLetters": .int(state.deadCount),
+                    ]
+                ),
+                ("down", ["epoch": .string(state.down.epoch ?? ""), "ackSeq": .int(state.down.ackSeq)]),
+                ("orders", .int(state.orders.values.filter(\.entry.isInForce).count)),
+                ("inside", .int(state.inside.count)), ("totalSpace", .int(entry.totalCount)),
+                ("clockOffsetMs", .int(state.clockOffset)),
+                ("lastError", state.lastError.isEmpty ? .null : .string(state.lastError)),
+            ])
+        }
+    }
+
+    /// The local list as it stands, for the engineer at the lot.
+    public var localList: JSON {
+        state.withLock { state in .array(state.orders.values.sorted { $0.orderNo < $1.orderNo }.map(\.json)) }
+    }
+}

@@ -1,0 +1,382 @@
+"""An independent client of the contract (interface.md), in Python: it shares no line with the Swift code it tests."""
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import uuid
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("BERTH_BIN", ROOT / ".build/release"))
+
+
+def canon(value):
+    """RFC 8785 for integers: names sorted by UTF-16 code unit, no white space."""
+    if isinstance(value, dict):
+        items = sorted(value.items(), key=lambda kv: kv[0].encode("utf-16-be"))
+        return "{" + ",".join(json.dumps(k, ensure_ascii=False) + ":" + canon(v) for k, v in items) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(canon(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def string_to_sign(envelope):
+    data = envelope.get("data")
+    digest = hashlib.sha256(canon({} if data is None else data).encode()).hexdigest()
+    params = {"data": digest}
+    for name, value in envelope.items():
+        if name in ("sign", "data", "message", "hint") or value is None or value == "":
+            continue
+        params[name] = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    return "&".join(f"{k}={params[k]}" for k in sorted(params))
+
+
+def sign(envelope, secret):
+    return hmac.new(secret.encode(), string_to_sign(envelope).encode(), hashlib.sha256).hexdigest()
+
+
+def now():
+    return int(time.time() * 1000)
+
+
+class Key:
+    def __init__(self, line, park=None, role=None):
+        self.app_id, self.secret = line["appId"], line["appSecret"]
+        self.park, self.role = park, role
+
+    @property
+    def client_id(self):
+        return f"{self.app_id}_cloud" if self.role == "cloud" else f"{self.app_id}_{self.park}"
+
+    @property
+    def mqtt_password(self):
+        return hmac.new(self.secret.encode(), f"mqtt\n{self.client_id}".encode(), hashlib.sha256).hexdigest()
+
+
+def envelope(key, service, data=None, park=None, **extra):
+    message = {
+        "version": "1.0", "requestId": str(uuid.uuid4()), "appId": key.app_id, "service": service,
+        "timestamp": now(), "nonce": secrets.token_hex(8), "data": {} if data is None else data,
+    }
+    if park or key.park:
+        message["parkCode"] = park or key.park
+    message.update(extra)
+    message = {k: v for k, v in message.items() if v is not Ellipsis}
+    if "sign" not in message:
+        message["sign"] = sign(message, key.secret)
+    return message
+
+
+class Reply:
+    def __init__(self, status, headers, body, key=None):
+        self.status, self.headers, self.raw = status, headers, body
+        self.json = json.loads(body)
+        self.code, self.data = self.json["code"], self.json["data"]
+        self.duplicate = self.json.get("duplicate", False)
+        if key and self.json["sign"]:
+            assert self.json["sign"] == sign(self.json, key.secret), "the reply is not signed with the request's secret"
+
+    def __repr__(self):
+        return f"<{self.status} {self.raw[:400]!r}>"
+
+
+class Process:
+    """A real binary; ended by its own pid."""
+
+    def __init__(self, args, log, env=None):
+        self.log = open(log, "ab")
+        self.process = subprocess.Popen(
+            [str(a) for a in args], stdout=subprocess.PIPE, stderr=self.log, stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})})
+
+    def ready(self, seconds=60):
+        line, timer = None, threading.Timer(seconds, self.process.kill)
+        timer.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line:
+            raise AssertionError(f"not ready: {open(self.log.name).read()[-2000:]}")
+        return json.loads(line)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, seconds=20):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError("the process did not end on SIGTERM")
+
+    def memory_mib(self):
+        for line in open(f"/proc/{self.pid}/status"):
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) / 1024
+        return 0
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    def __init__(self, folder, **settings):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.data = self.folder / "data"
+        self.settings = settings
+        self.https_port, self.mqtt_port = free_port(), free_port()
+        self.process = None
+
+    def start(self):
+        args = [BIN / "berth", "serve", "--data", self.data, "--https-port", self.https_port, "--mqtt-port", self.mqtt_port]
+        for name, value in self.settings.items():
+            args += ["--set", f"{name.replace('__', '.')}={value}"]
+        self.process = Process(args, self.folder / "server.log")
+        self.ready = self.process.ready()
+        assert self.ready["event"] == "ready"
+        self.ca = self.ready["ca"]
+        self.context = ssl.create_default_context(cafile=self.ca)
+        return self
+
+    def kill(self):
+        self.process.kill()
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+
+    def cli(self, *args):
+        done = subprocess.run(
+            [str(BIN / "berth"), *[str(a) for a in args], "--data", str(self.data)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def issue(self, role, park=None, rate=None):
+        """Tests that raise a rate limit say so: `rate` is the credential's own setting."""
+        parks = [park] if isinstance(park, str) else (park or [])
+        args = ["keys", "issue", "--role", role, "--name", "test"]
+        for code in parks:
+            args += ["--park", code]
+        if rate:
+            args += ["--rate", rate]
+        return Key(json.loads(self.cli(*args)), park=parks[0] if parks else None, role=role)
+
+    def connection(self, timeout=60):
+        return http.client.HTTPSConnection("127.0.0.1", self.https_port, context=self.context, timeout=timeout)
+
+    def post(self, path, body, headers=None, connection=None, key=None):
+        own = connection or self.connection()
+        try:
+            own.request("POST", path, body, {"content-type": "application/json", **(headers or {})})
+            answer = own.getresponse()
+            return Reply(answer.status, dict(answer.getheaders()), answer.read(), key)
+        finally:
+            if connection is None:
+                own.close()
+
+    def send(self, key, message, connection=None):
+        path = "/api/v1/" + message["service"].replace(".", "/")
+        return self.post(path, json.dumps(message, ensure_ascii=False).encode(), connection=connection, key=key)
+
+    def call(self, key, service, data=None, connection=None, **extra):
+        return self.send(key, envelope(key, service, data, **extra), connection)
+
+    def lot(self, park, reserve=40, total=100, rate=None, **changes):
+        key = self.issue("lot", park, rate)
+        reply = self.call(key, "lot.info.report", lot_info(park, reserve, total, **changes))
+        assert reply.code == 0, reply
+        return key
+
+    def stored(self):
+        """What the domain is made of, as rows: everything but kept replies and the log of what was received."""
+        import sqlite3
+        db = sqlite3.connect(f"file:{self.data}/berth.sqlite?mode=ro", uri=True)
+        rows = {}
+        for table in ["journal", "lots", "positions", "closed_epochs", "orders", "visits", "down_log", "counters"]:
+            rows[table] = db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
+        db.close()
+        return rows
+
+    def sql(self, text, *args):
+        import sqlite3
+        db = sqlite3.connect(f"file:{self.data}/berth.sqlite?mode=ro", uri=True)
+        try:
+            return db.execute(text, args).fetchall()
+        finally:
+            db.close()
+
+
+def lot_info(park, reserve=40, total=100, **changes):
+    return {
+        "parkCode": park, "parkName": f"测试车场 {park}", "address": "深圳市南山区", "regionCode": "440305", "lng": "113.9461",
+        "lat": "22.5408", "coordType": 1, "lotType": 4, "lotClass": 2, "totalSpace": total, "reserveSpace": reserve,
+        "shareSpace": 0, "publicBizSpace": 0, "reserveEnabled": True, "shareEnabled": False, "publicBizEnabled": False,
+        "freeMin": 15, "leaveBufferMin": 15,
+        "openHours": [{"days": [1, 2, 3, 4, 5, 6, 7], "start": "00:00", "end": "24:00"}], **changes,
+    }
+
+
+_plates = iter(range(10_000, 100_000))
+_plate_lock = threading.Lock()
+
+
+def plate():
+    with _plate_lock:
+        return f"粤B{next(_plates)}"
+
+
+def booking(park, plan=None, **changes):
+    return {
+        "clientOrderNo": uuid.uuid4().hex, "userToken": uuid.uuid4().hex, "plateNo": plate(), "plateColor": 0,
+        "parkCode": park, "bizType": 1, "planTime": plan or now() + 50 * 60_000, "mobile": "13800000000", **changes,
+    }
+
+
+def entry(record, plate_no, enter=None, order=None, **changes):
+    data = {
+        "recordNo": record, "plateNo": plate_no, "plateColor": 0, "vehicleClass": 1, "carKind": 5 if order else 1,
+        "enterTime": enter or now(), "gateCode": "G1", "gateName": "北门", "enterMode": 1,
+        "remain": {"total": 100, "remain": 50}, **changes,
+    }
+    if order:
+        data["orderNo"] = order
+    return data
+
+
+def exit_(entry_data, leave=None, **changes):
+    return {
+        **entry_data, "leaveTime": leave or now(), "parkSeconds": 60, "exitGateCode": "G2", "exitMode": 1, "leaveKind": 2,
+        "totalFee": 0, "discountFee": 0, "paidFee": 0, "payableFee": 0, "payments": [], **changes,
+    }
+
+
+class Lot:
+    """A lot that speaks MQTT, written from the contract alone."""
+
+    def __init__(self, server, key, answer=True, clean=False):
+        import paho.mqtt.client as mqtt
+        self.server, self.key, self.answering = server, key, answer
+        self.received, self.applied, self.replies, self.times = [], [], {}, {}
+        self.epoch, self.ack = None, 0
+        self.first = {}
+        self.changed = threading.Condition()
+        self.client = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2, client_id=key.client_id, clean_session=clean, protocol=mqtt.MQTTv311)
+        self.client.username_pw_set(key.app_id, key.mqtt_password)
+        self.client.tls_set(ca_certs=server.ca)
+        self.client.will_set(f"rsp/v1/{key.park}/up/status", '{"online":false}', 1, True)
+        self.client.on_connect = self._connected
+        self.client.on_subscribe = self._subscribed
+        self.client.on_message = self._message
+        self.client.reconnect_delay_set(1, 2)
+        self.online = threading.Event()
+        self.refused = None
+
+    def connect(self, wait=True):
+        self.client.connect("127.0.0.1", self.server.mqtt_port, keepalive=60)
+        self.client.loop_start()
+        if wait:
+            assert self.online.wait(10), "the broker did not admit the lot"
+        return self
+
+    def disconnect(self, clean=True):
+        if clean:
+            info = self.client.publish(f"rsp/v1/{self.key.park}/up/status", '{"online":false}', 1, True)
+            info.wait_for_publish(5)
+        self.client.disconnect()
+        self.client.loop_stop()
+        self.online.clear()
+
+    def _connected(self, client, userdata, flags, reason, properties):
+        if reason.is_failure:
+            self.refused = str(reason)
+            return
+        client.subscribe(f"rsp/v1/{self.key.park}/down/#", 1)
+
+    def _subscribed(self, client, userdata, mid, codes, properties):
+        client.publish(f"rsp/v1/{self.key.park}/up/status", json.dumps({"online": True, "since": now()}), 1, True)
+        self.online.set()
+
+    def _message(self, client, userdata, message):
+        arrived = time.perf_counter()
+        body = json.loads(message.payload)
+        assert body["sign"] == sign(body, self.key.secret), "a message to the lot is not signed with the lot's secret"
+        with self.changed:
+            if message.topic.endswith("/down/reply"):
+                self.replies[body["requestId"]] = body
+                self.changed.notify_all()
+                return
+            self.received.append(body)
+            self.times[body["data"].get("orderNo")] = arrived
+            self.changed.notify_all()
+        if self.answering:
+            self.answer(body)
+
+    def answer(self, body, code=0, data=None):
+        """Consumes in order; answers a repeat with its first result, a gap with 610."""
+        extra = {}
+        if body["epoch"] != self.epoch and body["seq"] == 1:
+            self.epoch, self.ack = body["epoch"], 0
+        if body["epoch"] != self.epoch or body["seq"] > self.ack + 1:
+            code, data = 610, {"expectedSeq": self.ack + 1 if body["epoch"] == self.epoch else 1,
+                               "epoch": self.epoch or "", "ackSeq": self.ack}
+        elif body["seq"] == self.ack + 1:
+            self.ack = body["seq"]
+            self.applied.append(body)
+            data = {"accepted": True} if data is None else data
+            self.first[body["seq"]] = (code, data)
+        else:
+            code, data = self.first[body["seq"]]
+            extra["duplicate"] = True
+        reply = {
+            "version": "1.0", "requestId": body["requestId"], "appId": self.key.app_id, "service": body["service"],
+            "parkCode": self.key.park, "timestamp": now(), "nonce": secrets.token_hex(8), "code": code, "message": "",
+            "epoch": self.epoch or "", "ackSeq": self.ack, "data": data, **extra,
+        }
+        reply["sign"] = sign(reply, self.key.secret)
+        self.client.publish(f"rsp/v1/{self.key.park}/up/reply", json.dumps(reply, ensure_ascii=False), 1)
+
+    def publish(self, service, data, **extra):
+        message = envelope(self.key, service, data, **extra)
+        self.client.publish(f"rsp/v1/{self.key.park}/up/{service}", json.dumps(message, ensure_ascii=False), 1)
+        return message["requestId"]
+
+    def call(self, service, data=None, timeout=10, **extra):
+        request = self.publish(service, data or {}, **extra)
+        return self.wait(lambda: self.replies.get(request), timeout)
+
+    def wait(self, condition, timeout=10):
+        with self.changed:
+            assert self.changed.wait_for(condition, timeout), "what was waited for did not come"
+            return condition()
+
+
+def eventually(condition, seconds=15, step=0.05):
+    end = time.time() + seconds
+    while time.time() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(step)
+    raise AssertionError("what was waited for did not come about")

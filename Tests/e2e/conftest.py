@@ -1,0 +1,24 @@
+import pytest
+
+from berth import Server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One server for all tests that do not kill it. Its own folder, free loopback ports."""
+    server = Server(tmp_path_factory.mktemp("server")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    """A server that the test may kill and start again."""
+    server = Server(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def provider(server):
+    return server.issue("provider", rate=100_000)  # raised: these tests are not about the rate limit
