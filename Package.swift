@@ -67,7 +67,12 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]),
         // 3 the simulated city, and how we measure
-        .target(name: "BerthKit", dependencies: ["BerthCore", "BerthWire", "BerthLink", "BerthGateway", "CBerthPosix"]),
+        .target(
+            name: "BerthKit",
+            dependencies: [
+                "BerthCore", "BerthWire", "BerthLink", "BerthGateway", "CBerthPosix",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         // 4 thin: arguments in, exit code out
         .executableTarget(
             name: "berth",

@@ -137,7 +137,7 @@ struct LocalAPI: HTTPResponder {
             }
         }
         guard request.method == .post, parts.count == 3, parts[0] == "pms", let box = gateway.box(parts[1]) else {
-            return refuse(404, "notFound", "POST /pms/{parkCode}/decide, entry, exit or event")
+            return refuse(404, "notFound", "POST /pms/{parkCode}/decide, entry, exit, occupied or event")
         }
         guard let body = try? await request.body.collect(upTo: LocalAPI.bodyBytesMax) else {
             return refuse(413, "tooLarge", "at most 64 KiB")
@@ -171,13 +171,19 @@ struct LocalAPI: HTTPResponder {
                     gateCode: text("gateCode"), leaveTime: data["leaveTime"]?.intValue,
                     feeFen: data["totalFee"]?.intValue ?? 0)
                 return json(["recordNo": .string(recordNo)])
+            case "occupied":
+                guard let count = data["occupied"]?.intValue, (0...1_000_000).contains(count) else {
+                    throw LotBox.Refused(status: 400, name: "illegalValue", description: "occupied")
+                }
+                box.reportOccupied(Int(count))
+                return json([:])
             case "event":
                 guard let type = data["eventType"]?.intValue, (1000...9999).contains(type) else {
                     throw LotBox.Refused(status: 400, name: "illegalValue", description: "eventType")
                 }
                 try await box.event(type: Int(type), detail: data["detail"] ?? [:])
                 return json([:])
-            default: return refuse(404, "notFound", "decide, entry, exit or event")
+            default: return refuse(404, "notFound", "decide, entry, exit, occupied or event")
             }
         } catch let error as LotBox.Refused {
             return refuse(error.status, error.name, error.description)

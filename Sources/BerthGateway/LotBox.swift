@@ -18,6 +18,8 @@ public final class LotBox: Sendable {
         var lastRecord: Int64 = 0
         var deadCount = 0
         var remainChanged = true
+        /// Cars that the PMS counts beyond those recorded here (loops, season tickets).
+        var reportedOccupied = 0
         /// The server knows where we stand, since we asked it after the last break.
         var isSynchronised = false
         var clockOffset: Int64 = 0
@@ -461,7 +463,16 @@ public final class LotBox: Sendable {
     }
 
     public var backlog: Int64 { state.withLock { $0.upLast - $0.upAck } }
-    public var insideCount: Int { state.withLock { $0.inside.count } }
+    /// Places taken: what the PMS counts, and never less than the cars recorded.
+    public var occupied: Int { state.withLock { min(entry.totalCount, $0.inside.count + $0.reportedOccupied) } }
+
+    /// The PMS counts cars that never came past this box.
+    public func reportOccupied(_ count: Int) {
+        state.withLock {
+            $0.reportedOccupied = max(0, count)
+            $0.remainChanged = true
+        }
+    }
 
     public func status(isOnline: Bool, carrier: String) -> JSON {
         state.withLock { state in

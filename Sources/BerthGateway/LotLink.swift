@@ -340,7 +340,7 @@ final class LotLink: MQTTListener {
         guard box.state.withLock({ $0.isSynchronised }) else { return }
         if heartbeat { sendHeartbeat() }
         if remain {
-            let inside = box.insideCount
+            let inside = box.occupied
             let data: JSON = [
                 "reportTime": .int(box.now()), "total": .int(lot.totalCount), "occupied": .int(inside),
                 "remain": .int(max(0, lot.totalCount - inside)),

@@ -20,6 +20,7 @@ final class Live: Sendable {
         var totals = Totals()
         var viewers: [UInt64: AsyncStream<String>.Continuation] = [:]
         var lastViewer: UInt64 = 0
+        var lastHappening: Int64 = 0
         var statuses: [String: OrderStatus] = [:]
     }
 
@@ -45,8 +46,9 @@ final class Live: Sendable {
                         state.statuses[order.orderNo] = nil
                     }
                     count(order, &state.totals)
+                    state.lastHappening += 1
                     state.happenings.append([
-                        "t": .int(order.changedAt), "lot": .string(order.parkCode), "plate": .string(order.plate.masked),
+                        "i": .int(state.lastHappening), "t": .int(order.changedAt), "lot": .string(order.parkCode), "plate": .string(order.plate.masked),
                         "status": .int(order.status.rawValue), "plan": .int(order.planTime),
                     ])
                 case .visit(let visit): state.changed.insert(visit.parkCode)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BerthKit
 import BerthLink
 import BerthServer
 import BerthWire
@@ -11,7 +12,7 @@ struct Berth: AsyncParsableCommand {
         commandName: "berth",
         abstract: "泊位 Berth: reservation and sharing of parking spaces for a city.",
         subcommands: [
-            Serve.self, Keys.self, Lots.self, Call.self, Sign.self, Doctor.self, Status.self,
+            Serve.self, City.self, Keys.self, Lots.self, Call.self, Sign.self, Doctor.self, Status.self,
         ])
 }
 
@@ -240,5 +241,37 @@ struct Call: AsyncParsableCommand {
                 fail("HTTP \(status), code \(code.map { String($0) } ?? "?") \(message) (the answer is not signed with this secret)")
             }
         }
+    }
+}
+
+struct City: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "A whole city to look at: server, gateways at 653 lots, and drivers. This is what ./start runs.")
+    @OptionGroup var folder: DataOption
+    @Option(help: "CSV of real lots: id,name,latitude,longitude,address,capacity.") var lots: String?
+    @Option(help: "How many lots.") var count = CityPlan.lotCount
+    @Option(help: "How much faster than life.") var speed = 60.0
+    @Option(help: "HTTPS port; 0 chooses a free one.") var httpsPort = 8443
+    @Option(help: "MQTT over TLS port; 0 chooses a free one.") var mqttPort = 8883
+    @Option(help: "Plain HTTP port on loopback for the live map.") var pagePort = 8080
+    @Option(help: "End after so many seconds instead of at Ctrl-C.") var seconds: Int?
+
+    func validate() throws {
+        guard speed > 0, speed <= 100_000 else { throw ValidationError("--speed: above 0, at most 100000") }
+        guard (1...10_000).contains(count) else { throw ValidationError("--count: 1 to 10000") }
+    }
+
+    func run() async throws {
+        let data = DataFolder(folder.data)
+        var logger = makeLogger("error")
+        logger.logLevel = .error
+        let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        do {
+            try await CityRun(
+                .init(
+                    program: program, data: data.path, lotsFile: lots, lotCount: count, speed: speed, httpsPort: httpsPort,
+                    mqttPort: mqttPort, pagePort: pagePort, seconds: seconds), logger: logger
+            ).run(socketPath: { try data.socketPath() })
+        } catch { fail("\(error)") }
     }
 }

@@ -86,7 +86,7 @@ def test_every_refusal_of_the_envelope(server, provider, lot):
     tampered = ok()
     tampered["data"]["planTime"] += 1
     refused(server, post(tampered), 201, 401, before)
-    first = ok(nonce="nonce-" + secrets.token_hex(4), service="lot.detail", data={"parkCode": "C1"})
+    first = envelope(provider, "lot.detail", {"parkCode": "C1"}, nonce="nonce-" + secrets.token_hex(4))
     assert post(first).code == 0
     refused(server, post(first), 203, 401, before)
     refused(server, post(envelope(provider, "no.such.service")), 103, 400, before)

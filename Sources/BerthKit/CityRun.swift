@@ -1,0 +1,272 @@
+import BerthCore
+public import BerthGateway
+import BerthLink
+public import BerthWire
+import CBerthPosix
+import Foundation
+public import Logging
+import Synchronization
+
+/// The demo city: a real server in a process of its own, a fleet of real gateways in this one, and drivers.
+public struct CityRun: Sendable {
+    public struct Options: Sendable {
+        public var program: String
+        public var data: String
+        public var lotsFile: String?
+        public var lotCount: Int
+        public var speed: Double
+        public var httpsPort: Int
+        public var mqttPort: Int
+        public var pagePort: Int
+        /// Seconds to run; nil until Ctrl-C.
+        public var seconds: Int?
+
+        public init(
+            program: String, data: String, lotsFile: String?, lotCount: Int, speed: Double, httpsPort: Int, mqttPort: Int,
+            pagePort: Int, seconds: Int?
+        ) {
+            self.program = program
+            self.data = data
+            self.lotsFile = lotsFile
+            self.lotCount = lotCount
+            self.speed = speed
+            self.httpsPort = httpsPort
+            self.mqttPort = mqttPort
+            self.pagePort = pagePort
+            self.seconds = seconds
+        }
+    }
+
+    public struct Failed: Error, CustomStringConvertible { public let description: String }
+
+    private let options: Options
+    private let logger: Logger
+    private var fleetFile: String { options.data + "/fleet.json" }
+
+    public init(_ options: Options, logger: Logger) {
+        self.options = options
+        self.logger = logger
+    }
+
+    /// Runs until SIGINT, SIGTERM or the end of its seconds, and ends what it started.
+    public func run(socketPath: @Sendable () throws -> String) async throws {
+        let limit = berth_raise_descriptor_limit()
+        try FileManager.default.createDirectory(
+            atPath: options.data, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        let end = EndSignal(seconds: options.seconds)
+        print("泊位 Berth: starting the server …")
+        let server = try startServer()
+        defer { server.stop() }
+        let ready = try server.ready()
+        guard let https = ready["https"]?.stringValue, let mqtt = ready["mqtt"]?.stringValue, let ca = ready["ca"]?.stringValue,
+            let mqttPort = mqtt.split(separator: ":").last.flatMap({ Int($0) })
+        else { throw Failed(description: "the server said \(ready.string)") }
+
+        let fleet = try await prepareFleet(socketPath: try socketPath())
+        if limit < UInt64(fleet.lots.count * 4 + 200) {
+            throw Failed(description: "\(fleet.lots.count) gateways need more open files than the limit of \(limit); see ulimit -n")
+        }
+        var configuration = GatewayConfiguration(
+            serverURL: https, mqttHost: "127.0.0.1", mqttPort: mqttPort, caFile: ca,
+            spoolFile: options.data + "/fleet-spool.sqlite", lots: fleet.entries)
+        configuration.carrier = .mqtt
+        let gateway = try Gateway(configuration, logger: logger)
+        for (lot, level) in zip(fleet.lots, CityRun.levels(fleet.lots.count)) {
+            gateway.box(lot.parkCode)?.reportOccupied(lot.capacity * level / 100)
+        }
+        let client = try SignedClient(base: https, caFile: ca)
+        let drivers = Drivers(
+            lots: fleet.lots, gateway: gateway, client: client, appId: fleet.drivers.0, secret: fleet.drivers.1,
+            speed: options.speed)
+        let view = TerminalView(
+            gateway: gateway, drivers: drivers, lotCount: fleet.lots.count, speed: options.speed, https: https, mqtt: mqtt,
+            page: ready["page"]?.stringValue, data: options.data, ca: ca, sampleLot: fleet.lots[0].parkCode)
+        let running = Task {
+            await withDiscardingTaskGroup { group in
+                group.addTask { await gateway.run() }
+                group.addTask {
+                    // First the lots, then the drivers: nobody is turned away because the city is still waking up.
+                    for _ in 0..<600 where gateway.onlineCount < fleet.lots.count && !Task.isCancelled {
+                        try? await Task.sleep(for: .milliseconds(100))
+                    }
+                    await drivers.run()
+                }
+                group.addTask { await view.run() }
+            }
+        }
+        await end.wait(orWhile: { server.isRunning })
+        print("\n泊位 Berth: closing the city …")
+        running.cancel()
+        await running.value
+        await client.close()
+        if !server.isRunning { throw Failed(description: "the server ended by itself; its log is \(options.data)/server.log") }
+    }
+
+    /// How full the lots are with cars that never reserved: from quiet to full, spread over the city.
+    private static func levels(_ count: Int) -> [Int] {
+        var random = Seeded(7)
+        return (0..<count).map { _ in min(97, max(12, (0..<3).reduce(0) { sum, _ in sum + Int.random(in: 5...33, using: &random) } )) }
+    }
+
+    private func startServer() throws -> ServerProcess {
+        try ServerProcess(
+            program: options.program,
+            arguments: [
+                "serve", "--data", options.data, "--https-port", "\(options.httpsPort)", "--mqtt-port",
+                "\(options.mqttPort)", "--page-port", "\(options.pagePort)", "--log-level", "notice",
+            ], log: options.data + "/server.log")
+    }
+
+    // MARK: The fleet
+
+    private struct Fleet: Sendable {
+        var lots: [PlannedLot]
+        var entries: [GatewayConfiguration.LotEntry]
+        var drivers: (String, String)
+    }
+
+    /// The lots and credentials of this data folder: made on the first start, read on every later one.
+    private func prepareFleet(socketPath: String) async throws -> Fleet {
+        if let bytes = FileManager.default.contents(atPath: fleetFile), let json = try? JSON.parse([UInt8](bytes)) {
+            return try CityRun.fleet(json)
+        }
+        let lots = try plan()
+        print("泊位 Berth: registering \(lots.count) lots …")
+        let wishes = lots.map { lot -> JSON in
+            ["role": "lot", "name": .string(lot.name), "parks": [.string(lot.parkCode)]]
+        }
+        // The drivers' provider stands for every app of the city, so its limit is raised; the demo credential has the usual one.
+        let providers: [JSON] = [
+            ["role": "provider", "name": "simulated drivers", "rate": 100_000], ["role": "provider", "name": "demo"],
+        ]
+        let answer = try await SocketCall.post(
+            ["command": "keys.issue", "keys": .array(wishes + providers)], socketPath: socketPath)
+        let keys = answer["keys"]?.arrayValue ?? []
+        guard keys.count == lots.count + 2 else { throw Failed(description: "the server issued \(keys.count) credentials") }
+        let rows = zip(lots, keys).map { lot, key -> JSON in
+            [
+                "parkCode": .string(lot.parkCode), "appId": key["appId"] ?? .null, "appSecret": key["appSecret"] ?? .null,
+                "kind": .string(lot.kind.rawValue), "info": lot.info, "gates": lot.gates,
+            ]
+        }
+        // Schools and venues keep a place for one minute only, so that a viewer sees no-shows without waiting half an hour.
+        for lot in lots where lot.kind == .school || lot.kind == .venue {
+            _ = try await SocketCall.post(
+                ["command": "lots.set", "park": .string(lot.parkCode), "policy": ["lateMin": 1]], socketPath: socketPath)
+        }
+        let json: JSON = ["lots": .array(rows), "drivers": keys[lots.count], "demo": keys[lots.count + 1]]
+        try CityRun.save(keys[lots.count + 1], options.data + "/demo-key.json")
+        try CityRun.save(json, fleetFile)
+        return try CityRun.fleet(json)
+    }
+
+    private static func save(_ json: JSON, _ file: String) throws {
+        try Data(json.text()).write(to: URL(fileURLWithPath: file), options: .atomic)
+        try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: file)
+    }
+
+    private func plan() throws -> [PlannedLot] {
+        guard let file = options.lotsFile else { return CityPlan.invented(count: options.lotCount) }
+        let read = try LotsFile(file: file)
+        for bad in read.badRows.prefix(20) { print("  \(file) \(bad)") }
+        if read.badRows.count > 20 { print("  … and \(read.badRows.count - 20) more bad rows") }
+        print("泊位 Berth: \(read.rows.count) good rows, \(read.badRows.count) bad ones in \(file)")
+        guard !read.rows.isEmpty else { throw Failed(description: "\(file) has no good row") }
+        return CityPlan.chosen(from: read.rows, count: options.lotCount)
+    }
+
+    private static func fleet(_ json: JSON) throws -> Fleet {
+        var lots: [PlannedLot] = []
+        var entries: [GatewayConfiguration.LotEntry] = []
+        for row in json["lots"]?.arrayValue ?? [] {
+            guard let parkCode = row["parkCode"]?.stringValue, let appId = row["appId"]?.stringValue,
+                let secret = row["appSecret"]?.stringValue, let info = row["info"],
+                let total = info["totalSpace"]?.intValue
+            else { throw Failed(description: "fleet.json is damaged") }
+            lots.append(
+                PlannedLot(
+                    parkCode: parkCode, name: info["parkName"]?.stringValue ?? "", address: "", latitude: "", longitude: "",
+                    capacity: Int(total), kind: .init(rawValue: row["kind"]?.stringValue ?? "") ?? .office,
+                    isShared: info["shareEnabled"]?.boolValue ?? false))
+            entries.append(
+                .init(
+                    parkCode: parkCode, appId: appId, appSecret: secret, totalCount: Int(total), info: info,
+                    gates: row["gates"]))
+        }
+        guard let drivers = json["drivers"], let appId = drivers["appId"]?.stringValue,
+            let secret = drivers["appSecret"]?.stringValue, !lots.isEmpty
+        else { throw Failed(description: "fleet.json is damaged") }
+        return Fleet(lots: lots, entries: entries, drivers: (appId, secret))
+    }
+}
+
+/// The server as a child process.
+final class ServerProcess: Sendable {
+    private let process: Mutex<Process>
+    private let output: FileHandle
+
+    init(program: String, arguments: [String], log: String) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: program)
+        process.arguments = arguments
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardInput = FileHandle.nullDevice
+        FileManager.default.createFile(atPath: log, contents: nil, attributes: [.posixPermissions: 0o600])
+        process.standardError = FileHandle(forWritingAtPath: log)
+        try process.run()
+        output = pipe.fileHandleForReading
+        self.process = Mutex(process)
+    }
+
+    var isRunning: Bool { process.withLock { $0.isRunning } }
+
+    /// Blocks until the server's one line.
+    func ready() throws -> JSON {
+        var line: [UInt8] = []
+        while true {
+            let byte = output.readData(ofLength: 1)
+            guard let first = byte.first else {
+                throw CityRun.Failed(description: "the server did not start; its log is server.log in the data folder")
+            }
+            if first == UInt8(ascii: "\n") { return try JSON.parse(line) }
+            line.append(first)
+        }
+    }
+
+    func stop() {
+        let pid = process.withLock { $0.processIdentifier }
+        guard isRunning else { return }
+        kill(pid, SIGTERM)
+        for attempt in 0..<1500 where isRunning {
+            if attempt == 1400 { kill(pid, SIGKILL) }
+            usleep(10_000)
+        }
+    }
+}
+
+/// Ctrl-C, SIGTERM, or the end of the time given.
+final class EndSignal: Sendable {
+    private let flag = Atomic<Bool>(false)
+    private let until: Int64?
+    /// Written in the initialiser only; kept so that the sources live.
+    nonisolated(unsafe) private var sources: [any DispatchSourceSignal] = []
+
+    init(seconds: Int?) {
+        until = seconds.map { Ambient.monotonic() + Int64($0) * 1000 }
+        for number in [SIGINT, SIGTERM] {
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { [weak self] in self?.flag.store(true, ordering: .releasing) }
+            source.resume()
+            sources.append(source)
+        }
+    }
+
+    func wait(orWhile condition: @Sendable () -> Bool) async {
+        while !flag.load(ordering: .acquiring), condition() {
+            if let until, Ambient.monotonic() >= until { return }
+            try? await Task.sleep(for: .milliseconds(100))
+        }
+    }
+}

@@ -1,0 +1,93 @@
+import BerthGateway
+import BerthLink
+import Foundation
+
+/// What a person watches in a terminal: one picture that is drawn over itself; without a terminal a line every five seconds.
+struct TerminalView: Sendable {
+    let gateway: Gateway
+    let drivers: Drivers
+    let lotCount: Int
+    let speed: Double
+    let https: String
+    let mqtt: String
+    let page: String?
+    let data: String
+    let ca: String
+    let sampleLot: String
+
+    private var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+
+    func run() async {
+        introduce()
+        let started = Ambient.monotonic()
+        var drawn = 0
+        var seconds = 0
+        var before = drivers.tally
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .seconds(1))
+            guard !Task.isCancelled else { break }
+            seconds += 1
+            let tally = drivers.tally
+            if isTerminal {
+                drawn = draw(tally, perSecond: tally.reserved - before.reserved, seconds: (Ambient.monotonic() - started) / 1000, over: drawn)
+            } else if seconds % 5 == 0 {
+                print(line(tally))
+            }
+            before = tally
+        }
+    }
+
+    private func introduce() {
+        let day = "$(TZ=Asia/Shanghai date +%F)"
+        print(
+            """
+
+            泊位 Berth 已启动。The city is open: \(lotCount) lots, drivers at \(speed)× life.
+
+              地图 live map    \(page ?? https + "/")
+              接口 interface   \(https)/api/v1/…   ·   \(mqtt)
+              证书 CA          \(ca)
+              凭证 credential  \(data)/demo-key.json
+
+            试一试 Try it, in another terminal:
+              \(program) call slot.query --data \(data) --url \(https) \\
+                --data-json "{\\"parkCode\\":\\"\(sampleLot)\\",\\"bizType\\":1,\\"date\\":\\"\(day)\\"}"
+              curl --cacert \(ca) \(https)/live/city
+              docs/examples/book.sh \(https) \(ca) \(data)/demo-key.json \(sampleLot)     # sign and book with curl and openssl
+
+            Ctrl-C 结束 ends everything cleanly; the next start goes on where it was.
+
+            """)
+    }
+
+    private var program: String { CommandLine.arguments.first ?? "berth" }
+
+    private func line(_ t: Drivers.Tally) -> String {
+        "links \(gateway.onlineCount)/\(lotCount)  reserved \(t.reserved)  entered \(t.entered)  left \(t.left)  "
+            + "cancelled \(t.cancelled)  stayed away \(t.staysAway)  full \(t.full)  turned away \(t.turnedAway)  "
+            + "backlog \(gateway.backlog)" + (t.failures > 0 ? "  failures \(t.failures) (\(t.lastFailure.prefix(80)))" : "")
+    }
+
+    private func draw(_ t: Drivers.Tally, perSecond: Int, seconds: Int64, over lines: Int) -> Int {
+        func bar(_ part: Int, _ whole: Int) -> String {
+            let filled = whole > 0 ? part * 30 / whole : 0
+            return String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
+        }
+        let parked = max(0, t.entered - t.left)
+        var picture = [
+            "─── \(seconds / 60) min \(seconds % 60) s ───────────────────────────────────────────────",
+            " 链路 links       \(bar(gateway.onlineCount, lotCount)) \(gateway.onlineCount)/\(lotCount)   待上报 backlog \(gateway.backlog)",
+            " 预约 reserved    \(t.reserved)   (+\(perSecond)/s)     约满 full \(t.full)     其他拒绝 refused \(t.otherwiseRefused)",
+            " 入场 entered     \(t.entered)     在场 parked \(parked)     离场 left \(t.left)",
+            " 取消 cancelled   \(t.cancelled)     未到 stayed away \(t.staysAway)     未放行 turned away \(t.turnedAway)",
+            "",
+        ]
+        picture += drivers.recent(8).map { "   " + $0 }
+        if t.failures > 0 { picture.append(" ⚠ 失败 failures \(t.failures): \(t.lastFailure.prefix(100))") }
+        var text = lines > 0 ? "\u{1B}[\(lines)A" : ""
+        for row in picture { text += "\u{1B}[2K\(row)\n" }
+        for _ in picture.count..<max(picture.count, lines) { text += "\u{1B}[2K\n" }
+        FileHandle.standardOutput.write(Data(text.utf8))
+        return max(picture.count, lines)
+    }
+}
