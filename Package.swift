@@ -89,8 +89,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .testTarget(name: "BerthCoreTests", dependencies: ["BerthCore"]),
-        .testTarget(name: "BerthWireTests", dependencies: ["BerthWire"]),
-        .testTarget(name: "BerthStoreTests", dependencies: ["BerthStore", "BerthServer"]),
+        .testTarget(name: "BerthWireTests", dependencies: ["BerthWire", "BerthCore"]),
+        .testTarget(name: "BerthStoreTests", dependencies: ["BerthStore", "BerthCore", "BerthWire"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -7,6 +7,7 @@ import Hummingbird
 public import Logging
 import NIOCore
 import ServiceLifecycle
+import Synchronization
 
 /// The box at a lot, or at many: one spool, one MQTT thread, a few tasks a lot.
 public final class Gateway: Sendable {
@@ -16,6 +17,7 @@ public final class Gateway: Sendable {
     private let http: SignedClient
     private let reactor: MQTTReactor
     private let logger: Logger
+    private let isStopping = StopFlag()
 
     public init(_ configuration: GatewayConfiguration, logger: Logger) throws {
         self.configuration = configuration
@@ -45,6 +47,8 @@ public final class Gateway: Sendable {
 
     /// Keeps both logs moving until the task is cancelled. Connections start a little apart, so that a city does not handshake at once.
     public func run() async {
+        // Outlives the tasks that it watches: what they wait for when the end comes is given up by it.
+        let keeper = Task.detached { [self] in await keep() }
         await withDiscardingTaskGroup { group in
             for (index, link) in links.values.enumerated() {
                 group.addTask {
@@ -54,24 +58,34 @@ public final class Gateway: Sendable {
                 }
                 group.addTask { await link.downlink() }
             }
-            group.addTask {
-                var beat = 0
-                while !Task.isCancelled {
-                    try? await Task.sleep(for: .milliseconds(200))
-                    let now = Ambient.monotonic()
-                    for link in self.links.values { link.sweep(now: now) }
-                    beat += 1
-                    guard beat % 5 == 0 else { continue }
-                    // A lot whose server does not answer must not hold up the others.
-                    for link in self.links.values { Task { await link.beat(now: now) } }
+            group.addTask { [isStopping] in
+                await withTaskCancellationHandler {
+                    while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
+                } onCancel: {
+                    isStopping.set()
                 }
             }
         }
+        keeper.cancel()
         for link in links.values { link.farewell() }
         await spool.flush()
         try? await Task.sleep(for: .milliseconds(200))
         spool.stop()
         await http.close()
+    }
+
+    /// Times out what is not answered, and lets each lot make its regular reports.
+    private func keep() async {
+        var beat = 0
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(200))
+            let now = isStopping.isSet ? .max : Ambient.monotonic()
+            for link in links.values { link.sweep(now: now) }
+            beat += 1
+            guard beat % 5 == 0, now != .max else { continue }
+            // A lot whose server does not answer must not hold up the others.
+            for link in links.values { Task { await link.beat(now: now) } }
+        }
     }
 
     public var status: JSON {
@@ -106,6 +120,13 @@ public final class Gateway: Sendable {
         let gateway: Gateway
         func run() async throws { await cancelWhenGracefulShutdown { await gateway.run() } }
     }
+}
+
+/// Set once, read by many.
+private final class StopFlag: Sendable {
+    private let flag = Atomic<Bool>(false)
+    var isSet: Bool { flag.load(ordering: .acquiring) }
+    func set() { flag.store(true, ordering: .releasing) }
 }
 
 extension LotLink {

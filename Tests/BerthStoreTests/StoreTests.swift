@@ -1,0 +1,197 @@
+import BerthCore
+import BerthStore
+import BerthWire
+import Foundation
+import Testing
+
+/// One behaviour for all stores: the in-memory reference and SQLite.
+@Suite struct StoreTests {
+    enum Engine: String, CaseIterable { case memory, sqlite }
+
+    static func make(_ engine: Engine) throws -> any Store {
+        switch engine {
+        case .memory: return MemoryStore()
+        case .sqlite:
+            let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            return try SQLiteStore(path: folder + "/berth.sqlite")
+        }
+    }
+
+    /// A city that runs on a store: each decision is committed before the next.
+    struct Running {
+        var city: City
+        let store: any Store
+        var now: Millis = 1_700_000_000_000
+        var count = 0
+
+        init(_ store: any Store) throws {
+            self.store = store
+            city = City(policy: Policy(), newEpoch: "d1")
+            try run(.register(parkCode: "P1"))
+            try run(
+                .openLot(
+                    LotProfile(
+                        parkCode: "P1", name: "测试", address: "深圳", regionCode: "440305", longitude: "113.9", latitude: "22.5",
+                        coordType: 1, lotType: 4, lotClass: 1, totalCount: 100, quotas: [.reservation: 20],
+                        enabled: [.reservation], openHours: [OpenHours(days: [1, 2, 3, 4, 5, 6, 7], start: 0, end: 1440)],
+                        freeMin: 15, leaveBufferMin: 15)))
+        }
+
+        @discardableResult mutating func run(_ command: Command) throws -> Outcome {
+            let decision = city.decide(command, at: now, history: store)
+            if !decision.events.isEmpty { try store.commit([Commit(at: now, events: decision.events)]) }
+            return decision.outcome
+        }
+
+        mutating func book(user: String? = nil) throws -> Order? {
+            count += 1
+            let outcome = try run(
+                .create(
+                    Booking(
+                        appId: "app1", clientOrderNo: "c\(count)", requestHash: "h", userToken: user ?? "u\(count)",
+                        plate: Plate("粤B\(10_000 + count)")!, plateColor: 0, parkCode: "P1", purpose: .reservation,
+                        planTime: now + 50 * 60_000, mobile: "13800000000", extNo: nil)))
+            if case .order(let order, _) = outcome { return order }
+            return nil
+        }
+
+        /// Every kind of event once and more.
+        mutating func live() throws {
+            try run(.setPolicy(parkCode: "P1", Policy()))
+            try run(.reportGates(parkCode: "P1", upsert: [Gate(gateCode: "G1", name: "北", direction: 1)], delete: []))
+            try run(.reportRemaining(parkCode: "P1", Remaining(reportedAt: now, total: 100, occupied: 40, remain: 60)))
+            let orders = try (0..<6).compactMap { _ in try book() }
+            try run(.modify(appId: "app1", orderNo: orders[1].orderNo, planTime: now + 40 * 60_000, plate: nil, plateColor: nil))
+            try run(.cancel(appId: "app1", orderNo: orders[2].orderNo, confirmBreach: false))
+            try run(.settle(parkCode: "P1", epoch: "d1", ackSeq: 4, [DownResult(seq: 4, isAccepted: false)], assumesRest: true))
+            now += 30 * 60_000
+            let passage = Passage(
+                recordNo: "r1", plate: orders[0].plate, gateCode: "G1", enterTime: now, carKind: 5, orderNo: orders[0].orderNo)
+            try run(.enter(parkCode: "P1", passage))
+            var exit = passage
+            exit.leaveTime = now + 60_000
+            exit.exitGateCode = "G1"
+            try run(.exit(parkCode: "P1", exit))
+            for seq in Int64(1)...3 {
+                try store.commit([Commit(at: now, events: [city.consume("P1", epoch: "e1", seq: seq)])])
+            }
+            try store.commit([Commit(at: now, events: [city.consume("P1", epoch: "e2", seq: 1)])])
+            now += 3 * 3_600_000
+            city.notePassed("P1", through: now)
+            try run(.expire(parkCode: "P1"))
+        }
+    }
+
+    @Test(arguments: Engine.allCases)
+    func whatWasCommittedIsThere(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        var running = try Running(store)
+        try running.live()
+        let image = try store.load(noncesSince: 0)
+        let lot = try #require(image.lots.first)
+        let state = try #require(running.city.lots["P1"])
+        #expect(lot.profile == state.profile && lot.gates == [Gate(gateCode: "G1", name: "北", direction: 1)])
+        #expect(lot.up == state.up && lot.up.closed == ["e1"])
+        #expect((lot.downEpoch, lot.downLast, lot.downAck) == (state.downEpoch, state.downLast, state.downAck))
+        #expect(lot.awaiting == state.awaiting)
+        #expect(image.activeOrders == state.inForce)
+        for order in state.orders.values { #expect(store.order(order.orderNo) == order) }
+        #expect(store.order("YY202311150000000099") == nil && store.order("nonsense") == nil)
+        #expect(store.order(appId: "app1", clientOrderNo: "c1")?.clientOrderNo == "c1")
+        #expect(store.order(appId: "app2", clientOrderNo: "c1") == nil)
+        #expect(store.visit(parkCode: "P1", recordNo: "r1")?.leaveTime != nil)
+        #expect(store.down(parkCode: "P1", epoch: "d1", after: 2, limit: 3).map(\.seq) == [3, 4, 5])
+        #expect(store.orders(OrderFilter(appId: "app1", limit: 2)).map(\.serial) == [6, 5])
+        #expect(store.orders(OrderFilter(status: .rejected)).count == state.orders.values.filter { $0.status == .rejected }.count)
+    }
+
+    /// State comes up from the store as it was in memory: the next decisions are the same.
+    @Test(arguments: Engine.allCases)
+    func aCityReadBackDecidesAsBefore(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        var running = try Running(store)
+        try running.live()
+        let image = try store.load(noncesSince: 0)
+        var city = City(policy: Policy(), newEpoch: "dX")
+        for lot in image.lots {
+            city.restore(
+                registered: lot.parkCode, policy: lot.policy, profile: lot.profile, gates: lot.gates,
+                remaining: lot.remaining, up: lot.up, downEpoch: lot.downEpoch, downLast: lot.downLast, downAck: lot.downAck,
+                awaiting: lot.awaiting)
+        }
+        for (key, count) in image.counters { city.restore(counter: key, count: count) }
+        city.restore(lastSerial: image.lastSerial)
+        for order in image.activeOrders { city.restore(order: order, now: running.now) }
+        for visit in image.openVisits { city.restore(visit: visit) }
+        for number in 0..<30 {
+            let booking = Booking(
+                appId: "app1", clientOrderNo: "again\(number)", requestHash: "h", userToken: "u\(number % 7)",
+                plate: Plate("粤C\(10_000 + number)")!, plateColor: 0, parkCode: "P1", purpose: .reservation,
+                planTime: running.now + Millis(number) * 60_000, mobile: "", extNo: nil)
+            let one = running.city.decide(.create(booking), at: running.now, history: store)
+            let two = city.decide(.create(booking), at: running.now, history: store)
+            #expect(one.outcome == two.outcome && one.events == two.events)
+        }
+    }
+
+    /// The journal alone makes all rows again, in either store, and both stores have the same rows.
+    @Test func theJournalMakesAllRowsAgain() throws {
+        let memory = MemoryStore()
+        let sqlite = try StoreTests.make(.sqlite)
+        for store in [memory, sqlite] as [any Store] {
+            var running = try Running(store)
+            try running.live()
+        }
+        #expect(memory.dump() == sqlite.dump())
+        #expect(memory.dump().count > 20)
+        for source in [memory, sqlite] as [any Store] {
+            for engine in Engine.allCases {
+                let again = try StoreTests.make(engine)
+                for commit in source.journal() { try again.commit([commit]) }
+                #expect(again.dump() == source.dump())
+            }
+        }
+    }
+
+    @Test(arguments: Engine.allCases)
+    func aRefusedClaimLeavesNothing(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        try store.commit([Commit(at: 1, events: [.counted(key: "k", delta: 2, max: 2)])])
+        let before = store.dump()
+        #expect(throws: StoreError.self) {
+            try store.commit([
+                Commit(at: 2, events: [.registered(parkCode: "P9")]),
+                Commit(at: 2, events: [.counted(key: "k", delta: 1, max: 2)]),
+            ])
+        }
+        #expect(store.dump() == before)
+        try store.commit([Commit(at: 3, events: [.counted(key: "k", delta: -1, max: 2), .counted(key: "k", delta: 1, max: 2)])])
+    }
+
+    @Test(arguments: Engine.allCases)
+    func repliesAndResultsAreKept(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        let reply = KeptReply(
+            appId: "a", requestId: "r", nonce: "n", service: "s", dataHash: "h", code: 1101, data: "{}", at: 1000)
+        let up = UpResult(
+            parkCode: "P1", epoch: "e", seq: 1, requestId: "r", service: "s", code: 1010, reply: "{}", data: "{}", at: 1000)
+        try store.commit([Commit(at: 1000, events: [], reply: reply, up: [up])])
+        #expect(store.reply(appId: "a", requestId: "r") == reply)
+        #expect(store.up(parkCode: "P1", epoch: "e", seq: 1) == up)
+        #expect(store.deadLetters(parkCode: "P1", limit: 9) == [up])
+        let image = try store.load(noncesSince: 900)
+        #expect(image.nonces.map(\.nonce) == ["n"] && image.replyKeys == [Signature.digest64("a", "r")])
+        try store.prune(repliesBefore: 1001, downBefore: 0)
+        #expect(store.reply(appId: "a", requestId: "r") == nil)
+    }
+
+    @Test(arguments: Engine.allCases)
+    func credentials(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        let credential = Credential(appId: "lt1", secret: "s", role: .lot, name: "x", parkCodes: ["P1"], ratePerSecond: 5)
+        try store.save(credential)
+        #expect(try store.load(noncesSince: 0).credentials == [credential])
+        #expect("\(credential)" == "lot lt1", "a secret never prints")
+    }
+}
