@@ -233,7 +233,8 @@ struct LocalAPI: HTTPResponder {
                 return "<td>" + text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;") + "</td>"
             }
             let isOnline = lot["online"]?.boolValue == true
-            rows += "<tr><td>" + (isOnline ? "🟢 在线 online" : "🔴 离线 offline") + "</td>" + cell(lot["parkCode"])
+            rows +=
+                "<tr><td>" + (isOnline ? "🟢 在线 online" : "🔴 离线 offline") + "</td>" + cell(lot["parkCode"])
                 + cell(lot["carrier"]) + cell(lot["up"]?["backlog"]) + cell(lot["up"]?["deadLetters"])
                 + cell(lot["down"]?["ackSeq"]) + cell(lot["orders"]) + cell(lot["inside"]) + cell(lot["clockOffsetMs"])
                 + cell(lot["lastError"]) + "</tr>"

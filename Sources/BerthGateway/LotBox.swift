@@ -212,7 +212,8 @@ public final class LotBox: Sendable {
             data: [
                 "eventId": .string(Ambient.uuid()), "eventType": .int(type), "level": .int(level), "occurTime": .int(time),
                 "detail": detail,
-            ], at: time) { _ in }
+            ], at: time
+        ) { _ in }
     }
 
     private func passageData(_ car: InsideCar, inside: Int) -> JSON {
@@ -411,7 +412,8 @@ public final class LotBox: Sendable {
         spool.write { db in
             for (seq, code) in failed {
                 try db.execute(
-                    sql: "INSERT OR IGNORE INTO dead SELECT lot, epoch, seq, ?, service, data FROM up WHERE lot = ? AND epoch = ? AND seq = ?",
+                    sql:
+                        "INSERT OR IGNORE INTO dead SELECT lot, epoch, seq, ?, service, data FROM up WHERE lot = ? AND epoch = ? AND seq = ?",
                     arguments: [code, lot, epoch, seq])
             }
             try db.execute(sql: "UPDATE positions SET up_ack = ? WHERE lot = ?", arguments: [ackSeq, lot])

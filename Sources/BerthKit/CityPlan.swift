@@ -89,7 +89,9 @@ public enum CityPlan {
         return finish(
             kinds.enumerated().map { index, kind in
                 var pick = Int.random(in: 0..<districts.reduce(0) { $0 + $1.weight }, using: &random)
-                let district = districts.first { pick -= $0.weight; return pick < 0 }!
+                let district = districts.first {
+                    pick -= $0.weight; return pick < 0
+                }!
                 func scatter(_ width: Double) -> Double {
                     (0..<4).reduce(0.0) { sum, _ in sum + Double.random(in: -width...width, using: &random) } / 2
                 }
@@ -196,7 +198,9 @@ public struct LotsFile: Sendable {
     public init(text: String, name: String = "the file") throws {
         var records = LotsFile.records(text)
         guard let header = records.first else { throw Unreadable(description: "\(name) is empty") }
-        let names = header.fields.map { $0.trimmingCharacters(in: .whitespaces).replacingOccurrences(of: "\u{FEFF}", with: "").lowercased() }
+        let names = header.fields.map {
+            $0.trimmingCharacters(in: .whitespaces).replacingOccurrences(of: "\u{FEFF}", with: "").lowercased()
+        }
         guard names == LotsFile.columns else {
             throw Unreadable(description: "\(name): the first line must be \(LotsFile.columns.joined(separator: ","))")
         }
@@ -248,14 +252,22 @@ public struct LotsFile: Sendable {
                 while let character = next {
                     next = characters.next()
                     if isQuoted {
-                        if character != "\"" { field.append(character) } else if next == "\"" {
+                        if character != "\"" {
+                            field.append(character)
+                        } else if next == "\"" {
                             field.append("\"")
                             next = characters.next()
-                        } else { isQuoted = false }
-                    } else if character == "\"", field.isEmpty { isQuoted = true } else if character == "," {
+                        } else {
+                            isQuoted = false
+                        }
+                    } else if character == "\"", field.isEmpty {
+                        isQuoted = true
+                    } else if character == "," {
                         fields.append(field)
                         field = ""
-                    } else { field.append(character) }
+                    } else {
+                        field.append(character)
+                    }
                 }
                 fields.append(field)
                 return (number + 1, fields, isQuoted)

@@ -54,7 +54,7 @@ public struct CityRun: Sendable {
         try FileManager.default.createDirectory(
             atPath: options.data, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         let end = EndSignal(seconds: options.seconds)
-        print("泊位 Berth: starting the server …")
+        say("泊位 Berth: starting the server …")
         let server = try startServer()
         defer { server.stop() }
         let ready = try server.ready()
@@ -95,7 +95,7 @@ public struct CityRun: Sendable {
             }
         }
         await end.wait(orWhile: { server.isRunning })
-        print("\n泊位 Berth: closing the city …")
+        say("\n泊位 Berth: closing the city …")
         running.cancel()
         await running.value
         await client.close()
@@ -105,7 +105,7 @@ public struct CityRun: Sendable {
     /// How full the lots are with cars that never reserved: from quiet to full, spread over the city.
     private static func levels(_ count: Int) -> [Int] {
         var random = Seeded(7)
-        return (0..<count).map { _ in min(97, max(12, (0..<3).reduce(0) { sum, _ in sum + Int.random(in: 5...33, using: &random) } )) }
+        return (0..<count).map { _ in min(97, max(12, (0..<3).reduce(0) { sum, _ in sum + Int.random(in: 5...33, using: &random) })) }
     }
 
     private func startServer() throws -> ServerProcess {
@@ -131,7 +131,7 @@ public struct CityRun: Sendable {
             return try CityRun.fleet(json)
         }
         let lots = try plan()
-        print("泊位 Berth: registering \(lots.count) lots …")
+        say("泊位 Berth: registering \(lots.count) lots …")
         let wishes = lots.map { lot -> JSON in
             ["role": "lot", "name": .string(lot.name), "parks": [.string(lot.parkCode)]]
         }
@@ -168,9 +168,9 @@ public struct CityRun: Sendable {
     private func plan() throws -> [PlannedLot] {
         guard let file = options.lotsFile else { return CityPlan.invented(count: options.lotCount) }
         let read = try LotsFile(file: file)
-        for bad in read.badRows.prefix(20) { print("  \(file) \(bad)") }
-        if read.badRows.count > 20 { print("  … and \(read.badRows.count - 20) more bad rows") }
-        print("泊位 Berth: \(read.rows.count) good rows, \(read.badRows.count) bad ones in \(file)")
+        for bad in read.badRows.prefix(20) { say("  \(file) \(bad)") }
+        if read.badRows.count > 20 { say("  … and \(read.badRows.count - 20) more bad rows") }
+        say("泊位 Berth: \(read.rows.count) good rows, \(read.badRows.count) bad ones in \(file)")
         guard !read.rows.isEmpty else { throw Failed(description: "\(file) has no good row") }
         return CityPlan.chosen(from: read.rows, count: options.lotCount)
     }
@@ -270,3 +270,6 @@ final class EndSignal: Sendable {
         }
     }
 }
+
+/// One line for the person at the terminal, at once: standard output may be a file or a pipe.
+func say(_ text: String) { FileHandle.standardOutput.write(Data((text + "\n").utf8)) }

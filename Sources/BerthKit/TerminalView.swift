@@ -29,9 +29,10 @@ struct TerminalView: Sendable {
             seconds += 1
             let tally = drivers.tally
             if isTerminal {
-                drawn = draw(tally, perSecond: tally.reserved - before.reserved, seconds: (Ambient.monotonic() - started) / 1000, over: drawn)
+                drawn = draw(
+                    tally, perSecond: tally.reserved - before.reserved, seconds: (Ambient.monotonic() - started) / 1000, over: drawn)
             } else if seconds % 5 == 0 {
-                print(line(tally))
+                say(line(tally))
             }
             before = tally
         }
@@ -39,7 +40,7 @@ struct TerminalView: Sendable {
 
     private func introduce() {
         let day = "$(TZ=Asia/Shanghai date +%F)"
-        print(
+        say(
             """
 
             泊位 Berth 已启动。The city is open: \(lotCount) lots, drivers at \(speed)× life.

@@ -34,11 +34,11 @@ public struct Authority: Sendable {
         }
         let extensions = directory + "/server.ext"
         try """
-            basicConstraints=CA:FALSE
-            keyUsage=critical,digitalSignature
-            extendedKeyUsage=serverAuth
-            subjectAltName=\(names.joined(separator: ","))
-            """.write(toFile: extensions, atomically: true, encoding: .utf8)
+        basicConstraints=CA:FALSE
+        keyUsage=critical,digitalSignature
+        extendedKeyUsage=serverAuth
+        subjectAltName=\(names.joined(separator: ","))
+        """.write(toFile: extensions, atomically: true, encoding: .utf8)
         let request = directory + "/server.csr"
         try openssl([
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=Berth server",

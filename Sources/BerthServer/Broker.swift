@@ -222,6 +222,7 @@ final class Broker: Sendable {
             state.isStopped = true
             return state.process
         }
+        defer { try? FileManager.default.removeItem(atPath: directory + "/mosquitto.pid") }
         guard let process, process.isRunning else { return }
         // Not waitUntilExit: it spins the run loop of a thread that has none.
         let pid = process.processIdentifier
@@ -230,7 +231,6 @@ final class Broker: Sendable {
             if attempt == 200 { kill(pid, SIGKILL) }
             usleep(10_000)
         }
-        try? FileManager.default.removeItem(atPath: directory + "/mosquitto.pid")
     }
 
     var processIdentifier: Int32? { state.withLock { $0.process?.processIdentifier } }

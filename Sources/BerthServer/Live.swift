@@ -48,7 +48,8 @@ final class Live: Sendable {
                     count(order, &state.totals)
                     state.lastHappening += 1
                     state.happenings.append([
-                        "i": .int(state.lastHappening), "t": .int(order.changedAt), "lot": .string(order.parkCode), "plate": .string(order.plate.masked),
+                        "i": .int(state.lastHappening), "t": .int(order.changedAt), "lot": .string(order.parkCode),
+                        "plate": .string(order.plate.masked),
                         "status": .int(order.status.rawValue), "plan": .int(order.planTime),
                     ])
                 case .visit(let visit): state.changed.insert(visit.parkCode)

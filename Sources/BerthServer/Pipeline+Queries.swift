@@ -28,7 +28,8 @@ extension Pipeline {
         case "sync.snapshot.query": snapshot(parkCode, completion: completion)
         case "recon.inlot.count":
             sequencer.read(
-                parkCode, { city in
+                parkCode,
+                { city in
                     let lot = city.lots[parkCode]
                     return Answer(data: ["count": .int(lot?.inside.count ?? 0), "asOfSeq": .int(lot?.up.ackSeq ?? 0)])
                 }, completion: completion)

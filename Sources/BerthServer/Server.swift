@@ -115,7 +115,6 @@ public final class Server: Sendable {
             broker.stop()
             throw error
         }
-        live.finish()
         client.close()
         sequencer.stop()
         broker.stop()
@@ -270,5 +269,7 @@ struct Ticker: Service {
                 }
             }
         }
+        // A viewer's stream has no end of its own; the fronts wait for it.
+        live.finish()
     }
 }

@@ -50,7 +50,9 @@ import Testing
             Issue.record("seed \(seed): \(failure)")
             return
         }
-        print("quota property: \(QuotaPropertyTests.historyCount) histories, \(accepted) accepted, \(refused) refused for want of room, \(excesses) steps with a permitted excess")
+        print(
+            "quota property: \(QuotaPropertyTests.historyCount) histories, \(accepted) accepted, \(refused) refused for want of room, \(excesses) steps with a permitted excess"
+        )
         #expect(accepted > 100_000 && refused > 50_000 && excesses > 1_000, "the histories reach every corner")
     }
 

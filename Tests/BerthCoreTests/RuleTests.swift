@@ -23,7 +23,10 @@ import Testing
         #expect(world.status(late.orderNo) == .cancelledBreach)
 
         let refused = try #require(world.book(in: 20).order)
-        _ = world.decide(.settle(parkCode: "P1", epoch: "d1", ackSeq: refused.downSeq, [DownResult(seq: refused.downSeq, isAccepted: false)], assumesRest: false))
+        _ = world.decide(
+            .settle(
+                parkCode: "P1", epoch: "d1", ackSeq: refused.downSeq, [DownResult(seq: refused.downSeq, isAccepted: false)],
+                assumesRest: false))
         #expect(world.status(refused.orderNo) == .rejected && world.order(refused.orderNo).deliver == .refused)
 
         let revoked = try #require(world.book(in: 20).order)
@@ -57,7 +60,8 @@ import Testing
         #expect(world.status(order.orderNo) == .booked, "the line is down: nothing is judged")
         world.pass(minutes: 1, isLinked: true)
         #expect(world.status(order.orderNo) == .noShow && world.order(order.orderNo).isPenalised)
-        #expect(world.enter(world.order(order.orderNo), record: "r1", at: order.planTime) == .recorded(recordNo: "r1", .inLot, isRepeat: false))
+        #expect(
+            world.enter(world.order(order.orderNo), record: "r1", at: order.planTime) == .recorded(recordNo: "r1", .inLot, isRepeat: false))
         #expect(!world.order(order.orderNo).isPenalised)
 
         let late = try #require(world.book(in: 10).order)
@@ -189,7 +193,9 @@ import Testing
     ])
     func plates(_ text: String) { #expect(Plate(text) != nil) }
 
-    @Test(arguments: ["", "粤B1234", "粤B1234I", "粤B1234O", "粤I12345", "B12345", "粤BX12345", "粤B123456", "粤BD1234", "京A1234使", "无", "粤B12345\u{0}", "<script>"])
+    @Test(arguments: [
+        "", "粤B1234", "粤B1234I", "粤B1234O", "粤I12345", "B12345", "粤BX12345", "粤B123456", "京A1234使", "无", "粤B12345\u{0}", "<script>",
+    ])
     func notPlates(_ text: String) { #expect(Plate(text) == nil) }
 
     @Test func printsMasked() {

@@ -33,7 +33,7 @@ import Testing
                 .openLot(
                     LotProfile(
                         parkCode: "P1", name: "测试", address: "深圳", regionCode: "440305", longitude: "113.9", latitude: "22.5",
-                        coordType: 1, lotType: 4, lotClass: 1, totalCount: 100, quotas: [.reservation: 20],
+                        coordType: 1, lotType: 4, lotClass: 1, totalCount: 100, quotas: [.reservation: 20, .shared: 0, .publicService: 0],
                         enabled: [.reservation], openHours: [OpenHours(days: [1, 2, 3, 4, 5, 6, 7], start: 0, end: 1440)],
                         freeMin: 15, leaveBufferMin: 15)))
         }

@@ -1,7 +1,6 @@
 import BerthCore
-import Testing
-
 import BerthWire
+import Testing
 
 @Suite struct SignatureTests {
     static let secret = "k7Qd2vXw9ZtY4mNb8RsC1pLf6HjA3eUg"
@@ -24,12 +23,21 @@ import BerthWire
     /// The vectors of section 3, to the letter.
     @Test func vectors() {
         let envelope = SignatureTests.push()
-        #expect(envelope["data"]!.canonicalString == #"{"bizType":1,"enterEnd":1677632400000,"enterStart":1677628800000,"orderNo":"YY202303010000000001","plateColor":0,"plateNo":"粤B12345"}"#)
+        #expect(
+            envelope["data"]!.canonicalString
+                == #"{"bizType":1,"enterEnd":1677632400000,"enterStart":1677628800000,"orderNo":"YY202303010000000001","plateColor":0,"plateNo":"粤B12345"}"#
+        )
         let hash = Signature.dataHash(envelope["data"])
         #expect(hash == "be1ab31c11fd4bdc2f59783bd6cf1249a95b68ec4e5c26287999d75c54cdab21")
-        #expect(Signature.stringToSign(envelope, dataHash: hash) == "appId=sz10000001&data=be1ab31c11fd4bdc2f59783bd6cf1249a95b68ec4e5c26287999d75c54cdab21&nonce=9f86d081884c7d65&parkCode=440305000000001&requestId=0f8fad5b-d9cb-469f-a165-70867728950e&service=order.reserve.push&timestamp=1677628500000&version=1.0")
-        #expect(Signature.sign(envelope, secret: SignatureTests.secret) == "41d32f67885260af7e4168bcd75a6210327cff55f529168a39cbec502280358d")
-        #expect(Signature.sign(SignatureTests.push([("epoch", "d1"), ("seq", 1)]), secret: SignatureTests.secret) == "9f1d81c60b22ff052ca829cf994f4653fb1627d1e5713bd56f0433ec59c5eea3")
+        #expect(
+            Signature.stringToSign(envelope, dataHash: hash)
+                == "appId=sz10000001&data=be1ab31c11fd4bdc2f59783bd6cf1249a95b68ec4e5c26287999d75c54cdab21&nonce=9f86d081884c7d65&parkCode=440305000000001&requestId=0f8fad5b-d9cb-469f-a165-70867728950e&service=order.reserve.push&timestamp=1677628500000&version=1.0"
+        )
+        #expect(
+            Signature.sign(envelope, secret: SignatureTests.secret) == "41d32f67885260af7e4168bcd75a6210327cff55f529168a39cbec502280358d")
+        #expect(
+            Signature.sign(SignatureTests.push([("epoch", "d1"), ("seq", 1)]), secret: SignatureTests.secret)
+                == "9f1d81c60b22ff052ca829cf994f4653fb1627d1e5713bd56f0433ec59c5eea3")
         #expect(Signature.dataHash(nil) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")
         let reply = JSONObject([
             ("appId", "sz10000001"), ("requestId", "0f8fad5b-d9cb-469f-a165-70867728950e"), ("parkCode", "440305000000001"),
@@ -42,7 +50,9 @@ import BerthWire
 
     @Test func passwordVector() {
         let id = MQTTIdentity.clientId(appId: "sz10000001", role: .lot, parkCode: "440305000000001")
-        #expect(MQTTIdentity.staticPassword(secret: SignatureTests.secret, clientId: id) == "bdf9d649d93a2fc75cf07aaba77ee92fa9d705800952a810585f1aee9701efc1")
+        #expect(
+            MQTTIdentity.staticPassword(secret: SignatureTests.secret, clientId: id)
+                == "bdf9d649d93a2fc75cf07aaba77ee92fa9d705800952a810585f1aee9701efc1")
     }
 
     /// Any single change of what is signed breaks the signature.
@@ -53,14 +63,19 @@ import BerthWire
             changed[member.name] = member.name == "data" ? ["x": 1] : "changed"
             #expect(Signature.sign(changed, secret: SignatureTests.secret) != good)
         }
-        #expect(Signature.sign(SignatureTests.push([("message", "m"), ("hint", "h"), ("x", .null), ("y", "")]), secret: SignatureTests.secret) == good)
+        #expect(
+            Signature.sign(SignatureTests.push([("message", "m"), ("hint", "h"), ("x", .null), ("y", "")]), secret: SignatureTests.secret)
+                == good)
     }
 }
 
 @Suite struct JSONTests {
     private func parse(_ text: String) throws(JSONError) -> JSON { try JSON.parse(Array(text.utf8)) }
 
-    @Test(arguments: ["", " ", "{", "[1,]", "{\"a\":1,}", "nul", "01", "+1", "1.", ".5", "1e", "\"\\x\"", "\"\\ud800\"", "\"\\udc00\"", "\"\u{1}\"", "{\"a\":1,\"a\":2}", "[1] 2", "{a:1}", "'a'", "\"\\u12\""])
+    @Test(arguments: [
+        "", " ", "{", "[1,]", "{\"a\":1,}", "nul", "01", "+1", "1.", ".5", "1e", "\"\\x\"", "\"\\ud800\"", "\"\\udc00\"", "\"\u{1}\"",
+        "{\"a\":1,\"a\":2}", "[1] 2", "{a:1}", "'a'", "\"\\u12\"",
+    ])
     func malformed(_ text: String) { #expect(throws: JSONError.self) { try parse(text) } }
 
     @Test(arguments: ["1.5", "1e3", "-0", "9007199254740992", "-9007199254740992", "123456789012345678901234567890", "[1,{\"a\":2.0}]"])
@@ -84,8 +99,9 @@ import BerthWire
 
     @Test func canonicalForm() throws {
         // Sorted by UTF-16 code unit: U+1F600 (a surrogate pair, D83D…) comes before U+FB01, though not in UTF-8.
-        #expect(try parse(#"{"ﬁ":1,"😀":2,"b":{"z":null,"a":[true,false]},"a":"x\"\\\n\u0001é"}"#).canonicalString
-            == "{\"a\":\"x\\\"\\\\\\n\\u0001é\",\"b\":{\"a\":[true,false],\"z\":null},\"😀\":2,\"ﬁ\":1}")
+        #expect(
+            try parse(#"{"ﬁ":1,"😀":2,"b":{"z":null,"a":[true,false]},"a":"x\"\\\n\u0001é"}"#).canonicalString
+                == "{\"a\":\"x\\\"\\\\\\n\\u0001é\",\"b\":{\"a\":[true,false],\"z\":null},\"😀\":2,\"ﬁ\":1}")
     }
 
     @Test func aTextReadBackIsTheSame() throws {

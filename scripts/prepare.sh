@@ -1,0 +1,40 @@
+# Shared by ./start and ./test: packages and builds. Sourced, not run.
+RUN_PACKAGES="mosquitto libmosquitto-dev libsqlite3-dev libjs-leaflet openssl pkg-config"
+TEST_PACKAGES="python3 python3-venv mosquitto-clients chromium chromium-driver fonts-noto-cjk curl"
+
+say() { printf '\n泊位 Berth: %s\n' "$*"; }
+
+# Installs the Debian packages that are missing; says which to ask for when it may not.
+need_packages() {
+  local missing=""
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+  done
+  [ -z "$missing" ] && return 0
+  local sudo=""
+  if [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then sudo="sudo"; else
+      say "these Debian packages are missing, and this user may not install them. Please ask for:"
+      echo "  apt-get install$missing"
+      exit 1
+    fi
+  fi
+  say "installing Debian packages:$missing"
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+# A release build that says how it is getting on: the first one compiles all libraries and takes minutes.
+build_release() {
+  command -v swift >/dev/null || { say "a Swift toolchain (6.2 or newer) is needed: https://www.swift.org/install/linux/debian/"; exit 1; }
+  [ -d .build/release ] || say "first build: this compiles the libraries too and takes 5 to 15 minutes on two cores"
+  say "swift build -c release $*"
+  swift build -c release "$@"
+}
+
+# The test tools, in a folder of their own.
+python_tools() {
+  [ -x .venv/bin/python ] || python3 -m venv .venv
+  .venv/bin/python -c 'import pytest, paho.mqtt, selenium' 2>/dev/null ||
+    .venv/bin/pip install -q --disable-pip-version-check pytest paho-mqtt selenium
+}

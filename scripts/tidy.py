@@ -1,0 +1,53 @@
+"""The source tree is under test: which target may import what, which calls are banned, how long a file may be."""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+ALLOWED = {
+    "BerthCore": set(),
+    "BerthWire": {"BerthCore", "Crypto", "Foundation"},
+    "BerthStore": {"BerthCore", "BerthWire", "GRDB", "Foundation", "Synchronization"},
+    "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOSSL", "Logging", "Foundation", "Synchronization"},
+    "BerthServer": {"BerthCore", "BerthWire", "BerthStore", "BerthLink", "CBerthPosix", "CryptoExtras", "Hummingbird", "HummingbirdTLS",
+                    "HTTPTypes", "NIOCore", "NIOSSL", "Configuration", "ServiceLifecycle", "Metrics", "Logging", "Foundation", "Synchronization"},
+    "BerthGateway": {"BerthCore", "BerthWire", "BerthLink", "GRDB", "Hummingbird", "HTTPTypes", "NIOCore", "ServiceLifecycle", "Logging",
+                     "Foundation", "Synchronization"},
+    "BerthKit": {"BerthCore", "BerthWire", "BerthLink", "BerthGateway", "CBerthPosix", "Logging", "Foundation", "Synchronization"},
+    "berth": {"ArgumentParser", "BerthKit", "BerthLink", "BerthServer", "BerthWire", "Foundation", "Logging"},
+    "berth-gateway": {"ArgumentParser", "BerthGateway", "BerthWire", "CBerthPosix", "Foundation", "Logging"},
+}
+# pattern, why, files that may
+BANNED = [
+    (r"\bDate\(\)|clock_gettime|\bDate\.now", "the clock is read in Ambient.swift only", {"BerthLink/Ambient.swift"}),
+    (r"\.random\(|randomElement\(|UUID\(\)|SystemRandomNumberGenerator", "randomness comes from Ambient.swift, or is the simulator's",
+     {"BerthLink/Ambient.swift", "BerthKit/CityPlan.swift", "BerthKit/Drivers.swift", "BerthKit/CityRun.swift"}),
+    (r"\btry!", "an error is a value", set()),
+    (r"\bas!", "a cast that can fail is a question", set()),
+    (r"\bfatalError\(", "a programmer's error is a precondition with a sentence", set()),
+    (r"Task\.detached", "work belongs to a task group", {"BerthGateway/Gateway.swift"}),
+    (r"JSONDecoder|JSONEncoder|JSONSerialization", "the wire's own JSON is strict and keeps order", set()),
+    (r"\busleep\(|Thread\.sleep", "waiting is the supervisor's of child processes alone", {"BerthServer/Broker.swift", "BerthKit/CityRun.swift"}),
+    (r"@unchecked Sendable", "only where the language cannot see it, with the reason beside it", {"BerthLink/MQTTReactor.swift"}),
+    (r"\b(TODO|FIXME|XXX)\b", "finish it, or file an issue", set()),
+]
+LINES_MAX = 620
+
+faults = []
+for file in sorted((ROOT / "Sources").rglob("*.swift")):
+    target, name = file.relative_to(ROOT / "Sources").parts[0], str(file.relative_to(ROOT / "Sources"))
+    text = file.read_text()
+    for number, line in enumerate(text.splitlines(), 1):
+        found = re.match(r"\s*(?:@testable\s+)?(?:public\s+|internal\s+)?import\s+(?:struct\s+|class\s+|enum\s+|func\s+)?(\w+)", line)
+        if found and found.group(1) not in ALLOWED[target]:
+            faults.append(f"{name}:{number}: {target} may not import {found.group(1)}")
+        code = line.split("//")[0]
+        for pattern, why, files in BANNED:
+            if re.search(pattern, code) and name not in files:
+                faults.append(f"{name}:{number}: {why}: {line.strip()}")
+    if len(text.splitlines()) > LINES_MAX:
+        faults.append(f"{name}: {len(text.splitlines())} lines; does it still tell one story?")
+for fault in faults:
+    print(fault)
+print(f"tidy: {len(faults)} faults")
+sys.exit(1 if faults else 0)
