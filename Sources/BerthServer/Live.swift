@@ -31,6 +31,10 @@ final class Live: Sendable {
     init(sequencer: Sequencer, presence: Presence) {
         self.sequencer = sequencer
         self.presence = presence
+        let active = sequencer.peek { city in
+            city.lots.values.flatMap(\.inForce).map { ($0.orderNo, $0.status) }
+        }
+        state.withLock { $0.statuses = Dictionary(uniqueKeysWithValues: active) }
     }
 
     func committed(_ events: [Event]) {
@@ -39,11 +43,13 @@ final class Live: Sendable {
                 switch event {
                 case .order(let order):
                     state.changed.insert(order.parkCode)
-                    guard state.statuses[order.orderNo] != order.status else { continue }
+                    let before = state.statuses[order.orderNo]
+                    guard before != order.status else { continue }
                     if order.status.isActive {
                         state.statuses[order.orderNo] = order.status
                     } else {
-                        state.statuses[order.orderNo] = nil
+                        // An ended order is told once; later changes are of its delivery only.
+                        guard state.statuses.removeValue(forKey: order.orderNo) != nil else { continue }
                     }
                     count(order, &state.totals)
                     state.lastHappening += 1

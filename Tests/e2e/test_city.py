@@ -68,8 +68,8 @@ def test_real_lots_are_imported_and_bad_rows_named(city):
     for words in ["line 62: latitude 'x'", "line 63: 1 columns", "line 64: id 1 came before", "line 65: a quote is not closed",
                   "line 66: capacity '-4'", "60 good rows, 5 bad ones"]:
         assert words in text, text
-    names = [lot["n"] for lot in city.state()["lots"]]
-    assert len(names) == 40 and sum("医院" in n for n in names) == 5
+    names = eventually(lambda: len(found := [lot["n"] for lot in city.state()["lots"]]) == 40 and found)
+    assert sum("医院" in n for n in names) == 5
 
 
 def test_drivers_reserve_arrive_and_leave(city):
