@@ -28,11 +28,11 @@ while time.time() - start < 1:
 print(f"{n / (time.time() - start):.0f}")
 PY
 }
+first=0
 cpu() { awk '{print $14 + $15}' /proc/$server/stat; }
 run() { # service, bodies per second expected
   local service=$1 count=$(($2 * seconds / 2))
-  for part in 1 2; do "$berth" bench requests --key "$work/key" --service "$service" --count "$count" >"$work/bodies.$part" & jobs="$!"; wait $jobs; done
-  # Other orders in each part: the plates of the second begin where those of the first end.
+  for part in 1 2; do "$berth" bench requests --key "$work/key" --service "$service" --count "$count" --first "$first" >"$work/bodies.$part"; first=$((first + count)); done
   local before after line
   before=$(cpu)
   line=$(BODIES="$work/bodies" TARGET="/api/v1/${service//.//}" wrk -t2 -c64 -d${seconds}s -s scripts/bench.lua "$url" | tee -a "$work/wrk.log" | grep RESULT)
@@ -43,7 +43,7 @@ run() { # service, bodies per second expected
   echo "$service $2" >>"$work/rates"
 }
 echo "cores $(nproc), load $(cut -d' ' -f1-3 /proc/loadavg), fdatasync probe $(probe)/s"
-for round in $(seq 1 "$rounds"); do run sys.time.get 40000; run order.create 20000; done
+for round in $(seq 1 "$rounds"); do run sys.time.get 24000; run order.create 16000; done
 echo "fdatasync probe $(probe)/s"
 python3 - "$work/rates" <<'PY'
 import statistics, sys

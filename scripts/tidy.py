@@ -10,7 +10,7 @@ ALLOWED = {
     "BerthStore": {"BerthCore", "BerthWire", "GRDB", "Foundation", "Synchronization"},
     "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOSSL", "Logging", "Foundation", "Synchronization"},
     "BerthServer": {"BerthCore", "BerthWire", "BerthStore", "BerthLink", "CBerthPosix", "CryptoExtras", "Hummingbird", "HummingbirdTLS",
-                    "HTTPTypes", "NIOCore", "NIOSSL", "Configuration", "ServiceLifecycle", "Metrics", "Logging", "Foundation", "Synchronization"},
+                    "HTTPTypes", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix", "NIOSSL", "Configuration", "ServiceLifecycle", "Metrics", "Logging", "Foundation", "Synchronization"},
     "BerthGateway": {"BerthCore", "BerthWire", "BerthLink", "GRDB", "Hummingbird", "HTTPTypes", "NIOCore", "ServiceLifecycle", "Logging",
                      "Foundation", "Synchronization"},
     "BerthKit": {"BerthCore", "BerthWire", "BerthLink", "BerthGateway", "CBerthPosix", "Logging", "Foundation", "Synchronization"},

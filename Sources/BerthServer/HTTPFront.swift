@@ -64,7 +64,7 @@ struct HTTPFront: HTTPResponder {
         }
         return Response(
             status: .init(code: code.httpStatus), headers: headers,
-            body: .init(byteBuffer: ByteBuffer(bytes: reply.bytes)))
+            body: .init(byteBuffer: ByteBuffer(bytes: pipeline.render(reply))))
     }
 
     /// The whole body; nil when it is over the limit. A sender that does not finish in time loses its connection.

@@ -1,6 +1,7 @@
 import BerthCore
 import BerthLink
 import BerthWire
+import Foundation
 import Logging
 import Synchronization
 
@@ -13,6 +14,8 @@ final class MQTTFront: MQTTListener {
     private let clock: @Sendable () -> Millis
     private let logger: Logger
     private let client = Mutex<MQTTClient?>(nil)
+    /// Signs replies off the committer's thread, in order.
+    private let replies = DispatchQueue(label: "berth.mqtt.replies")
 
     init(
         pipeline: Pipeline, credentials: CredentialBook, presence: Presence, deliverer: Deliverer,
@@ -43,8 +46,10 @@ final class MQTTFront: MQTTListener {
             pipeline.receive(payload, .init(service: service, parkCode: parkCode)) { [self] reply in
                 if reply.isAuthentic { presence.online(parkCode, now: now) }
                 // Every message but the heartbeat is answered.
-                guard reply.service != "sys.heartbeat" else { return }
-                client.withLock { $0 }?.publish(topic: Topic.downReply(parkCode), payload: reply.bytes)
+                guard reply.echo.service != "sys.heartbeat" else { return }
+                replies.async { [self] in
+                    client.withLock { $0 }?.publish(topic: Topic.downReply(parkCode), payload: pipeline.render(reply))
+                }
             }
         case .reply(let parkCode): deliverer.replied(parkCode, payload, now: now)
         case .presence(let parkCode): present([parkCode], payload, now: now)

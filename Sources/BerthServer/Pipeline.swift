@@ -14,13 +14,11 @@ final class Pipeline: Sendable {
         var parkCode: String?
     }
 
-    /// What goes back.
+    /// What goes back. Its bytes are made by ``render(_:)``, by whoever sends it: never on the committer's thread.
     struct Reply: Sendable {
-        var bytes: [UInt8]
         var answer: Answer
-        var appId: String
-        var parkCode: String?
-        var service: String
+        var echo: Echo
+        fileprivate var secret: String?
         /// The message was signed by the party that it names.
         var isAuthentic: Bool
     }
@@ -66,29 +64,27 @@ final class Pipeline: Sendable {
             isAuthentic = true
             let service = try admit(request, arrival, now: received)
             let finalEcho = echo
-            dispatch(request, service, now: received) { [self] answer in
-                completion(
-                    reply(answer, echo: finalEcho, secret: request.credential.secret, isAuthentic: true))
+            dispatch(request, service, now: received) { answer in
+                completion(Reply(answer: answer, echo: finalEcho, secret: request.credential.secret, isAuthentic: true))
             }
         } catch {
             let answer = Answer(error)
             // Where no secret can be chosen the reply is not signed: 101, 104, 200, and what could not be read.
             let secret = [101, 104, 200].contains(answer.code) ? nil : credential?.secret
-            completion(reply(answer, echo: echo, secret: secret, isAuthentic: isAuthentic))
+            completion(Reply(answer: answer, echo: echo, secret: secret, isAuthentic: isAuthentic))
         }
     }
 
     /// An answer that the carrier itself has to give: a wrong content type, a body over the limit.
     func refuse(_ name: String, _ hint: String) -> Reply {
-        reply(Answer(WireError(name, hint)), echo: Echo(), secret: nil, isAuthentic: false)
+        Reply(answer: Answer(WireError(name, hint)), echo: Echo(), secret: nil, isAuthentic: false)
     }
 
-    private func reply(_ answer: Answer, echo: Echo, secret: String?, isAuthentic: Bool) -> Reply {
-        Reply(
-            bytes: MessageWriter.reply(
-                answer, echo: echo, secret: secret, timestamp: clock(), nonce: Ambient.nonce(),
-                showHints: settings.isTestEnvironment),
-            answer: answer, appId: echo.appId, parkCode: echo.parkCode, service: echo.service, isAuthentic: isAuthentic)
+    /// The signed bytes of a reply.
+    func render(_ reply: Reply) -> [UInt8] {
+        MessageWriter.reply(
+            reply.answer, echo: reply.echo, secret: reply.secret, timestamp: clock(), nonce: Ambient.nonce(),
+            showHints: settings.isTestEnvironment)
     }
 
     /// Nonce (203) → service (103) → role (204) → lot (100, 205) → rate (301).
@@ -141,7 +137,7 @@ final class Pipeline: Sendable {
                         try Decode.logEntry(service: envelope.service, data: envelope.data, parkCode: parkCode)
                     }), now: now, completion: completion)
         case .kept:
-            let command = Pipeline.attempt { () throws(WireError) in try keptCommand(envelope, parkCode, now: now) }
+            let command = Pipeline.attempt { () throws(WireError) in try keptCommand(request, parkCode, now: now) }
             sequencer.kept(request, command: command, now: now, completion: completion)
         case .read, .sync:
             do throws(WireError) { try query(request, parkCode, now: now, completion: completion) } catch { completion(Answer(error)) }
@@ -152,14 +148,15 @@ final class Pipeline: Sendable {
         do throws(WireError) { return .success(try body()) } catch { return .failure(error) }
     }
 
-    private func keptCommand(_ envelope: Envelope, _ parkCode: String, now: Millis) throws(WireError) -> Command {
+    private func keptCommand(_ request: Authentic, _ parkCode: String, now: Millis) throws(WireError) -> Command {
+        let envelope = request.envelope
         let data = envelope.data
         switch envelope.service {
         case "lot.info.report": return .openLot(try Decode.lotInfo(data, parkCode: parkCode))
         case "lot.gate.report": return try Decode.gates(data, parkCode: parkCode)
         case "space.remain.report":
             return .reportRemaining(parkCode: parkCode, try Decode.remaining(data, now: now))
-        case "order.create": return .create(try Decode.booking(data, appId: envelope.appId))
+        case "order.create": return .create(try Decode.booking(data, appId: envelope.appId, dataHash: request.dataHash))
         case "order.modify": return try Decode.modification(data, appId: envelope.appId)
         case "order.cancel": return try Decode.cancellation(data, appId: envelope.appId)
         default: throw WireError("unknownService", envelope.service)

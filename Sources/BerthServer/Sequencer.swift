@@ -4,6 +4,7 @@ import BerthWire
 import Foundation
 import Logging
 import Metrics
+import NIOConcurrencyHelpers
 import Synchronization
 
 /// The one writer. Decides in the order of arrival, in memory, without waiting; makes everything durable in groups over all
@@ -14,13 +15,13 @@ import Synchronization
 final class Sequencer: Sendable {
     typealias Completion = @Sendable (Answer) -> Void
 
-    private struct Pending {
+    private struct Pending: Sendable {
         var commit: Commit?
         var answer: Answer
         var completion: Completion
     }
 
-    private struct State {
+    private struct State: Sendable {
         var city: City
         var pending: [Pending] = []
         /// Number of the last commit decided, and of the last one durable.
@@ -40,14 +41,16 @@ final class Sequencer: Sendable {
     }
 
     let store: any Store
-    private let state: Mutex<State>
+    /// A plain lock: Swift's own hands over to a sleeping waiter by priority, which made a convoy of every burst (docs/benchmarks.md).
+    private let state: NIOLockedValueBox<State>
     private let hasWork = DispatchSemaphore(value: 0)
     private let policy: Policy
     private let newEpoch: String
     private let clock: @Sendable () -> Millis
     private let logger: Logger
-    /// Called on the committer's thread with what has just become durable, in order.
+    /// Called with what has just become durable, in order, while the committer goes on.
     private let onDurable: Mutex<(@Sendable ([Event]) -> Void)?> = Mutex(nil)
+    private let durableQueue = DispatchQueue(label: "berth.durable")
     private let commitTimer = Metrics.Timer(label: "berth_commit_duration")
 
     init(
@@ -60,7 +63,7 @@ final class Sequencer: Sendable {
         self.clock = clock
         self.logger = logger
         let city = Sequencer.city(from: image, policy: policy, newEpoch: newEpoch, now: clock())
-        state = Mutex(State(city: city, knownReplies: Set(replyKeys)))
+        state = NIOLockedValueBox(State(city: city, knownReplies: Set(replyKeys)))
     }
 
     static func city(from image: CityImage, policy: Policy, newEpoch: String, now: Millis) -> City {
@@ -87,12 +90,12 @@ final class Sequencer: Sendable {
 
     /// Stops after everything decided so far is durable.
     func stop() {
-        state.withLock { $0.isStopped = true }
+        state.withLockedValue { $0.isStopped = true }
         hasWork.signal()
     }
 
     private func locked(_ body: (inout State) -> Void) {
-        let immediate = state.withLock { state in
+        let immediate = state.withLockedValue { state in
             body(&state)
             guard !state.immediate.isEmpty else { return [(Completion, Answer)]() }
             defer { state.immediate = [] }
@@ -111,7 +114,7 @@ final class Sequencer: Sendable {
         let envelope = request.envelope
         let key = Signature.digest64(envelope.appId, envelope.requestId)
         let name = "\(envelope.appId)|\(envelope.requestId)"
-        let dataHash = Signature.dataHash(.object(envelope.data))
+        let dataHash = request.dataHash
         locked { state in
             if state.knownReplies.contains(key),
                 let known = state.freshReplies[name]
@@ -328,7 +331,7 @@ final class Sequencer: Sendable {
     }
 
     /// Looks at the city without waiting: for hints, pages and measurements only.
-    func peek<Value: Sendable>(_ body: (inout City) -> Value) -> Value { state.withLock { body(&$0.city) } }
+    func peek<Value: Sendable>(_ body: (inout City) -> Value) -> Value { state.withLockedValue { body(&$0.city) } }
 
     func read(_ parkCode: String?, _ body: (inout City) -> Answer) async -> Answer {
         await withCheckedContinuation { continuation in
@@ -364,7 +367,7 @@ final class Sequencer: Sendable {
         while true {
             hasWork.wait()
             while true {
-                let (batch, isStopped) = state.withLock { state in
+                let (batch, isStopped) = state.withLockedValue { state in
                     let batch = Array(state.pending.prefix(Limits.batchMax))
                     state.pending.removeFirst(batch.count)
                     return (batch, state.isStopped)
@@ -384,7 +387,7 @@ final class Sequencer: Sendable {
         do {
             if !commits.isEmpty { try store.commit(commits) }
             commitTimer.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start))
-            state.withLock { state in
+            state.withLockedValue { state in
                 state.durable += UInt64(commits.count)
                 let durable = state.durable
                 if durable == state.decided {
@@ -405,7 +408,9 @@ final class Sequencer: Sendable {
                 }
             }
             for pending in batch { pending.completion(pending.answer) }
-            if !commits.isEmpty { onDurable.withLock { $0 }?(commits.flatMap(\.events)) }
+            if !commits.isEmpty {
+                durableQueue.async { [self] in onDurable.withLock { $0 }?(commits.flatMap(\.events)) }
+            }
         } catch {
             recover(from: error, batch)
         }
@@ -416,7 +421,7 @@ final class Sequencer: Sendable {
     private func recover(from error: StoreError, _ batch: [Pending]) {
         logger.error("the store refused a commit", metadata: ["error": "\(error)", "messages": "\(batch.count)"])
         let refused = Answer(WireError("dependencyUnavailable", "\(error)"))
-        let void = state.withLock { state in
+        let void = state.withLockedValue { state in
             let void = batch + state.pending
             state.pending.removeAll()
             state.decided = state.durable

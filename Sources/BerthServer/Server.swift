@@ -7,6 +7,7 @@ import Hummingbird
 import HummingbirdTLS
 public import Logging
 import NIOCore
+import NIOPosix
 import NIOSSL
 import ServiceLifecycle
 import Synchronization
@@ -36,6 +37,12 @@ public final class Server: Sendable {
                 ("page", .optional(page)),
             ])
         }
+    }
+
+    /// Lets tasks run on the network's own threads: a request then needs no change of thread between its bytes and its decision.
+    /// Called once, before any task does anything.
+    public static func shareThreads() {
+        _ = NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor()
     }
 
     /// Runs until SIGTERM or SIGINT; then stops listening, makes everything durable and ends the broker.

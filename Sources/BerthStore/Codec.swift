@@ -160,14 +160,14 @@ enum Codec {
 
     // MARK: Events
 
-    static func encode(_ event: Event, order encoded: (Order) -> JSON = { encode($0) }) -> JSON {
+    static func encode(_ event: Event) -> JSON {
         switch event {
         case .registered(let lot): return ["registered", .string(lot)]
         case .policy(let lot, let policy): return ["policy", .string(lot), encode(policy)]
         case .lot(let profile): return ["lot", encode(profile)]
         case .gates(let lot, let gates): return ["gates", .string(lot), encode(gates)]
         case .remaining(let lot, let remaining): return ["remaining", .string(lot), encode(remaining)]
-        case .order(let order): return ["order", encoded(order)]
+        case .order(let order): return ["order", encode(order)]
         case .visit(let visit): return ["visit", encode(visit)]
         case .notice(let notice): return ["notice", encode(notice)]
         case .down(let e):

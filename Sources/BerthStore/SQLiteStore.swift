@@ -2,12 +2,15 @@ public import BerthCore
 public import BerthWire
 import Foundation
 import GRDB
+import Synchronization
 
 /// The embedded store: SQLite in WAL mode with `synchronous=FULL`, one writer, several readers.
 ///
 /// Each commit appends to the journal and brings the rows that are derived from it up to date in the same transaction.
 public final class SQLiteStore: Store {
     private let pool: DatabasePool
+    /// Digests of all orders' client keys: nearly every booking is new, and must not ask the disk to know it.
+    private let clientKeys = Mutex<Set<Int64>>([])
 
     /// - Parameter path: of the database file; its folder exists.
     public init(path: String) throws(StoreError) {
@@ -24,6 +27,8 @@ public final class SQLiteStore: Store {
                 guard mode == 2 else { throw StoreError.unavailable("synchronous is \(mode ?? -1), not FULL") }
                 try db.execute(sql: "PRAGMA wal_autocheckpoint=4000")
             }
+            let keys = try pool.read { try Int64.fetchSet($0, sql: "SELECT client_key FROM orders") }
+            clientKeys.withLock { $0 = keys }
         } catch { throw SQLiteStore.translate(error) }
     }
 
@@ -44,11 +49,13 @@ public final class SQLiteStore: Store {
 
     public func commit(_ batch: [Commit]) throws(StoreError) {
         do {
-            try pool.write { db in
+            let keys = try pool.write { db in
                 let writer = BatchWriter(db: db)
                 for commit in batch { try writer.write(commit) }
                 try writer.finish()
+                return writer.clientKeys
             }
+            if !keys.isEmpty { clientKeys.withLock { $0.formUnion(keys) } }
         } catch { throw SQLiteStore.translate(error) }
     }
 
@@ -107,6 +114,7 @@ public final class SQLiteStore: Store {
 
     public func order(appId: String, clientOrderNo: String) -> Order? {
         let key = Signature.digest64(appId, clientOrderNo)
+        guard clientKeys.withLock({ $0.contains(key) }) else { return nil }
         return read([]) { db in
             try String.fetchAll(db, sql: "SELECT body FROM orders WHERE client_key = ?", arguments: [key])
                 .map { try Codec.order(Codec.parse($0)) }

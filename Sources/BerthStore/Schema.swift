@@ -69,6 +69,8 @@ final class BatchWriter {
     private var up: [String: (epoch: String, ack: Int64)] = [:]
     private var downLast: [String: (epoch: String, last: Int64)] = [:]
     private var downAck: [String: Int64] = [:]
+    /// Of the orders written.
+    private(set) var clientKeys: [Int64] = []
 
     init(db: Database) { self.db = db }
 
@@ -78,23 +80,24 @@ final class BatchWriter {
     }
 
     func write(_ commit: Commit) throws {
-        // An order is encoded once, for its row and for the journal.
-        var encoded: [String: JSON] = [:]
-        for event in commit.events {
-            if case .order(let order) = event { encoded[order.orderNo] = Codec.encode(order) }
-        }
+        // An order is encoded once, for its row and for the journal; its last value in the commit is the one of the row.
+        var encoded: [String: String] = [:]
         if !commit.events.isEmpty {
-            var rows: [JSON] = []
-            var latest: [String: Order] = [:]
-            for event in commit.events { if case .order(let order) = event { latest[order.orderNo] = order } }
+            var body = "["
             for event in commit.events {
-                rows.append(
-                    Codec.encode(event) { order in
-                        latest[order.orderNo] == order ? encoded[order.orderNo]! : Codec.encode(order)
-                    })
+                if body.utf8.count > 1 { body += "," }
+                if case .order(let order) = event {
+                    let text = Codec.encode(order).string
+                    encoded[order.orderNo] = text
+                    body += "[\"order\","
+                    body += text
+                    body += "]"
+                } else {
+                    body += Codec.encode(event).string
+                }
             }
-            try run(
-                "INSERT INTO journal(at, body) VALUES(?,?)", [commit.at, JSON.array(rows).string])
+            body += "]"
+            try run("INSERT INTO journal(at, body) VALUES(?,?)", [commit.at, body])
         }
         for event in commit.events { try write(event, encoded: encoded) }
         for result in commit.up {
@@ -115,7 +118,7 @@ final class BatchWriter {
         }
     }
 
-    private func write(_ event: Event, encoded: [String: JSON]) throws {
+    private func write(_ event: Event, encoded: [String: String]) throws {
         switch event {
         case .registered(let lot): try run("INSERT OR IGNORE INTO lots(lot) VALUES(?)", [lot])
         case .policy(let lot, let policy):
@@ -127,15 +130,16 @@ final class BatchWriter {
         case .remaining(let lot, let remaining):
             try run("UPDATE lots SET remaining = ? WHERE lot = ?", [Codec.encode(remaining).string, lot])
         case .order(let order):
+            let clientKey = Signature.digest64(order.appId, order.clientOrderNo)
+            clientKeys.append(clientKey)
             try run(
                 """
                 INSERT INTO orders VALUES(?,?,?,?,?,?)
                 ON CONFLICT(serial) DO UPDATE SET status = excluded.status, body = excluded.body
                 """,
                 [
-                    order.serial, order.parkCode, order.appId,
-                    Signature.digest64(order.appId, order.clientOrderNo), order.status.rawValue,
-                    encoded[order.orderNo]!.string,
+                    order.serial, order.parkCode, order.appId, clientKey, order.status.rawValue,
+                    encoded[order.orderNo]!,
                 ])
         case .visit(let visit):
             try run(

@@ -105,12 +105,12 @@ public enum Decode {
     }
 
     /// A04 `order.create`; `plateColor` left out means undetermined (9).
-    public static func booking(_ data: JSONObject, appId: String) throws(WireError) -> Booking {
+    public static func booking(_ data: JSONObject, appId: String, dataHash: String) throws(WireError) -> Booking {
         let fields = Fields(data)
         _ = try fields.optionalBool("waitlist")
         return Booking(
             appId: appId, clientOrderNo: try fields.string("clientOrderNo", max: 64),
-            requestHash: Signature.dataHash(.object(data)), userToken: try fields.string("userToken", max: 64),
+            requestHash: dataHash, userToken: try fields.string("userToken", max: 64),
             plate: try plate(fields), plateColor: try color(fields, isMandatory: false) ?? 9,
             parkCode: try parkCode(fields), purpose: try purpose(fields, default: nil),
             planTime: try fields.time("planTime"), mobile: try fields.optionalString("mobile", max: 20) ?? "",

@@ -178,9 +178,12 @@ public struct Envelope: Sendable {
 public struct Authentic: Sendable {
     public let envelope: Envelope
     public let credential: Credential
-    fileprivate init(envelope: Envelope, credential: Credential) {
+    /// Of canon(data): tells a repeat from other content under the same key.
+    public let dataHash: String
+    fileprivate init(envelope: Envelope, credential: Credential, dataHash: String) {
         self.envelope = envelope
         self.credential = credential
+        self.dataHash = dataHash
     }
 }
 
@@ -193,12 +196,12 @@ extension Envelope {
                 throw WireError("clockSkew", "the server's clock says \(now)", data: ["serverTime": .int(now)])
             }
         }
-        let hash = Signature.dataHash(.object(data.members.isEmpty ? JSONObject() : data))
+        let hash = Signature.dataHash(.object(data))
         let toSign = Signature.stringToSign(members, dataHash: hash)
         guard Signature.equal(Signature.sign(toSign, secret: credential.secret), sign) else {
             throw WireError("signatureError", "string to sign: \(toSign)")
         }
-        return Authentic(envelope: self, credential: credential)
+        return Authentic(envelope: self, credential: credential, dataHash: hash)
     }
 }
 

@@ -111,15 +111,25 @@ extension JSON {
         }
     }
 
-    /// Order by UTF-16 code unit (RFC 8785); the same as byte order while both names are ASCII.
+    /// Order by UTF-16 code unit (RFC 8785). It differs from the order of Unicode scalars, which is that of UTF-8 bytes, only
+    /// where a surrogate pair meets U+E000 to U+FFFF; a byte from 0xEE on can begin such a character.
     static func precedes(_ left: String, _ right: String) -> Bool {
-        left.utf16.lexicographicallyPrecedes(right.utf16)
+        if left.utf8.contains(where: { $0 >= 0xEE }) || right.utf8.contains(where: { $0 >= 0xEE }) {
+            return left.utf16.lexicographicallyPrecedes(right.utf16)
+        }
+        return left.utf8.lexicographicallyPrecedes(right.utf8)
     }
 
     private static let hex = Array("0123456789abcdef".utf8)
 
     static func write(string: String, into out: inout [UInt8]) {
         out.append(UInt8(ascii: "\""))
+        // Nearly every string stands as it is.
+        if !string.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
+            out.append(contentsOf: string.utf8)
+            out.append(UInt8(ascii: "\""))
+            return
+        }
         for byte in string.utf8 {
             switch byte {
             case UInt8(ascii: "\""), UInt8(ascii: "\\"): out.append(UInt8(ascii: "\\")); out.append(byte)

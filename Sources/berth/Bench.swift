@@ -13,6 +13,7 @@ struct Bench: AsyncParsableCommand {
         @Option(help: "A file with the credential; its rate must be raised.") var key: String
         @Option(help: "sys.time.get or order.create") var service: String
         @Option(help: "How many.") var count: Int
+        @Option(help: "Number of the first one: each number is a plate and a user of its own.") var first = 0
         @Option(help: "The lots to book, P1 to Pn.") var lots = 50
 
         func run() throws {
@@ -23,7 +24,7 @@ struct Bench: AsyncParsableCommand {
             var out: [UInt8] = []
             let prefix = Ambient.token(8)
             let letters = Array("ABCDEFGHJKLMNPQRSTUVWXYZ")
-            for index in 0..<count {
+            for index in first..<first + count {
                 var data: JSON = ["deviceSendTime": .int(now)]
                 if service == "order.create" {
                     // A plate of its own for each: 24 × 24 × 24 × 100 of them.
@@ -31,7 +32,8 @@ struct Bench: AsyncParsableCommand {
                         "粤\(letters[index / 1_382_400 % 24])\(letters[index / 57_600 % 24])\(letters[index / 2_400 % 24])\(letters[index / 100 % 24])"
                         + String(format: "%02d", index % 100)
                     data = [
-                        "clientOrderNo": .string("\(prefix)\(index)"), "userToken": .string("\(prefix)u\(index)"), "plateNo": .string(plate),
+                        "clientOrderNo": .string("\(prefix)\(index)"), "userToken": .string("\(prefix)u\(index)"),
+                        "plateNo": .string(plate),
                         "plateColor": 0, "parkCode": .string("P\(index % lots + 1)"), "bizType": 1, "planTime": .int(now + 3_000_000),
                         "mobile": "13800000000",
                     ]

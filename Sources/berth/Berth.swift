@@ -69,6 +69,7 @@ struct Serve: AsyncParsableCommand {
         do {
             let settings = try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: flags)
             let logger = makeLogger(settings.logLevel)
+            Server.shareThreads()
             try await Server(settings: settings, logger: logger).run { ready in
                 FileHandle.standardOutput.write(Data((ready.json.string + "\n").utf8))
             }

@@ -238,8 +238,9 @@ def test_presence(server):
     lot = Lot(server, key).connect()
     first = server.call(provider, "order.create", booking("PRES")).data
     lot.wait(lambda: len(lot.applied) == 1)
+    eventually(lambda: server.call(provider, "order.detail", {"orderNo": first["orderNo"]}).data["deliverStatus"] == 2)
     lot.disconnect()
-    time.sleep(0.5)
+    eventually(lambda: server.sql("SELECT count(*) FROM notices WHERE lot = 'PRES' AND type = 6002")[0][0] == 1)
     second = server.call(provider, "order.create", booking("PRES")).data
     time.sleep(1)
     detail = lambda o: server.call(provider, "order.detail", {"orderNo": o["orderNo"]}).data
