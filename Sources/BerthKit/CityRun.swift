@@ -128,6 +128,9 @@ public struct CityRun: Sendable {
     /// The lots and credentials of this data folder: made on the first start, read on every later one.
     private func prepareFleet(socketPath: String) async throws -> Fleet {
         if let bytes = FileManager.default.contents(atPath: fleetFile), let json = try? JSON.parse([UInt8](bytes)) {
+            if let file = options.lotsFile {
+                say("泊位 Berth: \(options.data) holds a city already; \(file) is not read. Another --data takes it.")
+            }
             return try CityRun.fleet(json)
         }
         let lots = try plan()

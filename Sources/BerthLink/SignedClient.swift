@@ -57,15 +57,4 @@ public final class SignedClient: Sendable {
         throw .notAuthentic(
             status: status, code: (reply?["code"]?.intValue).map { Int($0) }, message: reply?["message"]?.stringValue ?? "")
     }
-
-    /// Asks how far this machine's clock is from the server's, by the four-timestamp formula: ms to add to our clock.
-    public func clockOffset(appId: String, secret: String, parkCode: String?) async throws(CallError) -> Int64 {
-        let sent = Ambient.now()
-        let answer = try await call(
-            "sys.time.get", data: ["deviceSendTime": .int(sent)], appId: appId, secret: secret, parkCode: parkCode)
-        let received = Ambient.now()
-        let serverReceived = answer.data["serverRecvTime"]?.intValue ?? sent
-        let serverSent = answer.data["serverSendTime"]?.intValue ?? received
-        return ((serverReceived - sent) + (serverSent - received)) / 2
-    }
 }

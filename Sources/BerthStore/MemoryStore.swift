@@ -178,7 +178,7 @@ public final class MemoryStore: Store {
             for lot in lots { for epoch in lot.up.closed.sorted() { lines.append("\(lot.parkCode)|\(epoch)") } }
             for order in state.orders.values.sorted(by: { $0.serial < $1.serial }) {
                 lines.append(
-                    "\(order.serial)|\(order.parkCode)|\(order.appId)|\(Signature.digest64(order.appId, order.clientOrderNo))|\(order.status.rawValue)|\(Codec.encode(order).string)"
+                    "\(order.serial)|\(order.parkCode)|\(order.appId)|\(Signature.digest64(order.appId, order.clientOrderNo))|\(order.status.rawValue)|\(Codec.text(order))"
                 )
             }
             for lot in state.visits.keys.sorted() {

@@ -87,7 +87,7 @@ final class BatchWriter {
             for event in commit.events {
                 if body.utf8.count > 1 { body += "," }
                 if case .order(let order) = event {
-                    let text = Codec.encode(order).string
+                    let text = Codec.text(order)
                     encoded[order.orderNo] = text
                     body += "[\"order\","
                     body += text

@@ -243,9 +243,21 @@ public enum MessageWriter {
         if let parkCode { members.append("parkCode", .string(parkCode)) }
         if let epoch { members.append("epoch", .string(epoch)) }
         if let seq { members.append("seq", .int(seq)) }
-        members.append("data", data)
-        members.append("sign", .string(Signature.sign(members, secret: secret)))
-        return JSON.object(members).text()
+        return seal(members, data: data, secret: secret)
+    }
+
+    /// Adds data and signature. The data goes out in its canonical form, so that it is written once, for the hash and for the wire.
+    private static func seal(_ members: JSONObject, data: JSON, secret: String?) -> [UInt8] {
+        let canonical = data.text(canonical: true)
+        let sign = secret.map {
+            Signature.sign(Signature.stringToSign(members, dataHash: Signature.hash(canonical: canonical)), secret: $0)
+        }
+        var out = JSON.object(members).text()
+        out.removeLast()
+        out += ",\"data\":".utf8
+        out += canonical
+        out += ",\"sign\":\"\(sign ?? "")\"}".utf8
+        return out
     }
 
     /// A reply; without a secret its `sign` is "" (101, 104, 200, unreadable body).
@@ -265,10 +277,7 @@ public enum MessageWriter {
         if answer.duplicate { members.append("duplicate", true) }
         if let epoch = answer.epoch { members.append("epoch", .string(epoch)) }
         if let ackSeq = answer.ackSeq { members.append("ackSeq", .int(ackSeq)) }
-        members.append("data", answer.data)
-        let sign = secret.map { Signature.sign(members, secret: $0) } ?? ""
-        members.append("sign", .string(sign))
-        return JSON.object(members).text()
+        return seal(members, data: answer.data, secret: secret)
     }
 }
 

@@ -122,7 +122,8 @@ extension JSON {
 
     private static let hex = Array("0123456789abcdef".utf8)
 
-    static func write(string: String, into out: inout [UInt8]) {
+    /// A string with its quotes and escapes, for writers of rows that need no tree.
+    public static func write(string: String, into out: inout [UInt8]) {
         out.append(UInt8(ascii: "\""))
         // Nearly every string stands as it is.
         if !string.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {

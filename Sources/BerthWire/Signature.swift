@@ -17,8 +17,10 @@ public enum Signature {
     /// `dataHash`: SHA-256 over canon(data); a missing or null `data` counts as `{}`.
     public static func dataHash(_ data: JSON?) -> String {
         let value: JSON = data == nil || data == .null ? .object(JSONObject()) : data!
-        return hex(SHA256.hash(data: value.text(canonical: true)))
+        return hash(canonical: value.text(canonical: true))
     }
+
+    static func hash(canonical: [UInt8]) -> String { hex(SHA256.hash(data: canonical)) }
 
     /// `S`: every member of the envelope except sign, data, message, hint, and what is null or empty; plus data=dataHash.
     public static func stringToSign(_ envelope: JSONObject, dataHash: String) -> String {

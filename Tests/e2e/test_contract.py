@@ -535,3 +535,27 @@ def test_mqtt_speaks_the_same_interface(server, provider):
     from berth import eventually
     eventually(lambda: server.call(provider, "order.detail", {"orderNo": order["orderNo"]}).data["deliverStatus"] == 2)
     lot.disconnect()
+
+
+def test_at_most_100_log_entries_in_flight(server):
+    """While the disk is slow (here: another writer holds the database), a lot may have 100 entries under way; beyond that 300."""
+    import sqlite3
+    import time
+    lot = Lot(server, server.lot("FLOW")).connect()
+    blocker = sqlite3.connect(server.data / "berth.sqlite", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    cars = [entry(f"f{seq}", plate()) for seq in range(121)]
+    ids = [lot.publish("vehicle.entry.report", cars[seq], epoch="e", seq=seq) for seq in range(1, 121)]
+    lot.wait(lambda: sum(i in lot.replies for i in ids) >= 19)
+    time.sleep(0.5)
+    early = [lot.replies[i]["code"] for i in ids if i in lot.replies]
+    assert set(early) == {300}, "nothing is acknowledged before it is durable"
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    lot.wait(lambda: all(i in lot.replies for i in ids))
+    codes = [lot.replies[i]["code"] for i in ids]
+    done = codes.count(0)
+    assert 100 <= done <= 101 and codes[:done] == [0] * done, codes
+    for seq in range(done + 1, 121):
+        assert lot.call("vehicle.entry.report", cars[seq], epoch="e", seq=seq)["ackSeq"] == seq
+    lot.disconnect()
