@@ -9,8 +9,12 @@ import Synchronization
 /// Each commit appends to the journal and brings the rows that are derived from it up to date in the same transaction.
 public final class SQLiteStore: Store {
     private let pool: DatabasePool
-    /// Digests of all orders' client keys: nearly every booking is new, and must not ask the disk to know it.
-    private let clientKeys = Mutex<Set<Int64>>([])
+    /// Rows by the digest of a random key: nearly every booking is new, and must not ask the disk to know it.
+    private struct Index: Sendable {
+        var orders: [Int64: Int64] = [:]
+        var replies: [Int64: Int64] = [:]
+    }
+    private let index = Mutex(Index())
 
     /// - Parameter path: of the database file; its folder exists.
     public init(path: String) throws(StoreError) {
@@ -27,8 +31,15 @@ public final class SQLiteStore: Store {
                 guard mode == 2 else { throw StoreError.unavailable("synchronous is \(mode ?? -1), not FULL") }
                 try db.execute(sql: "PRAGMA wal_autocheckpoint=4000")
             }
-            let keys = try pool.read { try Int64.fetchSet($0, sql: "SELECT client_key FROM orders") }
-            clientKeys.withLock { $0 = keys }
+            var index = Index()
+            try pool.read { db in
+                for row in try GRDB.Row.fetchAll(db, sql: "SELECT client_key, serial FROM orders") { index.orders[row[0]] = row[1] }
+                for row in try GRDB.Row.fetchAll(db, sql: "SELECT app_id, request_id, id FROM replies") {
+                    index.replies[Signature.digest64(row[0], row[1])] = row[2]
+                }
+            }
+            let loaded = index
+            self.index.withLock { $0 = loaded }
         } catch { throw SQLiteStore.translate(error) }
     }
 
@@ -49,13 +60,16 @@ public final class SQLiteStore: Store {
 
     public func commit(_ batch: [Commit]) throws(StoreError) {
         do {
-            let keys = try pool.write { db in
+            let writer = try pool.write { db in
                 let writer = BatchWriter(db: db)
                 for commit in batch { try writer.write(commit) }
                 try writer.finish()
-                return writer.clientKeys
+                return (writer.clientKeys, writer.replyKeys)
             }
-            if !keys.isEmpty { clientKeys.withLock { $0.formUnion(keys) } }
+            index.withLock { index in
+                for (digest, serial) in writer.0 { index.orders[digest] = serial }
+                for (digest, id) in writer.1 { index.replies[digest] = id }
+            }
         } catch { throw SQLiteStore.translate(error) }
     }
 
@@ -106,19 +120,20 @@ public final class SQLiteStore: Store {
     public func order(_ orderNo: String) -> Order? {
         // The number ends with the serial, which is the key.
         guard orderNo.utf8.count >= 12, let serial = Int64(orderNo.suffix(10)) else { return nil }
-        return read(nil) { db in
-            try String.fetchOne(db, sql: "SELECT body FROM orders WHERE serial = ?", arguments: [serial])
-                .map { try Codec.order(Codec.parse($0)) }
-        }.flatMap { $0.orderNo == orderNo ? $0 : nil }
+        return order(serial: serial).flatMap { $0.orderNo == orderNo ? $0 : nil }
     }
 
     public func order(appId: String, clientOrderNo: String) -> Order? {
-        let key = Signature.digest64(appId, clientOrderNo)
-        guard clientKeys.withLock({ $0.contains(key) }) else { return nil }
-        return read([]) { db in
-            try String.fetchAll(db, sql: "SELECT body FROM orders WHERE client_key = ?", arguments: [key])
+        let digest = Signature.digest64(appId, clientOrderNo)
+        guard let serial = index.withLock({ $0.orders[digest] }) else { return nil }
+        return order(serial: serial).flatMap { $0.appId == appId && $0.clientOrderNo == clientOrderNo ? $0 : nil }
+    }
+
+    private func order(serial: Int64) -> Order? {
+        read(nil) { db in
+            try String.fetchOne(db, sql: "SELECT body FROM orders WHERE serial = ?", arguments: [serial])
                 .map { try Codec.order(Codec.parse($0)) }
-        }.first { $0.appId == appId && $0.clientOrderNo == clientOrderNo }
+        }
     }
 
     public func visit(parkCode: String, recordNo: String) -> Visit? {
@@ -149,9 +164,12 @@ public final class SQLiteStore: Store {
     }
 
     public func reply(appId: String, requestId: String) -> KeptReply? {
-        read(nil) { db in
+        let digest = Signature.digest64(appId, requestId)
+        guard let id = index.withLock({ $0.replies[digest] }) else { return nil }
+        return read(nil) { db in
             try GRDB.Row.fetchOne(
-                db, sql: "SELECT * FROM replies WHERE app_id = ? AND request_id = ?", arguments: [appId, requestId]
+                db, sql: "SELECT * FROM replies WHERE id = ? AND app_id = ? AND request_id = ?",
+                arguments: [id, appId, requestId]
             ).map {
                 KeptReply(
                     appId: appId, requestId: requestId, nonce: $0["nonce"], service: $0["service"],

@@ -19,7 +19,6 @@ enum Schema {
                     CREATE TABLE closed_epochs(lot TEXT, epoch TEXT, PRIMARY KEY(lot, epoch)) WITHOUT ROWID;
                     CREATE TABLE orders(serial INTEGER PRIMARY KEY, lot TEXT NOT NULL, app_id TEXT NOT NULL,
                         client_key INTEGER NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL);
-                    CREATE INDEX orders_client ON orders(client_key);
                     CREATE INDEX orders_app ON orders(app_id, serial);
                     CREATE INDEX orders_active ON orders(status) WHERE status < 3;
                     CREATE TABLE visits(lot TEXT, record_no TEXT, is_open INTEGER NOT NULL, body TEXT NOT NULL,
@@ -33,9 +32,10 @@ enum Schema {
                         service TEXT NOT NULL, code INTEGER NOT NULL, reply TEXT NOT NULL, data TEXT NOT NULL,
                         at INTEGER NOT NULL, PRIMARY KEY(lot, epoch, seq)) WITHOUT ROWID;
                     CREATE INDEX up_log_dead ON up_log(lot, at) WHERE code <> 0;
-                    CREATE TABLE replies(app_id TEXT, request_id TEXT, nonce TEXT NOT NULL, service TEXT NOT NULL,
-                        data_hash TEXT NOT NULL, code INTEGER NOT NULL, data TEXT NOT NULL, at INTEGER NOT NULL,
-                        PRIMARY KEY(app_id, request_id)) WITHOUT ROWID;
+                    -- No index on random keys: each would cost a page of its own for every booking. The store keeps digests in memory.
+                    CREATE TABLE replies(id INTEGER PRIMARY KEY, app_id TEXT NOT NULL, request_id TEXT NOT NULL,
+                        nonce TEXT NOT NULL, service TEXT NOT NULL, data_hash TEXT NOT NULL, code INTEGER NOT NULL,
+                        data TEXT NOT NULL, at INTEGER NOT NULL);
                     -- Claims on what one lot cannot see; the check is the database's own word that a limit holds.
                     CREATE TABLE counters(key TEXT PRIMARY KEY, count INTEGER NOT NULL, max INTEGER NOT NULL,
                         CHECK(count <= max)) WITHOUT ROWID;
@@ -69,8 +69,9 @@ final class BatchWriter {
     private var up: [String: (epoch: String, ack: Int64)] = [:]
     private var downLast: [String: (epoch: String, last: Int64)] = [:]
     private var downAck: [String: Int64] = [:]
-    /// Of the orders written.
-    private(set) var clientKeys: [Int64] = []
+    /// Where the orders and replies written can be found: digest of their key → key of the row.
+    private(set) var clientKeys: [Int64: Int64] = [:]
+    private(set) var replyKeys: [Int64: Int64] = [:]
 
     init(db: Database) { self.db = db }
 
@@ -110,11 +111,11 @@ final class BatchWriter {
         }
         if let reply = commit.reply {
             try run(
-                "INSERT INTO replies VALUES(?,?,?,?,?,?,?,?)",
+                "INSERT INTO replies(app_id, request_id, nonce, service, data_hash, code, data, at) VALUES(?,?,?,?,?,?,?,?)",
                 [
-                    reply.appId, reply.requestId, reply.nonce, reply.service, reply.dataHash, reply.code, reply.data,
-                    reply.at,
+                    reply.appId, reply.requestId, reply.nonce, reply.service, reply.dataHash, reply.code, reply.data, reply.at,
                 ])
+            replyKeys[Signature.digest64(reply.appId, reply.requestId)] = db.lastInsertedRowID
         }
     }
 
@@ -131,7 +132,7 @@ final class BatchWriter {
             try run("UPDATE lots SET remaining = ? WHERE lot = ?", [Codec.encode(remaining).string, lot])
         case .order(let order):
             let clientKey = Signature.digest64(order.appId, order.clientOrderNo)
-            clientKeys.append(clientKey)
+            clientKeys[clientKey] = order.serial
             try run(
                 """
                 INSERT INTO orders VALUES(?,?,?,?,?,?)
