@@ -41,7 +41,7 @@ final class Sequencer: Sendable {
     }
 
     let store: any Store
-    /// A plain lock: Swift's own hands over to a sleeping waiter by priority, which made a convoy of every burst (docs/benchmarks.md).
+    /// A plain lock, held for microseconds; nothing waits for anything while it holds it.
     private let state: NIOLockedValueBox<State>
     private let hasWork = DispatchSemaphore(value: 0)
     private let policy: Policy
