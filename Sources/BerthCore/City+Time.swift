@@ -1,8 +1,5 @@
 // What time brings about: holds that run out, no-shows, deliveries that came too late, overstays.
 extension City {
-    /// The next moment at which something of any lot falls due; `.max` when nothing does.
-    public var nextDeadline: Millis { lots.values.reduce(.max) { min($0, $1.nextDeadline) } }
-
     mutating func expire(_ parkCode: String, at now: Millis) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         lots[parkCode]!.advance(to: now)

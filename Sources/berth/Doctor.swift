@@ -154,7 +154,7 @@ enum SNTP {
         func time(_ at: Int) -> Int64 {
             let seconds = answer[at..<at + 4].reduce(Int64(0)) { $0 << 8 | Int64($1) } - 2_208_988_800
             let fraction = answer[at + 4..<at + 8].reduce(Int64(0)) { $0 << 8 | Int64($1) }
-            return seconds * 1000 + fraction * 1000 >> 32
+            return seconds * 1000 + ((fraction * 1000) >> 32)
         }
         return ((time(32) - sent) + (time(40) - received)) / 2
     }
