@@ -156,12 +156,15 @@ public struct City: Sendable {
             }
             lots[parkCode]!.forget(endedBefore: time)
         }
-        let keep = CivilTime.day(of: time) - 40
-        for key in counters.keys {
-            // The second letter of a key says its period: d for a day, m for a month (kept: few, and needed for appeals).
-            let parts = key.split(separator: "|", maxSplits: 2)
-            if parts[0].last == "d", let day = Int64(parts[1]), day < keep { counters[key] = nil }
-        }
+        for key in counters.keys where City.isPast(counter: key, at: time) { counters[key] = nil }
+    }
+
+    /// Whether a counter's period is long over. The second letter of its key says the period: d for a day, m for a month
+    /// (kept: few, and needed for appeals).
+    public static func isPast(counter key: String, at time: Millis) -> Bool {
+        let parts = key.split(separator: "|", maxSplits: 2)
+        guard parts.count == 3, parts[0].last == "d", let day = Int64(parts[1]) else { return false }
+        return day < CivilTime.day(of: time) - 40
     }
 
     // MARK: Looking up

@@ -48,7 +48,7 @@ struct HTTPFront: HTTPResponder {
         guard let bytes = try await collect(request, context) else {
             return respond(pipeline.refuse("tooLarge", "body over 1 MiB"))
         }
-        let service = path.dropFirst(HTTPFront.prefix.utf8.count).replacingOccurrences(of: "/", with: ".")
+        let service = String(path.dropFirst(HTTPFront.prefix.utf8.count).map { $0 == "/" ? "." : $0 })
         let reply = await withCheckedContinuation { continuation in
             pipeline.receive(bytes, .init(service: service)) { continuation.resume(returning: $0) }
         }

@@ -38,6 +38,8 @@ final class Sequencer: Sendable {
         var isStopped = false
         /// Answers that need no waiting; given as soon as the lock is free, since who is answered may ask again.
         var immediate: [(Completion, Answer)] = []
+        /// Decided under this lock and not yet made ready for the store.
+        var unprepared: [Commit] = []
     }
 
     let store: any Store
@@ -95,12 +97,16 @@ final class Sequencer: Sendable {
     }
 
     private func locked(_ body: (inout State) -> Void) {
-        let immediate = state.withLockedValue { state in
+        let (immediate, unprepared) = state.withLockedValue { state in
             body(&state)
-            guard !state.immediate.isEmpty else { return [(Completion, Answer)]() }
-            defer { state.immediate = [] }
-            return state.immediate
+            defer {
+                if !state.immediate.isEmpty { state.immediate = [] }
+                if !state.unprepared.isEmpty { state.unprepared = [] }
+            }
+            return (state.immediate, state.unprepared)
         }
+        // The committer is the narrow place: what can be done before it is done here, on as many threads as there are.
+        for commit in unprepared { store.prepare(commit) }
         for (completion, answer) in immediate { completion(answer) }
     }
 
@@ -134,7 +140,7 @@ final class Sequencer: Sendable {
             guard state.pending.count < Limits.backlogMax else {
                 return answerNow(&state, Answer(WireError("tooManyInFlight", data: ["retryAfterMs": 100])), completion)
             }
-            let answer: Answer
+            var answer: Answer
             var events: [Event] = []
             switch command {
             case .failure(let error): answer = Answer(error)
@@ -145,9 +151,11 @@ final class Sequencer: Sendable {
             }
             var commit = Commit(at: now, events: events)
             if answer.resultCode.isKept {
+                let text = answer.data.text(canonical: true)
+                answer.canonical = text
                 let reply = KeptReply(
                     appId: envelope.appId, requestId: envelope.requestId, nonce: envelope.nonce,
-                    service: envelope.service, dataHash: dataHash, code: answer.code, data: answer.data.string, at: now)
+                    service: envelope.service, dataHash: dataHash, code: answer.code, data: String(decoding: text, as: UTF8.self), at: now)
                 commit.reply = reply
                 state.knownReplies.insert(key)
                 state.freshReplies[name] = reply
@@ -349,6 +357,7 @@ final class Sequencer: Sendable {
         if let commit = pending.commit {
             state.decided += 1
             for parkCode in Sequencer.lots(of: commit) { state.touched[parkCode] = state.decided }
+            state.unprepared.append(commit)
         } else if state.decided == state.durable, state.pending.isEmpty {
             state.immediate.append((pending.completion, pending.answer))
             return

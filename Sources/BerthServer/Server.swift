@@ -134,7 +134,7 @@ public final class Server: Sendable {
 
     private func openStore(now: Millis) throws -> (any Store, CityImage) {
         let store: any Store = settings.store == "memory" ? MemoryStore() : try SQLiteStore(path: folder.database)
-        try store.prune(repliesBefore: now - WireLimits.replyMillis, downBefore: now - WireLimits.downKeepMillis)
+        try store.prune(repliesBefore: now - WireLimits.replyMillis, downBefore: now - WireLimits.downKeepMillis, now: now)
         return (store, try store.load(noncesSince: now - WireLimits.nonceMillis))
     }
 
@@ -272,7 +272,8 @@ struct Ticker: Service {
                 }
                 if beat % 7200 == 0 {
                     try? store.prune(
-                        repliesBefore: now - WireLimits.replyMillis, downBefore: now - WireLimits.downKeepMillis)
+                        repliesBefore: now - WireLimits.replyMillis, downBefore: now - WireLimits.downKeepMillis,
+                        now: now)
                 }
             }
         }

@@ -76,6 +76,8 @@ public final class MemoryStore: Store {
         }
     }
 
+    public func prepare(_ commit: Commit) {}
+
     public func save(_ credential: Credential) throws(StoreError) {
         state.withLock {
             var credential = credential
@@ -84,8 +86,9 @@ public final class MemoryStore: Store {
         }
     }
 
-    public func prune(repliesBefore: Millis, downBefore: Millis) throws(StoreError) {
+    public func prune(repliesBefore: Millis, downBefore: Millis, now: Millis) throws(StoreError) {
         state.withLock { state in
+            state.counters = state.counters.filter { !City.isPast(counter: $0.key, at: now) }
             state.replies = state.replies.filter { $0.value.at >= repliesBefore }
             for (lot, rows) in state.down {
                 let image = state.lots[lot]

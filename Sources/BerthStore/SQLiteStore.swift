@@ -9,12 +9,7 @@ import Synchronization
 /// Each commit appends to the journal and brings the rows that are derived from it up to date in the same transaction.
 public final class SQLiteStore: Store {
     private let pool: DatabasePool
-    /// Rows by the digest of a random key: nearly every booking is new, and must not ask the disk to know it.
-    private struct Index: Sendable {
-        var orders: [Int64: Int64] = [:]
-        var replies: [Int64: Int64] = [:]
-    }
-    private let index = Mutex(Index())
+    private let places = Mutex(Places())
 
     /// - Parameter path: of the database file; its folder exists.
     public init(path: String) throws(StoreError) {
@@ -31,15 +26,8 @@ public final class SQLiteStore: Store {
                 guard mode == 2 else { throw StoreError.unavailable("synchronous is \(mode ?? -1), not FULL") }
                 try db.execute(sql: "PRAGMA wal_autocheckpoint=4000")
             }
-            var index = Index()
-            try pool.read { db in
-                for row in try GRDB.Row.fetchAll(db, sql: "SELECT client_key, serial FROM orders") { index.orders[row[0]] = row[1] }
-                for row in try GRDB.Row.fetchAll(db, sql: "SELECT app_id, request_id, id FROM replies") {
-                    index.replies[Signature.digest64(row[0], row[1])] = row[2]
-                }
-            }
-            let loaded = index
-            self.index.withLock { $0 = loaded }
+            let loaded = try pool.read { try Places.load($0) }
+            places.withLock { $0 = loaded }
         } catch { throw SQLiteStore.translate(error) }
     }
 
@@ -58,18 +46,18 @@ public final class SQLiteStore: Store {
 
     // MARK: Writing
 
+    public func prepare(_ commit: Commit) { _ = commit.draft.steps(of: commit) }
+
     public func commit(_ batch: [Commit]) throws(StoreError) {
         do {
-            let writer = try pool.write { db in
-                let writer = BatchWriter(db: db)
+            let written = try pool.write { db in
+                // One writer: what is known now stays known while this transaction runs.
+                let writer = BatchWriter(db: db, known: places.withLock { $0 })
                 for commit in batch { try writer.write(commit) }
                 try writer.finish()
-                return (writer.clientKeys, writer.replyKeys)
+                return writer.written
             }
-            index.withLock { index in
-                for (digest, serial) in writer.0 { index.orders[digest] = serial }
-                for (digest, id) in writer.1 { index.replies[digest] = id }
-            }
+            places.withLock { $0.merge(written) }
         } catch { throw SQLiteStore.translate(error) }
     }
 
@@ -95,15 +83,28 @@ public final class SQLiteStore: Store {
         } catch { throw SQLiteStore.translate(error) }
     }
 
-    public func prune(repliesBefore: Millis, downBefore: Millis) throws(StoreError) {
+    public func prune(repliesBefore: Millis, downBefore: Millis, now: Millis) throws(StoreError) {
         do {
             try pool.write { db in
-                try db.execute(sql: "DELETE FROM replies WHERE at < ?", arguments: [repliesBefore])
-                try db.execute(
+                let replies = try GRDB.Row.fetchAll(
+                    db, sql: "DELETE FROM replies WHERE at < ? RETURNING app_id, request_id", arguments: [repliesBefore])
+                let down = try GRDB.Row.fetchAll(
+                    db,
                     sql: """
                         DELETE FROM down_log WHERE at < ? AND settled = 1 AND EXISTS(SELECT 1 FROM positions p
                             WHERE p.lot = down_log.lot AND (p.down_epoch <> down_log.epoch OR p.down_ack >= down_log.seq))
+                        RETURNING lot, epoch, seq
                         """, arguments: [downBefore])
+                // Inside the transaction: a commit that comes after it must not have its places overwritten.
+                places.withLock { places in
+                    for row in replies { places.replies[Signature.digest64(row[0], row[1])] = nil }
+                    for row in down { places.down[Places.LogName(lot: row[0], epoch: row[1])]?.drop(row[2]) }
+                }
+                let old = places.withLock { $0.counters.filter { City.isPast(counter: $0.key, at: now) } }
+                for (key, id) in old {
+                    try db.execute(sql: "DELETE FROM counters WHERE id = ?", arguments: [id])
+                    places.withLock { $0.counters[key] = nil }
+                }
             }
         } catch { throw SQLiteStore.translate(error) }
     }
@@ -125,7 +126,7 @@ public final class SQLiteStore: Store {
 
     public func order(appId: String, clientOrderNo: String) -> Order? {
         let digest = Signature.digest64(appId, clientOrderNo)
-        guard let serial = index.withLock({ $0.orders[digest] }) else { return nil }
+        guard let serial = places.withLock({ $0.orders[digest] }) else { return nil }
         return order(serial: serial).flatMap { $0.appId == appId && $0.clientOrderNo == clientOrderNo ? $0 : nil }
     }
 
@@ -165,7 +166,7 @@ public final class SQLiteStore: Store {
 
     public func reply(appId: String, requestId: String) -> KeptReply? {
         let digest = Signature.digest64(appId, requestId)
-        guard let id = index.withLock({ $0.replies[digest] }) else { return nil }
+        guard let id = places.withLock({ $0.replies[digest] }) else { return nil }
         return read(nil) { db in
             try GRDB.Row.fetchOne(
                 db, sql: "SELECT * FROM replies WHERE id = ? AND app_id = ? AND request_id = ?",
@@ -203,14 +204,17 @@ public final class SQLiteStore: Store {
     }
 
     public func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) -> [DownRow] {
-        read([]) { db in
-            try GRDB.Row.fetchAll(
-                db,
-                sql: """
-                    SELECT seq, at, service, data FROM down_log WHERE lot = ? AND epoch = ? AND seq > ?
-                    ORDER BY seq LIMIT ?
-                    """, arguments: [parkCode, epoch, seq, limit]
-            ).map { DownRow(epoch: epoch, seq: $0["seq"], at: $0["at"], service: $0["service"], data: $0["data"]) }
+        let rows = places.withLock { places -> [Int64] in
+            guard let run = places.down[Places.LogName(lot: parkCode, epoch: epoch)] else { return [] }
+            return (max(seq + 1, run.first)..<max(seq + 1, run.next)).lazy.compactMap { run.row($0) }.prefix(limit).map { $0 }
+        }
+        return read([]) { db in
+            let statement = try db.cachedStatement(sql: "SELECT seq, at, service, data FROM down_log WHERE id = ?")
+            return try rows.compactMap { id in
+                try GRDB.Row.fetchOne(statement, arguments: [id]).map {
+                    DownRow(epoch: epoch, seq: $0["seq"], at: $0["at"], service: $0["service"], data: $0["data"])
+                }
+            }
         }
     }
 

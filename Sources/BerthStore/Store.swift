@@ -87,6 +87,8 @@ public struct Commit: Sendable {
     public var events: [Event]
     public var reply: KeptReply?
     public var up: [UpResult]
+    /// Made once, from the commit as it is when the store first sees it; it must not change afterwards.
+    let draft = Draft()
 
     public init(at: Millis, events: [Event], reply: KeptReply? = nil, up: [UpResult] = []) {
         self.at = at
@@ -163,6 +165,8 @@ public protocol Store: Sendable, History {
     func load(noncesSince: Millis) throws(StoreError) -> CityImage
     /// One transaction for many messages of many lots; when it returns, all of it survives a power cut.
     func commit(_ batch: [Commit]) throws(StoreError)
+    /// Does beforehand, on any thread, what ``commit(_:)`` would have to do for this commit; it may be left out.
+    func prepare(_ commit: Commit)
     func save(_ credential: Credential) throws(StoreError)
 
     func orders(_ filter: OrderFilter) -> [Order]
@@ -172,8 +176,8 @@ public protocol Store: Sendable, History {
     /// Entries after `seq`, in order.
     func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) -> [DownRow]
     func notices(parkCode: String?, limit: Int) -> [Notice]
-    /// Deletes replies older than `replies` and settled down entries older than `down`.
-    func prune(repliesBefore: Millis, downBefore: Millis) throws(StoreError)
+    /// Deletes replies and settled down entries that are older than said, and counters whose period is long over at `now`.
+    func prune(repliesBefore: Millis, downBefore: Millis, now: Millis) throws(StoreError)
     /// The rows that the journal must be able to make again, in a fixed order, for comparing stores.
     func dump() -> [String]
     /// The journal from its beginning.

@@ -49,26 +49,28 @@ public enum Encode {
         mobile.count >= 7 ? mobile.prefix(3) + "****" + mobile.suffix(4) : "****"
     }
 
-    /// A07 detail. The plate is shown whole to the provider whose user it belongs to, masked to everyone else.
-    public static func order(_ order: Order, revealsPlate: Bool) -> JSON {
+    /// A07 detail; with `alternatives` it is the answer to A04. The plate is shown whole to the provider whose user it belongs to, masked to everyone else.
+    public static func order(_ order: Order, revealsPlate: Bool, hasAlternatives: Bool = false) -> JSON {
+        // In canonical order, which saves the sorting.
         .compact([
-            ("orderNo", .string(order.orderNo)), ("clientOrderNo", .string(order.clientOrderNo)),
-            ("status", .int(order.status.rawValue)), ("orderVer", .int(order.orderVer)),
-            ("parkCode", .string(order.parkCode)), ("bizType", .int(order.purpose.rawValue)),
+            ("alternatives", hasAlternatives ? [] : .null), ("bizType", .int(order.purpose.rawValue)),
+            ("clientOrderNo", .string(order.clientOrderNo)), ("compensated", .bool(order.isCompensated)),
+            ("createTime", .int(order.createdAt)), ("deliverStatus", .int(order.deliver.rawValue)),
+            ("enterEnd", .int(order.enterEnd)), ("enterStart", .int(order.enterStart)),
+            ("enterTime", .optional(order.enterTime)), ("expectedLeave", .int(order.expectedLeave)),
+            ("holdDeadline", .optional(order.holdDeadline)), ("leaveDeadline", .optional(order.leaveDeadline)),
+            ("leaveTime", .optional(order.leaveTime)), ("orderNo", .string(order.orderNo)),
+            ("orderVer", .int(order.orderVer)), ("overstay", .bool(order.overstay)),
+            ("parkCode", .string(order.parkCode)), ("payState", 0), ("planTime", .int(order.planTime)),
+            ("plateColor", .int(order.plateColor)),
             ("plateNo", .string(revealsPlate ? order.plate.revealed : order.plate.masked)),
-            ("plateColor", .int(order.plateColor)), ("planTime", .int(order.planTime)),
-            ("enterStart", .int(order.enterStart)), ("enterEnd", .int(order.enterEnd)),
-            ("expectedLeave", .int(order.expectedLeave)), ("leaveDeadline", .optional(order.leaveDeadline)),
-            ("deliverStatus", .int(order.deliver.rawValue)), ("createTime", .int(order.createdAt)),
-            ("holdDeadline", .optional(order.holdDeadline)), ("recordNo", .optional(order.recordNo)),
-            ("enterTime", .optional(order.enterTime)), ("leaveTime", .optional(order.leaveTime)),
-            ("overstay", .bool(order.overstay)), ("payState", 0), ("compensated", .bool(order.isCompensated)),
+            ("recordNo", .optional(order.recordNo)), ("status", .int(order.status.rawValue)),
             (
                 "terms",
-                .compact([
-                    ("freeCancelUntil", .int(order.enterStart)), ("stayMin", .int(order.stayMin)),
-                    ("entryLimit", .int(order.entryLimit)),
-                ])
+                [
+                    "entryLimit": .int(order.entryLimit), "freeCancelUntil": .int(order.enterStart),
+                    "stayMin": .int(order.stayMin),
+                ]
             ),
         ])
     }
@@ -78,9 +80,7 @@ public enum Encode {
         switch outcome {
         case .done: return Answer()
         case .order(let order, let isRepeat):
-            guard case .object(var data) = self.order(order, revealsPlate: true) else { return Answer() }
-            data.append("alternatives", [])
-            var answer = Answer(data: .object(data))
+            var answer = Answer(data: self.order(order, revealsPlate: true, hasAlternatives: true))
             answer.duplicate = isRepeat
             return answer
         case .cancelled(let order, let isBreach, let leftToday, let leftThisMonth):

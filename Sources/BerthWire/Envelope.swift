@@ -213,6 +213,8 @@ public struct Answer: Sendable, Equatable {
     public var epoch: String?
     public var ackSeq: Int64?
     public var hint = ""
+    /// The canonical text of `data`, where it had to be made before the reply is: kept replies are stored in this form.
+    public var canonical: [UInt8]?
 
     public init(code: Int = 0, data: JSON = [:], epoch: String? = nil, ackSeq: Int64? = nil) {
         self.code = code
@@ -247,8 +249,8 @@ public enum MessageWriter {
     }
 
     /// Adds data and signature. The data goes out in its canonical form, so that it is written once, for the hash and for the wire.
-    private static func seal(_ members: JSONObject, data: JSON, secret: String?) -> [UInt8] {
-        let canonical = data.text(canonical: true)
+    private static func seal(_ members: JSONObject, data: JSON, canonical: [UInt8]? = nil, secret: String?) -> [UInt8] {
+        let canonical = canonical ?? data.text(canonical: true)
         let sign = secret.map {
             Signature.sign(Signature.stringToSign(members, dataHash: Signature.hash(canonical: canonical)), secret: $0)
         }
@@ -277,7 +279,7 @@ public enum MessageWriter {
         if answer.duplicate { members.append("duplicate", true) }
         if let epoch = answer.epoch { members.append("epoch", .string(epoch)) }
         if let ackSeq = answer.ackSeq { members.append("ackSeq", .int(ackSeq)) }
-        return seal(members, data: answer.data, secret: secret)
+        return seal(members, data: answer.data, canonical: answer.canonical, secret: secret)
     }
 }
 

@@ -29,8 +29,18 @@ public struct JSONObject: Sendable, Equatable {
         }
     }
 
+    mutating func reserve(_ count: Int) { members.reserveCapacity(count) }
+
     /// Appends without looking for the name; the caller knows that it is new.
     public mutating func append(_ name: String, _ value: JSON) { members.append((name: name, value: value)) }
+
+    /// Whether the members stand in canonical order, as they mostly do: what Berth writes is canonical.
+    var isSorted: Bool {
+        for index in members.indices.dropFirst() where !JSON.precedes(members[index - 1].name, members[index].name) {
+            return false
+        }
+        return true
+    }
 
     public static func == (left: JSONObject, right: JSONObject) -> Bool {
         left.members.count == right.members.count
@@ -64,7 +74,11 @@ extension JSON {
     /// An object without the members that are null: how optional fields are left out.
     public static func compact(_ members: [(String, JSON)]) -> JSON {
         var object = JSONObject()
-        for (name, value) in members where value != .null { object.append(name, value) }
+        object.reserve(members.count)
+        for (name, value) in members {
+            if case .null = value { continue }
+            object.append(name, value)
+        }
         return .object(object)
     }
 }
@@ -98,26 +112,40 @@ extension JSON {
             out.append(UInt8(ascii: "]"))
         case .object(let object):
             out.append(UInt8(ascii: "{"))
-            let members =
-                canonical
-                ? object.members.sorted { JSON.precedes($0.name, $1.name) } : object.members
-            for (index, member) in members.enumerated() {
-                if index > 0 { out.append(UInt8(ascii: ",")) }
-                JSON.write(string: member.name, into: &out)
-                out.append(UInt8(ascii: ":"))
-                member.value.write(into: &out, canonical: canonical)
+            if canonical, !object.isSorted {
+                JSON.write(object.members.sorted { JSON.precedes($0.name, $1.name) }, into: &out, canonical: true)
+            } else {
+                JSON.write(object.members, into: &out, canonical: canonical)
             }
             out.append(UInt8(ascii: "}"))
+        }
+    }
+
+    private static func write(_ members: [(name: String, value: JSON)], into out: inout [UInt8], canonical: Bool) {
+        var isFirst = true
+        for (name, value) in members {
+            if !isFirst { out.append(UInt8(ascii: ",")) }
+            isFirst = false
+            write(string: name, into: &out)
+            out.append(UInt8(ascii: ":"))
+            value.write(into: &out, canonical: canonical)
         }
     }
 
     /// Order by UTF-16 code unit (RFC 8785). It differs from the order of Unicode scalars, which is that of UTF-8 bytes, only
     /// where a surrogate pair meets U+E000 to U+FFFF; a byte from 0xEE on can begin such a character.
     static func precedes(_ left: String, _ right: String) -> Bool {
-        if left.utf8.contains(where: { $0 >= 0xEE }) || right.utf8.contains(where: { $0 >= 0xEE }) {
-            return left.utf16.lexicographicallyPrecedes(right.utf16)
+        var left = left
+        var right = right
+        let order: Bool? = left.withUTF8 { l in
+            right.withUTF8 { r in
+                for index in 0..<Swift.min(l.count, r.count) where l[index] != r[index] {
+                    return l[index] >= 0xEE || r[index] >= 0xEE ? nil : l[index] < r[index]
+                }
+                return l.count < r.count
+            }
         }
-        return left.utf8.lexicographicallyPrecedes(right.utf8)
+        return order ?? left.utf16.lexicographicallyPrecedes(right.utf16)
     }
 
     private static let hex = Array("0123456789abcdef".utf8)

@@ -182,7 +182,7 @@ import Testing
         #expect(store.deadLetters(parkCode: "P1", limit: 9) == [up])
         let image = try store.load(noncesSince: 900)
         #expect(image.nonces.map(\.nonce) == ["n"] && image.replyKeys == [Signature.digest64("a", "r")])
-        try store.prune(repliesBefore: 1001, downBefore: 0)
+        try store.prune(repliesBefore: 1001, downBefore: 0, now: 0)
         #expect(store.reply(appId: "a", requestId: "r") == nil)
     }
 

@@ -1,0 +1,77 @@
+import BerthWire
+import GRDB
+
+/// Where rows stand, in memory: nearly every booking is new, and must not ask the disk to know it; and no index on random keys
+/// has to be written for it.
+struct Places: Sendable {
+    struct LogName: Hashable, Sendable {
+        let lot: String
+        let epoch: String
+    }
+
+    /// The rows of one epoch of a down log by seq; 0 where a row is gone.
+    struct Run: Sendable {
+        private(set) var first: Int64
+        private(set) var rows: [Int64] = []
+
+        init(first: Int64) { self.first = first }
+
+        var next: Int64 { first + Int64(rows.count) }
+
+        func row(_ seq: Int64) -> Int64? {
+            guard seq >= first, seq < next, rows[Int(seq - first)] != 0 else { return nil }
+            return rows[Int(seq - first)]
+        }
+
+        mutating func set(_ seq: Int64, _ row: Int64) {
+            guard seq >= first else { return }
+            while next < seq { rows.append(0) }
+            if seq == next { rows.append(row) } else { rows[Int(seq - first)] = row }
+        }
+
+        mutating func drop(_ seq: Int64) {
+            guard row(seq) != nil else { return }
+            rows[Int(seq - first)] = 0
+            // The front goes when it is all gone, so that a run is as long as what is kept.
+            let gone = rows.prefix { $0 == 0 }.count
+            if gone == rows.count || gone >= 64 {
+                rows.removeFirst(gone)
+                first += Int64(gone)
+            }
+        }
+    }
+
+    /// Digest of appId and clientOrderNo → serial.
+    var orders: [Int64: Int64] = [:]
+    /// Digest of appId and requestId → row.
+    var replies: [Int64: Int64] = [:]
+    var counters: [String: Int64] = [:]
+    var down: [LogName: Run] = [:]
+
+    mutating func merge(_ other: Places) {
+        for (key, row) in other.orders { orders[key] = row }
+        for (key, row) in other.replies { replies[key] = row }
+        for (key, row) in other.counters { counters[key] = row }
+        for (log, run) in other.down {
+            for (offset, row) in run.rows.enumerated() {
+                down[log, default: Run(first: run.first)].set(run.first + Int64(offset), row)
+            }
+        }
+    }
+
+    static func load(_ db: Database) throws -> Places {
+        var places = Places()
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT client_key, serial FROM orders INDEXED BY orders_places ORDER BY serial") {
+            places.orders[row[0]] = row[1]
+        }
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT app_id, request_id, id FROM replies") {
+            places.replies[Signature.digest64(row[0], row[1])] = row[2]
+        }
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, id FROM counters") { places.counters[row[0]] = row[1] }
+        let logs = "SELECT id, lot, epoch, seq FROM down_log INDEXED BY down_log_places ORDER BY id"
+        for row in try GRDB.Row.fetchAll(db, sql: logs) {
+            places.down[LogName(lot: row[1], epoch: row[2]), default: Run(first: row[3])].set(row[3], row[0])
+        }
+        return places
+    }
+}
