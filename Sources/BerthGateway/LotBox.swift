@@ -2,6 +2,7 @@ import BerthCore
 public import BerthLink
 public import BerthWire
 import Foundation
+import GRDB
 import Logging
 import Synchronization
 
@@ -23,6 +24,21 @@ public final class LotBox: Sendable {
         /// The server knows where we stand, since we asked it after the last break.
         var isSynchronised = false
         var clockOffset: Int64 = 0
+        /// How often memory went back to what is on the disk.
+        var reloads = 0
+
+        /// Where an entry of the up log goes.
+        struct Place {
+            var epoch: String
+            var seq: Int64
+            var reloads: Int
+        }
+
+        mutating func next() -> Place {
+            upLast += 1
+            return Place(epoch: upEpoch, seq: upLast, reloads: reloads)
+        }
+
         var lastError = ""
     }
 
@@ -79,9 +95,10 @@ public final class LotBox: Sendable {
     private func reload() {
         guard let image = try? spool.load(entry.parkCode) else { return }
         state.withLock { state in
-            let offset = state.clockOffset
+            let (offset, reloads) = (state.clockOffset, state.reloads)
             state = LotBox.state(from: image)
             state.clockOffset = offset
+            state.reloads = reloads + 1
         }
         wake.yield()
     }
@@ -123,8 +140,9 @@ public final class LotBox: Sendable {
         guard let plate = Plate(text) else {
             throw Refused(status: 422, name: "illegalPlate", description: "not a plate number")
         }
+        try demandDisk()
         let time = enterTime ?? now()
-        let (car, seq, data, used): (InsideCar, Int64, JSON, LocalOrder?) = try state.withLock { state in
+        let (car, place, data, used): (InsideCar, State.Place, JSON, LocalOrder?) = try state.withLock { state in
             guard state.inside[plate] == nil else {
                 throw Refused(status: 409, name: "repeatedEntry", description: "this plate is inside already")
             }
@@ -148,12 +166,11 @@ public final class LotBox: Sendable {
                 enterTime: time, gateCode: gateCode, orderNo: orderNo ?? order?.orderNo,
                 carKind: order.map { purposeKind[$0.entry.purpose]! } ?? (orderNo == nil ? 1 : 5))
             state.inside[plate] = car
-            state.upLast += 1
             state.remainChanged = true
-            return (car, state.upLast, passageData(car, inside: state.inside.count), order)
+            return (car, state.next(), passageData(car, inside: state.inside.count), order)
         }
         let lot = entry.parkCode
-        try await append(seq: seq, service: "vehicle.entry.report", data: data, at: time) { db in
+        try await append(place, service: "vehicle.entry.report", data: data, at: time) { db in
             try db.execute(
                 sql: "INSERT OR REPLACE INTO inside VALUES(?,?,?)",
                 arguments: [lot, car.plate.revealed, car.json.string])
@@ -170,14 +187,14 @@ public final class LotBox: Sendable {
         plate text: String?, recordNo: String? = nil, gateCode: String, leaveTime: Int64? = nil, feeFen: Int64 = 0
     ) async throws -> String {
         let plate = text.flatMap { Plate($0) }
+        try demandDisk()
         let time = leaveTime ?? now()
-        let (car, seq, data): (InsideCar, Int64, JSON) = try state.withLock { state in
+        let (car, place, data): (InsideCar, State.Place, JSON) = try state.withLock { state in
             let found = plate.flatMap { state.inside[$0] } ?? state.inside.values.first { $0.recordNo == recordNo }
             guard let car = found else {
                 throw Refused(status: 404, name: "noEntryRecord", description: "no such car is inside")
             }
             state.inside[car.plate] = nil
-            state.upLast += 1
             state.remainChanged = true
             guard case .object(var data) = passageData(car, inside: state.inside.count) else {
                 preconditionFailure("a passage is an object")
@@ -190,10 +207,10 @@ public final class LotBox: Sendable {
             for name in ["totalFee", "payableFee", "paidFee"] { data.append(name, .int(feeFen)) }
             data.append("discountFee", 0)
             data.append("payments", [])
-            return (car, state.upLast, .object(data))
+            return (car, state.next(), .object(data))
         }
         let lot = entry.parkCode
-        try await append(seq: seq, service: "vehicle.exit.report", data: data, at: time) { db in
+        try await append(place, service: "vehicle.exit.report", data: data, at: time) { db in
             try db.execute(
                 sql: "DELETE FROM inside WHERE lot = ? AND plate = ?", arguments: [lot, car.plate.revealed])
         }
@@ -203,12 +220,10 @@ public final class LotBox: Sendable {
     /// Something happened that the dictionary of section 11 names.
     public func event(type: Int, level: Int = 2, detail: JSON = [:]) async throws {
         let time = now()
-        let seq = state.withLock { state in
-            state.upLast += 1
-            return state.upLast
-        }
+        try demandDisk()
+        let place = state.withLock { $0.next() }
         try await append(
-            seq: seq, service: "event.report",
+            place, service: "event.report",
             data: [
                 "eventId": .string(Ambient.uuid()), "eventType": .int(type), "level": .int(level), "occurTime": .int(time),
                 "detail": detail,
@@ -226,17 +241,27 @@ public final class LotBox: Sendable {
         ])
     }
 
+    private static let noDisk = Refused(
+        status: 503, name: "dependencyUnavailable", description: "the spool cannot be written")
+
+    /// While the disk takes nothing, memory may be ahead of it: nothing is decided on it.
+    private func demandDisk() throws { guard spool.isWritable else { throw LotBox.noDisk } }
+
     /// Store, then send.
     private func append(
-        seq: Int64, service: String, data: JSON, at: Int64,
+        _ place: State.Place, service: String, data: JSON, at: Int64,
         beside write: @escaping Spool.Write
     ) async throws {
         let lot = entry.parkCode
-        let epoch = state.withLock { $0.upEpoch }
+        let (epoch, seq) = (place.epoch, place.seq)
         let requestId = Ambient.uuid()
         let text = data.string
         let isDurable = await withCheckedContinuation { continuation in
-            spool.write({ db in
+            spool.write({ [self] db in
+                // A place given before the log went back to what is on the disk would leave a hole in it.
+                guard state.withLock({ $0.reloads }) == place.reloads else {
+                    throw DatabaseError(resultCode: .SQLITE_ABORT, message: "the place is no longer the log's")
+                }
                 try db.cachedStatement(sql: "INSERT INTO up VALUES(?,?,?,?,?,?,?)").execute(
                     arguments: [lot, epoch, seq, requestId, service, at, text])
                 try db.cachedStatement(sql: "UPDATE positions SET up_last = max(up_last, ?) WHERE lot = ?").execute(
@@ -244,9 +269,7 @@ public final class LotBox: Sendable {
                 try write(db)
             }) { continuation.resume(returning: $0) }
         }
-        guard isDurable else {
-            throw Refused(status: 503, name: "dependencyUnavailable", description: "the spool cannot be written")
-        }
+        guard isDurable else { throw LotBox.noDisk }
         wake.yield()
     }
 

@@ -68,6 +68,9 @@ public final class Spool: Sendable {
         if isFirst { hasWork.signal() }
     }
 
+    /// False from a refused batch until the disk works again.
+    var isWritable: Bool { state.withLock { !$0.hasFailed } }
+
     /// Called when the disk works again, before new writes are taken: memory must go back to what is on it.
     func onRecovery(_ body: @escaping @Sendable () -> Void) { state.withLock { $0.onRecovery.append(body) } }
 

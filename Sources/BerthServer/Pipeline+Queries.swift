@@ -184,10 +184,11 @@ extension Pipeline {
 
     private func pulled(_ parkCode: String, _ epoch: String, after: Int64, limit: Int) -> Answer {
         let rows = epoch.isEmpty ? [] : store.down(parkCode: parkCode, epoch: epoch, after: after, limit: limit + 1)
-        // Whoever is further behind than we keep goes on from a snapshot.
-        if let first = rows.first, first.seq > after + 1 {
+        // Whoever is further behind than we keep goes on from a snapshot; it may be that nothing is kept at all.
+        let oldest = rows.first?.seq ?? sequencer.peek { $0.lots[parkCode]?.downAck ?? 0 } + 1
+        if !epoch.isEmpty, oldest > after + 1 {
             return Answer(
-                WireError("sequenceGap", data: ["expectedSeq": .int(first.seq), "snapshot": true, "epoch": .string(epoch)]))
+                WireError("sequenceGap", data: ["expectedSeq": .int(oldest), "snapshot": true, "epoch": .string(epoch)]))
         }
         let entries = rows.prefix(limit).map { row -> JSON in
             [

@@ -2,6 +2,7 @@ import BerthCore
 public import BerthLink
 import BerthStore
 public import BerthWire
+import CBerthPosix
 import Foundation
 import Hummingbird
 import HummingbirdTLS
@@ -48,6 +49,7 @@ public final class Server: Sendable {
     /// Runs until SIGTERM or SIGINT; then stops listening, makes everything durable and ends the broker.
     public func run(onReady: @escaping @Sendable (Ready) -> Void) async throws {
         Limits.check()
+        berth_survive_full_disk()
         try folder.open()
         let authority = Authority(directory: folder.tls)
         try authority.prepare(directory: folder.tls, hosts: ["127.0.0.1", "localhost", "::1"] + extraHosts())

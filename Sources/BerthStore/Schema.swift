@@ -3,7 +3,15 @@ import BerthWire
 import GRDB
 
 /// Tables of the embedded store. A shipped migration is never edited.
-enum Schema {
+package enum Schema {
+    /// A database as an older release left it, for tests of what happens to it.
+    package static func create(path: String, upTo migration: String, sql: String) throws {
+        let queue = try DatabaseQueue(path: path)
+        try migrator.migrate(queue, upTo: migration)
+        try queue.write { try $0.execute(sql: sql) }
+        try queue.close()
+    }
+
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1 first light") { db in

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include "CBerthPosix.h"
 
 uint64_t berth_raise_descriptor_limit(void) {
@@ -10,6 +11,8 @@ uint64_t berth_raise_descriptor_limit(void) {
     getrlimit(RLIMIT_NOFILE, &limit);
     return (uint64_t)limit.rlim_cur;
 }
+
+void berth_survive_full_disk(void) { signal(SIGXFSZ, SIG_IGN); }
 
 int berth_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
 

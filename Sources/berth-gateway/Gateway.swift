@@ -25,6 +25,7 @@ struct BerthGatewayCommand: AsyncParsableCommand {
             var logger = Logger(label: "berth-gateway")
             logger.logLevel = Logger.Level(rawValue: logLevel) ?? .info
             _ = berth_raise_descriptor_limit()
+            berth_survive_full_disk()
             do {
                 let configuration = try GatewayConfiguration(file: config)
                 let gateway = try Gateway(configuration, logger: logger)

@@ -194,4 +194,39 @@ import Testing
         #expect(try store.load(noncesSince: 0).credentials == [credential])
         #expect("\(credential)" == "lot lt1", "a secret never prints")
     }
+
+    /// A data folder of the first release opens, and nothing in it is lost: rows are found at their new places.
+    @Test func theFirstSchemaIsBroughtForward() throws {
+        let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let path = folder + "/berth.sqlite"
+        try Schema.create(
+            path: path, upTo: "1 first light",
+            sql: """
+                INSERT INTO lots(lot) VALUES('P1');
+                INSERT INTO positions(lot, down_epoch, down_last, down_ack) VALUES('P1', 'd1', 2, 1);
+                INSERT INTO down_log VALUES('P1', 'd1', 1, 1000, 'O1', 'order.reserve.cancel', '{}', 1);
+                INSERT INTO down_log VALUES('P1', 'd1', 2, 1000, 'O2', 'order.reserve.cancel', '{}', 0);
+                INSERT INTO counters VALUES('ud|19000|a|u', 1, 2);
+                """)
+        let store = try SQLiteStore(path: path)
+        #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [1, 2])
+        let image = try store.load(noncesSince: 0)
+        #expect(image.counters == ["ud|19000|a|u": 1])
+        #expect(image.lots.first?.awaiting == [2: "O2"])
+        // The old counter goes on, and its limit still holds.
+        try store.commit([Commit(at: 1, events: [.counted(key: "ud|19000|a|u", delta: 1, max: 2)])])
+        #expect(try store.load(noncesSince: 0).counters == ["ud|19000|a|u": 2])
+        #expect(throws: StoreError.self) {
+            try store.commit([Commit(at: 1, events: [.counted(key: "ud|19000|a|u", delta: 1, max: 2)])])
+        }
+        // A position of the down log is given once, and none is left out.
+        for seq in [2, 4] as [Int64] {
+            let entry = DownEntry(parkCode: "P1", epoch: "d1", seq: seq, at: 1, message: .cancel(orderNo: "O3", orderVer: 2, .user))
+            #expect(throws: StoreError.self) { try store.commit([Commit(at: 1, events: [.down(entry)])]) }
+        }
+        try store.prune(repliesBefore: 0, downBefore: 2000, now: 1_900_000_000_000)
+        #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [2], "the first one is settled and old")
+        #expect(try store.load(noncesSince: 0).counters.isEmpty, "and the counter's day long over")
+    }
 }

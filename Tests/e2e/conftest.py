@@ -1,13 +1,16 @@
 import pytest
 
-from berth import Server
+from berth import Lot, Server
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """One server for all tests that do not kill it. Its own folder, free loopback ports."""
     server = Server(tmp_path_factory.mktemp("server")).start()
+    # Connected and silent from the beginning: test_timeliness looks at the end when it was declared offline.
+    server.silent = Lot(server, server.lot("SILENT")).connect()
     yield server
+    server.silent.disconnect()
     server.stop()
 
 

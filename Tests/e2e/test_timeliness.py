@@ -78,3 +78,18 @@ def test_goodbye_is_offline(server):
     eventually(lambda: server.sql("SELECT count(*) FROM notices WHERE lot = 'TIME4' AND type = 6002")[0][0] == 1)
     show("goodbye → offline on record", [time.perf_counter() - started], 2)
     lot.disconnect()
+
+
+def test_silence_is_offline_after_90_seconds(server, tmp_path):
+    """A lot that keeps its connection and says nothing is offline after 90 s; heartbeats every 30 s keep it online."""
+    from test_resume import Gateway
+    gateway = Gateway(server, tmp_path, [(server.issue("lot", "BEATS"), {})], heartbeatSeconds=30).start()
+    when = lambda lot, what: [r[0] for r in server.sql("SELECT at FROM notices WHERE lot = ? AND type = ? ORDER BY at", lot, what)]
+    came = eventually(lambda: when("SILENT", 6001))[0]
+    beats = eventually(lambda: when("BEATS", 6001))[0]
+    went = eventually(lambda: when("SILENT", 6002), 120)[0]
+    print(f"timeliness: silence → offline on record: {(went - came) / 1000:.1f} s")
+    assert 90_000 <= went - came <= 95_000
+    time.sleep(max(0, 100 - (now() - beats) / 1000))
+    assert when("BEATS", 6002) == [], "heartbeats every 30 s"
+    gateway.process.stop()

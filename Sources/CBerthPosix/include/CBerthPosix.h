@@ -9,6 +9,8 @@
 
 // Raises the soft limit of open descriptors to the hard limit; returns the limit then in force.
 uint64_t berth_raise_descriptor_limit(void);
+// A file that may not grow any more is an error of the write that wanted it, not the end of the process.
+void berth_survive_full_disk(void);
 // A non-blocking, close-on-exec eventfd, or -1.
 int berth_eventfd(void);
 // One registration; `token` comes back in the event.
