@@ -30,6 +30,8 @@ let package = Package(
             name: "BerthWire",
             dependencies: ["BerthCore", .product(name: "Crypto", package: "swift-crypto")],
             resources: [.copy("Profile")]),
+        // 2 what integrators read, from the same catalogue
+        .target(name: "BerthDocs", dependencies: ["BerthWire"]),
         // 2 durability
         .target(
             name: "BerthStore",
@@ -49,7 +51,7 @@ let package = Package(
         .target(
             name: "BerthServer",
             dependencies: [
-                "BerthCore", "BerthWire", "BerthStore", "BerthLink", "CBerthPosix",
+                "BerthCore", "BerthWire", "BerthDocs", "BerthStore", "BerthLink", "CBerthPosix",
                 .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdTLS", package: "hummingbird"),
@@ -80,7 +82,7 @@ let package = Package(
         .executableTarget(
             name: "berth",
             dependencies: [
-                "BerthServer", "BerthKit", "BerthLink", "BerthWire",
+                "BerthServer", "BerthKit", "BerthLink", "BerthWire", "BerthDocs",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
@@ -93,6 +95,7 @@ let package = Package(
             ]),
         .testTarget(name: "BerthCoreTests", dependencies: ["BerthCore"]),
         .testTarget(name: "BerthWireTests", dependencies: ["BerthWire", "BerthCore"]),
+        .testTarget(name: "BerthDocsTests", dependencies: ["BerthDocs", "BerthCore", "BerthWire"]),
         .testTarget(name: "BerthStoreTests", dependencies: ["BerthStore", "BerthCore", "BerthWire"]),
     ],
     swiftLanguageModes: [.v6]

@@ -7,14 +7,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ALLOWED = {
     "BerthCore": set(),
     "BerthWire": {"BerthCore", "Crypto", "Foundation"},
+    "BerthDocs": {"BerthWire"},
     "BerthStore": {"BerthCore", "BerthWire", "GRDB", "Foundation", "Synchronization"},
     "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOSSL", "Logging", "Foundation", "Synchronization"},
-    "BerthServer": {"BerthCore", "BerthWire", "BerthStore", "BerthLink", "CBerthPosix", "CryptoExtras", "Hummingbird", "HummingbirdTLS",
+    "BerthServer": {"BerthCore", "BerthWire", "BerthDocs", "BerthStore", "BerthLink", "CBerthPosix", "CryptoExtras", "Hummingbird", "HummingbirdTLS",
                     "HTTPTypes", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix", "NIOSSL", "Configuration", "ServiceLifecycle", "Metrics", "Logging", "Foundation", "Synchronization"},
     "BerthGateway": {"BerthCore", "BerthWire", "BerthLink", "GRDB", "Hummingbird", "HTTPTypes", "NIOCore", "ServiceLifecycle", "Logging",
                      "Foundation", "Synchronization"},
     "BerthKit": {"BerthCore", "BerthWire", "BerthLink", "BerthGateway", "CBerthPosix", "Logging", "Foundation", "Synchronization"},
-    "berth": {"ArgumentParser", "BerthKit", "BerthLink", "BerthServer", "BerthWire", "Foundation", "Logging"},
+    "berth": {"ArgumentParser", "BerthDocs", "BerthKit", "BerthLink", "BerthServer", "BerthWire", "Foundation", "Logging"},
     "berth-gateway": {"ArgumentParser", "BerthGateway", "BerthWire", "CBerthPosix", "Foundation", "Logging"},
 }
 # pattern, why, files that may

@@ -144,6 +144,32 @@ extension City {
         return Decision(.order(lots[order.parkCode]!.orders[orderNo]!, isRepeat: false), events)
     }
 
+    /// A08: once, a later end of the entry window; the place is held as long as before, so nobody is pushed out by it.
+    mutating func delay(appId: String, orderNo: String, at now: Millis, history: some History) -> Decision {
+        guard var order = order(orderNo, history: history), order.appId == appId else {
+            return Decision(.refused(.orderNotFound))
+        }
+        switch order.status {
+        case .held, .booked: break
+        case .inLot: return Decision(.refused(.modifyAfterEntry))
+        case .done: return Decision(.refused(.orderFinished))
+        case .cancelled, .cancelledBreach: return Decision(.refused(.orderCancelled))
+        default: return Decision(.refused(.wrongState))
+        }
+        guard let policy = lots[order.parkCode]?.policy else { return Decision(.refused(.lotNotRegistered)) }
+        if now > order.enterEnd { return Decision(.refused(.tooLate)) }
+        // Where the place would not be the driver's any more when he comes, there is nothing to extend.
+        let later = min(order.enterEnd + Millis(policy.delayMin) * CivilTime.minute, order.expectedLeave)
+        guard !order.isDelayed, later > order.enterEnd else { return Decision(.refused(.delayNotAllowed)) }
+        order.enterEnd = later
+        order.isDelayed = true
+        order.orderVer += 1
+        var events: [Event] = []
+        send(.modify(order), for: &order, at: now, &events)
+        update(order, at: now, &events)
+        return Decision(.order(lots[order.parkCode]!.orders[orderNo]!, isRepeat: false), events)
+    }
+
     mutating func cancel(
         appId: String, orderNo: String, confirmBreach: Bool, at now: Millis, history: some History
     ) -> Decision {

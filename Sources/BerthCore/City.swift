@@ -12,6 +12,10 @@ public struct City: Sendable {
     /// Intervals in which a plate has an active order, anywhere in the city.
     var plateSpans: [Plate: [Span]] = [:]
     var lastSerial: Int64 = 0
+    var reports: [ReportKind: [String: Report]] = [:]
+    var bills: [String: Bill] = [:]
+    /// Payments of late; older ones are in the history.
+    var payments: [String: Payment] = [:]
     /// Name of the epoch that a lot's down log gets at its first entry.
     let newEpoch: String
 
@@ -116,6 +120,27 @@ public struct City: Sendable {
             return settle(
                 parkCode, epoch: epoch, ackSeq: ackSeq, results: results, assumesRest: assumesRest, at: now,
                 history: history)
+        case .file(let parkCode, let filed, let replaces, let knownBy, let notice):
+            return file(parkCode, filed, replaces: replaces, at: now, knownBy: knownBy, notice: notice)
+        case .post(let parkCode, let service, let body, let report):
+            return post(parkCode, service: service, body: body, sets: report, at: now)
+        case .correct(let parkCode, let recordNo, let correction):
+            return correct(parkCode, recordNo: recordNo, correction, at: now, history: history)
+        case .bind(let appId, let userToken, let plate, let body):
+            return bind(appId: appId, userToken: userToken, plate: plate, body: body, at: now)
+        case .delay(let appId, let orderNo): return delay(appId: appId, orderNo: orderNo, at: now, history: history)
+        case .takeIn(let payment): return takeIn(payment, history: history)
+        case .bill(let bill): return self.bill(bill)
+        case .pay(let appId, let billNo, let payNo, let amountFen, let channel, let requestHash):
+            return pay(
+                appId: appId, billNo: billNo, payNo: payNo, amountFen: amountFen, channel: channel, requestHash: requestHash, at: now,
+                history: history)
+        case .conclude(let payNo, let isPaid, let message):
+            return conclude(payNo, isPaid: isPaid, message: message, at: now)
+        case .refund(let appId, let payNo, let refundNo, let amountFen, let message):
+            return refund(
+                appId: appId, payNo: payNo, refundNo: refundNo, amountFen: amountFen, message: message, at: now,
+                history: history)
         case .expire(let parkCode): return expire(parkCode, at: now)
         }
     }
@@ -156,6 +181,8 @@ public struct City: Sendable {
             }
             lots[parkCode]!.forget(endedBefore: time)
         }
+        bills = bills.filter { $0.value.expireAt >= time }
+        payments = payments.filter { $0.value.state == .pending || ($0.value.payTime ?? 0) >= time }
         for key in counters.keys where City.isPast(counter: key, at: time) { counters[key] = nil }
     }
 
@@ -235,24 +262,28 @@ public struct City: Sendable {
 
     /// Appends a message to the lot's down log and notes in the order where it stands.
     mutating func send(_ message: LotMessage, for order: inout Order, at now: Millis, _ events: inout [Event]) {
-        if lots[order.parkCode]!.downEpoch == nil { lots[order.parkCode]!.downEpoch = newEpoch }
-        lots[order.parkCode]!.downLast += 1
-        let seq = lots[order.parkCode]!.downLast
-        order.downSeq = seq
+        order.downSeq = lots[order.parkCode]!.downLast + 1
         order.deliver = .new
-        lots[order.parkCode]!.awaiting[seq] = order.orderNo
         var message = message
         // The message carries the order as it is from here on.
         switch message {
         case .reserve: message = .reserve(order)
         case .modify: message = .modify(order)
-        case .cancel: break
+        case .cancel, .relay: break
         }
+        append(message, to: order.parkCode, about: order.orderNo, at: now, &events)
+    }
+
+    mutating func append(
+        _ message: LotMessage, to parkCode: String, about orderNo: String, at now: Millis, _ events: inout [Event]
+    ) {
+        if lots[parkCode]!.downEpoch == nil { lots[parkCode]!.downEpoch = newEpoch }
+        lots[parkCode]!.downLast += 1
+        let seq = lots[parkCode]!.downLast
+        lots[parkCode]!.awaiting[seq] = orderNo
         events.append(
             .down(
-                DownEntry(
-                    parkCode: order.parkCode, epoch: lots[order.parkCode]!.downEpoch!, seq: seq, at: now,
-                    message: message)))
+                DownEntry(parkCode: parkCode, epoch: lots[parkCode]!.downEpoch!, seq: seq, at: now, message: message)))
     }
 
     mutating func with(_ parkCode: String, _ body: (inout Lot) -> Void) { body(&lots[parkCode]!) }

@@ -8,6 +8,8 @@ public enum Refusal: String, Sendable, CaseIterable {
     case sharingNotEnabled, appointmentNotFound
     case enterTimeDiffers, exitWithoutEntry, countersInconsistent
     case newerVersionExists, wrongState, keyReused
+    case unknownSpace, plateBlacklisted, correctionWhileInside, delayNotAllowed, plateBoundElsewhere
+    case noBill, noPaymentNeeded, billExpired, amountMismatch, alreadyPaid, paymentFailed, refundNotAllowed, refundTooLarge
 }
 
 /// A wish of a driver, already understood.
@@ -95,6 +97,20 @@ public enum Command: Sendable {
     case exit(parkCode: String, Passage)
     case state(parkCode: String, orderNo: String, orderVer: Int64, LotStatement, at: Millis, recordNo: String?)
     case notice(Notice)
+    /// What is reported and kept by name. `knownBy`: the kind under which each key must be known.
+    case file(parkCode: String, [Report], replaces: String?, knownBy: String?, notice: Notice?)
+    /// A message of an operator for a lot's down log, and what it sets there.
+    case post(parkCode: String, service: String, body: String, sets: Report?)
+    case correct(parkCode: String, recordNo: String, Correction)
+    case bind(appId: String, userToken: String, plate: Plate, body: String)
+    case delay(appId: String, orderNo: String)
+    case takeIn(Payment)
+    case bill(Bill)
+    case pay(appId: String, billNo: String, payNo: String, amountFen: Int64, channel: String, requestHash: String)
+    /// The channel's word on a payment; `message` is what its lot is told (D11).
+    case conclude(payNo: String, isPaid: Bool, message: String)
+    /// `message` is what the lot is told (D12).
+    case refund(appId: String, payNo: String, refundNo: String, amountFen: Int64, message: String)
     /// The lot's answers to entries of its down log. `assumesRest`: entries up to `ackSeq` without a result were accepted.
     case settle(parkCode: String, epoch: String, ackSeq: Int64, [DownResult], assumesRest: Bool)
     /// Everything of a lot that has fallen due.
@@ -139,6 +155,8 @@ public enum LotMessage: Sendable, Equatable {
     case reserve(Order)
     case modify(Order)
     case cancel(orderNo: String, orderVer: Int64, CancelType)
+    /// A message that the core only carries: its service, and its data in canonical JSON.
+    case relay(service: String, body: String)
 }
 
 /// Why a lot is told to drop an order (D03 `cancelType`).
@@ -176,6 +194,9 @@ public enum Event: Sendable, Equatable {
     case order(Order)
     case visit(Visit)
     case notice(Notice)
+    case report(Report)
+    case bill(Bill)
+    case payment(Payment)
     case down(DownEntry)
     /// The lot consumed its down log up to `ackSeq`, and answered these entries.
     case downSettled(parkCode: String, epoch: String, ackSeq: Int64, [DownResult])
@@ -190,6 +211,9 @@ public enum Outcome: Sendable, Equatable {
     case order(Order, isRepeat: Bool)
     case cancelled(Order, isBreach: Bool, leftToday: Int, leftThisMonth: Int)
     case recorded(recordNo: String, OrderStatus?, isRepeat: Bool)
+    case filed(Int)
+    case bound(Plate)
+    case paid(Payment, isRepeat: Bool)
     case refused(Refusal)
     /// Recorded, but with a code: an exit without an entry is accepted as a pair (1501).
     case recordedWith(Refusal, recordNo: String)
@@ -211,6 +235,7 @@ public protocol History {
     func order(_ orderNo: String) -> Order?
     func order(appId: String, clientOrderNo: String) -> Order?
     func visit(parkCode: String, recordNo: String) -> Visit?
+    func payment(_ payNo: String) -> Payment?
 }
 
 /// A history that remembers nothing.
@@ -219,4 +244,5 @@ public struct NoHistory: History {
     public func order(_ orderNo: String) -> Order? { nil }
     public func order(appId: String, clientOrderNo: String) -> Order? { nil }
     public func visit(parkCode: String, recordNo: String) -> Visit? { nil }
+    public func payment(_ payNo: String) -> Payment? { nil }
 }

@@ -48,8 +48,10 @@ public struct GateDecision: Sendable, Equatable {
 /// May this plate enter now? One rule for the server's pre-entry check and for a gateway whose line is down.
 public enum GatePolicy {
     public static func decide(
-        plate: Plate, at time: Millis, gateCode: String, orders: [AuthorisedEntry], isInside: Bool
+        plate: Plate, at time: Millis, gateCode: String, orders: [AuthorisedEntry], isInside: Bool,
+        isBlacklisted: Bool = false, isWhitelisted: Bool = false
     ) -> GateDecision {
+        if isBlacklisted { return GateDecision(verdict: .refuse, refusal: .plateBlacklisted, entry: nil) }
         if isInside { return GateDecision(verdict: .refuse, refusal: .repeatedEntry, entry: nil) }
         let own = orders.filter { $0.plate == plate && $0.isInForce }.sorted { $0.enterStart < $1.enterStart }
         var best: GateDecision?
@@ -63,6 +65,7 @@ public enum GatePolicy {
                 best = GateDecision(verdict: .refuse, refusal: refusal, entry: entry)
             }
         }
+        if isWhitelisted { return GateDecision(verdict: .allow, refusal: nil, entry: nil) }
         // What is used up or long over does not stand in the way of an ordinary visit.
         if let best, best.refusal == .tooEarlyToEnter || best.refusal == .tooLateToEnter { return best }
         if let best, best.refusal == .entriesUsedUp, let entry = best.entry, time <= entry.enterEnd { return best }

@@ -123,6 +123,7 @@ public struct Policy: Sendable, Equatable {
     public var earlyMin = 30
     public var lateMin = 30
     public var stayMin = 120
+    public var delayMin = 30
     public var holdMin = 5
     public var entriesPerOrder = 1
     public var plateChangesMax = 1
@@ -139,6 +140,7 @@ public struct Policy: Sendable, Equatable {
     public static let numbers: [(name: String, path: WritableKeyPath<Policy, Int> & Sendable, range: ClosedRange<Int>)] = [
         ("advanceMaxMin", \.advanceMaxMin, 1...43_200), ("slotMin", \.slotMin, 5...1440),
         ("earlyMin", \.earlyMin, 0...1440), ("lateMin", \.lateMin, 0...1440), ("stayMin", \.stayMin, 1...10_080),
+        ("delayMin", \.delayMin, 0...1440),
         ("holdMin", \.holdMin, 1...60), ("entriesPerOrder", \.entriesPerOrder, -1...1000),
         ("plateChangesMax", \.plateChangesMax, 0...10), ("calendarStepMin", \.calendarStepMin, 1...60),
         ("dailyMaxPerUser", \.dailyMaxPerUser, 1...1_000_000), ("dailyMaxPerPlate", \.dailyMaxPerPlate, 1...1_000_000),

@@ -55,6 +55,8 @@ public struct Order: Sendable, Equatable {
     public var holdDeadline: Millis?
     public var createdAt: Millis
     public var changedAt: Millis
+    /// The one extension of its entry window has been used (A08).
+    public var isDelayed = false
     public var plateChanges = 0
     public var entriesUsed = 0
     public var recordNo: String?
@@ -111,6 +113,8 @@ public struct Visit: Sendable, Equatable {
     public var leaveTime: Millis?
     public var exitGateCode: String?
     public var feeFen: Int64 = 0
+    /// Corrected away (U13): it happened in another record, or not at all.
+    public var isVoid = false
 
     public init(
         parkCode: String, recordNo: String, plate: Plate, enterTime: Millis, gateCode: String, carKind: Int,

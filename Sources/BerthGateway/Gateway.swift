@@ -80,7 +80,10 @@ public final class Gateway: Sendable {
         while !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(200))
             let now = isStopping.isSet ? .max : Ambient.monotonic()
-            for link in links.values { link.sweep(now: now) }
+            for link in links.values {
+                link.sweep(now: now)
+                link.box.desk.sweep()
+            }
             beat += 1
             guard beat % 5 == 0, now != .max else { continue }
             // A lot whose server does not answer must not hold up the others.
@@ -154,7 +157,22 @@ struct LocalAPI: HTTPResponder {
             case let parts where parts.count == 3 && parts[0] == "pms" && parts[2] == "list":
                 guard let box = gateway.box(parts[1]) else { return refuse(404, "lotNotRegistered", "no such lot") }
                 return json(box.localList)
-            default: return refuse(404, "notFound", "GET /, /status, /pms/{parkCode}/list")
+            case let parts where parts.count == 3 && parts[0] == "pms" && parts[2] == "inbox":
+                guard let box = gateway.box(parts[1]) else { return refuse(404, "lotNotRegistered", "no such lot") }
+                return json(box.inbox(limit: 100))
+            case let parts where parts.count == 3 && parts[0] == "pms" && parts[2] == "commands":
+                guard let box = gateway.box(parts[1]) else { return refuse(404, "lotNotRegistered", "no such lot") }
+                let wait = request.uri.queryParameters["waitMs"].flatMap { Int64($0) } ?? 0
+                let orders = await box.desk.take(milliseconds: min(max(0, wait), WireLimits.waitMillisMax))
+                return json(
+                    .array(
+                        orders.map {
+                            [
+                                "id": .string($0.id), "service": .string($0.service), "data": $0.data,
+                                "ttlMs": .int(max(0, $0.deadline - Ambient.monotonic())),
+                            ]
+                        }))
+            default: return refuse(404, "notFound", "GET /, /status, /pms/{parkCode}/list, inbox or commands")
             }
         }
         guard request.method == .post, parts.count == 3, parts[0] == "pms", let box = gateway.box(parts[1]) else {
@@ -198,13 +216,25 @@ struct LocalAPI: HTTPResponder {
                 }
                 box.reportOccupied(Int(count))
                 return json([:])
+            case "answer":
+                let answer = Answer(code: Int(data["code"]?.intValue ?? 0), data: data["data"] ?? [:])
+                guard box.desk.answer(try text("id"), answer) else {
+                    throw LotBox.Refused(status: 409, name: "expiredBeforeDelivery", description: "nobody waits for this answer any more")
+                }
+                return json([:])
+            case "inbox":
+                guard let id = data["through"]?.intValue, id >= 0 else {
+                    throw LotBox.Refused(status: 400, name: "missingParameter", description: "through")
+                }
+                guard await box.clearInbox(through: id) else { throw LotBox.noDisk }
+                return json([:])
             case "event":
                 guard let type = data["eventType"]?.intValue, (1000...9999).contains(type) else {
                     throw LotBox.Refused(status: 400, name: "illegalValue", description: "eventType")
                 }
                 try await box.event(type: Int(type), detail: data["detail"] ?? [:])
                 return json([:])
-            default: return refuse(404, "notFound", "decide, entry, exit, occupied or event")
+            default: return refuse(404, "notFound", "decide, entry, exit, occupied, event, answer or inbox")
             }
         } catch let error as LotBox.Refused {
             return refuse(error.status, error.name, error.description)

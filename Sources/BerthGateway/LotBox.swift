@@ -16,6 +16,8 @@ public final class LotBox: Sendable {
         var down = LogPosition()
         var orders: [String: LocalOrder] = [:]
         var inside: [Plate: InsideCar] = [:]
+        /// What the platform set, by kind and key (D05 to D08, D18, D19, D21).
+        var standing: [String: [String: String]] = [:]
         var lastRecord: Int64 = 0
         var deadCount = 0
         var remainChanged = true
@@ -51,6 +53,7 @@ public final class LotBox: Sendable {
 
     public let entry: GatewayConfiguration.LotEntry
     let spool: Spool
+    let desk = Desk()
     let state: Mutex<State>
     let logger: Logger
     /// Wakes the uplink when there is something to send.
@@ -86,6 +89,7 @@ public final class LotBox: Sendable {
         state.upAck = image.upAck
         state.down = image.down
         state.deadCount = image.deadCount
+        state.standing = image.standing
         for order in image.orders { state.orders[order.orderNo] = order }
         for car in image.inside { state.inside[car.plate] = car }
         return state
@@ -113,7 +117,9 @@ public final class LotBox: Sendable {
         state.withLock { state in
             let orders = state.orders.values.filter { $0.entry.plate == plate }.map(\.entry)
             let decision = GatePolicy.decide(
-                plate: plate, at: time, gateCode: gateCode, orders: orders, isInside: state.inside[plate] != nil)
+                plate: plate, at: time, gateCode: gateCode, orders: orders, isInside: state.inside[plate] != nil,
+                isBlacklisted: LotBox.isListed("list.black.push", plate, at: time, state),
+                isWhitelisted: LotBox.isListed("list.white.push", plate, at: time, state))
             return (decision, admits(decision.verdict, state))
         }
     }
@@ -241,7 +247,7 @@ public final class LotBox: Sendable {
         ])
     }
 
-    private static let noDisk = Refused(
+    static let noDisk = Refused(
         status: 503, name: "dependencyUnavailable", description: "the spool cannot be written")
 
     /// While the disk takes nothing, memory may be ahead of it: nothing is decided on it.
@@ -279,7 +285,7 @@ public final class LotBox: Sendable {
     func consume(
         epoch: String, seq: Int64, service: String, data: JSON, completion: @escaping @Sendable (Answer) -> Void
     ) {
-        enum Step { case answer(Answer), stored, write(Answer, LocalOrder?, closed: String?) }
+        enum Step { case answer(Answer), stored, write(Answer, LocalOrder?, Report?, toPMS: Bool, closed: String?) }
         let now = now()
         let step: Step = state.withLock { state in
             switch state.down.admit(epoch: epoch, seq: seq) {
@@ -300,10 +306,15 @@ public final class LotBox: Sendable {
                         Answer(WireError("epochClosed", data: ["epoch": .string(state.down.epoch ?? "")])), state.down))
             case .next:
                 let old = state.down.epoch
-                let (answer, order) = apply(service, data, now: now, &state)
+                let closed = old == nil || old == epoch ? nil : old
+                let isOrder = service.hasPrefix("order.reserve.")
+                if !isOrder, let (answer, report) = applyStanding(service, data, now: now, &state) {
+                    state.down.consume(epoch: epoch, seq: seq)
+                    return .write(positioned(answer, state.down), nil, report, toPMS: answer.code == 0, closed: closed)
+                }
+                let (answer, order) = isOrder ? apply(service, data, now: now, &state) : (Answer(WireError("unknownService")), nil)
                 state.down.consume(epoch: epoch, seq: seq)
-                return .write(
-                    positioned(answer, state.down), order, closed: old == nil || old == epoch ? nil : old)
+                return .write(positioned(answer, state.down), order, nil, toPMS: false, closed: closed)
             }
         }
         let lot = entry.parkCode
@@ -316,8 +327,13 @@ public final class LotBox: Sendable {
                 answer.duplicate = true
                 completion(positioned(answer, state.withLock { $0.down }))
             }
-        case .write(let answer, let order, let closed):
+        case .write(let answer, let order, let report, let toPMS, let closed):
             spool.write({ db in
+                if let report { try LotBox.write(report, db) }
+                if toPMS {
+                    try db.execute(
+                        sql: "INSERT INTO inbox(lot, service, body) VALUES(?,?,?)", arguments: [lot, service, data.string])
+                }
                 if let order {
                     try db.execute(
                         sql: "INSERT OR REPLACE INTO orders VALUES(?,?,?)",
@@ -386,14 +402,19 @@ public final class LotBox: Sendable {
         guard let epoch = snapshot["downEpoch"]?.stringValue, !epoch.isEmpty, let seq = snapshot["downSeq"]?.intValue
         else { return }
         let orders = (snapshot["orders"]?.arrayValue ?? []).compactMap { LocalOrder(json: $0) }
+        let standing = LotBox.standing(of: snapshot, parkCode: entry.parkCode, now: now())
         state.withLock { state in
             state.orders = Dictionary(orders.map { ($0.orderNo, $0) }) { $1 }
+            state.standing = [:]
+            for report in standing { state.standing[report.kind, default: [:]][report.key] = report.body }
             state.down.jump(epoch: epoch, seq: seq)
         }
         let lot = entry.parkCode
         await withCheckedContinuation { continuation in
             spool.write({ db in
                 try db.execute(sql: "DELETE FROM orders WHERE lot = ?", arguments: [lot])
+                try db.execute(sql: "DELETE FROM standing WHERE lot = ?", arguments: [lot])
+                for report in standing { try LotBox.write(report, db) }
                 for order in orders {
                     try db.execute(
                         sql: "INSERT INTO orders VALUES(?,?,?)", arguments: [lot, order.orderNo, order.json.string])

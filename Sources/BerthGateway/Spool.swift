@@ -46,6 +46,15 @@ public final class Spool: Sendable {
                         data TEXT NOT NULL, PRIMARY KEY(lot, epoch, seq)) WITHOUT ROWID;
                     """)
         }
+        migrator.registerMigration("2 what the platform sets") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE standing(lot TEXT, kind TEXT, key TEXT, body TEXT NOT NULL, PRIMARY KEY(lot, kind, key))
+                        WITHOUT ROWID;
+                    CREATE TABLE inbox(id INTEGER PRIMARY KEY AUTOINCREMENT, lot TEXT NOT NULL, service TEXT NOT NULL,
+                        body TEXT NOT NULL);
+                    """)
+        }
         try migrator.migrate(queue)
         try queue.writeWithoutTransaction { db in
             try db.execute(sql: "PRAGMA synchronous=FULL")
@@ -140,6 +149,7 @@ public final class Spool: Sendable {
         var orders: [LocalOrder] = []
         var inside: [InsideCar] = []
         var deadCount = 0
+        var standing: [String: [String: String]] = [:]
     }
 
     func load(_ lot: String) throws -> LotImage {
@@ -157,6 +167,9 @@ public final class Spool: Sendable {
             image.inside = try String.fetchAll(db, sql: "SELECT body FROM inside WHERE lot = ?", arguments: [lot])
                 .compactMap { InsideCar(json: try JSON.parse(Array($0.utf8))) }
             image.deadCount = try Int.fetchOne(db, sql: "SELECT count(*) FROM dead WHERE lot = ?", arguments: [lot]) ?? 0
+            for row in try Row.fetchAll(db, sql: "SELECT kind, key, body FROM standing WHERE lot = ?", arguments: [lot]) {
+                image.standing[row["kind"], default: [:]][row["key"]] = row["body"]
+            }
             return image
         }
     }

@@ -45,13 +45,16 @@ final class Deliverer: Sendable {
     private let clock: @Sendable () -> Millis
     private let logger: Logger
     private let sequencer: Sequencer
+    private let relay: Relay
     private let mqtt = Mutex<MQTTClient?>(nil)
 
     init(
-        sequencer: Sequencer, credentials: CredentialBook, presence: Presence, clock: @escaping @Sendable () -> Millis,
+        sequencer: Sequencer, credentials: CredentialBook, presence: Presence, relay: Relay,
+        clock: @escaping @Sendable () -> Millis,
         logger: Logger
     ) {
         self.sequencer = sequencer
+        self.relay = relay
         store = sequencer.store
         self.credentials = credentials
         self.presence = presence
@@ -242,7 +245,7 @@ final class Deliverer: Sendable {
                 Encode.downRequestId(parkCode: parkCode, epoch: $0.row.epoch, seq: $0.row.seq) == reply.requestId
             }?.row
         }
-        guard let row = found else { return }
+        guard let row = found else { return relay.replied(reply) }
         let answer = reply.answer
         guard answer.resultCode.isFinal || Profile.current.codes[answer.code] == nil else {
             return goBack(parkCode, row, answer, now: now)

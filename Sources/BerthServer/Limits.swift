@@ -21,6 +21,14 @@ enum Limits {
     /// `lot.search`: page length and radius, m.
     static let searchPage = 50
     static let searchRadiusMax: Int64 = 5_000
+    /// A question to a lot is answered within this time, ms, or not at all (section 4: 10 s).
+    static let relayMillis: Int64 = 10_000
+    /// A command to a gate or lock is never executed later than this, ms (D13).
+    static let commandMillisMax: Int64 = 5_000
+    /// How long a lot may think about a fee, ms.
+    static let feeQueryMillis: Int64 = 5_000
+    /// How long a bill can be paid, ms; afterwards the fee is asked again (1402).
+    static let billMillis: Int64 = 300_000
     /// Viewers of the live page.
     static let viewersMax = 200
 

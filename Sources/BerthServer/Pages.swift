@@ -1,4 +1,5 @@
 import BerthCore
+import BerthDocs
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -24,6 +25,11 @@ struct Pages: HTTPResponder {
         case "/city.css": return file(own: "city.css")
         case "/city.js": return file(own: "city.js")
         case "/favicon.svg", "/favicon.ico": return file(own: "favicon.svg")
+        case "/docs", "/docs/": return html(Pages.referenceZh)
+        case "/docs/en", "/docs/en/": return html(Pages.referenceEn)
+        case "/docs.css": return file(own: "docs.css")
+        case "/openapi.json": return json(Pages.openAPI)
+        case "/asyncapi.json": return json(Pages.asyncAPI)
         case "/live/city": return json(live.city(now: clock()))
         case "/live/events": return events()
         case "/healthz": return json("{\"status\":\"ok\"}")
@@ -33,6 +39,18 @@ struct Pages: HTTPResponder {
             return file(path: "\(Pages.leafletDirectory)/\(name)")
         default: return Response(status: .notFound)
         }
+    }
+
+    // Made once, when first asked for.
+    private static let referenceZh = Reference(.zh).page
+    private static let referenceEn = Reference(.en).page
+    private static let openAPI = OpenAPI.document().pretty
+    private static let asyncAPI = AsyncAPI.document().pretty
+
+    private func html(_ text: String) -> Response {
+        var headers = Pages.security
+        headers[.contentType] = "text/html; charset=utf-8"
+        return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
     }
 
     private static let security: HTTPFields = {

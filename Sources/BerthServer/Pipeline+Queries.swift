@@ -33,6 +33,13 @@ extension Pipeline {
                     let lot = city.lots[parkCode]
                     return Answer(data: ["count": .int(lot?.inside.count ?? 0), "asOfSeq": .int(lot?.up.ackSeq ?? 0)])
                 }, completion: completion)
+        case "recon.inlot.list": try inlotList(fields, parkCode, completion: completion)
+        case "recon.order.digest": orderDigest(parkCode, completion: completion)
+        case "vehicle.preexit.report": try preexit(fields, parkCode, completion: completion)
+        case "payment.result.query", "pay.query": try paymentQuery(request, fields, parkCode, completion: completion)
+        case "vehicle.list": try vehicles(request, fields, completion: completion)
+        case "vehicle.verify": try verify(request, fields, completion: completion)
+        case "user.credit.query": try credit(request, fields, now: now, completion: completion)
         case "lot.search": try search(fields, now: now, completion: completion)
         case "lot.detail": try detail(fields, now: now, completion: completion)
         case "slot.query":
@@ -40,7 +47,8 @@ extension Pipeline {
             slots(lot, purpose, day, now: now, completion: completion)
         case "order.detail": try orderDetail(request, fields, completion: completion)
         case "order.list": try orderList(request, fields, completion: completion)
-        default: throw WireError("unknownService", envelope.service)
+        // Its shape is published; its rules come with the rules of sharing, waitlists and public services.
+        default: throw WireError("maintenance", "the rules of \(envelope.service) are not in force yet")
         }
     }
 
@@ -73,10 +81,15 @@ extension Pipeline {
             parkCode,
             { city in
                 guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                func isListed(_ kind: String) -> Bool {
+                    city.report(parkCode, kind: kind, key: plate.revealed).map { Decode.isInForce($0.body, at: time) } ?? false
+                }
                 let orders = lot.orders.values.filter { $0.plate == plate }
                 let decision = GatePolicy.decide(
                     plate: plate, at: time, gateCode: gateCode,
-                    orders: orders.map(AuthorisedEntry.init(order:)), isInside: lot.inside[plate] != nil)
+                    orders: orders.map(AuthorisedEntry.init(order:)), isInside: lot.inside[plate] != nil,
+                    isBlacklisted: isListed("list.black.push"),
+                    isWhitelisted: isListed("list.white.push"))
                 return Answer(data: Pipeline.encode(decision))
             }, completion: completion)
     }
@@ -142,7 +155,7 @@ extension Pipeline {
                     epoch: epoch, seq: try row.int("seq", in: 1...(1 << 53)), requestId: requestId, service: service,
                     data: data,
                     command: Pipeline.attempt { () throws(WireError) in
-                        try Decode.logEntry(service: service, data: data, parkCode: parkCode)
+                        try Decode.logEntry(service: service, data: data, parkCode: parkCode, now: now)
                     }))
         }
         guard Set(entries.map(\.epoch)).count <= 1 else { throw WireError("illegalValue", "two epochs in one batch") }
@@ -231,6 +244,9 @@ extension Pipeline {
     }
 
     private func snapshot(_ parkCode: String, completion: @escaping Sequencer.Completion) {
+        func standing(_ city: inout City, _ kind: String) -> JSON {
+            .array(city.reports(parkCode, kind: kind).compactMap { try? JSON.parse(Array($0.body.utf8)) })
+        }
         sequencer.read(
             parkCode,
             { city in
@@ -244,8 +260,9 @@ extension Pipeline {
                             row.append("entriesUsed", .int(order.entriesUsed))
                             return .object(row)
                         }),
-                    "shareAuths": [], "blackList": [], "whiteList": [], "flowPolicy": .null,
-                    "config": ["heartbeatSec": 30, "reportMinSec": 5, "clockMaxOffsetMs": 5000],
+                    "shareAuths": standing(&city, "share.auth.push"), "blackList": standing(&city, "list.black.push"),
+                    "whiteList": standing(&city, "list.white.push"), "flowPolicies": standing(&city, "flow.policy.push"),
+                    "config": standing(&city, "config.push"), "vehicleLocks": standing(&city, "vehicle.lock"),
                     "downEpoch": .string(lot.downEpoch ?? ""), "downSeq": .int(lot.downLast),
                 ])
             }, completion: completion)

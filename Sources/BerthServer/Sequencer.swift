@@ -79,6 +79,9 @@ final class Sequencer: Sendable {
         for (key, count) in image.counters { city.restore(counter: key, count: count) }
         city.restore(lastSerial: image.lastSerial)
         for order in image.activeOrders { city.restore(order: order, now: now) }
+        for report in image.reports { city.restore(report: report) }
+        for bill in image.bills { city.restore(bill: bill) }
+        for payment in image.pendingPayments { city.restore(payment: payment) }
         for visit in image.openVisits { city.restore(visit: visit) }
         return city
     }
@@ -464,6 +467,9 @@ extension Event {
         case .order(let order): order.parkCode
         case .visit(let visit): visit.parkCode
         case .notice(let notice): notice.parkCode
+        case .report(let report): report.parkCode
+        case .bill(let bill): bill.parkCode
+        case .payment(let payment): payment.parkCode
         case .down(let entry): entry.parkCode
         case .counted: nil
         }

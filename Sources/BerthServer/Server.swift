@@ -60,10 +60,11 @@ public final class Server: Sendable {
             newEpoch: "d" + String(clock() / 1000, radix: 36), clock: clock, logger: logger)
         let credentials = CredentialBook(image.credentials)
         let presence = Presence()
+        let relay = Relay(credentials: credentials, presence: presence, clock: clock)
         let deliverer = Deliverer(
-            sequencer: sequencer, credentials: credentials, presence: presence, clock: clock, logger: logger)
+            sequencer: sequencer, credentials: credentials, presence: presence, relay: relay, clock: clock, logger: logger)
         let pipeline = Pipeline(
-            sequencer: sequencer, credentials: credentials, presence: presence, deliverer: deliverer, settings: settings,
+            sequencer: sequencer, credentials: credentials, presence: presence, deliverer: deliverer, relay: relay, settings: settings,
             clock: clock, logger: logger)
         for (appId, nonce, at) in image.nonces { _ = pipeline.nonces.insert(appId: appId, nonce: nonce, now: at) }
         let live = Live(sequencer: sequencer, presence: presence)
@@ -91,6 +92,7 @@ public final class Server: Sendable {
         let client = reactor.open(broker.serverConfiguration(), listener: ears)
         ears.start(client)
         deliverer.start(mqtt: client)
+        relay.start(mqtt: client)
 
         let gate = ReadyGate()
         let pages = Pages(live: live, clock: clock)
@@ -267,6 +269,7 @@ struct Ticker: Service {
                 guard beat % 2 == 0 else { continue }
                 deliverer.tick(now: now)
                 presence.sweep(now: now)
+                PaymentChannel.tick(sequencer, now: now)
                 let due = sequencer.peek { city in city.lots.keys.filter { city.isDue($0, at: now) } }
                 for parkCode in due { sequencer.perform(.expire(parkCode: parkCode), now: now) }
                 if beat % 120 == 0 {

@@ -92,6 +92,13 @@ final class Draft: Sendable {
             return .down(
                 Places.LogName(lot: entry.parkCode, epoch: entry.epoch), seq: entry.seq,
                 [entry.parkCode, entry.epoch, entry.seq, entry.at, entry.message.orderNo, service, data.string])
+        case .report(let report):
+            return report.isGone
+                ? .row(.reportGone, [report.parkCode, report.kind, report.key])
+                : .row(.report, [report.parkCode, report.kind, report.key, report.at, report.body])
+        case .bill(let bill): return .row(.bill, [bill.billNo, bill.expireAt, Codec.encode(bill).string])
+        case .payment(let payment):
+            return .row(.payment, [payment.payNo, payment.state.rawValue, Codec.encode(payment).string])
         case .downSettled, .upConsumed, .counted: return .event(event)
         }
     }
@@ -101,7 +108,7 @@ final class Draft: Sendable {
 final class Statements {
     enum Name: Int, CaseIterable, Sendable {
         case journal, upLog, registered, policy, profile, gates, remaining, order, visit, notice, down, reply
-        case settle, recount, count
+        case settle, recount, count, report, reportGone, bill, payment
 
         var sql: String {
             switch self {
@@ -129,6 +136,19 @@ final class Statements {
             case .settle: "UPDATE down_log SET settled = 1 WHERE id = ?"
             case .recount:
                 "UPDATE counters SET count = count + ?1, max = CASE WHEN ?1 > 0 THEN ?2 ELSE max END WHERE id = ?3"
+            case .report:
+                """
+                INSERT INTO reports VALUES(?,?,?,?,?)
+                ON CONFLICT(lot, kind, key) DO UPDATE SET at = excluded.at, body = excluded.body
+                """
+            case .reportGone: "DELETE FROM reports WHERE lot = ? AND kind = ? AND key = ?"
+            case .bill:
+                "INSERT INTO bills VALUES(?,?,?) ON CONFLICT(bill_no) DO UPDATE SET body = excluded.body"
+            case .payment:
+                """
+                INSERT INTO payments VALUES(?,?,?)
+                ON CONFLICT(pay_no) DO UPDATE SET state = excluded.state, body = excluded.body
+                """
             case .count: "INSERT INTO counters(key, count, max) VALUES(?,?,?)"
             }
         }
@@ -243,6 +263,7 @@ extension LotMessage {
         switch self {
         case .reserve(let order), .modify(let order): order.orderNo
         case .cancel(let orderNo, _, _): orderNo
+        case .relay: ""
         }
     }
 }

@@ -45,6 +45,7 @@ enum Codec {
         row.add("os", isSet: o.overstay)
         row.add("pen", isSet: o.isPenalised)
         row.add("comp", isSet: o.isCompensated)
+        row.add("del", isSet: o.isDelayed)
         return row.finish()
     }
 
@@ -71,6 +72,7 @@ enum Codec {
         o.overstay = r.flag("os")
         o.isPenalised = r.flag("pen")
         o.isCompensated = r.flag("comp")
+        o.isDelayed = r.flag("del")
         return o
     }
 
@@ -79,7 +81,7 @@ enum Codec {
             ("lot", .string(v.parkCode)), ("r", .string(v.recordNo)), ("p", .string(v.plate.revealed)),
             ("et", .int(v.enterTime)), ("g", .string(v.gateCode)), ("k", .int(v.carKind)),
             ("no", .optional(v.orderNo)), ("lt", .optional(v.leaveTime)), ("xg", .optional(v.exitGateCode)),
-            ("fee", v.feeFen == 0 ? .null : .int(v.feeFen)),
+            ("fee", v.feeFen == 0 ? .null : .int(v.feeFen)), ("void", v.isVoid ? true : .null),
         ])
     }
 
@@ -91,6 +93,7 @@ enum Codec {
         v.leaveTime = r.optionalInt("lt")
         v.exitGateCode = r.optionalText("xg")
         v.feeFen = r.optionalInt("fee") ?? 0
+        v.isVoid = r.flag("void")
         return v
     }
 
@@ -180,6 +183,52 @@ enum Codec {
             orderNo: r.optionalText("no"), recordNo: r.optionalText("r"), detail: r.optionalText("x") ?? "")
     }
 
+    static func encode(_ r: Report) -> JSON {
+        ["lot": .string(r.parkCode), "k": .string(r.kind), "key": .string(r.key), "b": .string(r.body), "at": .int(r.at)]
+    }
+
+    static func report(_ j: JSON) throws -> Report {
+        let r = Row(j)
+        return Report(
+            parkCode: try r.text("lot"), kind: try r.text("k"), key: try r.text("key"), body: try r.text("b"),
+            at: try r.int("at"))
+    }
+
+    static func encode(_ b: Bill) -> JSON {
+        .compact([
+            ("no", .string(b.billNo)), ("lot", .string(b.parkCode)), ("r", .string(b.recordNo)),
+            ("fen", .int(b.payableFen)), ("by", .optional(b.paidBy)), ("x", .int(b.expireAt)),
+        ])
+    }
+
+    static func bill(_ j: JSON) throws -> Bill {
+        let r = Row(j)
+        var bill = Bill(
+            billNo: try r.text("no"), parkCode: try r.text("lot"), recordNo: try r.text("r"),
+            payableFen: try r.int("fen"), expireAt: try r.int("x"))
+        bill.paidBy = r.optionalText("by")
+        return bill
+    }
+
+    static func encode(_ p: Payment) -> JSON {
+        .compact([
+            ("no", .string(p.payNo)), ("app", .string(p.appId)), ("lot", .string(p.parkCode)),
+            ("r", .string(p.recordNo)), ("b", .optional(p.billNo)), ("fen", .int(p.amountFen)),
+            ("ch", .string(p.channel)), ("st", .int(p.state.rawValue)), ("t", .optional(p.payTime)),
+            ("back", p.refundedFen == 0 ? .null : .int(p.refundedFen)), ("h", .string(p.requestHash)),
+        ])
+    }
+
+    static func payment(_ j: JSON) throws -> Payment {
+        let r = Row(j)
+        var payment = Payment(
+            payNo: try r.text("no"), appId: try r.text("app"), parkCode: try r.text("lot"), recordNo: try r.text("r"),
+            billNo: r.optionalText("b"), amountFen: try r.int("fen"), channel: try r.text("ch"), state: try r.raw("st"),
+            payTime: r.optionalInt("t"), requestHash: try r.text("h"))
+        payment.refundedFen = r.optionalInt("back") ?? 0
+        return payment
+    }
+
     // MARK: Events
 
     static func encode(_ event: Event) -> JSON {
@@ -192,6 +241,9 @@ enum Codec {
         case .order: preconditionFailure("an order is written as text")
         case .visit(let visit): return ["visit", encode(visit)]
         case .notice(let notice): return ["notice", encode(notice)]
+        case .report(let report): return ["report", encode(report)]
+        case .bill(let bill): return ["bill", encode(bill)]
+        case .payment(let payment): return ["payment", encode(payment)]
         case .down(let e):
             let message: JSON
             switch e.message {
@@ -199,6 +251,7 @@ enum Codec {
             case .modify(let order): message = ["m", .string(order.orderNo)]
             case .cancel(let orderNo, let ver, let type):
                 message = ["c", .string(orderNo), .int(ver), .int(type.rawValue)]
+            case .relay(let service, let body): message = ["x", .string(service), .string(body)]
             }
             return ["down", .string(e.parkCode), .string(e.epoch), .int(e.seq), .int(e.at), message]
         case .downSettled(let lot, let epoch, let ackSeq, let results):
@@ -244,6 +297,9 @@ enum Codec {
         case "order": return .order(try order(value(1)))
         case "visit": return .visit(try visit(value(1)))
         case "notice": return .notice(try notice(value(1)))
+        case "report": return .report(try report(value(1)))
+        case "bill": return .bill(try bill(value(1)))
+        case "payment": return .payment(try payment(value(1)))
         case "down":
             let m = try value(5).arrayValue ?? []
             guard m.count >= 2, let orderNo = m[1].stringValue else { throw Unreadable(what: "down") }
@@ -254,6 +310,7 @@ enum Codec {
                 // The message carries the order as it was when it was sent: at this place of the log.
                 order.downSeq = try int(3)
                 message = m[0] == "r" ? .reserve(order) : .modify(order)
+            case "x": message = .relay(service: orderNo, body: m[2].stringValue ?? "{}")
             default:
                 message = .cancel(
                     orderNo: orderNo, orderVer: m[2].intValue ?? 0,

@@ -15,6 +15,9 @@ public final class MemoryStore: Store {
         var replies: [String: KeptReply] = [:]
         var counters: [String: (count: Int, max: Int)] = [:]
         var notices: [Notice] = []
+        var reports: [String: Report] = [:]
+        var bills: [String: Bill] = [:]
+        var payments: [String: Payment] = [:]
         var credentials: [String: Credential] = [:]
     }
 
@@ -54,6 +57,10 @@ public final class MemoryStore: Store {
             state.serials[order.orderNo] = order.serial
         case .visit(let visit): state.visits[visit.parkCode, default: [:]][visit.recordNo] = visit
         case .notice(let notice): state.notices.append(notice)
+        case .report(let report):
+            state.reports["\(report.parkCode)|\(report.kind)|\(report.key)"] = report.isGone ? nil : report
+        case .bill(let bill): state.bills[bill.billNo] = bill
+        case .payment(let payment): state.payments[payment.payNo] = payment
         case .down(let entry):
             state.down[entry.parkCode, default: []].append((entry, false))
             state.lots[entry.parkCode]?.downEpoch = entry.epoch
@@ -88,6 +95,7 @@ public final class MemoryStore: Store {
 
     public func prune(repliesBefore: Millis, downBefore: Millis, now: Millis) throws(StoreError) {
         state.withLock { state in
+            state.bills = state.bills.filter { $0.value.expireAt >= now - 86_400_000 }
             state.counters = state.counters.filter { !City.isPast(counter: $0.key, at: now) }
             state.replies = state.replies.filter { $0.value.at >= repliesBefore }
             for (lot, rows) in state.down {
@@ -106,6 +114,9 @@ public final class MemoryStore: Store {
             image.lots = state.lots.values.sorted { $0.parkCode < $1.parkCode }
             image.activeOrders = state.orders.values.filter { $0.status.isActive }.sorted { $0.serial < $1.serial }
             image.openVisits = state.visits.values.flatMap { $0.values.filter { $0.leaveTime == nil } }
+            image.reports = Array(state.reports.values)
+            image.bills = Array(state.bills.values)
+            image.pendingPayments = state.payments.values.filter { $0.state == .pending }
             image.counters = state.counters.mapValues(\.count).filter { $0.value != 0 }
             image.lastSerial = state.orders.keys.max() ?? 0
             image.credentials = state.credentials.values.sorted { $0.appId < $1.appId }
@@ -121,6 +132,7 @@ public final class MemoryStore: Store {
         state.withLock { $0.orders.values.first { $0.appId == appId && $0.clientOrderNo == clientOrderNo } }
     }
 
+    public func payment(_ payNo: String) -> Payment? { state.withLock { $0.payments[payNo] } }
     public func visit(parkCode: String, recordNo: String) -> Visit? { state.withLock { $0.visits[parkCode]?[recordNo] } }
 
     public func orders(_ filter: OrderFilter) -> [Order] {
@@ -205,6 +217,15 @@ public final class MemoryStore: Store {
             for notice in state.notices {
                 lines.append(
                     "\(notice.parkCode)|\(notice.eventType)|\(notice.occurredAt)|\(Codec.encode(notice).string)")
+            }
+            for report in state.reports.values.sorted(by: { ($0.parkCode, $0.kind, $0.key) < ($1.parkCode, $1.kind, $1.key) }) {
+                lines.append("\(report.parkCode)|\(report.kind)|\(report.key)|\(report.at)|\(report.body)")
+            }
+            for bill in state.bills.values.sorted(by: { $0.billNo < $1.billNo }) {
+                lines.append("\(bill.billNo)|\(bill.expireAt)|\(Codec.encode(bill).string)")
+            }
+            for payment in state.payments.values.sorted(by: { $0.payNo < $1.payNo }) {
+                lines.append("\(payment.payNo)|\(payment.state.rawValue)|\(Codec.encode(payment).string)")
             }
             return lines
         }

@@ -100,6 +100,8 @@ public final class SQLiteStore: Store {
                     for row in replies { places.replies[Signature.digest64(row[0], row[1])] = nil }
                     for row in down { places.down[Places.LogName(lot: row[0], epoch: row[1])]?.drop(row[2]) }
                 }
+                // A bill is asked for again when it is over; a day later nobody disputes it by its number.
+                try db.execute(sql: "DELETE FROM bills WHERE expire_at < ?", arguments: [now - 86_400_000])
                 let old = places.withLock { $0.counters.filter { City.isPast(counter: $0.key, at: now) } }
                 for (key, id) in old {
                     try db.execute(sql: "DELETE FROM counters WHERE id = ?", arguments: [id])
@@ -142,6 +144,13 @@ public final class SQLiteStore: Store {
             try String.fetchOne(
                 db, sql: "SELECT body FROM visits WHERE lot = ? AND record_no = ?", arguments: [parkCode, recordNo]
             ).map { try Codec.visit(Codec.parse($0)) }
+        }
+    }
+
+    public func payment(_ payNo: String) -> Payment? {
+        read(nil) { db in
+            try String.fetchOne(db, sql: "SELECT body FROM payments WHERE pay_no = ?", arguments: [payNo])
+                .map { try Codec.payment(Codec.parse($0)) }
         }
     }
 
@@ -264,6 +273,12 @@ public final class SQLiteStore: Store {
         image.lastSerial = try Int64.fetchOne(db, sql: "SELECT max(serial) FROM orders") ?? 0
         image.openVisits = try String.fetchAll(db, sql: "SELECT body FROM visits WHERE is_open = 1")
             .map { try Codec.visit(Codec.parse($0)) }
+        image.reports = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
+            Report(parkCode: $0["lot"], kind: $0["kind"], key: $0["key"], body: $0["body"], at: $0["at"])
+        }
+        image.bills = try String.fetchAll(db, sql: "SELECT body FROM bills").map { try Codec.bill(Codec.parse($0)) }
+        image.pendingPayments = try String.fetchAll(db, sql: "SELECT body FROM payments WHERE state = 0")
+            .map { try Codec.payment(Codec.parse($0)) }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0") {
             image.counters[row["key"]] = row["count"]
         }

@@ -78,6 +78,16 @@ package enum Schema {
                     CREATE INDEX orders_places ON orders(serial, client_key);
                     """)
         }
+        migrator.registerMigration("3 reports and payments") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE reports(lot TEXT, kind TEXT, key TEXT, at INTEGER NOT NULL, body TEXT NOT NULL,
+                        PRIMARY KEY(lot, kind, key)) WITHOUT ROWID;
+                    CREATE TABLE bills(bill_no TEXT PRIMARY KEY, expire_at INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+                    CREATE TABLE payments(pay_no TEXT PRIMARY KEY, state INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+                    CREATE INDEX payments_open ON payments(state) WHERE state = 0;
+                    """)
+        }
         return migrator
     }
 
@@ -91,5 +101,8 @@ package enum Schema {
         "SELECT lot, epoch, seq, at, order_no, service, data, settled FROM down_log ORDER BY lot, epoch, seq",
         "SELECT key, count FROM counters WHERE count <> 0 ORDER BY key",
         "SELECT lot, type, at, body FROM notices ORDER BY id",
+        "SELECT lot, kind, key, at, body FROM reports ORDER BY lot, kind, key",
+        "SELECT bill_no, expire_at, body FROM bills ORDER BY bill_no",
+        "SELECT pay_no, state, body FROM payments ORDER BY pay_no",
     ]
 }

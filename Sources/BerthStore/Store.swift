@@ -119,6 +119,10 @@ public struct CityImage: Sendable {
     public var lots: [LotImage] = []
     public var activeOrders: [Order] = []
     public var openVisits: [Visit] = []
+    public var reports: [Report] = []
+    public var bills: [Bill] = []
+    /// Those that are not concluded.
+    public var pendingPayments: [Payment] = []
     public var counters: [String: Int] = [:]
     public var lastSerial: Int64 = 0
     public var credentials: [Credential] = []

@@ -2,15 +2,19 @@ public import BerthCore
 
 /// Business fields → command (section 9). Each function reads one service; what it does not read has no effect.
 public enum Decode {
-    public static func plate(_ fields: Fields) throws(WireError) -> Plate {
-        let text = try fields.string("plateNo", max: 16)
-        guard let plate = Plate(text) else { throw WireError("illegalPlate", "plateNo") }
+    public static func plate(_ fields: Fields, _ name: String = "plateNo") throws(WireError) -> Plate {
+        let text = try fields.string(name, max: 16)
+        guard let plate = Plate(text) else { throw WireError("illegalPlate", name) }
         return plate
     }
 
-    public static func parkCode(_ fields: Fields) throws(WireError) -> String {
-        let text = try fields.string("parkCode", max: 32)
-        guard Envelope.isParkCode(text) else { throw WireError("illegalValue", "parkCode") }
+    public static func plateColor(_ fields: Fields, _ name: String = "plateColor") throws(WireError) -> Int {
+        Int(try fields.int(name, among: Plate.colors))
+    }
+
+    public static func parkCode(_ fields: Fields, _ name: String = "parkCode") throws(WireError) -> String {
+        let text = try fields.string(name, max: 32)
+        guard Envelope.isParkCode(text) else { throw WireError("illegalValue", name) }
         return text
     }
 
@@ -195,8 +199,15 @@ public enum Decode {
     }
 
     /// An entry of the up log → command.
-    public static func logEntry(service: String, data: JSONObject, parkCode: String) throws(WireError) -> Command {
+    public static func logEntry(service: String, data: JSONObject, parkCode: String, now: Int64) throws(WireError) -> Command {
+        guard let definition = Profile.current.services[service], definition.direction == "up", definition.kind == .log else {
+            throw WireError("unknownService", service)
+        }
+        try definition.request.check(data)
+        if let command = filing(service: service, data: data, parkCode: parkCode, now: now) { return command }
         switch service {
+        case "vehicle.record.correct": return try correction(data, parkCode: parkCode)
+        case "payment.record.report": return try paymentRecord(data, parkCode: parkCode)
         case "vehicle.entry.report": return .enter(parkCode: parkCode, try entry(data))
         case "vehicle.exit.report": return .exit(parkCode: parkCode, try exit(data))
         case "order.status.report": return try orderStatus(data, parkCode: parkCode)

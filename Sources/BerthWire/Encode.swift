@@ -26,6 +26,7 @@ public enum Encode {
                     "reason": .string("\(type)"),
                 ]
             )
+        case .relay(let service, let body): return (service, (try? JSON.parse(Array(body.utf8))) ?? [:])
         }
     }
 
@@ -75,6 +76,15 @@ public enum Encode {
         ])
     }
 
+    /// U23, A13.
+    public static func payment(_ payment: Payment) -> JSON {
+        .compact([
+            ("amount", .int(payment.amountFen)), ("payNo", .string(payment.payNo)), ("payTime", .optional(payment.payTime)),
+            ("recordNo", .string(payment.recordNo)), ("refunded", .int(payment.refundedFen)),
+            ("state", .int(payment.state.rawValue)),
+        ])
+    }
+
     /// The answer to a decision of the core.
     public static func answer(_ outcome: Outcome) -> Answer {
         switch outcome {
@@ -99,6 +109,12 @@ public enum Encode {
         case .recordedWith(let refusal, let recordNo):
             return Answer(
                 code: Profile.current.code(refusal.rawValue).code, data: ["recordNo": .string(recordNo)])
+        case .filed(let count): return Answer(data: ["accepted": .int(count)])
+        case .bound(let plate): return Answer(data: ["plateNo": .string(plate.revealed)])
+        case .paid(let payment, let isRepeat):
+            var answer = Answer(data: self.payment(payment))
+            answer.duplicate = isRepeat
+            return answer
         case .refused(let refusal): return Answer(code: Profile.current.code(refusal.rawValue).code)
         }
     }

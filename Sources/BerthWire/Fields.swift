@@ -9,8 +9,8 @@ public struct Fields: Sendable {
         self.path = path
     }
 
-    private func missing(_ name: String) -> WireError { WireError("missingParameter", path + name) }
-    private func illegal(_ name: String, _ why: String) -> WireError { WireError("illegalValue", "\(path)\(name): \(why)") }
+    func missing(_ name: String) -> WireError { WireError("missingParameter", path + name) }
+    func illegal(_ name: String, _ why: String) -> WireError { WireError("illegalValue", "\(path)\(name): \(why)") }
 
     public func optionalString(_ name: String, max: Int) throws(WireError) -> String? {
         switch object[name] {
@@ -113,6 +113,21 @@ public struct Fields: Sendable {
             let number = Double(text), abs(number) <= limit
         else { throw illegal(name, "not a decimal string of at most 7 places") }
         return text
+    }
+
+    func digits(_ name: String, count: Int) throws(WireError) {
+        let text = try string(name, max: count)
+        guard text.utf8.count == count, text.utf8.allSatisfy({ (48...57).contains($0) }) else {
+            throw illegal(name, "\(count) digits")
+        }
+    }
+
+    /// Lower-case hexadecimal.
+    func hex(_ name: String, count: Int) throws(WireError) {
+        let text = try string(name, max: count)
+        guard text.utf8.count == count, text.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) else {
+            throw illegal(name, "\(count) lower-case hexadecimal digits")
+        }
     }
 
     /// `hm`: HH:mm as minutes of the day, `24:00` as end only.

@@ -49,14 +49,62 @@ public struct ServiceDefinition: Sendable {
         case read
         /// Part of the resume mechanism; guarded by the log's own positions.
         case sync
+        /// Asked of a lot and answered now or not at all; never queued.
+        case live
+        /// From the server to a provider's registered address, again until it is acknowledged (A17).
+        case callback
     }
     public let id: String
     public let name: String
     public let direction: String
     public let roles: Set<Role>
     public let kind: Kind
+    public let zh: String
+    public let en: String
+    /// Where the shape comes from, in the marks of interface.md.
+    public let mark: String
+    public let request: Shape
+    public let reply: Shape
 
-    public var isLotInterface: Bool { direction == "up" && name != "sys.time.get" }
+    /// Who may call it at the server: a message to lots is called by those who are none, and relayed or logged for the lot.
+    public var callers: Set<Role> {
+        switch direction {
+        case "down": roles.filter { !$0.speaksForLots }
+        case "callback": []
+        default: roles
+        }
+    }
+
+    /// Whether a call with this role is about one lot, which the envelope must name.
+    public func isAboutLot(_ role: Role) -> Bool {
+        direction != "app" && name != "sys.time.get" && role != .provider
+    }
+}
+
+/// States of section 6 as the documents draw them.
+public struct StateMachine: Sendable {
+    public struct State: Sendable {
+        public let code: Int
+        public let name: String
+        public let zh: String
+        public let en: String
+        /// Where the diagram puts it, in columns and rows.
+        public let x: Int
+        public let y: Int
+    }
+
+    public struct Transition: Sendable {
+        public let from: Int
+        public let to: Int
+        public let zh: String
+        public let en: String
+    }
+
+    public let name: String
+    public let zh: String
+    public let en: String
+    public let states: [State]
+    public let transitions: [Transition]
 }
 
 /// The dictionary files of one dialect, `berth-1.0`: codes, events, services (section 1, decision 4).
@@ -65,6 +113,12 @@ public struct Profile: Sendable {
     public let codesByName: [String: ResultCode]
     public let events: [Int: (en: String, zh: String)]
     public let services: [String: ServiceDefinition]
+    /// The services in the order of the catalogue.
+    public let catalogue: [ServiceDefinition]
+
+    public let machines: [StateMachine]
+    /// The seed's eleven terms, and their names in the code.
+    public let terms: [(zh: String, en: String, code: String, note: String)]
 
     public static let current: Profile = {
         do { return try Profile(name: "berth-1.0") } catch {
@@ -95,16 +149,39 @@ public struct Profile: Sendable {
             events[Int(row["code"]?.intValue ?? -1)] = (row["en"]?.stringValue ?? "", row["zh"]?.stringValue ?? "")
         }
         self.events = events
+        func shape(_ row: JSON, _ name: String) throws -> Shape {
+            try Shape(lines: (row[name]?.arrayValue ?? []).compactMap(\.stringValue))
+        }
+        func text(_ row: JSON, _ name: String) -> String { row[name]?.stringValue ?? "" }
+        func number(_ row: JSON, _ name: String) -> Int { Int(row[name]?.intValue ?? 0) }
+        terms = try rows("glossary.json").map { (text($0, "zh"), text($0, "en"), text($0, "code"), text($0, "note")) }
+        machines = try rows("states.json").map { row in
+            StateMachine(
+                name: text(row, "name"), zh: text(row, "zh"), en: text(row, "en"),
+                states: (row["states"]?.arrayValue ?? []).map {
+                    StateMachine.State(
+                        code: number($0, "code"), name: text($0, "name"), zh: text($0, "zh"), en: text($0, "en"),
+                        x: number($0, "x"), y: number($0, "y"))
+                },
+                transitions: (row["transitions"]?.arrayValue ?? []).map {
+                    StateMachine.Transition(
+                        from: number($0, "from"), to: number($0, "to"), zh: text($0, "zh"), en: text($0, "en"))
+                })
+        }
         var services: [String: ServiceDefinition] = [:]
+        var order: [String] = []
         for row in try rows("services.json") {
             guard let name = row["name"]?.stringValue, let kind = ServiceDefinition.Kind(rawValue: row["kind"]?.stringValue ?? "")
             else { throw Unreadable(file: "services.json") }
             services[name] = ServiceDefinition(
                 id: row["id"]?.stringValue ?? "", name: name, direction: row["direction"]?.stringValue ?? "",
                 roles: Set((row["roles"]?.arrayValue ?? []).compactMap { Role(rawValue: $0.stringValue ?? "") }),
-                kind: kind)
+                kind: kind, zh: row["zh"]?.stringValue ?? "", en: row["en"]?.stringValue ?? "",
+                mark: row["mark"]?.stringValue ?? "", request: try shape(row, "request"), reply: try shape(row, "reply"))
+            order.append(name)
         }
         self.services = services
+        catalogue = order.compactMap { services[$0] }
     }
 
     /// The row of a named refusal; a test proves that every name has one.

@@ -20,7 +20,7 @@ public enum Signature {
         return hash(canonical: value.text(canonical: true))
     }
 
-    static func hash(canonical: [UInt8]) -> String { hex(SHA256.hash(data: canonical)) }
+    public static func hash(canonical: [UInt8]) -> String { hex(SHA256.hash(data: canonical)) }
 
     /// `S`: every member of the envelope except sign, data, message, hint, and what is null or empty; plus data=dataHash.
     public static func stringToSign(_ envelope: JSONObject, dataHash: String) -> String {

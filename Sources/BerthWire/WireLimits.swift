@@ -2,6 +2,10 @@
 public enum WireLimits {
     /// A body or MQTT payload, bytes: section 3, code 104.
     public static let bodyBytesMax = 1 << 20
+    /// `int`, `long`: section 2.
+    public static let intMax: Int64 = 1 << 53
+    /// `money`, fen: ten million yuan, far above any parking fee.
+    public static let moneyMax: Int64 = 1_000_000_000
     /// Nesting of JSON: section 3, code 101. Also what bounds the reader's recursion.
     public static let depthMax = 32
     /// How far a sender's clock may be off, ms: section 3, code 202.

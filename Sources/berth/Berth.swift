@@ -12,7 +12,7 @@ struct Berth: AsyncParsableCommand {
         commandName: "berth",
         abstract: "泊位 Berth: reservation and sharing of parking spaces for a city.",
         subcommands: [
-            Serve.self, City.self, Bench.self, Keys.self, Lots.self, Call.self, Sign.self, Doctor.self, Status.self,
+            Serve.self, City.self, Bench.self, Keys.self, Lots.self, Call.self, Sign.self, Doctor.self, Docs.self, Status.self,
         ])
 }
 

@@ -1,0 +1,170 @@
+// Money that has moved (U22, U23, D11, D12, A13): a payNo pays once, a refundNo refunds once, nobody gets back more than he paid.
+
+/// What a car owes at a moment, as its lot or the server said.
+public struct Bill: Sendable, Equatable {
+    public var billNo: String
+    public var parkCode: String
+    public var recordNo: String
+    public var payableFen: Int64
+    public var paidBy: String?
+    /// Afterwards the fee has to be asked again.
+    public var expireAt: Millis
+
+    public init(billNo: String, parkCode: String, recordNo: String, payableFen: Int64, expireAt: Millis) {
+        self.billNo = billNo
+        self.parkCode = parkCode
+        self.recordNo = recordNo
+        self.payableFen = payableFen
+        self.expireAt = expireAt
+    }
+}
+
+public enum PaymentState: Int, Sendable {
+    case pending = 0
+    case paid = 1
+    case failed = 2
+    case refunded = 3
+    case partlyRefunded = 4
+}
+
+/// One payment: taken at a lot (`appId` ""), or by a provider.
+public struct Payment: Sendable, Equatable {
+    public var payNo: String
+    public var appId: String
+    public var parkCode: String
+    public var recordNo: String
+    public var billNo: String?
+    public var amountFen: Int64
+    public var channel: String
+    public var state: PaymentState
+    public var payTime: Millis?
+    public var refundedFen: Int64 = 0
+    /// Digest of what was asked, so that a repeat is known from another use of the number.
+    public var requestHash: String
+
+    public init(
+        payNo: String, appId: String, parkCode: String, recordNo: String, billNo: String?, amountFen: Int64,
+        channel: String, state: PaymentState, payTime: Millis?, requestHash: String
+    ) {
+        self.payNo = payNo
+        self.appId = appId
+        self.parkCode = parkCode
+        self.recordNo = recordNo
+        self.billNo = billNo
+        self.amountFen = amountFen
+        self.channel = channel
+        self.state = state
+        self.payTime = payTime
+        self.requestHash = requestHash
+    }
+}
+
+extension City {
+    public mutating func restore(bill: Bill) { bills[bill.billNo] = bill }
+    public mutating func restore(payment: Payment) { payments[payment.payNo] = payment }
+
+    public func payment(_ payNo: String, history: some History) -> Payment? {
+        payments[payNo] ?? history.payment(payNo)
+    }
+
+    /// Payments whose channel has not had the last word.
+    public var pendingPayments: [Payment] { payments.values.filter { $0.state == .pending }.sorted { $0.payNo < $1.payNo } }
+
+    /// A payment taken at the lot. The number counts once in the whole city.
+    mutating func takeIn(_ payment: Payment, history: some History) -> Decision {
+        guard lots[payment.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
+        if let known = self.payment(payment.payNo, history: history) {
+            return known.requestHash == payment.requestHash
+                ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.alreadyPaid))
+        }
+        payments[payment.payNo] = payment
+        return Decision(
+            .paid(payment, isRepeat: false),
+            [
+                .payment(payment),
+                .notice(
+                    Notice(
+                        parkCode: payment.parkCode, eventType: 5001, occurredAt: payment.payTime ?? 0,
+                        recordNo: payment.recordNo, detail: payment.payNo)),
+            ])
+    }
+
+    mutating func bill(_ bill: Bill) -> Decision {
+        bills[bill.billNo] = bill
+        return Decision(.done, [.bill(bill)])
+    }
+
+    /// A13 `pay.create`: a payment begins; money has moved only when ``conclude(_:isPaid:at:)`` says so.
+    mutating func pay(
+        appId: String, billNo: String, payNo: String, amountFen: Int64, channel: String, requestHash: String, at now: Millis,
+        history: some History
+    ) -> Decision {
+        if let known = payment(payNo, history: history) {
+            return known.appId == appId && known.requestHash == requestHash
+                ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.keyReused))
+        }
+        guard var bill = bills[billNo] else { return Decision(.refused(.noBill)) }
+        if let earlier = bill.paidBy, payments[earlier].map({ $0.state != .failed }) ?? true {
+            return Decision(.refused(.alreadyPaid))
+        }
+        guard now <= bill.expireAt else { return Decision(.refused(.billExpired)) }
+        guard amountFen == bill.payableFen else { return Decision(.refused(.amountMismatch)) }
+        guard amountFen > 0 else { return Decision(.refused(.noPaymentNeeded)) }
+        bill.paidBy = payNo
+        bills[billNo] = bill
+        let payment = Payment(
+            payNo: payNo, appId: appId, parkCode: bill.parkCode, recordNo: bill.recordNo, billNo: billNo,
+            amountFen: amountFen, channel: channel, state: .pending, payTime: nil, requestHash: requestHash)
+        payments[payNo] = payment
+        return Decision(.paid(payment, isRepeat: false), [.bill(bill), .payment(payment)])
+    }
+
+    /// The payment channel's word. A payment made tells the lot through its down log, until the lot has it.
+    mutating func conclude(_ payNo: String, isPaid: Bool, message: String, at now: Millis) -> Decision {
+        guard var payment = payments[payNo] else { return Decision(.refused(.paymentFailed)) }
+        guard payment.state == .pending else { return Decision(.paid(payment, isRepeat: true)) }
+        payment.state = isPaid ? .paid : .failed
+        payment.payTime = isPaid ? now : nil
+        payments[payNo] = payment
+        var events: [Event] = [.payment(payment)]
+        if isPaid {
+            append(.relay(service: "payment.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
+        }
+        events.append(
+            .notice(
+                Notice(
+                    parkCode: payment.parkCode, eventType: isPaid ? 5001 : 5002, occurredAt: now,
+                    recordNo: payment.recordNo, detail: payNo)))
+        return Decision(.paid(payment, isRepeat: false), events)
+    }
+
+    /// A13 `refund.apply`: whole or in part, each `refundNo` once.
+    mutating func refund(
+        appId: String, payNo: String, refundNo: String, amountFen: Int64, message: String, at now: Millis,
+        history: some History
+    ) -> Decision {
+        guard var payment = payment(payNo, history: history), payment.appId == appId else {
+            return Decision(.refused(.paymentFailed))
+        }
+        let key = "\(payNo)|\(refundNo)"
+        if let known = report(payment.parkCode, kind: "refund", key: key) {
+            return known.body == String(amountFen) ? Decision(.paid(payment, isRepeat: true)) : Decision(.refused(.keyReused))
+        }
+        guard payment.state == .paid || payment.state == .partlyRefunded, amountFen > 0 else {
+            return Decision(.refused(.refundNotAllowed))
+        }
+        guard payment.refundedFen + amountFen <= payment.amountFen else { return Decision(.refused(.refundTooLarge)) }
+        payment.refundedFen += amountFen
+        payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded
+        payments[payNo] = payment
+        var events: [Event] = [.payment(payment)]
+        keep(Report(parkCode: payment.parkCode, kind: "refund", key: key, body: String(amountFen), at: now), &events)
+        append(.relay(service: "refund.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
+        events.append(
+            .notice(
+                Notice(
+                    parkCode: payment.parkCode, eventType: 5003, occurredAt: now, recordNo: payment.recordNo,
+                    detail: refundNo)))
+        return Decision(.paid(payment, isRepeat: false), events)
+    }
+}

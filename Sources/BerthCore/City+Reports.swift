@@ -1,0 +1,163 @@
+// What is reported and kept by name, without a rule of its own: spaces, tariffs, devices, lists, subscriptions (U05 to U25), and
+// what an operator sends to a lot (section 9.2).
+
+/// Something reported under a name of its own; the latest wins. The core knows its kind and key, the wire what its body says.
+public struct Report: Sendable, Equatable {
+    /// Of the lot concerned; "" where it belongs to none.
+    public var parkCode: String
+    public var kind: String
+    public var key: String
+    /// Its fields as they came, in canonical JSON; "" when it is no more.
+    public var body: String
+    public var at: Millis
+
+    public init(parkCode: String, kind: String, key: String, body: String, at: Millis) {
+        self.parkCode = parkCode
+        self.kind = kind
+        self.key = key
+        self.body = body
+        self.at = at
+    }
+
+    public var isGone: Bool { body.isEmpty }
+}
+
+/// What is wrong with a record (U13).
+public enum Correction: Sendable, Equatable {
+    case plate(Plate)
+    case times(enter: Millis?, leave: Millis?)
+    case fee(Int64)
+    case void
+    case merge(into: String)
+}
+
+extension City {
+    struct ReportKind: Hashable, Sendable {
+        var parkCode: String
+        var kind: String
+    }
+
+    public mutating func restore(report: Report) {
+        reports[ReportKind(parkCode: report.parkCode, kind: report.kind), default: [:]][report.key] = report
+    }
+
+    /// What is in force of one kind, by key.
+    public func reports(_ parkCode: String, kind: String) -> [Report] {
+        (reports[ReportKind(parkCode: parkCode, kind: kind)] ?? [:]).values.sorted { $0.key < $1.key }
+    }
+
+    public func report(_ parkCode: String, kind: String, key: String) -> Report? {
+        reports[ReportKind(parkCode: parkCode, kind: kind)]?[key]
+    }
+
+    mutating func keep(_ report: Report, _ events: inout [Event]) {
+        let kind = ReportKind(parkCode: report.parkCode, kind: report.kind)
+        let old = reports[kind]?[report.key]
+        if report.isGone {
+            guard old != nil else { return }
+            reports[kind]![report.key] = nil
+        } else {
+            guard old?.body != report.body else { return }
+            reports[kind, default: [:]][report.key] = report
+        }
+        events.append(.report(report))
+    }
+
+    /// - Parameter replaces: what was there before of this kind is gone.
+    mutating func file(
+        _ parkCode: String, _ filed: [Report], replaces: String?, at now: Millis, knownBy: String?, notice: Notice?
+    ) -> Decision {
+        guard parkCode.isEmpty || lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
+        // A space is looked up where the lot has said which ones it has.
+        if let knownBy, let known = reports[ReportKind(parkCode: parkCode, kind: knownBy)], !known.isEmpty,
+            !filed.allSatisfy({ known[$0.key] != nil })
+        {
+            return Decision(.refused(.unknownSpace))
+        }
+        var events: [Event] = []
+        if let kind = replaces {
+            let keys = Set(filed.map(\.key))
+            for old in reports(parkCode, kind: kind) where !keys.contains(old.key) {
+                keep(Report(parkCode: parkCode, kind: kind, key: old.key, body: "", at: now), &events)
+            }
+        }
+        for report in filed { keep(report, &events) }
+        if let notice, lots[parkCode] != nil { events.append(.notice(notice)) }
+        return Decision(.filed(filed.count), events)
+    }
+
+    /// A message of an operator for a lot's down log; what it sets stays in force for snapshots.
+    mutating func post(_ parkCode: String, service: String, body: String, sets report: Report?, at now: Millis) -> Decision {
+        guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
+        var events: [Event] = []
+        if let report { keep(report, &events) }
+        append(.relay(service: service, body: body), to: parkCode, about: "", at: now, &events)
+        return Decision(.done, events)
+    }
+
+    /// A10: a plate belongs to one user. An empty body unbinds.
+    mutating func bind(appId: String, userToken: String, plate: Plate, body: String, at now: Millis) -> Decision {
+        let user = "\(appId)|\(userToken)"
+        let owner = report("", kind: "plateOwner", key: plate.revealed)
+        if let owner, owner.body != user { return Decision(.refused(.plateBoundElsewhere)) }
+        var events: [Event] = []
+        keep(Report(parkCode: user, kind: "vehicle", key: plate.revealed, body: body, at: now), &events)
+        keep(
+            Report(parkCode: "", kind: "plateOwner", key: plate.revealed, body: body.isEmpty ? "" : user, at: now), &events)
+        return Decision(.bound(plate), events)
+    }
+
+    /// The counters of a user (A11): what is used, the most, and when the period ends.
+    public func standing(
+        appId: String, userToken: String, at now: Millis
+    ) -> [(name: String, used: Int, max: Int, until: Millis)] {
+        let day = CivilTime.day(of: now)
+        let month = CivilTime.month(of: now)
+        let dayEnd = CivilTime.start(ofDay: day + 1)
+        var nextMonth = day
+        while CivilTime.month(of: CivilTime.start(ofDay: nextMonth)) == month { nextMonth += 1 }
+        let monthEnd = CivilTime.start(ofDay: nextMonth)
+        let key = "\(appId)|\(userToken)"
+        return [
+            ("dailyMaxPerUser", counters["ud|\(day)|\(key)", default: 0], policy.dailyMaxPerUser, dayEnd),
+            ("cancelMaxPerDay", counters["cd|\(day)|\(key)", default: 0], policy.cancelMaxPerDay, dayEnd),
+            ("cancelMaxPerMonth", counters["cm|\(month)|\(key)", default: 0], policy.cancelMaxPerMonth, monthEnd),
+        ]
+    }
+
+    /// U13. Nothing is corrected while the car is inside: until it has left, its record is still being made.
+    mutating func correct(
+        _ parkCode: String, recordNo: String, _ correction: Correction, at now: Millis, history: some History
+    ) -> Decision {
+        guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
+        guard var visit = visit(parkCode, recordNo, history: history), !visit.isVoid else {
+            return Decision(.refused(.noEntryRecord))
+        }
+        guard visit.leaveTime != nil else { return Decision(.refused(.correctionWhileInside)) }
+        var eventType = 1012
+        switch correction {
+        case .plate(let plate): visit.plate = plate
+        case .times(let enter, let leave):
+            visit.enterTime = enter ?? visit.enterTime
+            visit.leaveTime = leave ?? visit.leaveTime
+            guard visit.leaveTime! >= visit.enterTime else { return Decision(.refused(.wrongState)) }
+        case .fee(let fen): visit.feeFen = fen
+        case .void:
+            visit.isVoid = true
+            eventType = 1013
+        case .merge(let other):
+            guard other != recordNo, let target = self.visit(parkCode, other, history: history), !target.isVoid else {
+                return Decision(.refused(.noEntryRecord))
+            }
+            visit.isVoid = true
+            eventType = 1013
+        }
+        with(parkCode) { $0.visits[recordNo] = visit }
+        return Decision(
+            .recorded(recordNo: recordNo, nil, isRepeat: false),
+            [
+                .visit(visit),
+                .notice(Notice(parkCode: parkCode, eventType: eventType, occurredAt: now, recordNo: recordNo)),
+            ])
+    }
+}

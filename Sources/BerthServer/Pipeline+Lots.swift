@@ -1,0 +1,189 @@
+import BerthCore
+import BerthLink
+import BerthStore
+import BerthWire
+
+// What is asked of lots through the server, what the server knows of records, payments and vehicles.
+extension Pipeline {
+    /// D04 to D23 that are answered now: the lot's own answer, within the message's own time.
+    func live(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+        let envelope = request.envelope
+        let service = Profile.current.services[envelope.service]!
+        let data = service.request.known(envelope.data)
+        if envelope.service == "fee.query" { return try feeQuery(request, data, now: now, completion: completion) }
+        guard sequencer.peek({ $0.lots[parkCode] != nil }) else { throw WireError("lotNotRegistered") }
+        var time = Limits.relayMillis
+        switch envelope.service {
+        case "gate.control":
+            guard ["OPEN", "CLOSE", "KEEP_OPEN", "RELEASE"].contains(data["action"]?.stringValue) else {
+                throw WireError("illegalValue", "action")
+            }
+            time = data["ttlMs"]?.intValue ?? Limits.commandMillisMax
+        case "space.lock.control":
+            guard ["UP", "DOWN"].contains(data["action"]?.stringValue) else { throw WireError("illegalValue", "action") }
+            time = data["ttlMs"]?.intValue ?? Limits.commandMillisMax
+        default: break
+        }
+        relay.ask(parkCode, service: envelope.service, data: .object(data), milliseconds: time, completion: completion)
+    }
+
+    /// D09 relayed for a provider or operator: the lot computes, the server keeps the bill so that it can be paid.
+    private func feeQuery(
+        _ request: Authentic, _ data: JSONObject, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let fields = Fields(data)
+        let credential = request.credential
+        var asked = data
+        asked["orderNo"] = nil
+        var parkCode = request.envelope.parkCode ?? ""
+        if let orderNo = try fields.optionalString("orderNo", max: 32), !orderNo.isEmpty {
+            let known: Order? = sequencer.peek { city in city.order(orderNo, history: store) }
+            guard let order = known,
+                credential.role != .provider || order.appId == credential.appId
+            else { throw WireError("orderNotFound") }
+            guard let recordNo = order.recordNo else { throw WireError("noEntryRecord") }
+            parkCode = order.parkCode
+            asked["recordNo"] = .string(recordNo)
+        } else if credential.role == .provider {
+            // A provider learns of the plates that its own users have bound, and of no other (section 1.6).
+            let plate = try Decode.plate(fields)
+            guard sequencer.peek({ $0.report("", kind: "plateOwner", key: plate.revealed) })?.body.hasPrefix("\(credential.appId)|") == true
+            else { throw WireError("noBill") }
+            guard !parkCode.isEmpty else { throw WireError("missingParameter", "parkCode") }
+        } else if data["plateNo"] == nil, data["recordNo"] == nil, data["virtualPlate"] == nil {
+            throw WireError("missingParameter", "plateNo, recordNo, virtualPlate or orderNo")
+        }
+        guard sequencer.peek({ $0.lots[parkCode] != nil }) else { throw WireError("lotNotRegistered") }
+        let lot = parkCode
+        relay.ask(lot, service: "fee.query", data: .object(asked), milliseconds: Limits.feeQueryMillis) { [self] answer in
+            guard answer.code == 0 else {
+                return completion(answer.code == Profile.current.code("timeOut").code ? Answer(WireError("feeQueryFailed")) : answer)
+            }
+            let bill = Fields(answer.data.objectValue ?? JSONObject())
+            guard let recordNo = try? bill.string("recordNo", max: 48), let billNo = try? bill.string("billNo", max: 64),
+                let payable = try? bill.int("payable", in: 0...WireLimits.moneyMax)
+            else { return completion(Answer(WireError("feeQueryFailed", "the lot's bill has no recordNo, billNo or payable"))) }
+            var kept = Profile.current.services["fee.query"]!.reply.known(bill.object)
+            let expireAt = clock() + Limits.billMillis
+            kept["expireAt"] = .int(expireAt)
+            let result = Answer(data: .object(kept))
+            sequencer.perform(
+                .bill(
+                    Bill(billNo: billNo, parkCode: lot, recordNo: recordNo, payableFen: payable, expireAt: expireAt)),
+                now: clock()
+            ) { stored in completion(stored.code == 0 ? result : stored) }
+        }
+    }
+
+    /// U12: a car at the exit. What the lot bills is the lot's affair; what the platform bills is said here.
+    func preexit(_ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion) throws(WireError) {
+        let recordNo = try fields.string("recordNo", max: 48)
+        sequencer.read(
+            parkCode,
+            { [store] city in
+                guard city.lots[parkCode] != nil else { return Answer(WireError("lotNotRegistered")) }
+                guard let visit = city.lots[parkCode]?.visits[recordNo] ?? store.visit(parkCode: parkCode, recordNo: recordNo)
+                else { return Answer(WireError("noEntryRecord")) }
+                let order = visit.orderNo.flatMap { city.order($0, history: store) }
+                let isPlatform = order?.purpose == .shared
+                return Answer(
+                    data: .compact([
+                        ("recordNo", .string(recordNo)), ("billingParty", isPlatform ? 2 : 1),
+                        ("orderNo", .optional(visit.orderNo)), ("release", true),
+                    ]))
+            }, completion: completion)
+    }
+
+    /// U21 `recon.inlot.list`, by record number.
+    func inlotList(_ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion) throws(WireError) {
+        let isFull = try fields.optionalInt("detailType", in: 1...2) ?? 1 == 2
+        let after = try fields.optionalString("afterRecordNo", max: 48) ?? ""
+        let limit = Int(try fields.optionalInt("limit", in: 1...1000) ?? 1000)
+        sequencer.read(
+            parkCode,
+            { city in
+                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                let numbers = lot.inside.values.filter { $0 > after }.sorted()
+                let items = numbers.prefix(limit).map { recordNo -> JSON in
+                    guard isFull, let visit = lot.visits[recordNo] else { return ["recordNo": .string(recordNo)] }
+                    return .compact([
+                        ("recordNo", .string(recordNo)), ("plateNo", .string(visit.plate.revealed)),
+                        ("enterTime", .int(visit.enterTime)), ("orderNo", .optional(visit.orderNo)),
+                    ])
+                }
+                return Answer(data: [
+                    "asOfSeq": .int(lot.up.ackSeq), "items": .array(items), "hasMore": .bool(numbers.count > limit),
+                ])
+            }, completion: completion)
+    }
+
+    /// `recon.order.digest`: both sides hash the same lines, and see at once whether their lists are the same.
+    func orderDigest(_ parkCode: String, completion: @escaping Sequencer.Completion) {
+        sequencer.read(
+            parkCode,
+            { city in
+                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                let lines = lot.inForce.map { "\($0.orderNo):\($0.orderVer)" }.sorted()
+                return Answer(data: [
+                    "count": .int(lines.count), "digest": .string(Signature.hash(canonical: Array(lines.joined(separator: "\n").utf8))),
+                    "downSeq": .int(lot.downLast),
+                ])
+            }, completion: completion)
+    }
+
+    /// U23, A13 `pay.query`: a provider sees its own payments, a lot those at its own gates.
+    func paymentQuery(
+        _ request: Authentic, _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let payNo = try fields.string("payNo", max: 64)
+        let credential = request.credential
+        sequencer.read(
+            nil,
+            { [store] city in
+                guard let payment = city.payment(payNo, history: store),
+                    credential.role == .provider ? payment.appId == credential.appId : payment.parkCode == parkCode
+                else { return Answer(WireError("paymentFailed")) }
+                return Answer(data: Encode.payment(payment))
+            }, completion: completion)
+    }
+
+    /// A10 `vehicle.list`.
+    func vehicles(_ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion) throws(WireError) {
+        let user = "\(request.envelope.appId)|\(try fields.string("userToken", max: 64))"
+        sequencer.read(
+            nil,
+            { city in
+                let rows = city.reports(user, kind: "vehicle").compactMap { try? JSON.parse(Array($0.body.utf8)) }
+                return Answer(data: ["vehicles": .array(rows)])
+            }, completion: completion)
+    }
+
+    /// A10 `vehicle.verify`: an impossible plate has been refused before.
+    func verify(_ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion) throws(WireError) {
+        let plate = try Decode.plate(fields)
+        let color = try fields.optionalInt("plateColor", in: 0...99).map { Int($0) }
+        let owner = "\(request.envelope.appId)|\(try fields.optionalString("userToken", max: 64) ?? "")"
+        sequencer.read(
+            nil,
+            { city in
+                Answer(data: [
+                    "plateNo": .string(plate.revealed), "fits": .bool(color.map { plate.fits(color: $0) } ?? true),
+                    "bound": .bool(city.report("", kind: "plateOwner", key: plate.revealed)?.body == owner),
+                ])
+            }, completion: completion)
+    }
+
+    /// A11 `user.credit.query`: the counters before they hurt.
+    func credit(_ request: Authentic, _ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+        let userToken = try fields.string("userToken", max: 64)
+        let appId = request.envelope.appId
+        sequencer.read(
+            nil,
+            { city in
+                let counters = city.standing(appId: appId, userToken: userToken, at: now).map { row -> JSON in
+                    ["name": .string(row.name), "used": .int(row.used), "max": .int(row.max), "until": .int(row.until)]
+                }
+                return Answer(data: ["counters": .array(counters), "bans": []])
+            }, completion: completion)
+    }
+}

@@ -1,0 +1,52 @@
+import BerthCore
+import BerthLink
+import BerthWire
+import Foundation
+import Synchronization
+
+/// Questions and orders to a lot that are answered now or not at all (section 9.2: `gate.control`, `fee.query` …). Never queued:
+/// neither here nor at the broker, so that no barrier moves for what somebody wanted a minute ago.
+final class Relay: Sendable {
+    private let waiting = Mutex<[String: @Sendable (Answer) -> Void]>([:])
+    private let credentials: CredentialBook
+    private let presence: Presence
+    private let clock: @Sendable () -> Millis
+    private let mqtt = Mutex<MQTTClient?>(nil)
+
+    init(credentials: CredentialBook, presence: Presence, clock: @escaping @Sendable () -> Millis) {
+        self.credentials = credentials
+        self.presence = presence
+        self.clock = clock
+    }
+
+    func start(mqtt: MQTTClient) { self.mqtt.withLock { $0 = mqtt } }
+
+    /// Answers with the lot's own code and data; 600 when it cannot be reached, 502 when it does not answer in time.
+    func ask(
+        _ parkCode: String, service: String, data: JSON, milliseconds: Int64, completion: @escaping @Sendable (Answer) -> Void
+    ) {
+        guard let client = mqtt.withLock({ $0 }), presence.isReachable(parkCode),
+            let credential = credentials.delivery(to: parkCode)
+        else { return completion(Answer(WireError("lotOffline"))) }
+        let requestId = Ambient.uuid()
+        waiting.withLock { $0[requestId] = completion }
+        let bytes = MessageWriter.request(
+            service: service, data: data, appId: credential.appId, secret: credential.secret, parkCode: parkCode,
+            requestId: requestId, timestamp: clock(), nonce: Ambient.nonce())
+        client.publish(topic: Topic.down(parkCode, service), payload: bytes, qos: 0)
+        DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(milliseconds))) { [self] in
+            waiting.withLock { $0.removeValue(forKey: requestId) }?(Answer(WireError("timeOut")))
+        }
+    }
+
+    /// A verified reply that no log entry was waiting for.
+    func replied(_ reply: ReplyEnvelope) {
+        guard let completion = waiting.withLock({ $0.removeValue(forKey: reply.requestId) }) else { return }
+        var answer = reply.answer
+        answer.epoch = nil
+        answer.ackSeq = nil
+        answer.duplicate = false
+        if Profile.current.codes[answer.code] == nil { answer.code = Profile.current.code("lotRefused").code }
+        completion(answer)
+    }
+}

@@ -1,0 +1,140 @@
+public import BerthCore
+
+// Services whose fields are kept as they came (U05, U06, U08, U13, U16, U22, U24, U25, A10) and what operators send to lots (9.2).
+extension Decode {
+    /// The services that only file what they say under names, and how.
+    private struct Filing {
+        let kind: String
+        /// The array of things filed; nil when the message itself is one.
+        let list: String?
+        let key: String
+        var knownBy: String?
+    }
+
+    private static let filings: [String: Filing] = [
+        "lot.space.report": Filing(kind: "space", list: "spaces", key: "spaceNo"),
+        "lot.tariff.report": Filing(kind: "tariff", list: nil, key: "tariffId"),
+        "space.status.report": Filing(kind: "spaceStatus", list: "items", key: "spaceNo", knownBy: "space"),
+        "device.status.report": Filing(kind: "device", list: "devices", key: "deviceCode"),
+        "share.space.report": Filing(kind: "offer", list: "offers", key: "offerId"),
+        "list.local.report": Filing(kind: "list", list: "items", key: "plateNo"),
+    ]
+
+    /// A report that is filed as it is; nil for every other service. The data has passed its shape.
+    public static func filing(service: String, data: JSONObject, parkCode: String, now: Int64) -> Command? {
+        guard let filing = filings[service], let shape = Profile.current.services[service]?.request else { return nil }
+        let known = shape.known(data)
+        let rows = filing.list.map { known[$0]?.arrayValue ?? [] } ?? [.object(known)]
+        // The lot's lists are three, each replaced for itself.
+        let kind = filing.kind + (known["listType"]?.intValue.map(String.init) ?? "")
+        let reports = rows.compactMap { row -> Report? in
+            guard case .object(var fields) = row, let name = fields[filing.key]?.stringValue else { return nil }
+            let isGone = fields["op"]?.intValue == 3
+            fields["op"] = nil
+            let key = filing.key == "plateNo" ? Plate(name)?.revealed ?? name : name
+            return Report(
+                parkCode: parkCode, kind: kind, key: key, body: isGone ? "" : JSON.object(fields).canonicalString, at: now)
+        }
+        return .file(
+            parkCode: parkCode, reports, replaces: known["complete"]?.boolValue == true ? kind : nil,
+            knownBy: filing.knownBy, notice: nil)
+    }
+
+    /// U13 `vehicle.record.correct`.
+    public static func correction(_ data: JSONObject, parkCode: String) throws(WireError) -> Command {
+        let fields = Fields(data)
+        let recordNo = try fields.string("recordNo", max: 48)
+        let kind = try fields.int("correctType", in: 1...5)
+        let after = try fields.optionalObject("after") ?? Fields(JSONObject(), path: "after.")
+        let correction: Correction
+        switch kind {
+        case 1: correction = .plate(try plate(after))
+        case 2:
+            let times = (try after.optionalTime("enterTime"), try after.optionalTime("leaveTime"))
+            guard times.0 != nil || times.1 != nil else { throw after.missing("enterTime or after.leaveTime") }
+            correction = .times(enter: times.0, leave: times.1)
+        case 3: correction = .fee(try after.int("totalFee", in: 0...WireLimits.moneyMax))
+        case 4: correction = .void
+        default: correction = .merge(into: try after.string("recordNo", max: 48))
+        }
+        return .correct(parkCode: parkCode, recordNo: recordNo, correction)
+    }
+
+    /// U22 `payment.record.report`.
+    public static func paymentRecord(_ data: JSONObject, parkCode: String) throws(WireError) -> Command {
+        let fields = Fields(data)
+        return .takeIn(
+            Payment(
+                payNo: try fields.string("payNo", max: 64), appId: "", parkCode: parkCode,
+                recordNo: try fields.string("recordNo", max: 48), billNo: try fields.optionalString("billNo", max: 64),
+                amountFen: try fields.int("amount", in: 0...WireLimits.moneyMax), channel: "", state: .paid,
+                payTime: try fields.time("payTime"), requestHash: Signature.dataHash(.object(data))))
+    }
+
+    /// Where what an operator sends stays in force, by service: its key, and the field that says that it is over.
+    private static let standing: [String: (kind: String, key: String?)] = [
+        "list.black.push": ("list.black.push", "plateNo"), "list.white.push": ("list.white.push", "plateNo"),
+        "flow.policy.push": ("flow.policy.push", "policyId"), "config.push": ("config.push", nil),
+        "share.auth.push": ("share.auth.push", "authNo"), "share.auth.revoke": ("share.auth.push", "authNo"),
+        "vehicle.lock": ("vehicle.lock", "plateNo"),
+    ]
+
+    /// A message of section 9.2 for a lot's down log. The data has passed its shape.
+    public static func post(service: String, data: JSONObject, parkCode: String, now: Int64) -> Command {
+        let known = Profile.current.services[service]?.request.known(data) ?? data
+        let body = JSON.object(known).canonicalString
+        var report: Report?
+        if let (kind, keyName) = standing[service] {
+            let name = keyName.flatMap { known[$0]?.stringValue } ?? ""
+            let isOver = service == "share.auth.revoke" || known["status"]?.intValue == -1 || known["locked"]?.boolValue == false
+            report = Report(
+                parkCode: parkCode, kind: kind, key: keyName == "plateNo" ? Plate(name)?.revealed ?? name : name,
+                body: isOver ? "" : body, at: now)
+        }
+        return .post(parkCode: parkCode, service: service, body: body, sets: report)
+    }
+
+    /// A10 `vehicle.bind` and `vehicle.unbind`.
+    public static func binding(service: String, _ data: JSONObject, appId: String) throws(WireError) -> Command {
+        let fields = Fields(data)
+        let plate = try plate(fields)
+        let color = try fields.optionalInt("plateColor", in: 0...99).map { Int($0) }
+        if let color, !plate.fits(color: color) { throw WireError("plateColorMismatch", "plateColor") }
+        var body = Profile.current.services[service]?.request.known(data) ?? data
+        body["userToken"] = nil
+        return .bind(
+            appId: appId, userToken: try fields.string("userToken", max: 64), plate: plate,
+            body: service == "vehicle.bind" ? JSON.object(body).canonicalString : "")
+    }
+
+    /// Whether a black or white list entry is in force at a time.
+    public static func isInForce(_ body: String, at time: Int64) -> Bool {
+        guard let row = try? JSON.parse(Array(body.utf8)) else { return false }
+        return (row["status"]?.intValue ?? 1) == 1 && time >= (row["from"]?.intValue ?? .min)
+            && time <= (row["to"]?.intValue ?? .max)
+    }
+}
+
+extension Shape {
+    /// The fields that the service knows, and nothing else of what was sent.
+    public func known(_ data: JSONObject) -> JSONObject { Shape.known(fields, data) }
+
+    private static func known(_ shape: [Field], _ data: JSONObject) -> JSONObject {
+        var kept = JSONObject()
+        for field in shape {
+            guard let value = data[field.name] else { continue }
+            guard case .object(let children) = field.type else {
+                kept.append(field.name, value)
+                continue
+            }
+            switch value {
+            case .object(let inner): kept.append(field.name, .object(known(children, inner)))
+            case .array(let values):
+                kept.append(
+                    field.name, .array(values.map { $0.objectValue.map { .object(known(children, $0)) } ?? $0 }))
+            default: kept.append(field.name, value)
+            }
+        }
+        return kept
+    }
+}

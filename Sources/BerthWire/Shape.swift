@@ -1,0 +1,146 @@
+/// The type of a business field (interface.md, section 2), with its bounds.
+public enum FieldType: Sendable, Equatable {
+    /// At most so many Unicode scalars.
+    case string(max: Int)
+    case int(ClosedRange<Int64>)
+    case code(Set<Int64>)
+    case bool, time, date, hm, hmEnd, money, plateNo, plateColor, parkCode, lng, lat, region, sha256, uuid
+    case object([Field])
+    /// Whatever the sender puts there; kept, never interpreted.
+    case any
+}
+
+/// One field of a service: from one line of `services.json`, which the check, the documents and the tests share.
+public struct Field: Sendable, Equatable {
+    public let name: String
+    public let isRequired: Bool
+    public let type: FieldType
+    /// Elements at most, where the field is an array.
+    public let maxCount: Int?
+    public let zh: String
+    public let en: String
+}
+
+/// The fields of a request or of a reply.
+public struct Shape: Sendable, Equatable {
+    public let fields: [Field]
+
+    struct Unreadable: Error { let line: String }
+
+    /// Lines `name[!] type[max count] zh | en`; `!` is mandatory, a leading space a level deeper.
+    init(lines: [String]) throws {
+        var index = 0
+        fields = try Shape.read(lines, &index, depth: 0)
+    }
+
+    private static func read(_ lines: [String], _ index: inout Int, depth: Int) throws -> [Field] {
+        var fields: [Field] = []
+        while index < lines.count {
+            let line = lines[index]
+            let level = line.prefix { $0 == " " }.count
+            guard level >= depth else { break }
+            let parts = line.dropFirst(level).split(separator: " ", maxSplits: 2).map(String.init)
+            guard level == depth, parts.count == 3, let bar = parts[2].range(of: " | ") else { throw Unreadable(line: line) }
+            index += 1
+            let isRequired = parts[0].hasSuffix("!")
+            var typeName = Substring(parts[1])
+            var maxCount: Int?
+            if typeName.hasSuffix("]"), let open = typeName.lastIndex(of: "[") {
+                maxCount = Int(typeName[typeName.index(after: open)...].dropLast())
+                typeName = typeName[..<open]
+            }
+            let children = typeName == "object" ? try read(lines, &index, depth: depth + 1) : []
+            guard let type = type(String(typeName), children) else { throw Unreadable(line: line) }
+            fields.append(
+                Field(
+                    name: isRequired ? String(parts[0].dropLast()) : parts[0], isRequired: isRequired, type: type,
+                    maxCount: maxCount, zh: String(parts[2][..<bar.lowerBound]), en: String(parts[2][bar.upperBound...])))
+        }
+        return fields
+    }
+
+    private static let simple: [String: FieldType] = [
+        "bool": .bool, "time": .time, "date": .date, "hm": .hm, "hmEnd": .hmEnd, "money": .money, "plateNo": .plateNo,
+        "plateColor": .plateColor, "parkCode": .parkCode, "lng": .lng, "lat": .lat, "region": .region,
+        "sha256": .sha256, "uuid": .uuid, "any": .any, "int": .int(-WireLimits.intMax...WireLimits.intMax),
+    ]
+
+    private static func type(_ text: String, _ children: [Field]) -> FieldType? {
+        if text == "object" { return .object(children) }
+        if let type = simple[text] { return type }
+        guard let open = text.firstIndex(of: "("), text.hasSuffix(")") else { return nil }
+        let argument = text[text.index(after: open)...].dropLast()
+        switch text[..<open] {
+        case "string": return Int(argument).map { .string(max: $0) }
+        case "int":
+            if let dots = argument.range(of: "..") {
+                guard let low = Int64(argument[..<dots.lowerBound]), let high = Int64(argument[dots.upperBound...]), low <= high
+                else { return nil }
+                return .int(low...high)
+            }
+            let codes = argument.split(separator: ",").compactMap { Int64($0) }
+            return codes.isEmpty ? nil : .code(Set(codes))
+        default: return nil
+        }
+    }
+
+    /// A missing field is 100, one of the wrong type, form or range 102, an impossible plate 1010. Unknown fields are not looked at.
+    public func check(_ data: JSONObject) throws(WireError) { try Shape.check(fields, Fields(data)) }
+
+    private static func check(_ shape: [Field], _ fields: Fields) throws(WireError) {
+        for field in shape {
+            let value = fields.object[field.name]
+            if let maxCount = field.maxCount {
+                switch value {
+                case nil, .null:
+                    if field.isRequired { throw fields.missing(field.name) }
+                case .array(let values):
+                    guard values.count <= maxCount else { throw fields.illegal(field.name, "more than \(maxCount)") }
+                    for (index, value) in values.enumerated() {
+                        // One element is checked as a field of its own, so that the hint names its place.
+                        let name = "\(field.name)[\(index)]"
+                        guard value != .null else { throw fields.illegal(name, "null") }
+                        try check(field.type, name, Fields(JSONObject([(name, value)]), path: fields.path), isRequired: true)
+                    }
+                default: throw fields.illegal(field.name, "not an array")
+                }
+            } else {
+                try check(field.type, field.name, fields, isRequired: field.isRequired)
+            }
+        }
+    }
+
+    private static func check(_ type: FieldType, _ name: String, _ fields: Fields, isRequired: Bool) throws(WireError) {
+        switch fields.object[name] {
+        case nil, .null, .string(""):
+            if isRequired { throw fields.missing(name) }
+            if fields.object[name] == .string(""), case .object = type { throw fields.illegal(name, "not an object") }
+            return
+        default: break
+        }
+        switch type {
+        case .string(let max): _ = try fields.optionalString(name, max: max)
+        case .int(let range): _ = try fields.optionalInt(name, in: range)
+        case .code(let codes): _ = try fields.int(name, among: codes)
+        case .bool: _ = try fields.optionalBool(name)
+        case .time: _ = try fields.optionalTime(name)
+        case .date: _ = try Decode.day(fields, name)
+        case .hm: _ = try fields.minuteOfDay(name, isEnd: false)
+        case .hmEnd: _ = try fields.minuteOfDay(name, isEnd: true)
+        case .money: _ = try fields.optionalInt(name, in: 0...WireLimits.moneyMax)
+        case .plateNo: _ = try Decode.plate(fields, name)
+        case .plateColor: _ = try Decode.plateColor(fields, name)
+        case .parkCode: _ = try Decode.parkCode(fields, name)
+        case .lng: _ = try fields.coordinate(name, limit: 180)
+        case .lat: _ = try fields.coordinate(name, limit: 90)
+        case .region: try fields.digits(name, count: 6)
+        case .sha256: try fields.hex(name, count: 64)
+        case .uuid:
+            guard Envelope.isUUID(try fields.string(name, max: 36)) else { throw fields.illegal(name, "not a UUID") }
+        case .object(let children):
+            guard let inner = try fields.optionalObject(name) else { return }
+            try check(children, inner)
+        case .any: break
+        }
+    }
+}
