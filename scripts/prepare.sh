@@ -35,6 +35,7 @@ build_release() {
 # The test tools, in a folder of their own.
 python_tools() {
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  .venv/bin/python -c 'import pytest, paho.mqtt, selenium' 2>/dev/null ||
-    .venv/bin/pip install -q --disable-pip-version-check pytest paho-mqtt selenium
+  .venv/bin/python -c 'import pytest, paho.mqtt, selenium, schemathesis, openapi_spec_validator, jsonschema, tusclient' 2>/dev/null ||
+    .venv/bin/pip install -q --disable-pip-version-check pytest paho-mqtt selenium \
+      schemathesis openapi-spec-validator jsonschema tuspy
 }

@@ -92,7 +92,7 @@ extension City {
         var events: [Event] = []
         if let report { keep(report, &events) }
         append(.relay(service: service, body: body), to: parkCode, about: "", at: now, &events)
-        return Decision(.done, events)
+        return Decision(.posted(epoch: lots[parkCode]!.downEpoch!, seq: lots[parkCode]!.downLast), events)
     }
 
     /// A10: a plate belongs to one user. An empty body unbinds.

@@ -213,6 +213,8 @@ public enum Outcome: Sendable, Equatable {
     case recorded(recordNo: String, OrderStatus?, isRepeat: Bool)
     case filed(Int)
     case bound(Plate)
+    /// Stands in the lot's down log at this place.
+    case posted(epoch: String, seq: Int64)
     case paid(Payment, isRepeat: Bool)
     case refused(Refusal)
     /// Recorded, but with a code: an exit without an entry is accepted as a pair (1501).

@@ -110,6 +110,8 @@ public enum Encode {
             return Answer(
                 code: Profile.current.code(refusal.rawValue).code, data: ["recordNo": .string(recordNo)])
         case .filed(let count): return Answer(data: ["accepted": .int(count)])
+        case .posted(let epoch, let seq):
+            return Answer(data: ["accepted": true, "downEpoch": .string(epoch), "downSeq": .int(seq)])
         case .bound(let plate): return Answer(data: ["plateNo": .string(plate.revealed)])
         case .paid(let payment, let isRepeat):
             var answer = Answer(data: self.payment(payment))

@@ -144,9 +144,15 @@ import Testing
         #expect(open == [200, 201, 202, 203, 204, 205, 206, 207, 208, 300, 301, 302, 500, 501, 502, 503, 610, 612, 613])
     }
 
-    @Test func servicesHaveRolesAndKinds() {
-        #expect(Profile.current.services.count == 27)
-        #expect(Profile.current.services.values.allSatisfy { !$0.roles.isEmpty && !$0.id.isEmpty })
+    /// Section 9 whole: U01 to U25, D01 to D23, A01 to A19, and nothing twice.
+    @Test func theCatalogueIsWhole() {
+        let catalogue = Profile.current.catalogue
+        let numbered = [("U", 25), ("D", 23), ("A", 19)].flatMap { letter, last in
+            (1...last).map { letter + ($0 < 10 ? "0" : "") + String($0) }
+        }
+        #expect(Set(catalogue.map(\.id)).isSuperset(of: numbered))
+        #expect(Set(catalogue.map(\.name)).count == catalogue.count)
+        #expect(catalogue.allSatisfy { !$0.roles.isEmpty })
     }
 }
 

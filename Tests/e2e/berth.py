@@ -197,7 +197,12 @@ class Server:
 
     def send(self, key, message, connection=None):
         path = "/api/v1/" + message["service"].replace(".", "/")
-        return self.post(path, json.dumps(message, ensure_ascii=False).encode(), connection=connection, key=key)
+        reply = self.post(path, json.dumps(message, ensure_ascii=False).encode(), connection=connection, key=key)
+        if reply.code == 0:
+            from catalogue import REPLIES, conforms
+            fault = conforms(REPLIES[message["service"]], reply.data)
+            assert fault is None, f"{message['service']} does not answer as its document says: {fault}"
+        return reply
 
     def call(self, key, service, data=None, connection=None, **extra):
         return self.send(key, envelope(key, service, data, **extra), connection)

@@ -51,3 +51,31 @@ def wrong(field):
         return "not an array"
     return {"string": 1, "bool": "true", "object": 1, "any": None, "uuid": 1, "hm": "8 o'clock", "hmEnd": "25:00", "date": "yesterday",
             "lng": "east", "lat": "north", "region": "ABCDEF", "sha256": "xyz", "plateNo": 1, "parkCode": "a b"}.get(field.type, "1")
+
+
+REPLIES = {s["name"]: fields(s["reply"]) for s in SERVICES}
+TYPES = {"bool": bool, "string": str, "date": str, "hm": str, "hmEnd": str, "plateNo": str, "parkCode": str, "lng": str, "lat": str,
+         "region": str, "sha256": str, "uuid": str, "int": int, "time": int, "money": int, "plateColor": int, "object": dict}
+
+
+def conforms(shape, data, path=""):
+    """What is wrong with the data of a reply, or None: every mandatory field is there, every field has its type and keeps its length."""
+    for field in shape:
+        value, where = data.get(field.name), path + field.name
+        if value is None:
+            if field.required:
+                return f"{where} is missing"
+            continue
+        if field.count and not (isinstance(value, list) and len(value) <= field.count):
+            return f"{where} is not a list of at most {field.count}"
+        for one in value if field.count else [value]:
+            kind = TYPES.get(field.type)
+            if kind and (not isinstance(one, kind) or (kind is int and isinstance(one, bool))):
+                return f"{where} is {one!r}, not {field.type}"
+            if field.type == "string" and field.argument and len(one) > int(field.argument):
+                return f"{where} is longer than {field.argument}"
+            if field.type == "object":
+                fault = conforms(field.children, one, where + ".")
+                if fault:
+                    return fault
+    return None

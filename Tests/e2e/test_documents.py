@@ -1,0 +1,98 @@
+"""The documents say what the server does: judged by other people's validators, and by schemathesis against the live server."""
+import json
+import secrets
+import uuid
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+from berth import ROOT, now, sign
+from catalogue import SERVICES
+
+SCHEMA = ROOT.parent / "shared/data/asyncapi-3.0.0.schema.json"
+
+
+@pytest.fixture(scope="module")
+def web(server):
+    session = requests.Session()
+    session.verify = server.ca
+    session.trust_env = False  # the machine's own CA bundle does not know this server
+    session.base = server.ready["https"]
+    return session
+
+
+def test_served_documents_are_the_kept_ones(web):
+    for name in ("openapi.json", "asyncapi.json"):
+        assert web.get(f"{web.base}/{name}").text == (ROOT / "docs/reference" / name).read_text()
+
+
+def test_openapi_is_valid(web):
+    from openapi_spec_validator import validate
+    validate(web.get(f"{web.base}/openapi.json").json())
+
+
+def test_asyncapi_is_valid(web):
+    if not SCHEMA.exists():
+        pytest.skip(f"this one check did not run: {SCHEMA} is not at hand")
+    import jsonschema
+    schema = json.loads(SCHEMA.read_text())
+    errors = list(jsonschema.validators.validator_for(schema)(schema).iter_errors(web.get(f"{web.base}/asyncapi.json").json()))
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def caller(server):
+    """Credentials for schemathesis, whose rates are raised: this is not about the rate limit."""
+    return {"lot": server.lot("FUZZ", rate=1_000_000), "provider": server.issue("provider", rate=1_000_000),
+            "operator": server.issue("operator", rate=1_000_000), "seq": 0}
+
+
+#: The kept document, which is the served one (above): its operations are known before a server runs.
+API = schemathesis.openapi.from_dict(json.loads((ROOT / "docs/reference/openapi.json").read_text()))
+OPERATIONS = [result.ok() for result in API.get_all_operations()]
+ROLES = {s["name"]: [r for r in s["roles"] if s["direction"] != "down" or r in ("provider", "operator")] for s in SERVICES}
+LOGS = {s["name"] for s in SERVICES if s["direction"] == "up" and s["kind"] == "log"}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.path)
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda m: m.name.lower())
+def test_the_live_server_keeps_its_schema(operation, mode, caller, web):
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=6, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    def run(case):
+        check(case, caller, web)
+    if mode == schemathesis.GenerationMode.NEGATIVE and operation.method == "get":
+        return  # nothing in it can be wrong
+    run()
+
+
+def check(case, caller, web):
+    """No 500, no status that is not declared, no reply that breaks its schema. A 503 is an answer with a code of its own: the lot is
+    away (600), or the rules are still to come (503)."""
+    body = case.body
+    if case.method == "POST" and isinstance(body, dict):
+        name = case.operation.path.removeprefix("/api/v1/").replace("/", ".")
+        key = caller[[r for r in ROLES[name] if r != "cloud"][0]]
+        body |= {"version": "1.0", "requestId": str(uuid.uuid4()), "appId": key.app_id, "service": name, "timestamp": now(),
+                 "nonce": secrets.token_hex(8)}
+        body.pop("signType", None)
+        body["parkCode"] = "FUZZ"
+        if name in LOGS:
+            caller["seq"] += 1
+            body |= {"epoch": "fuzz", "seq": caller["seq"]}
+        else:
+            body.pop("epoch", None), body.pop("seq", None)
+        body = {k: v for k, v in body.items() if k in ("data", "sign", "version", "requestId", "appId", "service", "timestamp", "nonce",
+                                                       "parkCode", "epoch", "seq")}
+        body["sign"] = sign(body, key.secret)
+        case.body = body
+    reply = case.call(base_url=web.base, session=web, verify=web.verify)
+    assert reply.status_code != 500, reply.text
+    if reply.status_code == 503:
+        assert reply.json()["code"] in (503, 600, 601), reply.text
+    if reply.status_code == 401:
+        assert False, f"the hook's own signature: {reply.text}"
+    case.validate_response(reply, checks=[status_code_conformance, response_schema_conformance])
