@@ -35,7 +35,9 @@ let package = Package(
         // 2 durability
         .target(
             name: "BerthStore",
-            dependencies: ["BerthCore", "BerthWire", .product(name: "GRDB", package: "GRDB.swift")]),
+            dependencies: [
+                "BerthCore", "BerthWire", .product(name: "GRDB", package: "GRDB.swift"), .product(name: "Crypto", package: "swift-crypto"),
+            ]),
         // 2 carriers
         .systemLibrary(name: "CMosquitto", pkgConfig: "libmosquitto", providers: [.apt(["libmosquitto-dev"])]),
         .target(name: "CBerthPosix"),
@@ -52,6 +54,7 @@ let package = Package(
             name: "BerthServer",
             dependencies: [
                 "BerthCore", "BerthWire", "BerthDocs", "BerthStore", "BerthLink", "CBerthPosix",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdTLS", package: "hummingbird"),

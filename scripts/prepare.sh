@@ -1,6 +1,6 @@
 # Shared by ./start and ./test: packages and builds. Sourced, not run.
 RUN_PACKAGES="mosquitto libmosquitto-dev libsqlite3-dev libjs-leaflet openssl pkg-config"
-TEST_PACKAGES="python3 python3-venv mosquitto-clients chromium chromium-driver fonts-noto-cjk curl"
+TEST_PACKAGES="python3 python3-venv mosquitto-clients chromium chromium-driver fonts-noto-cjk curl faketime chrony prometheus"
 
 say() { printf '\n泊位 Berth: %s\n' "$*"; }
 
@@ -35,7 +35,7 @@ build_release() {
 # The test tools, in a folder of their own.
 python_tools() {
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  .venv/bin/python -c 'import pytest, paho.mqtt, selenium, schemathesis, openapi_spec_validator, jsonschema, tusclient' 2>/dev/null ||
+  .venv/bin/python -c 'import pytest, paho.mqtt, selenium, schemathesis, openapi_spec_validator, jsonschema, tusclient, cryptography' 2>/dev/null ||
     .venv/bin/pip install -q --disable-pip-version-check pytest paho-mqtt selenium \
-      schemathesis openapi-spec-validator jsonschema tuspy
+      schemathesis openapi-spec-validator jsonschema tuspy cryptography
 }

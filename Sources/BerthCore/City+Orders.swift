@@ -8,7 +8,7 @@ extension City {
         }
         guard let lot = lots[booking.parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         guard let profile = lot.profile else { return Decision(.refused(.lotIncomplete)) }
-        if !profile.enabled.contains(booking.purpose) {
+        if !profile.enabled.contains(booking.purpose) || !isOpened(lot, for: booking.purpose) {
             return Decision(.refused(booking.purpose == .shared ? .sharingNotEnabled : .reservationNotEnabled))
         }
         // Appointments of halls and hospitals come with the public-service rules; until then there is none to find.
@@ -58,6 +58,11 @@ extension City {
         send(.reserve(order), for: &order, at: now, &events)
         update(order, at: now, &events)
         return Decision(.order(lots[order.parkCode]!.orders[order.orderNo]!, isRepeat: false), events)
+    }
+
+    /// Whether the city lets the lot do this business: in review it is switched on when its checklist is passed.
+    public func isOpened(_ lot: Lot, for purpose: Purpose) -> Bool {
+        lot.stage != .suspended && (!reviewsLots || (lot.stage == .live && lot.opened.contains(purpose)))
     }
 
     /// Whether a lot takes arrivals at this time at all, and whether it can be booked yet and still.

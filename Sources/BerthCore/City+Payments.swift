@@ -130,6 +130,9 @@ extension City {
         if isPaid {
             append(.relay(service: "payment.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
         }
+        tell(
+            payment.appId,
+            .payment(payNo: payNo, payment.state, amountFen: payment.amountFen, payTime: payment.payTime), at: now, &events)
         events.append(
             .notice(
                 Notice(
@@ -148,7 +151,8 @@ extension City {
         }
         let key = "\(payNo)|\(refundNo)"
         if let known = report(payment.parkCode, kind: "refund", key: key) {
-            return known.body == String(amountFen) ? Decision(.paid(payment, isRepeat: true)) : Decision(.refused(.keyReused))
+            return known.body == String(amountFen)
+                ? Decision(.refunded(payment, refundNo: refundNo, amountFen: amountFen, isRepeat: true)) : Decision(.refused(.keyReused))
         }
         guard payment.state == .paid || payment.state == .partlyRefunded, amountFen > 0 else {
             return Decision(.refused(.refundNotAllowed))
@@ -160,11 +164,12 @@ extension City {
         var events: [Event] = [.payment(payment)]
         keep(Report(parkCode: payment.parkCode, kind: "refund", key: key, body: String(amountFen), at: now), &events)
         append(.relay(service: "refund.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
+        tell(payment.appId, .refund(payNo: payNo, refundNo: refundNo, amountFen: amountFen), at: now, &events)
         events.append(
             .notice(
                 Notice(
                     parkCode: payment.parkCode, eventType: 5003, occurredAt: now, recordNo: payment.recordNo,
                     detail: refundNo)))
-        return Decision(.paid(payment, isRepeat: false), events)
+        return Decision(.refunded(payment, refundNo: refundNo, amountFen: amountFen, isRepeat: false), events)
     }
 }

@@ -60,6 +60,8 @@ extension City {
     ) {
         if order.isPenalised {
             count(City.noShowKey(order), by: -1, &events)
+            tell(
+                order.appId, .credit(userToken: order.userToken, .noShowBan, orderNo: order.orderNo, isUndone: true), at: now, &events)
             order.isPenalised = false
         }
         let eventType = enterTime < order.enterStart ? 2004 : 2003

@@ -39,6 +39,8 @@ extension City {
 
     public mutating func restore(report: Report) {
         reports[ReportKind(parkCode: report.parkCode, kind: report.kind), default: [:]][report.key] = report
+        if report.kind == City.stageKind { restoreStage(report) }
+        if report.kind == Tiding.kind || report.kind == Tiding.failedKind { lastTiding = max(lastTiding, Int64(report.key) ?? 0) }
     }
 
     /// What is in force of one kind, by key.

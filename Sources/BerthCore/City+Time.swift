@@ -61,6 +61,8 @@ extension City {
             order.status = .noShow
             order.isPenalised = true
             count(City.noShowKey(order), by: 1, &events)
+            tell(
+                order.appId, .credit(userToken: order.userToken, .noShowBan, orderNo: order.orderNo, isUndone: false), at: now, &events)
             send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, .noShow), for: &order, at: now, &events)
         }
         update(order, at: now, &events)

@@ -3,6 +3,11 @@
 public struct City: Sendable {
     public internal(set) var lots: [String: Lot] = [:]
     public let policy: Policy
+    /// Whether a lot is in service as soon as it describes itself, or when its checklist is passed (annex A).
+    public let reviewsLots: Bool
+    /// Providers that are told what changes (A17).
+    public var listeners: Set<String> = []
+    var lastTiding: Int64 = 0
     /// The lot of each order in memory.
     var lotOfOrder: [String: String] = [:]
     /// Orders in memory by the provider's own key.
@@ -30,8 +35,9 @@ public struct City: Sendable {
         var to: Millis
     }
 
-    public init(policy: Policy, newEpoch: String) {
+    public init(policy: Policy, newEpoch: String, reviewsLots: Bool = false) {
         self.policy = policy
+        self.reviewsLots = reviewsLots
         self.newEpoch = newEpoch
     }
 
@@ -81,17 +87,24 @@ public struct City: Sendable {
             policy.calendarStepMin = lot.policy.calendarStepMin
             lots[parkCode]!.policy = policy
             return Decision(.done, [.policy(parkCode: parkCode, policy)])
-        case .openLot(let profile):
+        case .openLot(let profile, let info):
             guard lots[profile.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
             lots[profile.parkCode]!.profile = profile
-            return Decision(.done, [.lot(profile)])
-        case .reportGates(let parkCode, let upsert, let delete):
+            var events: [Event] = [.lot(profile)]
+            if let info { keep(info, &events) }
+            if reviewsLots, lots[profile.parkCode]!.stage == .applied {
+                events += setStage(profile.parkCode, .testing, opened: [], at: now).events
+            }
+            return Decision(.done, events)
+        case .reportGates(let parkCode, let upsert, let delete, let kept):
             guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
             guard delete.allSatisfy({ lots[parkCode]!.gates[$0] != nil }) else { return Decision(.refused(.unknownGate)) }
             for gateCode in delete { lots[parkCode]!.gates[gateCode] = nil }
             for gate in upsert { lots[parkCode]!.gates[gate.gateCode] = gate }
             let gates = lots[parkCode]!.gates.values.sorted { $0.gateCode < $1.gateCode }
-            return Decision(.done, [.gates(parkCode: parkCode, gates)])
+            var events: [Event] = [.gates(parkCode: parkCode, gates)]
+            for report in kept { keep(report, &events) }
+            return Decision(.done, events)
         case .reportRemaining(let parkCode, let remaining):
             guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
             guard remaining.remain <= remaining.total else { return Decision(.refused(.countersInconsistent)) }
@@ -128,6 +141,13 @@ public struct City: Sendable {
             return correct(parkCode, recordNo: recordNo, correction, at: now, history: history)
         case .bind(let appId, let userToken, let plate, let body):
             return bind(appId: appId, userToken: userToken, plate: plate, body: body, at: now)
+        case .subscribe(let appId, let parkCodes, let minSeconds):
+            return subscribe(appId, parkCodes, minSeconds: minSeconds, at: now)
+        case .setStage(let parkCode, let stage, let opened): return setStage(parkCode, stage, opened: opened, at: now)
+        case .useOnce(let key): return useOnce(key, at: now)
+        case .settleTiding(let tiding, let isDelivered): return settle(tiding, isDelivered: isDelivered)
+        case .reviveTiding(let appId, let key): return revive(appId, key: key)
+        case .nothing: return Decision(.done)
         case .delay(let appId, let orderNo): return delay(appId: appId, orderNo: orderNo, at: now, history: history)
         case .takeIn(let payment): return takeIn(payment, history: history)
         case .bill(let bill): return self.bill(bill)
@@ -182,6 +202,8 @@ public struct City: Sendable {
             lots[parkCode]!.forget(endedBefore: time)
         }
         bills = bills.filter { $0.value.expireAt >= time }
+        let once = ReportKind(parkCode: "", kind: City.onceKind)
+        reports[once] = reports[once]?.filter { $0.value.at >= time - City.onceMillis }
         payments = payments.filter { $0.value.state == .pending || ($0.value.payTime ?? 0) >= time }
         for key in counters.keys where City.isPast(counter: key, at: time) { counters[key] = nil }
     }
@@ -251,8 +273,15 @@ public struct City: Sendable {
     mutating func update(_ order: Order, at now: Millis, _ events: inout [Event]) {
         var order = order
         order.changedAt = now
+        let before = lots[order.parkCode]?.orders[order.orderNo]?.status
         index(order, now: now)
         events.append(.order(order))
+        if before != order.status {
+            tell(
+                order.appId,
+                .order(orderNo: order.orderNo, clientOrderNo: order.clientOrderNo, orderVer: order.orderVer, order.status),
+                at: now, &events)
+        }
     }
 
     mutating func count(_ key: String, by delta: Int, max: Int = Int(Int32.max), _ events: inout [Event]) {

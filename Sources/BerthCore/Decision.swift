@@ -9,6 +9,7 @@ public enum Refusal: String, Sendable, CaseIterable {
     case enterTimeDiffers, exitWithoutEntry, countersInconsistent
     case newerVersionExists, wrongState, keyReused
     case unknownSpace, plateBlacklisted, correctionWhileInside, delayNotAllowed, plateBoundElsewhere
+    case nonceRepeated, noShowBan
     case noBill, noPaymentNeeded, billExpired, amountMismatch, alreadyPaid, paymentFailed, refundNotAllowed, refundTooLarge
 }
 
@@ -87,8 +88,10 @@ public enum LotStatement: Int, Sendable {
 public enum Command: Sendable {
     case register(parkCode: String)
     case setPolicy(parkCode: String, Policy)
-    case openLot(LotProfile)
-    case reportGates(parkCode: String, upsert: [Gate], delete: [String])
+    /// `info`: the whole report, of which the profile is what the rules need.
+    case openLot(LotProfile, info: Report? = nil)
+    /// `kept`: the gates as they were reported.
+    case reportGates(parkCode: String, upsert: [Gate], delete: [String], kept: [Report] = [])
     case reportRemaining(parkCode: String, Remaining)
     case create(Booking)
     case modify(appId: String, orderNo: String, planTime: Millis?, plate: Plate?, plateColor: Int?)
@@ -104,6 +107,17 @@ public enum Command: Sendable {
     case correct(parkCode: String, recordNo: String, Correction)
     case bind(appId: String, userToken: String, plate: Plate, body: String)
     case delay(appId: String, orderNo: String)
+    /// A18: remaining spaces of these lots, each told at most once in so many seconds; replaces what the provider had.
+    case subscribe(appId: String, parkCodes: [String], minSeconds: Int)
+    /// How far a lot's onboarding is, and for what it may be booked.
+    case setStage(parkCode: String, LotStage, opened: Set<Purpose>)
+    /// A key that is good once: a redirect's nonce.
+    case useOnce(key: String)
+    /// What became of telling a provider (A17).
+    case settleTiding(Tiding, isDelivered: Bool)
+    case reviveTiding(appId: String, key: String)
+    /// Changes nothing; the caller knows the answer.
+    case nothing
     case takeIn(Payment)
     case bill(Bill)
     case pay(appId: String, billNo: String, payNo: String, amountFen: Int64, channel: String, requestHash: String)
@@ -151,7 +165,7 @@ public struct Notice: Sendable, Equatable {
 }
 
 /// A message to a lot, before the wire gives it words.
-public enum LotMessage: Sendable, Equatable {
+public indirect enum LotMessage: Sendable, Equatable {
     case reserve(Order)
     case modify(Order)
     case cancel(orderNo: String, orderVer: Int64, CancelType)
@@ -185,7 +199,8 @@ public struct DownEntry: Sendable, Equatable {
 }
 
 /// What happened. Each event carries the whole new value of what it names, so the journal can be read back without the rules.
-public enum Event: Sendable, Equatable {
+/// Boxed: an event is passed along many hands and copied by none.
+public indirect enum Event: Sendable, Equatable {
     case registered(parkCode: String)
     case policy(parkCode: String, Policy)
     case lot(LotProfile)
@@ -206,16 +221,18 @@ public enum Event: Sendable, Equatable {
 }
 
 /// The answer to a command, for the caller.
-public enum Outcome: Sendable, Equatable {
+public indirect enum Outcome: Sendable, Equatable {
     case done
     case order(Order, isRepeat: Bool)
     case cancelled(Order, isBreach: Bool, leftToday: Int, leftThisMonth: Int)
     case recorded(recordNo: String, OrderStatus?, isRepeat: Bool)
     case filed(Int)
+    case subscribed(Int)
     case bound(Plate)
     /// Stands in the lot's down log at this place.
     case posted(epoch: String, seq: Int64)
     case paid(Payment, isRepeat: Bool)
+    case refunded(Payment, refundNo: String, amountFen: Int64, isRepeat: Bool)
     case refused(Refusal)
     /// Recorded, but with a code: an exit without an entry is accepted as a pair (1501).
     case recordedWith(Refusal, recordNo: String)

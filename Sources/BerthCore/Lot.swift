@@ -3,6 +3,9 @@ public struct Lot: Sendable {
     public let parkCode: String
     public internal(set) var profile: LotProfile?
     public internal(set) var policy: Policy
+    public internal(set) var stage = LotStage.applied
+    /// What it may be booked for, where lots are reviewed.
+    public internal(set) var opened: Set<Purpose> = []
     public internal(set) var gates: [String: Gate] = [:]
     public internal(set) var remaining: Remaining?
     /// Orders that are active, and those that ended lately.

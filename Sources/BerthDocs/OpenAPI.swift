@@ -102,7 +102,8 @@ public enum OpenAPI {
         }
         let kinds: [ServiceDefinition.Kind: String] = [
             .log: service.direction == "up"
-                ? "日志条目：epoch 与 seq 必填 / an entry of the up log: epoch and seq" : "写入下行日志，accepted 表示已在其中，位置为 downEpoch、downSeq / goes into the down log; accepted says that it stands there, at downEpoch and downSeq",
+                ? "日志条目：epoch 与 seq 必填 / an entry of the up log: epoch and seq"
+                : "写入下行日志，accepted 表示已在其中，位置为 downEpoch、downSeq / goes into the down log; accepted says that it stands there, at downEpoch and downSeq",
             .kept: "按 requestId 幂等 / idempotent by requestId", .read: "只读 / changes nothing", .sync: "续传 / part of the resume",
             .live: "立即转发车场，不排队 / asked of the lot now, never queued",
         ]

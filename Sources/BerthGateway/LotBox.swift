@@ -26,6 +26,8 @@ public final class LotBox: Sendable {
         /// The server knows where we stand, since we asked it after the last break.
         var isSynchronised = false
         var clockOffset: Int64 = 0
+        /// It is beyond the limit, and that has been reported.
+        var isClockOff = false
         /// How often memory went back to what is on the disk.
         var reloads = 0
 
@@ -99,10 +101,11 @@ public final class LotBox: Sendable {
     private func reload() {
         guard let image = try? spool.load(entry.parkCode) else { return }
         state.withLock { state in
-            let (offset, reloads) = (state.clockOffset, state.reloads)
+            let (offset, reloads, isOff) = (state.clockOffset, state.reloads, state.isClockOff)
             state = LotBox.state(from: image)
             state.clockOffset = offset
             state.reloads = reloads + 1
+            state.isClockOff = isOff
         }
         wake.yield()
     }

@@ -236,8 +236,17 @@ final class LotLink: MQTTListener {
             defer { state.lastClock = Ambient.monotonic() }
             return state.lastClock == .min
         }
-        box.state.withLock { $0.clockOffset = isFirst ? offset : ($0.clockOffset + offset) / 2 }
+        // Our own clock is left alone; the estimate is what is slewed, and everything that is signed or recorded goes by it.
+        let (wasOff, isOff) = box.state.withLock { state in
+            state.clockOffset = isFirst ? offset : (state.clockOffset + offset) / 2
+            defer { state.isClockOff = abs(state.clockOffset) > LotLink.clockOffsetMax }
+            return (state.isClockOff, abs(state.clockOffset) > LotLink.clockOffsetMax)
+        }
+        if isOff, !wasOff { try? await box.event(type: 6010, detail: ["offsetMs": .int(offset)]) }
     }
+
+    /// Section 13: a clock that is further off than this is an event, ms.
+    private static let clockOffsetMax: Int64 = 5_000
 
     private func reportLot() async throws(NoAnswer) {
         guard !state.withLock({ $0.hasReported }) else { return }

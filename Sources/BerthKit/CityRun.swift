@@ -1,7 +1,7 @@
 import BerthCore
-public import BerthGateway
+import BerthGateway
 import BerthLink
-public import BerthWire
+import BerthWire
 import CBerthPosix
 import Foundation
 public import Logging
@@ -215,7 +215,7 @@ final class ServerProcess: Sendable {
         let pipe = Pipe()
         process.standardOutput = pipe
         process.standardInput = FileHandle.nullDevice
-        FileManager.default.createFile(atPath: log, contents: nil, attributes: [.posixPermissions: 0o600])
+        _ = FileManager.default.createFile(atPath: log, contents: nil, attributes: [.posixPermissions: 0o600])
         process.standardError = FileHandle(forWritingAtPath: log)
         try process.run()
         output = pipe.fileHandleForReading

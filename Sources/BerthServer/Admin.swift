@@ -36,8 +36,11 @@ struct Desk: Sendable {
     }
 
     let sequencer: Sequencer
-    let credentials: CredentialBook
-    let broker: Broker?
+    let keys: KeyKeeper
+    let onboarding: Onboarding
+    let notifier: Notifier?
+    let authority: Authority
+    let settings: ServerSettings
     let status: @Sendable () -> JSON
     let clock: @Sendable () -> Millis
 
@@ -49,13 +52,63 @@ struct Desk: Sendable {
         case "keys.list":
             return [
                 "keys": .array(
-                    credentials.all.map {
-                        [
-                            "appId": .string($0.appId), "role": .string($0.role.rawValue), "name": .string($0.name),
-                            "parks": .array($0.parkCodes.sorted().map { .string($0) }), "enabled": .bool($0.isEnabled),
-                        ]
+                    keys.book.all.map {
+                        .compact([
+                            ("appId", .string($0.appId)), ("role", .string($0.role.rawValue)), ("name", .string($0.name)),
+                            ("parks", .array($0.parkCodes.sorted().map { .string($0) })), ("enabled", .bool($0.isEnabled)),
+                            ("callback", .optional($0.callback)), ("returnHosts", .array($0.returnHosts.map { .string($0) })),
+                            ("certificate", .optional($0.certificate)), ("rotating", .bool($0.nextSecret != nil)),
+                        ])
                     })
             ]
+        case "keys.rotate":
+            let appId = try known(command)
+            guard let secret = try keys.rotate(appId) else { throw Refused("no such credential") }
+            await put("keys.rotate", appId, "a second secret was made")
+            return ["appId": .string(appId), "appSecret": .string(secret)]
+        case "keys.revoke":
+            let appId = try known(command)
+            guard try await keys.revoke(appId) else { throw Refused("no such credential") }
+            await put("keys.revoke", appId, "")
+            return ["appId": .string(appId), "enabled": false]
+        case "keys.set": return try await change(command)
+        case "keys.certificate":
+            let appId = try known(command)
+            let made = try authority.clientCertificate(appId: appId)
+            _ = try await keys.change(appId) { $0.certificate = made.fingerprint }
+            await put("keys.certificate", appId, made.fingerprint)
+            return [
+                "appId": .string(appId), "certificate": .string(made.certificate), "key": .string(made.key),
+                "sha256": .string(made.fingerprint),
+            ]
+        case "lots.onboarding":
+            guard let parkCode = command["park"]?.stringValue, let answer = onboarding.json(parkCode, now: clock()) else {
+                throw Refused("no such lot")
+            }
+            return answer
+        case "lots.attest": return try await attest(command)
+        case "lots.approve", "lots.suspend", "lots.resume": return try await stage(command)
+        case "tidings.list":
+            let failed = sequencer.peek { $0.allReports(kind: Tiding.failedKind) }
+            let open = sequencer.peek { $0.allReports(kind: Tiding.kind) }
+            func rows(_ reports: [Report]) -> JSON {
+                .array(
+                    reports.compactMap(Tiding.init(report:)).map {
+                        let (service, data) = Encode.tiding($0)
+                        return ["appId": .string($0.appId), "id": .int($0.id), "service": .string(service), "data": data]
+                    })
+            }
+            return ["open": rows(open), "failed": rows(failed)]
+        case "tidings.retry":
+            let appId = try known(command)
+            let count = notifier?.retry(appId, now: clock()) ?? 0
+            await put("tidings.retry", appId, "\(count)")
+            return ["retried": .int(count)]
+        case "audit.list":
+            let after = command["after"]?.intValue ?? 0
+            return ["records": .array(sequencer.store.audit(after: after, limit: 1000).map(Desk.row))]
+        case "audit.verify": return verifyAudit()
+
         case "lots.set":
             guard let parkCode = command["park"]?.stringValue,
                 var policy = sequencer.peek({ $0.lots[parkCode]?.policy })
@@ -72,7 +125,9 @@ struct Desk: Sendable {
                     throw Refused("\(name) cannot be \(value.string)")
                 }
             }
-            let answer = await perform(.setPolicy(parkCode: parkCode, policy))
+            let answer = await perform(
+                .setPolicy(parkCode: parkCode, policy),
+                Audit.desk("lots.set", target: parkCode, detail: command["policy"]?.string ?? "", now: clock()))
             guard answer.code == 0 else { throw Refused(answer.resultCode.en) }
             return ["park": .string(parkCode)]
         case "status": return status()
@@ -80,10 +135,120 @@ struct Desk: Sendable {
         }
     }
 
-    private func perform(_ command: Command) async -> Answer {
+    private func perform(_ command: Command, _ audit: AuditRecord? = nil) async -> Answer {
         await withCheckedContinuation { continuation in
-            sequencer.perform(command, now: clock()) { continuation.resume(returning: $0) }
+            sequencer.perform(command, audit: audit, now: clock()) { continuation.resume(returning: $0) }
         }
+    }
+
+    /// Puts a deed of the desk on record.
+    private func put(_ command: String, _ target: String, _ detail: String) async {
+        _ = await perform(.nothing, Audit.desk(command, target: target, detail: detail, now: clock()))
+    }
+
+    private func known(_ command: JSON) throws -> String {
+        guard let appId = command["appId"]?.stringValue, keys.book.find(appId) != nil else { throw Refused("no such credential") }
+        return appId
+    }
+
+    private static func row(_ record: AuditRecord) -> JSON {
+        [
+            "id": .int(record.id), "at": .int(record.at), "actor": .string(record.actor), "action": .string(record.action),
+            "target": .string(record.target), "detail": .string(record.detail), "hash": .string(record.hash),
+        ]
+    }
+
+    /// Walks the whole chain, so that a row that was changed or taken out is found.
+    private func verifyAudit() -> JSON {
+        var count = 0
+        var last: AuditRecord?
+        while true {
+            let records = sequencer.store.audit(after: last?.id ?? 0, limit: 1000)
+            guard let newest = records.last else { break }
+            if let broken = AuditRecord.firstBroken((last.map { [$0] } ?? []) + records) {
+                return ["records": .int(count), "intact": false, "brokenAt": .int(broken.id)]
+            }
+            count += records.count
+            last = newest
+        }
+        return .compact([("records", .int(count)), ("intact", true), ("lastHash", .optional(last?.hash))])
+    }
+
+    // MARK: Credentials and lots
+
+    /// What a credential may have beside its secret.
+    private func change(_ command: JSON) async throws -> JSON {
+        let appId = try known(command)
+        if let url = command["callback"]?.stringValue, !url.isEmpty,
+            let fault = CallbackClient.fault(of: url, rules: settings.callbackRules)
+        {
+            throw Refused("callback: \(fault)")
+        }
+        let hosts = command["returnHosts"]?.arrayValue?.compactMap(\.stringValue)
+        if let hosts, !hosts.allSatisfy({ Redirect.isReturn("https://\($0)/", to: [$0]) }) {
+            throw Refused("returnHosts: names of hosts expected")
+        }
+        if keys.book.find(appId)?.role == .operator, command["callback"]?.stringValue != nil {
+            throw Refused("an operator has no callback")
+        }
+        let changed = try await keys.change(appId) { credential in
+            if let url = command["callback"]?.stringValue { credential.callback = url.isEmpty ? nil : url }
+            if let hosts { credential.returnHosts = hosts }
+            if command["noCertificate"]?.boolValue == true { credential.certificate = nil }
+            if let rate = command["rate"]?.intValue, (1...10_000_000).contains(rate) {
+                credential.ratePerSecond = Int(rate)
+                credential.burst = Int(command["burst"]?.intValue ?? 2 * rate)
+            }
+        }
+        await put("keys.set", appId, command.string)
+        return [
+            "appId": .string(appId), "callback": .optional(changed?.callback),
+            "returnHosts": .array((changed?.returnHosts ?? []).map { .string($0) }),
+        ]
+    }
+
+    private func attest(_ command: JSON) async throws -> JSON {
+        guard let parkCode = command["park"]?.stringValue, sequencer.peek({ $0.lots[parkCode] != nil }) else {
+            throw Refused("no such lot")
+        }
+        guard let item = Profile.current.checklist.first(where: { $0.id == command["item"]?.stringValue }) else {
+            throw Refused("item: one of \(Profile.current.checklist.filter { $0.proof == .attested }.map(\.id).joined(separator: ", "))")
+        }
+        guard item.proof == .attested else { throw Refused("\(item.id) is proved by \(item.service), and cannot be attested") }
+        guard let by = command["by"]?.stringValue, !by.isEmpty else { throw Refused("by: who has looked") }
+        let body = command["withdraw"]?.boolValue == true ? "" : by
+        let report = Report(parkCode: parkCode, kind: Onboarding.attestedKind, key: item.id, body: body, at: clock())
+        _ = await perform(
+            .file(parkCode: parkCode, [report], replaces: nil, knownBy: nil, notice: nil),
+            Audit.desk(body.isEmpty ? "lots.attest withdraw" : "lots.attest", target: parkCode, detail: "\(item.id) by \(by)", now: clock())
+        )
+        return onboarding.json(parkCode, now: clock()) ?? [:]
+    }
+
+    private func stage(_ command: JSON) async throws -> JSON {
+        guard let parkCode = command["park"]?.stringValue, let lot = sequencer.peek({ $0.lots[parkCode] }) else {
+            throw Refused("no such lot")
+        }
+        let name = command["command"]?.stringValue ?? ""
+        var stage = LotStage.suspended
+        var opened = lot.opened
+        if name != "lots.suspend" {
+            guard lot.profile != nil else { throw Refused("the lot has not described itself yet (lot.info.report)") }
+            stage = .live
+            if settings.reviewsLots {
+                opened = onboarding.passed(parkCode, now: clock())
+                guard !opened.isEmpty else {
+                    let open = onboarding.rows(parkCode, now: clock()).filter { $0.verdict != .passed }.map { "\($0.item.id): \($0.why)" }
+                    throw Refused("not passed yet: \(open.joined(separator: "; "))")
+                }
+            }
+        }
+        let answer = await perform(
+            .setStage(parkCode: parkCode, stage, opened: opened),
+            Audit.desk(
+                name, target: parkCode, detail: opened.map(\.rawValue).sorted().map { String($0) }.joined(separator: ","), now: clock()))
+        guard answer.code == 0 else { throw Refused(answer.resultCode.en) }
+        return onboarding.json(parkCode, now: clock()) ?? [:]
     }
 
     /// Many at once, so that a city of lots costs one reload of the broker.
@@ -99,27 +264,39 @@ struct Desk: Sendable {
             }
             if role == .lot, parks.count != 1 { throw Refused("a lot's credential has exactly one --park; a cloud speaks for several") }
             if role == .cloud, parks.isEmpty { throw Refused("a cloud's credential needs at least one --park") }
+            let callback = wish["callback"]?.stringValue
+            if let callback, let fault = CallbackClient.fault(of: callback, rules: settings.callbackRules) {
+                throw Refused("callback: \(fault)")
+            }
+            let hosts = (wish["returnHosts"]?.arrayValue ?? []).compactMap(\.stringValue)
+            guard hosts.allSatisfy({ Redirect.isReturn("https://\($0)/", to: [$0]) }) else {
+                throw Refused("returnHosts: names of hosts expected")
+            }
+            if role == .operator, callback != nil { throw Refused("an operator has no callback") }
             if role == .provider, !parks.isEmpty { throw Refused("a provider's credential has no --park") }
             let rate = Int(wish["rate"]?.intValue ?? 50)
             let burst = Int(wish["burst"]?.intValue ?? Int64(2 * rate))
             guard (1...10_000_000).contains(rate), (1...10_000_000).contains(burst) else { throw Refused("rate, burst: from 1") }
             let prefix = ["lot": "lt", "cloud": "cl", "provider": "sp", "operator": "op"][role.rawValue]!
-            issued.append(
-                Credential(
-                    appId: prefix + Ambient.token(14), secret: Ambient.token(40), role: role,
-                    name: wish["name"]?.stringValue ?? "", parkCodes: Set(parks), ratePerSecond: rate, burst: burst))
+            var credential = Credential(
+                appId: prefix + Ambient.token(14), secret: Ambient.token(40), role: role,
+                name: wish["name"]?.stringValue ?? "", parkCodes: Set(parks), ratePerSecond: rate, burst: burst)
+            credential.callback = callback
+            credential.returnHosts = hosts
+            issued.append(credential)
         }
         for credential in issued {
-            try sequencer.store.save(credential)
             if credential.role.speaksForLots {
                 for parkCode in credential.parkCodes.sorted() {
                     let answer = await perform(.register(parkCode: parkCode))
                     guard answer.code == 0 else { throw Refused(answer.resultCode.en) }
                 }
             }
-            credentials.insert(credential)
+            await put(
+                "keys.issue", credential.appId,
+                "\(credential.role.rawValue) \(credential.name) \(credential.parkCodes.sorted().joined(separator: ","))")
         }
-        try await broker?.admit(issued)
+        try await keys.save(issued)
         return issued.map { ["appId": .string($0.appId), "appSecret": .string($0.secret)] }
     }
 }

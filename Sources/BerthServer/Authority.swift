@@ -1,3 +1,4 @@
+import BerthWire
 import Foundation
 
 /// The local certificate authority: made once with `openssl`, so that TLS is real from the first start.
@@ -52,6 +53,31 @@ public struct Authority: Sendable {
         try files.moveItem(atPath: certificateFile + ".new", toPath: certificateFile)
         for file in [request, extensions] { try? files.removeItem(atPath: file) }
         for file in [caKey, keyFile] { try files.setAttributes([.posixPermissions: 0o600], ofItemAtPath: file) }
+    }
+
+    /// A certificate for one party, signed by the local authority; good for a year. Its key is not kept here.
+    func clientCertificate(appId: String) throws -> (certificate: String, key: String, fingerprint: String) {
+        let folder = (caFile as NSString).deletingLastPathComponent
+        let base = "\(folder)/client-\(appId)"
+        defer { for ext in ["key", "csr", "pem", "ext", "der"] { try? FileManager.default.removeItem(atPath: "\(base).\(ext)") } }
+        try "basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n"
+            .write(toFile: base + ".ext", atomically: true, encoding: .utf8)
+        try openssl([
+            "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=\(appId)", "-keyout", base + ".key",
+            "-out", base + ".csr",
+        ])
+        try openssl([
+            "x509", "-req", "-in", base + ".csr", "-CA", caFile, "-CAkey", folder + "/ca.key", "-CAcreateserial", "-days", "365",
+            "-extfile", base + ".ext", "-out", base + ".pem",
+        ])
+        try openssl(["x509", "-in", base + ".pem", "-outform", "DER", "-out", base + ".der"])
+        guard let der = FileManager.default.contents(atPath: base + ".der") else {
+            throw Failed(description: "openssl made no certificate")
+        }
+        return (
+            try String(contentsOfFile: base + ".pem", encoding: .utf8), try String(contentsOfFile: base + ".key", encoding: .utf8),
+            Signature.hash(canonical: [UInt8](der))
+        )
     }
 
     private func openssl(_ arguments: [String]) throws {

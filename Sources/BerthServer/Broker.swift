@@ -82,23 +82,39 @@ final class Broker: Sendable {
         return "$7$101$\(Data(salt).base64EncodedString())$\(key.withUnsafeBytes { Data($0) }.base64EncodedString())"
     }
 
-    /// Admits new credentials; returns when the broker does so too.
+    /// Admits new or changed credentials and shuts out revoked ones; returns when the broker does so too. What does not change what the
+    /// broker knows leaves its clients alone.
     func admit(_ credentials: [Credential]) async throws {
-        let process = try state.withLock { state in
-            for credential in credentials { admit(credential, &state) }
+        let (process, admitted, shutOut) = try state.withLock { state -> (Process?, Credential?, Credential?) in
+            var admitted: Credential?
+            var shutOut: Credential?
+            for credential in credentials where credential.role.speaksForLots {
+                let before = state.entries[credential.appId]
+                admit(credential, &state)
+                let after = state.entries[credential.appId]
+                if let after, before == nil || before! != after { admitted = credential }
+                if before != nil, after == nil { shutOut = credential }
+            }
+            guard admitted != nil || shutOut != nil else { return (nil, nil, nil) }
             try writeRights(&state)
-            return state.process
+            return (state.process, admitted, shutOut)
         }
-        if let process, process.isRunning { kill(process.processIdentifier, SIGHUP) }
-        // SIGHUP is asynchronous: ask until the last one gets in.
-        guard let last = credentials.last(where: { $0.role.speaksForLots && $0.isEnabled }) else { return }
-        let clientId = MQTTIdentity.clientId(appId: last.appId, role: last.role, parkCode: last.parkCodes.sorted().first)
-        let password = MQTTIdentity.staticPassword(secret: last.secret, clientId: clientId)
-        for _ in 0..<100 {
-            if await probe(user: last.appId, clientId: clientId, password: password) { return }
-            try await Task.sleep(for: .milliseconds(50))
+        guard let process, process.isRunning else { return }
+        kill(process.processIdentifier, SIGHUP)
+        // SIGHUP is asynchronous: ask until the last one gets in, or does not any more.
+        for (credential, isIn) in [(admitted, true), (shutOut, false)] {
+            guard let credential else { continue }
+            let clientId = MQTTIdentity.clientId(
+                appId: credential.appId, role: credential.role, parkCode: credential.parkCodes.sorted().first)
+            let password = MQTTIdentity.staticPassword(secret: credential.secret, clientId: clientId)
+            var isDone = false
+            for _ in 0..<100 {
+                isDone = await probe(user: credential.appId, clientId: clientId, password: password) == isIn
+                if isDone { break }
+                try await Task.sleep(for: .milliseconds(50))
+            }
+            if !isDone { throw Failed(description: "the broker \(isIn ? "does not admit" : "still admits") \(credential.appId)") }
         }
-        throw Failed(description: "the broker does not admit \(last.appId)")
     }
 
     private func probe(user: String, clientId: String, password: String) async -> Bool {

@@ -1,3 +1,4 @@
+import BerthLink
 import CBerthPosix
 import Foundation
 
@@ -15,6 +16,8 @@ public struct DataFolder: Sendable {
 
     public var database: String { path + "/berth.sqlite" }
     public var tls: String { path + "/tls" }
+    public var pictures: String { path + "/pictures" }
+    public var masterKeyFile: String { path + "/master.key" }
     public var broker: String { path + "/broker" }
 
     /// Makes the folder and locks it for this process; the lock ends with the process, however it ends.
@@ -29,6 +32,30 @@ public struct DataFolder: Sendable {
             throw Failed(description: "another server is running on \(path)")
         }
         // The descriptor is never closed: it is the lock.
+    }
+
+    /// The key under which everything sensitive is sealed: from the file that `BERTH_MASTER_KEY_FILE` names, else from the folder, made when
+    /// the folder is new. Whoever backs the folder up keeps the key elsewhere; without it the data cannot be read.
+    public func masterKey() throws -> [UInt8] {
+        let named = ProcessInfo.processInfo.environment["BERTH_MASTER_KEY_FILE"]
+        let file = named ?? masterKeyFile
+        if let text = try? String(contentsOfFile: file, encoding: .utf8) {
+            let digits = Array(text.trimmingCharacters(in: .whitespacesAndNewlines).utf8)
+            let key = stride(from: 0, to: digits.count - 1, by: 2).compactMap {
+                UInt8(String(decoding: digits[$0..<$0 + 2], as: UTF8.self), radix: 16)
+            }
+            guard key.count >= 32, key.count * 2 == digits.count else {
+                throw Failed(description: "\(file): 64 hexadecimal digits or more expected, an even number of them")
+            }
+            return key
+        }
+        guard named == nil else { throw Failed(description: "the master key \(file) cannot be read") }
+        let key = Ambient.bytes(32)
+        let text = key.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() + "\n"
+        guard FileManager.default.createFile(atPath: file, contents: Data(text.utf8), attributes: [.posixPermissions: 0o600]) else {
+            throw Failed(description: "the master key \(file) cannot be written")
+        }
+        return key
     }
 
     /// A path of the admin socket that is short enough for the kernel (107 bytes), however deep the folder is.

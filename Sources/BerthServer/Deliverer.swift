@@ -7,7 +7,7 @@ import Logging
 import Synchronization
 
 /// Brings every down log to its lot: in order, at most 100 in flight, each entry again until the lot's signed reply (section 5).
-final class Deliverer: Sendable {
+final class Deliverer: DurableListener {
     private struct InFlight {
         var row: DownRow
         var sendings: Int
@@ -25,6 +25,10 @@ final class Deliverer: Sendable {
         var pumpAgain = false
         /// After a refusal that is not final (610, 5xx), when to try again.
         var pausedUntil: Millis = 0
+        /// Over the callback: somebody is posting, how often it failed, and when to try again.
+        var isPosting = false
+        var failures = 0
+        var postAt: Millis = 0
     }
 
     private struct Waiter {
@@ -46,15 +50,16 @@ final class Deliverer: Sendable {
     private let logger: Logger
     private let sequencer: Sequencer
     private let relay: Relay
+    private let callbacks: CallbackClient
     private let mqtt = Mutex<MQTTClient?>(nil)
 
     init(
-        sequencer: Sequencer, credentials: CredentialBook, presence: Presence, relay: Relay,
-        clock: @escaping @Sendable () -> Millis,
-        logger: Logger
+        sequencer: Sequencer, credentials: CredentialBook, presence: Presence, relay: Relay, callbacks: CallbackClient,
+        clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
         self.sequencer = sequencer
         self.relay = relay
+        self.callbacks = callbacks
         store = sequencer.store
         self.credentials = credentials
         self.presence = presence
@@ -62,13 +67,20 @@ final class Deliverer: Sendable {
         self.logger = logger
     }
 
-    func start(mqtt: MQTTClient) { self.mqtt.withLock { $0 = mqtt } }
+    func start(mqtt: MQTTClient) {
+        self.mqtt.withLock { $0 = mqtt }
+        // What waited when the server stopped.
+        let waiting = sequencer.peek { city in city.lots.values.filter { $0.downAck < $0.downLast }.map(\.parkCode) }
+        for parkCode in waiting { postNext(parkCode) }
+    }
 
     // MARK: What makes entries go
 
     /// Fresh entries are durable: they may go now.
-    func committed(_ events: [Event]) {
+    func committed(_ durable: Durable) {
+        let events = durable.events
         var lots: [String] = []
+        var called: [String] = []
         let resumed = state.withLock { state in
             var resumed: [Waiter] = []
             for case .down(let entry) in events {
@@ -77,6 +89,8 @@ final class Deliverer: Sendable {
                     state.lines[entry.parkCode, default: Line()].fresh.append(
                         DownRow(epoch: entry.epoch, seq: entry.seq, at: entry.at, service: service, data: data.string))
                     if lots.last != entry.parkCode { lots.append(entry.parkCode) }
+                } else if called.last != entry.parkCode {
+                    called.append(entry.parkCode)
                 }
                 resumed += state.waiters.removeValue(forKey: entry.parkCode) ?? []
             }
@@ -84,6 +98,7 @@ final class Deliverer: Sendable {
         }
         for waiter in resumed { waiter.resume() }
         for parkCode in lots { pump(parkCode) }
+        for parkCode in called { postNext(parkCode) }
     }
 
     /// The lot can be reached again: back-off is over, and the oldest unacknowledged entry goes first.
@@ -106,6 +121,7 @@ final class Deliverer: Sendable {
             state.lines[parkCode]?.inFlight = [:]
             state.lines[parkCode]?.fresh = []
         }
+        postNext(parkCode)
     }
 
     /// Calls back at the next fresh entry of the lot, or after the time.
@@ -141,7 +157,7 @@ final class Deliverer: Sendable {
             let rows = nextRows(parkCode)
             for row in rows { publish(row, to: parkCode, credential, client) }
             if !rows.isEmpty {
-                _ = sequencer.peek { city in for row in rows { city.noteSent(parkCode, seq: row.seq) } }
+                sequencer.peek { city in for row in rows { city.noteSent(parkCode, seq: row.seq) } }
             }
             let isDone = state.withLock { state in
                 let again = !rows.isEmpty || state.lines[parkCode]!.pumpAgain
@@ -193,14 +209,17 @@ final class Deliverer: Sendable {
         InFlight(row: row, sendings: 1, nextAt: now + WireLimits.resendSeconds[0] * 1000)
     }
 
-    private func publish(_ row: DownRow, to parkCode: String, _ credential: Credential, _ client: MQTTClient) {
-        // timestamp, nonce and sign belong to this sending; requestId, epoch, seq and data to the entry.
-        let bytes = MessageWriter.request(
+    /// timestamp, nonce and sign belong to this sending; requestId, epoch, seq and data to the entry.
+    private func message(_ row: DownRow, to parkCode: String, _ credential: Credential) -> [UInt8] {
+        MessageWriter.request(
             service: row.service, data: (try? JSON.parse(Array(row.data.utf8))) ?? [:], appId: credential.appId,
             secret: credential.secret, parkCode: parkCode,
             requestId: Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq), timestamp: clock(),
             nonce: Ambient.nonce(), epoch: row.epoch, seq: row.seq)
-        client.publish(topic: Topic.down(parkCode, row.service), payload: bytes)
+    }
+
+    private func publish(_ row: DownRow, to parkCode: String, _ credential: Credential, _ client: MQTTClient) {
+        client.publish(topic: Topic.down(parkCode, row.service), payload: message(row, to: parkCode, credential))
     }
 
     /// Every second: entries without a reply go again after 5, 10, 20, 30, 60 s, while the lot is reachable.
@@ -219,6 +238,11 @@ final class Deliverer: Sendable {
             }
             return due
         }
+        for parkCode in state.withLock({
+            $0.lines.filter { !$0.value.isPosting && $0.value.failures > 0 && $0.value.postAt <= now }.map(\.key)
+        }) {
+            postNext(parkCode)
+        }
         for (parkCode, row) in due {
             if let credential = credentials.delivery(to: parkCode) { publish(row, to: parkCode, credential, client) }
         }
@@ -226,6 +250,80 @@ final class Deliverer: Sendable {
             state.withLock { $0.lines[parkCode]?.pausedUntil = 0 }
             pump(parkCode)
         }
+    }
+
+    // MARK: HTTPS callback
+
+    /// Posts the log to the registered address while no MQTT client listens: one entry after the other, each until it is consumed.
+    private func postNext(_ parkCode: String) {
+        guard let credential = credentials.delivery(to: parkCode), let url = credential.callback, !presence.isReachable(parkCode)
+        else { return }
+        let now = clock()
+        let mayPost = state.withLock { state in
+            var line = state.lines[parkCode] ?? Line()
+            defer { state.lines[parkCode] = line }
+            guard !line.isPosting, now >= line.postAt else { return false }
+            line.isPosting = true
+            return true
+        }
+        guard mayPost else { return }
+        Task {
+            while await postOne(parkCode, url) {}
+        }
+    }
+
+    /// True when the next one may follow at once.
+    private func postOne(_ parkCode: String, _ url: String) async -> Bool {
+        let position = sequencer.peek { ($0.lots[parkCode]?.downEpoch, $0.lots[parkCode]?.downAck ?? 0) }
+        guard !presence.isReachable(parkCode), let credential = credentials.delivery(to: parkCode), let epoch = position.0,
+            let row = store.down(parkCode: parkCode, epoch: epoch, after: position.1, limit: 1).first
+        else { return rest(parkCode, isFailed: false) }
+        sequencer.peek { $0.noteSent(parkCode, seq: row.seq) }
+        let outcome = await callbacks.post(url, body: message(row, to: parkCode, credential))
+        guard case .answered(_, let bytes) = outcome, let reply = ReplyEnvelope(bytes, secret: credential.secret),
+            reply.requestId == Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq)
+        else {
+            logger.warning("a callback did not take its entry", metadata: ["lot": "\(parkCode)", "why": "\(Deliverer.why(outcome))"])
+            return rest(parkCode, isFailed: true)
+        }
+        presence.heard(parkCode, now: clock())
+        let answer = reply.answer
+        guard answer.resultCode.isFinal || Profile.current.codes[answer.code] == nil else { return rest(parkCode, isFailed: true) }
+        let result = DownResult(seq: row.seq, isAccepted: Decode.downAccepted(code: answer.code, data: answer.data))
+        let settled = await withCheckedContinuation { continuation in
+            sequencer.perform(
+                .settle(parkCode: parkCode, epoch: row.epoch, ackSeq: row.seq, [result], assumesRest: false), now: clock()
+            ) { continuation.resume(returning: $0.code == 0) }
+        }
+        guard settled else { return rest(parkCode, isFailed: true) }
+        state.withLock { $0.lines[parkCode]?.failures = 0 }
+        return true
+    }
+
+    private static func why(_ outcome: CallbackClient.Outcome) -> String {
+        switch outcome {
+        case .answered(let status, _): "HTTP \(status), without a signed reply"
+        case .unreachable(let why), .forbidden(let why): why
+        }
+    }
+
+    private func rest(_ parkCode: String, isFailed: Bool) -> Bool {
+        let now = clock()
+        let again = state.withLock { state -> Bool in
+            guard var line = state.lines[parkCode] else { return false }
+            line.isPosting = false
+            if isFailed {
+                let schedule = WireLimits.reconnectSeconds
+                let wait = schedule[min(line.failures, schedule.count - 1)] * 1000
+                line.postAt = now + wait + Ambient.jitter(wait)
+                line.failures += 1
+            }
+            state.lines[parkCode] = line
+            return !isFailed
+        }
+        // What came while the last one was being settled.
+        if again, sequencer.peek({ ($0.lots[parkCode]?.downAck ?? 0) < ($0.lots[parkCode]?.downLast ?? 0) }) { postNext(parkCode) }
+        return false
     }
 
     // MARK: What the lot answers

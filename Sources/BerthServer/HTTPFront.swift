@@ -4,11 +4,23 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import NIOSSL
 
-/// What a handler needs to know of its connection: how to end it.
+/// What a handler needs to know of its connection: how to end it, and who is at its other end.
 struct ConnectionContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
+
+    /// The other end's address, without its port.
+    var remoteAddress: String? { channel.remoteAddress?.ipAddress }
+
+    /// SHA-256 of the client's certificate, lower hex; nil when it showed none.
+    func certificate() async -> String? {
+        guard let certificate = try? await channel.nioSSL_peerCertificate().get(), let bytes = try? certificate.toDERBytes() else {
+            return nil
+        }
+        return Signature.hash(canonical: bytes)
+    }
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)
@@ -22,12 +34,20 @@ struct HTTPFront: HTTPResponder {
 
     let pipeline: Pipeline
     let pages: Pages
+    let tus: Tus
+    let backstage: Backstage
+    /// Whether some credential needs a client certificate.
+    let asksCertificates: @Sendable () -> Bool
     private static let prefix = "/api/v1/"
     private static let json = "application/json; charset=utf-8"
 
     @Sendable func respond(to request: Request, context: ConnectionContext) async throws -> Response {
         let path = request.uri.path
-        guard path.hasPrefix(HTTPFront.prefix) else { return try await pages.respond(to: request, context: context) }
+        guard path.hasPrefix(HTTPFront.prefix) else {
+            if Tus.isMine(path) { return try await tus.respond(to: request) }
+            if Backstage.isMine(path) { return try await backstage.respond(to: request, context: context) }
+            return try await pages.respond(to: request, context: context)
+        }
         guard request.method == .post else {
             return respond(pipeline.refuse("unknownService", "services are called by POST"))
         }
@@ -49,8 +69,9 @@ struct HTTPFront: HTTPResponder {
             return respond(pipeline.refuse("tooLarge", "body over 1 MiB"))
         }
         let service = String(path.dropFirst(HTTPFront.prefix.utf8.count).map { $0 == "/" ? "." : $0 })
+        let certificate = asksCertificates() ? await context.certificate() : nil
         let reply = await withCheckedContinuation { continuation in
-            pipeline.receive(bytes, .init(service: service)) { continuation.resume(returning: $0) }
+            pipeline.receive(bytes, .init(service: service, certificate: certificate)) { continuation.resume(returning: $0) }
         }
         return respond(reply)
     }

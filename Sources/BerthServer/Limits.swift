@@ -29,6 +29,15 @@ enum Limits {
     static let feeQueryMillis: Int64 = 5_000
     /// How long a bill can be paid, ms; afterwards the fee is asked again (1402).
     static let billMillis: Int64 = 300_000
+    /// An upload ticket and a picture's address are good for so long, ms (U18, section 13: at most 10 minutes).
+    static let ticketMillis: Int64 = 600_000
+    static let downloadMillis: Int64 = 600_000
+    /// A ticket that ended unused is forgotten after this time, ms.
+    static let deadTicketMillis: Int64 = 86_400_000
+    /// A good size of one piece of an upload, bytes.
+    static let chunkBytes = 65_536
+    /// Rows of one answer of `stat.daily.query`.
+    static let statisticRowsMax = 1_000
     /// Viewers of the live page.
     static let viewersMax = 200
 

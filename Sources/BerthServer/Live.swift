@@ -3,7 +3,7 @@ import BerthWire
 import Synchronization
 
 /// What the public page shows as it happens: aggregated twice a second, made once for all viewers, without personal data.
-final class Live: Sendable {
+final class Live: DurableListener {
     /// Counts since the server started.
     struct Totals: Sendable {
         var created = 0
@@ -16,12 +16,25 @@ final class Live: Sendable {
 
     private struct State {
         var changed: Set<String> = []
-        var happenings: [JSON] = []
+        var happenings: [Happening] = []
         var totals = Totals()
         var viewers: [UInt64: AsyncStream<String>.Continuation] = [:]
         var lastViewer: UInt64 = 0
         var lastHappening: Int64 = 0
         var statuses: [String: OrderStatus] = [:]
+    }
+
+    /// An order that began, moved or ended; words are found for it when somebody watches.
+    private struct Happening: Sendable {
+        var number: Int64
+        var order: Order
+
+        var json: JSON {
+            [
+                "i": .int(number), "t": .int(order.changedAt), "lot": .string(order.parkCode), "plate": .string(order.plate.masked),
+                "status": .int(order.status.rawValue), "plan": .int(order.planTime),
+            ]
+        }
     }
 
     private let state = Mutex(State())
@@ -37,9 +50,9 @@ final class Live: Sendable {
         state.withLock { $0.statuses = Dictionary(uniqueKeysWithValues: active) }
     }
 
-    func committed(_ events: [Event]) {
+    func committed(_ durable: Durable) {
         state.withLock { state in
-            for event in events {
+            for event in durable.events {
                 switch event {
                 case .order(let order):
                     state.changed.insert(order.parkCode)
@@ -53,18 +66,14 @@ final class Live: Sendable {
                     }
                     count(order, &state.totals)
                     state.lastHappening += 1
-                    state.happenings.append([
-                        "i": .int(state.lastHappening), "t": .int(order.changedAt), "lot": .string(order.parkCode),
-                        "plate": .string(order.plate.masked),
-                        "status": .int(order.status.rawValue), "plan": .int(order.planTime),
-                    ])
+                    state.happenings.append(Happening(number: state.lastHappening, order: order))
                 case .visit(let visit): state.changed.insert(visit.parkCode)
                 case .remaining(let lot, _): state.changed.insert(lot)
                 case .lot(let profile): state.changed.insert(profile.parkCode)
                 default: break
                 }
             }
-            if state.happenings.count > 200 { state.happenings.removeFirst(state.happenings.count - 200) }
+            if state.happenings.count > 400 { state.happenings.removeFirst(state.happenings.count - 200) }
         }
     }
 
@@ -119,7 +128,7 @@ final class Live: Sendable {
             return JSON.object(
                 JSONObject([
                     ("lots", .array(lots)), ("totals", totalsJSON(city, links, totals)),
-                    ("orders", .array(Array(recent.suffix(30)))), ("now", .int(now)),
+                    ("orders", .array(recent.suffix(30).map(\.json))), ("now", .int(now)),
                 ])
             ).string
         }
@@ -141,7 +150,7 @@ final class Live: Sendable {
             return JSON.object(
                 JSONObject([
                     ("lots", .array(lots)), ("totals", totalsJSON(city, links, totals)),
-                    ("orders", .array(Array(happenings.suffix(12)))), ("now", .int(now)),
+                    ("orders", .array(happenings.suffix(12).map(\.json))), ("now", .int(now)),
                 ])
             ).string
         }

@@ -1,5 +1,6 @@
 import BerthCore
 import BerthDocs
+import BerthWire
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -10,6 +11,7 @@ struct Pages: HTTPResponder {
     typealias Context = ConnectionContext
 
     let live: Live
+    let redirects: Redirects
     let clock: @Sendable () -> Millis
     /// Where Debian's package libjs-leaflet puts its files.
     static let leafletDirectory = "/usr/share/javascript/leaflet"
@@ -37,7 +39,28 @@ struct Pages: HTTPResponder {
             let name = String(path.dropFirst("/lib/leaflet/".utf8.count))
             guard !name.contains(".."), !name.hasPrefix("/") else { return Response(status: .notFound) }
             return file(path: "\(Pages.leafletDirectory)/\(name)")
+        case let path where path.hasPrefix("/r/"): return await redirect(request)
         default: return Response(status: .notFound)
+        }
+    }
+
+    // MARK: Redirects (section 12)
+
+    private func redirect(_ request: Request) async -> Response {
+        let query = request.uri.queryParameters.map { (String($0.key), String($0.value)) }
+        let wantsJSON = request.headers[.accept]?.contains("application/json") == true
+        do throws(WireError) {
+            let arrival = try await redirects.follow(request.uri.path, query)
+            return html(RedirectPage.text(arrival), noStore: true)
+        } catch {
+            let code = error.code
+            let body =
+                wantsJSON
+                ? JSON.object(JSONObject([("code", .int(code.code)), ("message", .string(code.zh))])).string
+                : RedirectPage.refusal(code)
+            var response = wantsJSON ? json(body) : html(body, noStore: true)
+            response.status = .init(code: code.httpStatus)
+            return response
         }
     }
 
@@ -47,8 +70,10 @@ struct Pages: HTTPResponder {
     private static let openAPI = OpenAPI.document().pretty
     private static let asyncAPI = AsyncAPI.document().pretty
 
-    private func html(_ text: String) -> Response {
+    private func html(_ text: String, noStore: Bool = false) -> Response {
         var headers = Pages.security
+        if noStore { headers[.cacheControl] = "no-store" }
+        headers[.referrerPolicy] = "no-referrer"
         headers[.contentType] = "text/html; charset=utf-8"
         return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
     }
@@ -88,5 +113,63 @@ struct Pages: HTTPResponder {
                 for await update in watch.updates { try await writer.write(ByteBuffer(string: "data: \(update)\n\n")) }
                 try await writer.finish(nil)
             })
+    }
+}
+
+extension HTTPField.Name {
+    static let referrerPolicy = Self("Referrer-Policy")!
+}
+
+/// The page on which somebody arrives who followed an address of section 12.
+enum RedirectPage {
+    private static func escape(_ text: String) -> String {
+        text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;")
+            .replacingOccurrences(of: ">", with: "&gt;").replacingOccurrences(of: "\"", with: "&quot;")
+    }
+
+    private static func page(_ title: String, _ body: String) -> String {
+        """
+        <!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+        <title>\(escape(title)) · 泊位 Berth</title><link rel="icon" href="/favicon.svg"><link rel="stylesheet" href="/docs.css"></head>
+        <body><main class="card">\(body)</main></body></html>
+        """
+    }
+
+    static func text(_ arrival: Redirects.Arrival) -> String {
+        let title = arrival.scene.title
+        var rows = ""
+        func row(_ zh: String, _ en: String, _ value: String?) {
+            guard let value else { return }
+            rows += "<tr><th>\(zh) <small lang=\"en\">\(en)</small></th><td>\(escape(value))</td></tr>"
+        }
+        row("车场", "lot", arrival.lotName)
+        row("订单", "order", arrival.order?.orderNo)
+        if let order = arrival.order, let state = Profile.current.machines.first?.states.first(where: { $0.code == order.status.rawValue })
+        {
+            row("状态", "state", "\(state.zh) \(state.en)")
+            row("入场时段", "enter", "\(local(order.enterStart)) – \(local(order.enterEnd))")
+        }
+        row("车牌", "plate", (arrival.plate ?? arrival.order?.plate)?.masked)
+        row("来自", "from", arrival.partyName)
+        var links = ""
+        if let url = arrival.returnURL { links += "<a class=\"button\" href=\"\(escape(url))\">返回 <small lang=\"en\">go back</small></a> " }
+        if let url = arrival.cancelURL {
+            links += "<a class=\"button plain\" href=\"\(escape(url))\">取消 <small lang=\"en\">cancel</small></a>"
+        }
+        return page(
+            title.zh,
+            "<h1>\(title.zh) <small lang=\"en\">\(title.en)</small></h1><div class=\"wide\"><table>\(rows)</table></div><p>\(links)</p>")
+    }
+
+    static func refusal(_ code: ResultCode) -> String {
+        page(
+            code.zh,
+            "<h1>无法打开 <small lang=\"en\">cannot be opened</small></h1><p>\(escape(code.zh))<br><small lang=\"en\">\(escape(code.en))</small></p>"
+                + "<p><small>code \(code.code)</small></p><p>请回到原页面重新操作。 <small lang=\"en\">Please go back and try again.</small></p>")
+    }
+
+    private static func local(_ time: Int64) -> String {
+        let minute = CivilTime.minuteOfDay(time)
+        return CivilTime.text(ofDay: CivilTime.day(of: time)) + String(format: " %02d:%02d", minute / 60, minute % 60)
     }
 }

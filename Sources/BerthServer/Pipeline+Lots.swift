@@ -24,7 +24,111 @@ extension Pipeline {
             time = data["ttlMs"]?.intValue ?? Limits.commandMillisMax
         default: break
         }
-        relay.ask(parkCode, service: envelope.service, data: .object(data), milliseconds: time, completion: completion)
+        let milliseconds = time
+        onRecord(request, now: now, completion) { [relay] in
+            relay.ask(parkCode, service: envelope.service, data: .object(data), milliseconds: milliseconds, completion: completion)
+        }
+    }
+
+    /// An operator's deed is on record before it is done; others do it at once.
+    private func onRecord(
+        _ request: Authentic, now: Millis, _ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () -> Void
+    ) {
+        guard request.credential.role == .operator else { return work() }
+        sequencer.record(Audit.write(request, code: nil, now: now)) { recorded in
+            recorded.code == 0 ? work() : completion(recorded)
+        }
+    }
+
+    // MARK: Beyond the rules
+
+    func applyTicket(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
+        let made = Pipeline.attempt { () throws(WireError) -> Answer in
+            try Profile.current.services["image.ticket.apply"]!.request.check(request.envelope.data)
+            return try pictures.ticket(request, parkCode: parkCode, now: now)
+        }
+        keep(request, made, now: now, completion: completion)
+    }
+
+    func completeUpload(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
+        let made = Pipeline.attempt { () throws(WireError) -> Answer in
+            try Profile.current.services["image.upload.complete"]!.request.check(request.envelope.data)
+            let (answer, picture) = try pictures.complete(request, now: now)
+            if let size = pictures.dimensions(picture), request.credential.role.speaksForLots {
+                onboarding.note(parkCode, "picture", "\(size.width)x\(size.height)", now: now)
+            }
+            return answer
+        }
+        keep(request, made, now: now, completion: completion)
+    }
+
+    func buildRedirect(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
+        let made = Pipeline.attempt { () throws(WireError) -> Answer in
+            try Profile.current.services["url.redirect.build"]!.request.check(request.envelope.data)
+            return try redirects.build(request, now: now)
+        }
+        keep(request, made, now: now, completion: completion)
+    }
+
+    private func keep(
+        _ request: Authentic, _ made: Result<Answer, WireError>, now: Millis, completion: @escaping Sequencer.Completion
+    ) {
+        switch made {
+        case .success(let answer): sequencer.kept(request, command: .success(.nothing), answering: answer, now: now, completion: completion)
+        case .failure(let error):
+            // What is not yet so may still become so under the same request: a picture that is still on its way.
+            if error.name == "wrongState" || error.name == "imageHashMismatch" { return completion(Answer(error)) }
+            sequencer.kept(request, command: .failure(error), now: now, completion: completion)
+        }
+    }
+
+    // MARK: Statistics
+
+    /// `stat.daily.query`: an operator sees the city, a provider its own orders, a lot itself.
+    func statistic(_ request: Authentic, _ fields: Fields, _ parkCode: String, now: Millis) throws(WireError) -> Answer {
+        let today = CivilTime.day(of: now)
+        let from = fields.object["dateFrom"].map { $0 != .null } == true ? try Decode.day(fields, "dateFrom") : today
+        let to = fields.object["dateTo"].map { $0 != .null } == true ? try Decode.day(fields, "dateTo") : max(from, today)
+        guard from <= to, to - from < 400 else { throw WireError("illegalValue", "dateFrom, dateTo: at most 400 days") }
+        var by: Set<String> = []
+        for value in fields.object["groupBy"]?.arrayValue ?? [] {
+            guard let name = value.stringValue, ["day", "lot", "provider"].contains(name) else {
+                throw WireError("illegalValue", "groupBy: day, lot, provider")
+            }
+            by.insert(name)
+        }
+        let asked = try fields.optionalString("parkCode", max: 32)
+        let credential = request.credential
+        let lot: String? =
+            switch credential.role {
+            case .lot, .cloud: parkCode
+            default: asked?.isEmpty == false ? asked : nil
+            }
+        let provider: String? = credential.role == .provider ? credential.appId : try fields.optionalString("appId", max: 32)
+        let rows = statistics.query(
+            days: from...to, parkCode: lot, appId: provider?.isEmpty == false ? provider : nil,
+            by: fields.object["groupBy"]?.arrayValue == nil ? ["day"] : by)
+        return Answer(data: [
+            "rows": .array(Array(rows.prefix(Limits.statisticRowsMax))), "hasMore": .bool(rows.count > Limits.statisticRowsMax),
+        ])
+    }
+
+    // MARK: What the city bills
+
+    /// D09 and U12 where the city bills: computed here by the lot's tariff for the business.
+    func sessionFee(_ city: City, _ parkCode: String, _ recordNo: String, now: Millis) -> (fee: SessionFee, answer: JSONObject)? {
+        let tariff = Decode.tariff(city.reports(parkCode, kind: "tariff"), purpose: .shared, at: now)
+        guard let fee = city.sessionFee(parkCode, recordNo: recordNo, tariff: tariff, at: now, history: store) else { return nil }
+        let left = fee.visit.leaveTime ?? now
+        return (
+            fee,
+            JSONObject([
+                ("recordNo", .string(recordNo)), ("enterTime", .int(fee.visit.enterTime)),
+                ("parkSeconds", .int(max(0, left - fee.visit.enterTime) / 1000)), ("total", .int(fee.totalFen)), ("free", 0),
+                ("paid", .int(fee.paidFen)), ("payable", .int(fee.payableFen)), ("billingParty", 2),
+                ("bufferSec", .int((city.lots[parkCode]?.profile?.leaveBufferMin ?? 0) * 60)),
+            ])
+        )
     }
 
     /// D09 relayed for a provider or operator: the lot computes, the server keeps the bill so that it can be paid.
@@ -55,6 +159,14 @@ extension Pipeline {
         }
         guard sequencer.peek({ $0.lots[parkCode] != nil }) else { throw WireError("lotNotRegistered") }
         let lot = parkCode
+        let recordNo =
+            asked["recordNo"]?.stringValue
+            ?? sequencer.peek { city in
+                asked["plateNo"]?.stringValue.flatMap(Plate.init).flatMap { city.lots[lot]?.inside[$0] }
+            }
+        if let recordNo, let (fee, data) = sequencer.peek({ sessionFee($0, lot, recordNo, now: now) }) {
+            return bill(lot, recordNo, payable: fee.payableFen, data, now: now, completion: completion)
+        }
         relay.ask(lot, service: "fee.query", data: .object(asked), milliseconds: Limits.feeQueryMillis) { [self] answer in
             guard answer.code == 0 else {
                 return completion(answer.code == Profile.current.code("timeOut").code ? Answer(WireError("feeQueryFailed")) : answer)
@@ -63,20 +175,36 @@ extension Pipeline {
             guard let recordNo = try? bill.string("recordNo", max: 48), let billNo = try? bill.string("billNo", max: 64),
                 let payable = try? bill.int("payable", in: 0...WireLimits.moneyMax)
             else { return completion(Answer(WireError("feeQueryFailed", "the lot's bill has no recordNo, billNo or payable"))) }
-            var kept = Profile.current.services["fee.query"]!.reply.known(bill.object)
-            let expireAt = clock() + Limits.billMillis
-            kept["expireAt"] = .int(expireAt)
-            let result = Answer(data: .object(kept))
-            sequencer.perform(
-                .bill(
-                    Bill(billNo: billNo, parkCode: lot, recordNo: recordNo, payableFen: payable, expireAt: expireAt)),
-                now: clock()
-            ) { stored in completion(stored.code == 0 ? result : stored) }
+            let kept = Profile.current.services["fee.query"]!.reply.known(bill.object)
+            keepBill(lot, recordNo, billNo: billNo, payable: payable, kept, now: clock(), completion: completion)
         }
     }
 
+    /// The city's own bill: the same amount of the same record at the same minute has the same number.
+    private func bill(
+        _ parkCode: String, _ recordNo: String, payable: Int64, _ data: JSONObject, now: Millis, completion: @escaping Sequencer.Completion
+    ) {
+        let billNo = "B" + Signature.hash(canonical: Array("\(parkCode)|\(recordNo)|\(payable)|\(now / CivilTime.minute)".utf8)).prefix(24)
+        var data = data
+        data["billNo"] = .string(billNo)
+        keepBill(parkCode, recordNo, billNo: billNo, payable: payable, data, now: now, completion: completion)
+    }
+
+    private func keepBill(
+        _ parkCode: String, _ recordNo: String, billNo: String, payable: Int64, _ data: JSONObject, now: Millis,
+        completion: @escaping Sequencer.Completion
+    ) {
+        var data = data
+        let expireAt = now + Limits.billMillis
+        data["expireAt"] = .int(expireAt)
+        let result = Answer(data: .object(data))
+        sequencer.perform(
+            .bill(Bill(billNo: billNo, parkCode: parkCode, recordNo: recordNo, payableFen: payable, expireAt: expireAt)), now: now
+        ) { stored in completion(stored.code == 0 ? result : stored) }
+    }
+
     /// U12: a car at the exit. What the lot bills is the lot's affair; what the platform bills is said here.
-    func preexit(_ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion) throws(WireError) {
+    func preexit(_ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let recordNo = try fields.string("recordNo", max: 48)
         sequencer.read(
             parkCode,
@@ -84,37 +212,44 @@ extension Pipeline {
                 guard city.lots[parkCode] != nil else { return Answer(WireError("lotNotRegistered")) }
                 guard let visit = city.lots[parkCode]?.visits[recordNo] ?? store.visit(parkCode: parkCode, recordNo: recordNo)
                 else { return Answer(WireError("noEntryRecord")) }
-                let order = visit.orderNo.flatMap { city.order($0, history: store) }
-                let isPlatform = order?.purpose == .shared
+                if let (fee, _) = sessionFee(city, parkCode, recordNo, now: now) {
+                    return Answer(data: [
+                        "recordNo": .string(recordNo), "billingParty": 2, "orderNo": .string(fee.order.orderNo),
+                        "payable": .int(fee.payableFen), "release": .bool(fee.payableFen == 0),
+                    ])
+                }
                 return Answer(
                     data: .compact([
-                        ("recordNo", .string(recordNo)), ("billingParty", isPlatform ? 2 : 1),
-                        ("orderNo", .optional(visit.orderNo)), ("release", true),
+                        ("recordNo", .string(recordNo)), ("billingParty", 1), ("orderNo", .optional(visit.orderNo)), ("release", true),
                     ]))
             }, completion: completion)
     }
 
     /// U21 `recon.inlot.list`, by record number.
-    func inlotList(_ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion) throws(WireError) {
+    func inlotList(
+        _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+    ) throws(WireError) -> @Sendable () -> Void {
         let isFull = try fields.optionalInt("detailType", in: 1...2) ?? 1 == 2
         let after = try fields.optionalString("afterRecordNo", max: 48) ?? ""
         let limit = Int(try fields.optionalInt("limit", in: 1...1000) ?? 1000)
-        sequencer.read(
-            parkCode,
-            { city in
-                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
-                let numbers = lot.inside.values.filter { $0 > after }.sorted()
-                let items = numbers.prefix(limit).map { recordNo -> JSON in
-                    guard isFull, let visit = lot.visits[recordNo] else { return ["recordNo": .string(recordNo)] }
-                    return .compact([
-                        ("recordNo", .string(recordNo)), ("plateNo", .string(visit.plate.revealed)),
-                        ("enterTime", .int(visit.enterTime)), ("orderNo", .optional(visit.orderNo)),
+        return { [sequencer] in
+            sequencer.read(
+                parkCode,
+                { city in
+                    guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                    let numbers = lot.inside.values.filter { $0 > after }.sorted()
+                    let items = numbers.prefix(limit).map { recordNo -> JSON in
+                        guard isFull, let visit = lot.visits[recordNo] else { return ["recordNo": .string(recordNo)] }
+                        return .compact([
+                            ("recordNo", .string(recordNo)), ("plateNo", .string(visit.plate.revealed)),
+                            ("enterTime", .int(visit.enterTime)), ("orderNo", .optional(visit.orderNo)),
+                        ])
+                    }
+                    return Answer(data: [
+                        "asOfSeq": .int(lot.up.ackSeq), "items": .array(items), "hasMore": .bool(numbers.count > limit),
                     ])
-                }
-                return Answer(data: [
-                    "asOfSeq": .int(lot.up.ackSeq), "items": .array(items), "hasMore": .bool(numbers.count > limit),
-                ])
-            }, completion: completion)
+                }, completion: completion)
+        }
     }
 
     /// `recon.order.digest`: both sides hash the same lines, and see at once whether their lists are the same.

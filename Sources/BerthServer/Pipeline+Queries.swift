@@ -25,7 +25,8 @@ extension Pipeline {
         case "sync.batch.report": try batch(fields, parkCode, now: now, completion: completion)
         case "sync.down.pull": try pull(fields, parkCode, completion: completion)
         case "sync.down.ack": try acknowledge(fields, parkCode, now: now, completion: completion)
-        case "sync.snapshot.query": snapshot(parkCode, completion: completion)
+        case "sync.snapshot.query":
+            looked(request, now: now, completion) { [self] in snapshot(parkCode, completion: completion) }
         case "recon.inlot.count":
             sequencer.read(
                 parkCode,
@@ -33,9 +34,13 @@ extension Pipeline {
                     let lot = city.lots[parkCode]
                     return Answer(data: ["count": .int(lot?.inside.count ?? 0), "asOfSeq": .int(lot?.up.ackSeq ?? 0)])
                 }, completion: completion)
-        case "recon.inlot.list": try inlotList(fields, parkCode, completion: completion)
+        case "recon.inlot.list":
+            let work = try inlotList(fields, parkCode, completion: completion)
+            looked(request, now: now, completion, work)
         case "recon.order.digest": orderDigest(parkCode, completion: completion)
-        case "vehicle.preexit.report": try preexit(fields, parkCode, completion: completion)
+        case "vehicle.preexit.report": try preexit(fields, parkCode, now: now, completion: completion)
+        case "image.upload.query": completion(try pictures.progress(request, now: now))
+        case "stat.daily.query": completion(try statistic(request, fields, parkCode, now: now))
         case "payment.result.query", "pay.query": try paymentQuery(request, fields, parkCode, completion: completion)
         case "vehicle.list": try vehicles(request, fields, completion: completion)
         case "vehicle.verify": try verify(request, fields, completion: completion)
@@ -52,6 +57,16 @@ extension Pipeline {
         }
     }
 
+    /// Plates that are shown whole outside the lot concerned: on record before they are shown.
+    func looked(
+        _ request: Authentic, now: Millis, _ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () -> Void
+    ) {
+        guard request.credential.role == .operator else { return work() }
+        sequencer.record(Audit.look(request, reason: request.envelope.data["reason"]?.stringValue ?? "", now: now)) { recorded in
+            recorded.code == 0 ? work() : completion(recorded)
+        }
+    }
+
     private func heartbeat(
         _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
@@ -63,9 +78,14 @@ extension Pipeline {
         _ = try fields.optionalString("softVersion", max: 32)
         let localTime = try fields.optionalTime("localTime") ?? now
         presence.heard(parkCode, now: now)
-        presence.noteHeartbeat(parkCode, queueDepth: depth ?? 0, clockOffset: offset ?? 0)
+        let isOff = presence.noteHeartbeat(
+            parkCode, queueDepth: depth ?? 0, clockOffset: offset ?? 0, offsetMax: settings.clockMaxOffsetMillis, now: now)
+        if isOff {
+            sequencer.perform(
+                .notice(Notice(parkCode: parkCode, eventType: 6010, occurredAt: now, detail: "\(offset ?? 0) ms")), now: now)
+        }
         // An empty queue says that everything up to the lot's own time has been told.
-        if depth == 0 { _ = sequencer.peek { $0.notePassed(parkCode, through: min(localTime, now)) } }
+        if depth == 0 { sequencer.peek { $0.notePassed(parkCode, through: min(localTime, now)) } }
         completion(Answer())
     }
 
@@ -113,6 +133,10 @@ extension Pipeline {
         _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let asked = try fields.optionalString("epoch", max: 16)
+        // It knows how to go on after a break: annex A.
+        if sequencer.peek({ ($0.lots[parkCode]?.downAck ?? 0) > 0 }) {
+            onboarding.note(parkCode, "resume", "sync.cursor.query", now: clock())
+        }
         sequencer.read(
             parkCode,
             { city in
@@ -355,17 +379,29 @@ extension Pipeline {
         guard orderNo != nil || clientOrderNo != nil else { throw WireError("missingParameter", "orderNo") }
         let appId = request.credential.appId
         let isOperator = request.credential.role == .operator
+        let reveals = try reveals(request, fields)
         let store = store
-        sequencer.read(
-            nil,
-            { city in
-                let order =
-                    orderNo.map { city.order($0, history: store) }
-                    ?? city.order(appId: appId, clientOrderNo: clientOrderNo!, history: store)
-                // Another provider's order is not found, rather than forbidden.
-                guard let order, isOperator || order.appId == appId else { return Answer(WireError("orderNotFound")) }
-                return Answer(data: Encode.order(order, revealsPlate: !isOperator))
-            }, completion: completion)
+        let work: @Sendable () -> Void = { [sequencer] in
+            sequencer.read(
+                nil,
+                { city in
+                    let order =
+                        orderNo.map { city.order($0, history: store) }
+                        ?? city.order(appId: appId, clientOrderNo: clientOrderNo!, history: store)
+                    // Another provider's order is not found, rather than forbidden.
+                    guard let order, isOperator || order.appId == appId else { return Answer(WireError("orderNotFound")) }
+                    return Answer(data: Encode.order(order, revealsPlate: reveals))
+                }, completion: completion)
+        }
+        isOperator && reveals ? looked(request, now: clock(), completion, work) : work()
+    }
+
+    /// A provider sees its users' plates; an operator sees them masked, or whole for a reason that goes on record.
+    private func reveals(_ request: Authentic, _ fields: Fields) throws(WireError) -> Bool {
+        guard request.credential.role == .operator else { return true }
+        guard try fields.optionalBool("reveal") == true else { return false }
+        _ = try fields.string("reason", max: 256)
+        return true
     }
 
     private func orderList(
@@ -377,21 +413,29 @@ extension Pipeline {
         filter.parkCode = try fields.optionalString("parkCode", max: 32)
         filter.userToken = try fields.optionalString("userToken", max: 64)
         if let status = try fields.optionalInt("status", in: 0...10) { filter.status = OrderStatus(rawValue: Int(status)) }
-        let limit = Int(try fields.optionalInt("limit", in: 1...200) ?? 50)
+        if fields.object["plateNo"] != nil, fields.object["plateNo"] != .null { filter.plate = try Decode.plate(fields) }
+        let reveals = try reveals(request, fields)
+        let pageSize = try fields.optionalInt("pageSize", in: 1...100)
+        let limit = Int(try fields.optionalInt("limit", in: 1...100) ?? pageSize ?? 50)
         if let cursor = try fields.optionalString("cursor", max: 20) {
             guard let serial = Int64(cursor), serial > 0 else { throw WireError("illegalValue", "cursor") }
             filter.beforeSerial = serial
         }
         let page = Int(try fields.optionalInt("page", in: 1...1000) ?? 1)
         filter.limit = limit * page + 1
-        let orders = store.orders(filter).dropFirst(limit * (page - 1))
-        let shown = orders.prefix(limit)
-        completion(
-            Answer(
-                data: .compact([
-                    ("orders", .array(shown.map { Encode.order($0, revealsPlate: !isOperator) })),
-                    ("nextCursor", orders.count > limit ? .string(String(shown.last!.serial)) : .null),
-                    ("hasMore", .bool(orders.count > limit)),
-                ])))
+        let asked = filter
+        let work: @Sendable () -> Void = { [store] in
+            let orders = store.orders(asked).dropFirst(limit * (page - 1))
+            let shown = orders.prefix(limit)
+            completion(
+                Answer(
+                    data: .compact([
+                        ("orders", .array(shown.map { Encode.order($0, revealsPlate: reveals) })),
+                        ("nextCursor", orders.count > limit ? .string(String(shown.last!.serial)) : .null),
+                        ("hasMore", .bool(orders.count > limit)),
+                    ])))
+        }
+        // To ask for a plate is to know it: that goes on record too.
+        isOperator && (reveals || filter.plate != nil) ? looked(request, now: clock(), completion, work) : work()
     }
 }

@@ -12,6 +12,8 @@ final class Pipeline: Sendable {
         var service: String
         /// The lot that the topic names.
         var parkCode: String?
+        /// SHA-256 of the certificate that the client showed, lower hex.
+        var certificate: String?
     }
 
     /// What goes back. Its bytes are made by ``render(_:)``, by whoever sends it: never on the committer's thread.
@@ -31,17 +33,28 @@ final class Pipeline: Sendable {
     let presence: Presence
     let deliverer: Deliverer
     let relay: Relay
+    let keys: KeyKeeper
+    let pictures: PictureStore
+    let redirects: Redirects
+    let statistics: Statistics
+    let onboarding: Onboarding
     let settings: ServerSettings
     let clock: @Sendable () -> Millis
     let logger: Logger
 
     init(
-        sequencer: Sequencer, credentials: CredentialBook, presence: Presence, deliverer: Deliverer, relay: Relay,
-        settings: ServerSettings, clock: @escaping @Sendable () -> Millis, logger: Logger
+        sequencer: Sequencer, keys: KeyKeeper, presence: Presence, deliverer: Deliverer, relay: Relay, pictures: PictureStore,
+        redirects: Redirects, statistics: Statistics, onboarding: Onboarding, settings: ServerSettings,
+        clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
         self.sequencer = sequencer
         store = sequencer.store
-        self.credentials = credentials
+        self.keys = keys
+        credentials = keys.book
+        self.pictures = pictures
+        self.redirects = redirects
+        self.statistics = statistics
+        self.onboarding = onboarding
         self.presence = presence
         self.deliverer = deliverer
         self.relay = relay
@@ -64,13 +77,16 @@ final class Pipeline: Sendable {
             credential = credentials.find(envelope.appId)
             let request = try envelope.verify(credential: credential, now: received)
             isAuthentic = true
+            if request.usesNextSecret { keys.takeUp(envelope.appId, now: received) }
             let service = try admit(request, arrival, now: received)
             let finalEcho = echo
-            dispatch(request, service, now: received) { answer in
-                completion(Reply(answer: answer, echo: finalEcho, secret: request.credential.secret, isAuthentic: true))
+            dispatch(request, service, now: received) { [statistics] answer in
+                if answer.code != 0 { statistics.refused(answer.code, echo: finalEcho, at: received) }
+                completion(Reply(answer: answer, echo: finalEcho, secret: request.secret, isAuthentic: true))
             }
         } catch {
             let answer = Answer(error)
+            statistics.refused(answer.code, echo: echo, at: received)
             // Where no secret can be chosen the reply is not signed: 101, 104, 200, and what could not be read.
             let secret = [101, 104, 200].contains(answer.code) ? nil : credential?.secret
             completion(Reply(answer: answer, echo: echo, secret: secret, isAuthentic: isAuthentic))
@@ -89,7 +105,7 @@ final class Pipeline: Sendable {
             showHints: settings.isTestEnvironment)
     }
 
-    /// Nonce (203) → service (103) → role (204) → lot (100, 205) → rate (301).
+    /// Nonce (203) → certificate (207) → service (103) → role (204) → lot (100, 205) → rate (301).
     private func admit(_ request: Authentic, _ arrival: Arrival, now: Millis) throws(WireError) -> ServiceDefinition {
         let envelope = request.envelope
         let service = Profile.current.services[envelope.service]
@@ -98,6 +114,9 @@ final class Pipeline: Sendable {
             guard nonces.insert(appId: envelope.appId, nonce: envelope.nonce, now: now) else {
                 throw WireError("nonceRepeated")
             }
+        }
+        if let needed = request.credential.certificate, arrival.certificate != needed {
+            throw WireError("sourceNotAllowed", "a client certificate is needed")
         }
         guard let service, !service.callers.isEmpty, envelope.service == arrival.service else {
             throw WireError("unknownService", "not a service of this address")
@@ -151,6 +170,7 @@ final class Pipeline: Sendable {
                         try Decode.logEntry(service: envelope.service, data: envelope.data, parkCode: parkCode, now: now)
                     }), now: now, completion: completion)
         case .kept:
+            if let work = beyondRules(service.name) { return work(request, parkCode, now, completion) }
             let command = Pipeline.attempt { () throws(WireError) in try keptCommand(request, parkCode, now: now) }
             sequencer.kept(request, command: command, now: now, completion: completion)
         case .read, .sync:
@@ -171,6 +191,18 @@ final class Pipeline: Sendable {
         do throws(WireError) { return .success(try body()) } catch { return .failure(error) }
     }
 
+    private typealias Work = (Authentic, String, Millis, @escaping Sequencer.Completion) -> Void
+
+    /// Services whose effect lies outside the rules: files, addresses.
+    private func beyondRules(_ name: String) -> Work? {
+        switch name {
+        case "image.ticket.apply": applyTicket(_:_:now:completion:)
+        case "image.upload.complete": completeUpload(_:_:now:completion:)
+        case "url.redirect.build": buildRedirect(_:_:now:completion:)
+        default: nil
+        }
+    }
+
     private func keptCommand(_ request: Authentic, _ parkCode: String, now: Millis) throws(WireError) -> Command {
         let envelope = request.envelope
         let data = envelope.data
@@ -181,10 +213,21 @@ final class Pipeline: Sendable {
             return .delay(appId: envelope.appId, orderNo: try Fields(data).string("orderNo", max: 32))
         case "vehicle.bind", "vehicle.unbind":
             return try Decode.binding(service: envelope.service, data, appId: envelope.appId)
+        case "space.subscribe":
+            let fields = Fields(data)
+            return .subscribe(
+                appId: envelope.appId, parkCodes: (data["parkCodes"]?.arrayValue ?? []).compactMap(\.stringValue),
+                minSeconds: Int(try fields.int("minInterval", in: 30...86_400)))
         case "pay.create": return try payCommand(request)
         case "refund.apply": return try refundCommand(request, now: now)
-        case "lot.info.report": return .openLot(try Decode.lotInfo(data, parkCode: parkCode))
-        case "lot.gate.report": return try Decode.gates(data, parkCode: parkCode)
+        case "lot.info.report":
+            let known = Profile.current.services[envelope.service]!.request.known(data)
+            return .openLot(
+                try Decode.lotInfo(data, parkCode: parkCode),
+                info: Report(
+                    parkCode: parkCode, kind: Onboarding.infoKind, key: Onboarding.infoKind, body: JSON.object(known).canonicalString,
+                    at: now))
+        case "lot.gate.report": return try Decode.gates(data, parkCode: parkCode, kind: Onboarding.gateKind, now: now)
         case "space.remain.report":
             return .reportRemaining(parkCode: parkCode, try Decode.remaining(data, now: now))
         case "order.create": return .create(try Decode.booking(data, appId: envelope.appId, dataHash: request.dataHash))

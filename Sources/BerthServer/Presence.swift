@@ -10,13 +10,14 @@ final class Presence: Sendable {
         var since: Millis = 0
         var queueDepth: Int64 = 0
         var clockOffsetMillis: Int64 = 0
+        var heartbeatAt: Millis = 0
     }
 
     private let links = Mutex<[String: Link]>([:])
-    /// Called when a lot comes (true) or goes (false), outside the lock.
-    private let onChange = Mutex<(@Sendable (String, Bool, Millis) -> Void)?>(nil)
+    /// Told when a lot comes or goes, outside the lock.
+    private let listener = Mutex<(any PresenceListener)?>(nil)
 
-    func start(onChange: @escaping @Sendable (String, Bool, Millis) -> Void) { self.onChange.withLock { $0 = onChange } }
+    func start(_ listener: any PresenceListener) { self.listener.withLock { $0 = listener } }
 
     /// A verified MQTT uplink, or `online:true`.
     func isReachable(_ parkCode: String) -> Bool { links.withLock { $0[parkCode]?.isOnline ?? false } }
@@ -31,7 +32,7 @@ final class Presence: Sendable {
             links[parkCode] = link
             return came
         }
-        if came { onChange.withLock { $0 }?(parkCode, true, now) }
+        if came { listener.withLock { $0 }?.linkChanged(parkCode, isOnline: true, now: now) }
     }
 
     func offline(_ parkCode: String, now: Millis) {
@@ -41,16 +42,22 @@ final class Presence: Sendable {
             links[parkCode]!.since = now
             return true
         }
-        if went { onChange.withLock { $0 }?(parkCode, false, now) }
+        if went { listener.withLock { $0 }?.linkChanged(parkCode, isOnline: false, now: now) }
     }
 
     /// Anything verified from the lot, over any carrier: it lives, whether or not it listens on MQTT.
     func heard(_ parkCode: String, now: Millis) { links.withLock { $0[parkCode, default: Link()].heardAt = now } }
 
-    func noteHeartbeat(_ parkCode: String, queueDepth: Int64, clockOffset: Int64) {
-        links.withLock {
-            $0[parkCode, default: Link()].queueDepth = queueDepth
-            $0[parkCode]!.clockOffsetMillis = clockOffset
+    /// True when the lot's clock has just gone beyond the limit.
+    func noteHeartbeat(_ parkCode: String, queueDepth: Int64, clockOffset: Int64, offsetMax: Int64, now: Millis) -> Bool {
+        links.withLock { links in
+            var link = links[parkCode] ?? Link()
+            let wasRight = abs(link.clockOffsetMillis) <= offsetMax
+            link.queueDepth = queueDepth
+            link.clockOffsetMillis = clockOffset
+            link.heartbeatAt = now
+            links[parkCode] = link
+            return wasRight && abs(clockOffset) > offsetMax
         }
     }
 
@@ -68,4 +75,8 @@ final class Presence: Sendable {
     }
 
     var snapshot: [String: Link] { links.withLock { $0 } }
+}
+
+protocol PresenceListener: AnyObject, Sendable {
+    func linkChanged(_ parkCode: String, isOnline: Bool, now: Millis)
 }

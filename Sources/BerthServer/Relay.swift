@@ -10,10 +10,14 @@ final class Relay: Sendable {
     private let waiting = Mutex<[String: @Sendable (Answer) -> Void]>([:])
     private let credentials: CredentialBook
     private let presence: Presence
+    private let callbacks: CallbackClient
     private let clock: @Sendable () -> Millis
     private let mqtt = Mutex<MQTTClient?>(nil)
 
-    init(credentials: CredentialBook, presence: Presence, clock: @escaping @Sendable () -> Millis) {
+    init(
+        credentials: CredentialBook, presence: Presence, callbacks: CallbackClient, clock: @escaping @Sendable () -> Millis
+    ) {
+        self.callbacks = callbacks
         self.credentials = credentials
         self.presence = presence
         self.clock = clock
@@ -25,15 +29,27 @@ final class Relay: Sendable {
     func ask(
         _ parkCode: String, service: String, data: JSON, milliseconds: Int64, completion: @escaping @Sendable (Answer) -> Void
     ) {
-        guard let client = mqtt.withLock({ $0 }), presence.isReachable(parkCode),
-            let credential = credentials.delivery(to: parkCode)
-        else { return completion(Answer(WireError("lotOffline"))) }
+        guard let credential = credentials.delivery(to: parkCode) else { return completion(Answer(WireError("lotOffline"))) }
+        let client = presence.isReachable(parkCode) ? mqtt.withLock({ $0 }) : nil
+        guard client != nil || credential.callback != nil else { return completion(Answer(WireError("lotOffline"))) }
         let requestId = Ambient.uuid()
         waiting.withLock { $0[requestId] = completion }
         let bytes = MessageWriter.request(
             service: service, data: data, appId: credential.appId, secret: credential.secret, parkCode: parkCode,
             requestId: requestId, timestamp: clock(), nonce: Ambient.nonce())
-        client.publish(topic: Topic.down(parkCode, service), payload: bytes, qos: 0)
+        if let client {
+            client.publish(topic: Topic.down(parkCode, service), payload: bytes, qos: 0)
+        } else if let url = credential.callback {
+            Task {
+                if case .answered(_, let body) = await callbacks.post(url, body: bytes),
+                    let reply = ReplyEnvelope(body, secret: credential.secret)
+                {
+                    replied(reply)
+                } else {
+                    waiting.withLock { $0.removeValue(forKey: requestId) }?(Answer(WireError("lotOffline")))
+                }
+            }
+        }
         DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(milliseconds))) { [self] in
             waiting.withLock { $0.removeValue(forKey: requestId) }?(Answer(WireError("timeOut")))
         }

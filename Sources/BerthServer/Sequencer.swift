@@ -48,28 +48,32 @@ final class Sequencer: Sendable {
     private let hasWork = DispatchSemaphore(value: 0)
     private let policy: Policy
     private let newEpoch: String
+    private let reviewsLots: Bool
     private let clock: @Sendable () -> Millis
     private let logger: Logger
-    /// Called with what has just become durable, in order, while the committer goes on.
-    private let onDurable: Mutex<(@Sendable ([Event]) -> Void)?> = Mutex(nil)
+    /// Told what has just become durable, in order, while the committer goes on. References: a closure that is read out of a
+    /// generic box is wrapped once more at every reading.
+    private let listeners: Mutex<[any DurableListener]> = Mutex([])
     private let durableQueue = DispatchQueue(label: "berth.durable")
     private let commitTimer = Metrics.Timer(label: "berth_commit_duration")
 
     init(
-        store: any Store, image: CityImage, replyKeys: [Int64], policy: Policy, newEpoch: String,
+        store: any Store, image: CityImage, replyKeys: [Int64], policy: Policy, newEpoch: String, reviewsLots: Bool = false,
         clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
         self.store = store
         self.policy = policy
         self.newEpoch = newEpoch
+        self.reviewsLots = reviewsLots
         self.clock = clock
         self.logger = logger
-        let city = Sequencer.city(from: image, policy: policy, newEpoch: newEpoch, now: clock())
+        let city = Sequencer.city(from: image, policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
         state = NIOLockedValueBox(State(city: city, knownReplies: Set(replyKeys)))
     }
 
-    static func city(from image: CityImage, policy: Policy, newEpoch: String, now: Millis) -> City {
-        var city = City(policy: policy, newEpoch: newEpoch)
+    static func city(from image: CityImage, policy: Policy, newEpoch: String, reviewsLots: Bool, now: Millis) -> City {
+        var city = City(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots)
+        city.listeners = Set(image.credentials.filter { $0.isEnabled && $0.callback != nil }.map(\.appId))
         for lot in image.lots {
             city.restore(
                 registered: lot.parkCode, policy: lot.policy, profile: lot.profile, gates: lot.gates,
@@ -86,8 +90,8 @@ final class Sequencer: Sendable {
         return city
     }
 
-    func start(onDurable: @escaping @Sendable ([Event]) -> Void) {
-        self.onDurable.withLock { $0 = onDurable }
+    func start(_ listeners: [any DurableListener]) {
+        self.listeners.withLock { $0 = listeners }
         let thread = Thread { [self] in commitLoop() }
         thread.name = "commit"
         thread.start()
@@ -116,9 +120,12 @@ final class Sequencer: Sendable {
     // MARK: Plain requests
 
     /// A request whose final result is kept by requestId (section 3).
-    /// - Parameter command: already decoded; a decoding error is a final result too.
+    /// - Parameters:
+    ///   - command: already decoded; a decoding error is a final result too.
+    ///   - answering: the answer to a command that is accepted, where the rules do not make it.
     func kept(
-        _ request: Authentic, command: Result<Command, WireError>, now: Millis, completion: @escaping Completion
+        _ request: Authentic, command: Result<Command, WireError>, answering: Answer? = nil, now: Millis,
+        completion: @escaping Completion
     ) {
         let envelope = request.envelope
         let key = Signature.digest64(envelope.appId, envelope.requestId)
@@ -151,8 +158,10 @@ final class Sequencer: Sendable {
                 let decision = state.city.decide(command, at: now, history: store)
                 events = decision.events
                 answer = Encode.answer(decision.outcome)
+                if answer.code == 0, let answering { answer = answering }
             }
             var commit = Commit(at: now, events: events)
+            if request.credential.role == .operator { commit.audit = Audit.write(request, code: answer.code, now: now) }
             if answer.resultCode.isKept {
                 let text = answer.data.text(canonical: true)
                 answer.canonical = text
@@ -168,13 +177,25 @@ final class Sequencer: Sendable {
     }
 
     /// A command of the server itself: a deadline, a lot's answer, an operator's setting.
-    func perform(_ command: Command, now: Millis, completion: @escaping Completion = { _ in }) {
+    func perform(
+        _ command: Command, audit: AuditRecord? = nil, now: Millis, completion: @escaping Completion = { _ in }
+    ) {
         locked { state in
             let decision = state.city.decide(command, at: now, history: store)
             let answer = Encode.answer(decision.outcome)
-            guard !decision.events.isEmpty else { return answerNow(&state, answer, completion) }
+            guard !decision.events.isEmpty || audit != nil else { return answerNow(&state, answer, completion) }
             enqueue(
-                &state, Pending(commit: Commit(at: now, events: decision.events), answer: answer, completion: completion))
+                &state,
+                Pending(
+                    commit: Commit(at: now, events: decision.events, audit: audit), answer: answer, completion: completion))
+        }
+    }
+
+    /// Puts a look or a deed on record before it happens; the answer is given, or made, when the record is durable.
+    func record(_ audit: AuditRecord, answer: Answer = Answer(), completion: @escaping Completion) {
+        locked { state in
+            enqueue(
+                &state, Pending(commit: Commit(at: audit.at, events: [], audit: audit), answer: answer, completion: completion))
         }
     }
 
@@ -397,7 +418,7 @@ final class Sequencer: Sendable {
         let commits = batch.compactMap(\.commit)
         let start = DispatchTime.now().uptimeNanoseconds
         do {
-            if !commits.isEmpty { try store.commit(commits) }
+            let journalId = commits.isEmpty ? 0 : try store.commit(commits)
             commitTimer.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start))
             state.withLockedValue { state in
                 state.durable += UInt64(commits.count)
@@ -421,7 +442,10 @@ final class Sequencer: Sendable {
             }
             for pending in batch { pending.completion(pending.answer) }
             if !commits.isEmpty {
-                durableQueue.async { [self] in onDurable.withLock { $0 }?(commits.flatMap(\.events)) }
+                durableQueue.async { [self] in
+                    let durable = Durable(events: commits.flatMap(\.events), at: clock(), journalId: journalId)
+                    for listener in listeners.withLock({ $0 }) { listener.committed(durable) }
+                }
             }
         } catch {
             recover(from: error, batch)
@@ -446,7 +470,7 @@ final class Sequencer: Sendable {
             if let image = try? store.load(noncesSince: .max) {
                 // What no message said, but the evidence of the present, is carried over.
                 let passed = state.city.lots.mapValues(\.passedThrough)
-                state.city = Sequencer.city(from: image, policy: policy, newEpoch: newEpoch, now: clock())
+                state.city = Sequencer.city(from: image, policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
                 for (parkCode, time) in passed { state.city.notePassed(parkCode, through: time) }
             }
             return void
@@ -454,6 +478,19 @@ final class Sequencer: Sendable {
         // Answers that only waited for others may rest on what is void now.
         for pending in void { pending.completion(refused) }
     }
+}
+
+/// A group of commits that has just become durable.
+struct Durable: Sendable {
+    var events: [Event]
+    var at: Millis
+    /// Number of the last entry of the journal; 0 when none was made.
+    var journalId: Int64
+}
+
+/// Hears what became durable, in order.
+protocol DurableListener: AnyObject, Sendable {
+    func committed(_ durable: Durable)
 }
 
 extension Event {

@@ -1,5 +1,5 @@
 import BerthCore
-public import BerthLink
+import BerthLink
 import BerthStore
 public import BerthWire
 import CBerthPosix
@@ -7,6 +7,7 @@ import Foundation
 import Hummingbird
 import HummingbirdTLS
 public import Logging
+import Metrics
 import NIOCore
 import NIOPosix
 import NIOSSL
@@ -15,12 +16,17 @@ import Synchronization
 
 /// The city's server: puts the parts together, and is the only place that names the concrete ones.
 public final class Server: Sendable {
-    private let settings: ServerSettings
+    private var settings: ServerSettings { prepared }
+    /// The settings with what only a running server knows: its own address.
+    private let prepared: ServerSettings
     private let folder: DataFolder
     private let logger: Logger
 
     public init(settings: ServerSettings, logger: Logger) {
-        self.settings = settings
+        var settings = settings
+        if settings.httpsPort == 0, let port = try? Server.freePort() { settings.httpsPort = port }
+        if settings.publicURL.isEmpty { settings.publicURL = "https://127.0.0.1:\(settings.httpsPort)" }
+        prepared = settings
         folder = DataFolder(settings.dataDirectory)
         self.logger = logger
     }
@@ -40,6 +46,9 @@ public final class Server: Sendable {
         }
     }
 
+    /// Keeps what swift-metrics is told for `/metrics`; once, before anything is measured.
+    public static func collectMetrics() { MetricsSystem.bootstrap(MetricsRegistry.shared) }
+
     /// Lets tasks run on the network's own threads: a request then needs no change of thread between its bytes and its decision.
     /// Called once, before any task does anything.
     public static func shareThreads() {
@@ -54,37 +63,41 @@ public final class Server: Sendable {
         let authority = Authority(directory: folder.tls)
         try authority.prepare(directory: folder.tls, hosts: ["127.0.0.1", "localhost", "::1"] + extraHosts())
         let clock: @Sendable () -> Millis = { Ambient.now() }
-        let (store, image) = try openStore(now: clock())
+        let vault = Vault(masterKey: try folder.masterKey())
+        let (store, image) = try openStore(vault, now: clock())
         let sequencer = Sequencer(
             store: store, image: image, replyKeys: image.replyKeys, policy: settings.policy,
-            newEpoch: "d" + String(clock() / 1000, radix: 36), clock: clock, logger: logger)
-        let credentials = CredentialBook(image.credentials)
-        let presence = Presence()
-        let relay = Relay(credentials: credentials, presence: presence, clock: clock)
-        let deliverer = Deliverer(
-            sequencer: sequencer, credentials: credentials, presence: presence, relay: relay, clock: clock, logger: logger)
-        let pipeline = Pipeline(
-            sequencer: sequencer, credentials: credentials, presence: presence, deliverer: deliverer, relay: relay, settings: settings,
-            clock: clock, logger: logger)
-        for (appId, nonce, at) in image.nonces { _ = pipeline.nonces.insert(appId: appId, nonce: nonce, now: at) }
-        let live = Live(sequencer: sequencer, presence: presence)
-
+            newEpoch: "d" + String(clock() / 1000, radix: 36), reviewsLots: settings.reviewsLots, clock: clock, logger: logger)
         let mqttPort = settings.mqttPort == 0 ? try Server.freePort() : settings.mqttPort
         let broker = Broker(
             directory: folder.broker, port: mqttPort, bindAddress: settings.bindAddress, authority: authority,
             logger: logger)
+        let keys = KeyKeeper(image.credentials, sequencer: sequencer, broker: broker, settings: settings, logger: logger)
+        let credentials = keys.book
+        let presence = Presence()
+        let callbacks = CallbackClient(rules: settings.callbackRules)
+        let relay = Relay(credentials: credentials, presence: presence, callbacks: callbacks, clock: clock)
+        let deliverer = Deliverer(
+            sequencer: sequencer, credentials: credentials, presence: presence, relay: relay, callbacks: callbacks, clock: clock,
+            logger: logger)
+        let statistics = Statistics(store: store, logger: logger)
+        let onboarding = Onboarding(
+            sequencer: sequencer, presence: presence, credentials: credentials, settings: settings, clock: clock)
+        let notifier = Notifier(
+            sequencer: sequencer, credentials: credentials, callbacks: callbacks, retrySeconds: settings.callbackRetrySeconds,
+            clock: clock, logger: logger)
+        let pictures = try PictureStore(
+            directory: folder.pictures, store: store, addresses: AddressSigner(vault: vault), settings: settings, clock: clock)
+        let redirects = Redirects(sequencer: sequencer, credentials: credentials, settings: settings, clock: clock)
+        let pipeline = Pipeline(
+            sequencer: sequencer, keys: keys, presence: presence, deliverer: deliverer, relay: relay, pictures: pictures,
+            redirects: redirects, statistics: statistics, onboarding: onboarding, settings: settings, clock: clock, logger: logger)
+        for (appId, nonce, at) in image.nonces { _ = pipeline.nonces.insert(appId: appId, nonce: nonce, now: at) }
+        let live = Live(sequencer: sequencer, presence: presence)
         try broker.start(image.credentials)
 
-        sequencer.start { events in
-            deliverer.committed(events)
-            live.committed(events)
-        }
-        presence.start { parkCode, isOnline, now in
-            if isOnline { deliverer.reachable(parkCode) } else { deliverer.unreachable(parkCode) }
-            live.linkChanged(parkCode)
-            sequencer.perform(
-                .notice(Notice(parkCode: parkCode, eventType: isOnline ? 6001 : 6002, occurredAt: now)), now: now)
-        }
+        sequencer.start([deliverer, live, notifier, statistics, onboarding])
+        presence.start(LinkWatch(deliverer: deliverer, live: live, sequencer: sequencer))
         let reactor = MQTTReactor(logger: logger)
         let ears = MQTTFront(
             pipeline: pipeline, credentials: credentials, presence: presence, deliverer: deliverer, clock: clock,
@@ -95,17 +108,23 @@ public final class Server: Sendable {
         relay.start(mqtt: client)
 
         let gate = ReadyGate()
-        let pages = Pages(live: live, clock: clock)
+        let pages = Pages(live: live, redirects: redirects, clock: clock)
+        let backstage = Backstage(
+            settings: settings, credentials: credentials, sequencer: sequencer, presence: presence, statistics: statistics, clock: clock)
+        let front = HTTPFront(
+            pipeline: pipeline, pages: pages, tus: Tus(pictures: pictures), backstage: backstage,
+            asksCertificates: { credentials.asksCertificates })
         let services: [any Service] =
-            try fronts(pipeline: pipeline, pages: pages, authority: authority, gate: gate)
+            try fronts(front, pages: pages, authority: authority, gate: gate)
             + [
                 try adminFront(
                     Desk(
-                        sequencer: sequencer, credentials: credentials, broker: broker,
-                        status: { Server.status(sequencer, presence, live, broker) }, clock: clock), gate: gate),
+                        sequencer: sequencer, keys: keys, onboarding: onboarding, notifier: notifier, authority: authority,
+                        settings: settings, status: { Server.status(sequencer, presence, live, broker) }, clock: clock), gate: gate),
                 Ticker(
-                    sequencer: sequencer, presence: presence, deliverer: deliverer, live: live, store: store,
-                    clock: clock),
+                    sequencer: sequencer, presence: presence, deliverer: deliverer, live: live, notifier: notifier,
+                    onboarding: onboarding, statistics: statistics, pictures: pictures, store: store, retention: settings.retention,
+                    logger: logger, clock: clock),
             ]
         let group = ServiceGroup(
             configuration: .init(
@@ -127,6 +146,8 @@ public final class Server: Sendable {
             throw error
         }
         client.close()
+        statistics.flush()
+        await callbacks.close()
         sequencer.stop()
         broker.stop()
         (store as? SQLiteStore)?.close()
@@ -136,22 +157,30 @@ public final class Server: Sendable {
         settings.bindAddress == "127.0.0.1" || settings.bindAddress == "0.0.0.0" ? [] : [settings.bindAddress]
     }
 
-    private func openStore(now: Millis) throws -> (any Store, CityImage) {
-        let store: any Store = settings.store == "memory" ? MemoryStore() : try SQLiteStore(path: folder.database)
-        try store.prune(repliesBefore: now - WireLimits.replyMillis, downBefore: now - WireLimits.downKeepMillis, now: now)
+    private func openStore(_ vault: Vault, now: Millis) throws -> (any Store, CityImage) {
+        let store: any Store
+        do {
+            store = settings.store == "memory" ? MemoryStore() : try SQLiteStore(path: folder.database, vault: vault)
+        } catch StoreError.wrongKey {
+            throw DataFolder.Failed(description: "\(folder.database) was sealed under another master key than the one given")
+        }
+        try store.prune(settings.retention, now: now)
         return (store, try store.load(noncesSince: now - WireLimits.nonceMillis))
     }
 
     private func fronts(
-        pipeline: Pipeline, pages: Pages, authority: Authority, gate: ReadyGate
+        _ front: HTTPFront, pages: Pages, authority: Authority, gate: ReadyGate
     ) throws -> [any Service] {
         var tls = TLSConfiguration.makeServerConfiguration(
             certificateChain: try NIOSSLCertificate.fromPEMFile(authority.certificateFile).map { .certificate($0) },
             privateKey: .privateKey(try NIOSSLPrivateKey(file: authority.keyFile, format: .pem)))
         tls.minimumTLSVersion = .tlsv12
+        // Whoever has a certificate of our authority may show it; who must, is the credential's affair.
+        tls.certificateVerification = .optionalVerification
+        tls.trustRoots = .file(authority.caFile)
         let quiet = Server.quiet(logger)
         let https = Application(
-            responder: HTTPFront(pipeline: pipeline, pages: pages),
+            responder: front,
             server: try .tls(
                 .http1(configuration: .init(idleTimeout: .seconds(Limits.idleSeconds))), tlsConfiguration: tls),
             configuration: .init(address: .hostname(settings.bindAddress, port: settings.httpsPort), serverName: "berth"),
@@ -216,17 +245,43 @@ public final class Server: Sendable {
     public static func runOffline(_ command: JSON, settings: ServerSettings, logger: Logger) async throws -> JSON {
         let server = Server(settings: settings, logger: logger)
         try server.folder.open()
-        let (store, image) = try server.openStore(now: Ambient.now())
+        let vault = Vault(masterKey: try server.folder.masterKey())
+        let (store, image) = try server.openStore(vault, now: Ambient.now())
         let clock: @Sendable () -> Millis = { Ambient.now() }
         let sequencer = Sequencer(
             store: store, image: image, replyKeys: image.replyKeys, policy: settings.policy, newEpoch: "d0",
-            clock: clock, logger: logger)
-        sequencer.start { _ in }
+            reviewsLots: settings.reviewsLots, clock: clock, logger: logger)
+        sequencer.start([])
         defer { sequencer.stop() }
+        let keys = KeyKeeper(image.credentials, sequencer: sequencer, broker: nil, settings: settings, logger: logger)
+        let authority = Authority(directory: server.folder.tls)
+        try authority.prepare(directory: server.folder.tls, hosts: ["127.0.0.1", "localhost", "::1"] + server.extraHosts())
         let desk = Desk(
-            sequencer: sequencer, credentials: CredentialBook(image.credentials), broker: nil, status: { [:] },
-            clock: clock)
+            sequencer: sequencer, keys: keys,
+            onboarding: Onboarding(
+                sequencer: sequencer, presence: Presence(), credentials: keys.book, settings: settings, clock: clock),
+            notifier: nil, authority: authority, settings: settings, status: { [:] }, clock: clock)
         return try await desk.run(command)
+    }
+}
+
+/// Passes on that a lot has come or gone.
+private final class LinkWatch: PresenceListener {
+    private let deliverer: Deliverer
+    private let live: Live
+    private let sequencer: Sequencer
+
+    init(deliverer: Deliverer, live: Live, sequencer: Sequencer) {
+        self.deliverer = deliverer
+        self.live = live
+        self.sequencer = sequencer
+    }
+
+    func linkChanged(_ parkCode: String, isOnline: Bool, now: Millis) {
+        if isOnline { deliverer.reachable(parkCode) } else { deliverer.unreachable(parkCode) }
+        live.linkChanged(parkCode)
+        sequencer.perform(
+            .notice(Notice(parkCode: parkCode, eventType: isOnline ? 6001 : 6002, occurredAt: now)), now: now)
     }
 }
 
@@ -255,12 +310,27 @@ struct Ticker: Service {
     let presence: Presence
     let deliverer: Deliverer
     let live: Live
+    let notifier: Notifier
+    let onboarding: Onboarding
+    let statistics: Statistics
+    let pictures: PictureStore
     let store: any Store
+    let retention: Retention
+    let logger: Logger
     let clock: @Sendable () -> Millis
+
+    /// Once a day: records, journal and audit whose time is over.
+    private func retire(now: Millis) {
+        pictures.retire(now: now)
+        do { try store.retire(retention, now: now) } catch {
+            logger.error("what is over could not be deleted", metadata: ["error": "\(error)"])
+        }
+    }
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
             var beat = 0
+            retire(now: clock())
             while !Task.isCancelled {
                 try? await Task.sleep(for: .milliseconds(500))
                 let now = clock()
@@ -270,16 +340,22 @@ struct Ticker: Service {
                 deliverer.tick(now: now)
                 presence.sweep(now: now)
                 PaymentChannel.tick(sequencer, now: now)
+                notifier.tick(now: now)
+                onboarding.tick(now: now)
+                if beat % 10 == 0 {
+                    statistics.sample(sequencer.peek { $0.lots.values.map { ($0.parkCode, $0.saturation.perMille) } }, now: now)
+                    statistics.flush()
+                }
                 let due = sequencer.peek { city in city.lots.keys.filter { city.isDue($0, at: now) } }
                 for parkCode in due { sequencer.perform(.expire(parkCode: parkCode), now: now) }
                 if beat % 120 == 0 {
-                    _ = sequencer.peek { $0.forget(endedBefore: now - Limits.keepEndedMillis) }
+                    sequencer.peek { $0.forget(endedBefore: now - Limits.keepEndedMillis) }
                 }
                 if beat % 7200 == 0 {
-                    try? store.prune(
-                        repliesBefore: now - WireLimits.replyMillis, downBefore: now - WireLimits.downKeepMillis,
-                        now: now)
+                    try? store.prune(retention, now: now)
+                    pictures.retire(now: now)
                 }
+                if beat % 172_800 == 0 { retire(now: now) }
             }
         }
         // A viewer's stream has no end of its own; the fronts wait for it.

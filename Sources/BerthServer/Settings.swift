@@ -1,4 +1,6 @@
 public import BerthCore
+public import BerthLink
+public import BerthStore
 import Configuration
 import Foundation
 
@@ -16,6 +18,21 @@ public struct ServerSettings: Sendable {
     /// In the test environment a reply explains signature and parameter failures (`hint`).
     public var isTestEnvironment = false
     public var ntpServers: [String] = []
+    /// `review`: a lot is put into service when its checklist is passed; `trust`: by its first description.
+    public var reviewsLots = false
+    /// What others reach this server by; the HTTPS port on loopback when nothing is set.
+    public var publicURL = ""
+    /// Clock offset of a lot beyond which event 6010 is raised, ms (section 13).
+    public var clockMaxOffsetMillis: Int64 = 5_000
+    /// How long an old secret stays good after the party has used its new one, ms.
+    public var secretGraceMillis: Int64 = 86_400_000
+    public var callbackRules = CallbackClient.Rules()
+    /// When a notification is tried again, seconds after the attempt before (A17; the schedule of public peers); the first is at once.
+    public var callbackRetrySeconds: [Int64] = [0, 10, 20, 30, 40, 50, 80, 120, 160, 200, 300]
+    public var pictureBytesMax: Int64 = 500_000
+    public var retention = Retention()
+    /// Addresses from which `/metrics` and the broker's questions are answered.
+    public var internalAddresses: Set<String> = ["127.0.0.1", "::1"]
     public var policy = Policy()
     public var logLevel = "info"
 
@@ -54,6 +71,11 @@ public struct ServerSettings: Sendable {
             }
             return value
         }
+        func flag(_ key: String) throws -> Bool {
+            guard let text = try reader.bool(forKey: ConfigKey(key)).map({ $0 ? "true" : "false" }) ?? text(key) else { return false }
+            guard text == "true" || text == "false" else { throw Invalid(description: "\(key) = \(text): true or false expected") }
+            return text == "true"
+        }
         settings.httpsPort = try number("https.port", 0...65535, settings.httpsPort)
         settings.mqttPort = try number("mqtt.port", 0...65535, settings.mqttPort)
         settings.pagePort = try number("page.port", 0...65535, settings.pagePort)
@@ -69,6 +91,34 @@ public struct ServerSettings: Sendable {
         settings.isTestEnvironment = environment == "test"
         settings.ntpServers = (try text("ntp.servers") ?? "").split(separator: ",").map(String.init)
         settings.logLevel = try text("log.level") ?? settings.logLevel
+        let onboarding = try text("onboarding") ?? "trust"
+        guard onboarding == "trust" || onboarding == "review" else {
+            throw Invalid(description: "onboarding = \(onboarding): trust or review expected")
+        }
+        settings.reviewsLots = onboarding == "review"
+        settings.publicURL = try text("public.url") ?? ""
+        guard settings.publicURL.isEmpty || (settings.publicURL.hasPrefix("https://") && !settings.publicURL.hasSuffix("/")) else {
+            throw Invalid(description: "public.url = \(settings.publicURL): https://host[:port] without a slash at its end expected")
+        }
+        settings.clockMaxOffsetMillis = Int64(try number("clock.maxOffsetMs", 100...300_000, 5_000))
+        settings.secretGraceMillis = Int64(try number("secret.graceSeconds", 0...31_536_000, 86_400)) * 1000
+        settings.callbackRules.allowsPrivate = try flag("callback.allowPrivate")
+        settings.callbackRules.caFile = try text("callback.ca")
+        settings.callbackRules.timeoutSeconds = Int64(try number("callback.timeoutSeconds", 1...60, 5))
+        if let schedule = try text("callback.retrySeconds") {
+            let seconds = schedule.split(separator: ",").map { Int64($0) ?? -1 }
+            guard !seconds.isEmpty, seconds.allSatisfy({ (0...86_400).contains($0) }) else {
+                throw Invalid(description: "callback.retrySeconds = \(schedule): seconds from 0 to 86400, separated by commas, expected")
+            }
+            settings.callbackRetrySeconds = [0] + seconds
+        }
+        settings.pictureBytesMax = Int64(try number("picture.maxBytes", 1000...20_000_000, 500_000))
+        // Section 13 and U18: audit and records at least a year, pictures at least 30 days.
+        let day: Int64 = 86_400_000
+        settings.retention.recordsMillis = Int64(try number("retention.recordsDays", 365...36_500, 400)) * day
+        settings.retention.auditMillis = Int64(try number("retention.auditDays", 365...36_500, 400)) * day
+        settings.retention.picturesMillis = Int64(try number("retention.picturesDays", 30...36_500, 90)) * day
+        if let list = try text("internal.from") { settings.internalAddresses = Set(list.split(separator: ",").map(String.init)) }
         for entry in Policy.numbers {
             settings.policy[keyPath: entry.path] = try number(
                 "policy." + entry.name, entry.range, settings.policy[keyPath: entry.path])

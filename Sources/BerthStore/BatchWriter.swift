@@ -17,44 +17,31 @@ final class Draft: Sendable {
 
     private let made = Mutex<[Step]?>(nil)
 
-    func steps(of commit: Commit) -> [Step] {
+    func steps(of commit: Commit, _ codec: Codec) -> [Step] {
         made.withLock { made in
             if let made { return made }
-            let steps = Draft.make(commit)
+            let steps = Draft.make(commit, codec)
             made = steps
             return steps
         }
     }
 
-    private static func make(_ commit: Commit) -> [Step] {
+    private static func make(_ commit: Commit, _ codec: Codec) -> [Step] {
         var steps: [Step] = []
-        // An order is encoded once, for its row and for the journal; its last value in the commit is the one of the row.
         var encoded: [String: String] = [:]
         if !commit.events.isEmpty {
-            var body = "["
-            for event in commit.events {
-                if body.utf8.count > 1 { body += "," }
-                if case .order(let order) = event {
-                    let text = Codec.text(order)
-                    encoded[order.orderNo] = text
-                    body += "[\"order\","
-                    body += text
-                    body += "]"
-                } else {
-                    body += Codec.encode(event).string
-                }
-            }
-            body += "]"
-            steps.append(.row(.journal, [commit.at, body]))
+            let journal = codec.journal(commit.events)
+            encoded = journal.orders
+            steps.append(.row(.journal, [commit.at, journal.text]))
         }
-        for event in commit.events { steps.append(step(event, encoded: encoded)) }
+        for event in commit.events { steps.append(step(event, encoded: encoded, codec)) }
         for result in commit.up {
             steps.append(
                 .row(
                     .upLog,
                     [
                         result.parkCode, result.epoch, result.seq, result.requestId, result.service, result.code,
-                        result.reply, result.data, result.at,
+                        result.reply, codec.seal(result.data), result.at,
                     ]))
         }
         if let reply = commit.reply {
@@ -62,14 +49,14 @@ final class Draft: Sendable {
                 .reply(
                     key: Signature.digest64(reply.appId, reply.requestId),
                     [
-                        reply.appId, reply.requestId, reply.nonce, reply.service, reply.dataHash, reply.code, reply.data,
+                        reply.appId, reply.requestId, reply.nonce, reply.service, reply.dataHash, reply.code, codec.seal(reply.data),
                         reply.at,
                     ]))
         }
         return steps
     }
 
-    private static func step(_ event: Event, encoded: [String: String]) -> Step {
+    private static func step(_ event: Event, encoded: [String: String], _ codec: Codec) -> Step {
         switch event {
         case .registered(let lot): return .row(.registered, [lot])
         case .policy(let lot, let policy): return .row(.policy, [Codec.encode(policy).string, lot])
@@ -80,10 +67,13 @@ final class Draft: Sendable {
             let key = Signature.digest64(order.appId, order.clientOrderNo)
             return .order(
                 key: key, serial: order.serial,
-                [order.serial, order.parkCode, order.appId, key, order.status.rawValue, encoded[order.orderNo]!])
+                [
+                    order.serial, order.parkCode, order.appId, key, order.status.rawValue, encoded[order.orderNo]!,
+                    codec.plateKey(order.plate),
+                ])
         case .visit(let visit):
             return .row(
-                .visit, [visit.parkCode, visit.recordNo, visit.leaveTime == nil, Codec.encode(visit).string])
+                .visit, [visit.parkCode, visit.recordNo, visit.leaveTime == nil, codec.encode(visit).string])
         case .notice(let notice):
             return .row(
                 .notice, [notice.parkCode, notice.eventType, notice.occurredAt, Codec.encode(notice).string])
@@ -91,11 +81,11 @@ final class Draft: Sendable {
             let (service, data) = Encode.lotMessage(entry.message)
             return .down(
                 Places.LogName(lot: entry.parkCode, epoch: entry.epoch), seq: entry.seq,
-                [entry.parkCode, entry.epoch, entry.seq, entry.at, entry.message.orderNo, service, data.string])
+                [entry.parkCode, entry.epoch, entry.seq, entry.at, entry.message.orderNo, service, codec.seal(data.string)])
         case .report(let report):
             return report.isGone
-                ? .row(.reportGone, [report.parkCode, report.kind, report.key])
-                : .row(.report, [report.parkCode, report.kind, report.key, report.at, report.body])
+                ? .row(.reportGone, [report.parkCode, report.kind, codec.name(report.key)])
+                : .row(.report, [report.parkCode, report.kind, codec.name(report.key), report.at, codec.body(of: report)])
         case .bill(let bill): return .row(.bill, [bill.billNo, bill.expireAt, Codec.encode(bill).string])
         case .payment(let payment):
             return .row(.payment, [payment.payNo, payment.state.rawValue, Codec.encode(payment).string])
@@ -121,8 +111,8 @@ final class Statements {
             case .remaining: "UPDATE lots SET remaining = ? WHERE lot = ?"
             case .order:
                 """
-                INSERT INTO orders VALUES(?,?,?,?,?,?)
-                ON CONFLICT(serial) DO UPDATE SET status = excluded.status, body = excluded.body
+                INSERT INTO orders VALUES(?,?,?,?,?,?,?)
+                ON CONFLICT(serial) DO UPDATE SET status = excluded.status, body = excluded.body, plate_key = excluded.plate_key
                 """
             case .visit:
                 """
@@ -175,17 +165,23 @@ final class BatchWriter {
     /// Where rows stood before this transaction, and where it put its own.
     private let known: Places
     private(set) var written = Places()
+    private(set) var journalId: Int64 = 0
 
-    init(db: Database, known: Places) {
+    private let codec: Codec
+
+    init(db: Database, known: Places, codec: Codec) {
         self.db = db
+        self.codec = codec
         self.known = known
         statements = Statements(db)
     }
 
     func write(_ commit: Commit) throws {
-        for step in commit.draft.steps(of: commit) {
+        for step in commit.draft.steps(of: commit, codec) {
             switch step {
-            case .row(let name, let arguments): try statements.run(name, arguments)
+            case .row(let name, let arguments):
+                try statements.run(name, arguments)
+                if name == .journal { journalId = db.lastInsertedRowID }
             case .order(let key, let serial, let arguments):
                 written.orders[key] = serial
                 try statements.run(.order, arguments)
@@ -203,6 +199,19 @@ final class BatchWriter {
             case .event(let event): try write(event)
             }
         }
+        if let record = commit.audit { try write(record) }
+    }
+
+    /// Links a record to the chain; here, where records come one after the other.
+    private func write(_ record: AuditRecord) throws {
+        let (id, hash) = written.auditId > 0 ? (written.auditId, written.auditHash) : (known.auditId, known.auditHash)
+        var record = record
+        record.id = id + 1
+        record.hash = record.hash(after: hash)
+        try run(
+            "INSERT INTO audit VALUES(?,?,?,?,?,?,?)",
+            [record.id, record.at, record.actor, record.action, record.target, record.detail, record.hash])
+        (written.auditId, written.auditHash) = (record.id, record.hash)
     }
 
     private func write(_ event: Event) throws {
@@ -221,7 +230,7 @@ final class BatchWriter {
             if let row = written.counters[key] ?? known.counters[key] {
                 try statements.run(.recount, [delta, max, row])
             } else {
-                try statements.run(.count, [key, delta, max])
+                try statements.run(.count, [codec.counterKey(key), delta, max])
                 written.counters[key] = db.lastInsertedRowID
             }
         default: preconditionFailure("a step of its own")

@@ -3,13 +3,42 @@ import BerthWire
 
 /// Values of the core ↔ the JSON that stands in rows and in the journal. Names are short: a row is written a million times.
 /// A shipped name never changes meaning; what is missing in an old row has its default.
-enum Codec {
+///
+/// With a vault, plates, phones and the bodies of what others wrote stand sealed in them; what an older release wrote in clear is read too.
+struct Codec: Sendable {
     struct Unreadable: Error { let what: String }
+
+    /// Nothing sealed: for comparing what stores hold.
+    static let plain = Codec(vault: nil)
+    let vault: Vault?
+
+    /// What stands first in a text that is sealed; no JSON and no counter begins with it.
+    private static let mark: Character = "~"
+
+    func seal(_ text: String) -> String {
+        guard let vault, !text.isEmpty else { return text }
+        return "\(Codec.mark)\(vault.seal(text))"
+    }
+
+    func open(_ text: String) throws -> String {
+        guard text.first == Codec.mark else { return text }
+        guard let vault else { throw Unreadable(what: "sealed, and no master key") }
+        return try vault.open(String(text.dropFirst()))
+    }
+
+    /// Under which a report's key stands in its table: a plate may be one.
+    func name(_ key: String) -> String { vault?.digest(key) ?? key }
+
+    /// Of a plate, for the narrow column by which its orders are found; 0 without a vault.
+    func plateKey(_ plate: Plate) -> Int64 { vault?.digest64(plate.revealed) ?? 0 }
+
+    /// A counter of a plate names it; the others name nobody.
+    func counterKey(_ key: String) -> String { key.hasPrefix("pd|") ? seal(key) : key }
 
     // MARK: Orders and visits
 
     /// Written without a tree: this is the one row that a rush of bookings writes.
-    static func text(_ o: Order) -> String {
+    func text(_ o: Order) -> String {
         var row = RowWriter()
         row.add("n", o.serial)
         row.add("no", o.orderNo)
@@ -20,9 +49,13 @@ enum Codec {
         row.add("u", o.userToken)
         row.add("lot", o.parkCode)
         row.add("biz", Int64(o.purpose.rawValue))
-        row.add("p", o.plate.revealed)
+        if vault != nil {
+            row.add("e", seal(o.mobile.isEmpty ? o.plate.revealed : "\(o.plate.revealed)\n\(o.mobile)"))
+        } else {
+            row.add("p", o.plate.revealed)
+            row.add("m", o.mobile.isEmpty ? nil : o.mobile)
+        }
         row.add("pc", Int64(o.plateColor))
-        row.add("m", o.mobile.isEmpty ? nil : o.mobile)
         row.add("x", o.extNo)
         row.add("t", o.planTime)
         row.add("es", o.enterStart)
@@ -49,13 +82,19 @@ enum Codec {
         return row.finish()
     }
 
-    static func order(_ j: JSON) throws -> Order {
+    func order(_ j: JSON) throws -> Order {
         let r = Row(j)
+        var (plate, mobile) = (r.optionalText("p") ?? "", r.optionalText("m") ?? "")
+        if let sealed = r.optionalText("e") {
+            let parts = try open(sealed).split(separator: "\n", maxSplits: 1).map(String.init)
+            plate = parts.first ?? ""
+            mobile = parts.count > 1 ? parts[1] : ""
+        }
         var o = Order(
             serial: try r.int("n"), orderNo: try r.text("no"), clientOrderNo: try r.text("c"),
             requestHash: try r.text("h"), appId: try r.text("app"), userToken: try r.text("u"),
-            parkCode: try r.text("lot"), purpose: try r.raw("biz"), plate: try r.plate("p"),
-            plateColor: Int(try r.int("pc")), mobile: r.optionalText("m") ?? "", extNo: r.optionalText("x"),
+            parkCode: try r.text("lot"), purpose: try r.raw("biz"), plate: try Codec.plate(plate),
+            plateColor: Int(try r.int("pc")), mobile: mobile, extNo: r.optionalText("x"),
             planTime: try r.int("t"), enterStart: try r.int("es"), enterEnd: try r.int("ee"),
             leaveDeadline: r.optionalInt("ld"), stayMin: Int(try r.int("stay")), entryLimit: Int(try r.int("lim")),
             status: try r.raw("st"), createdAt: try r.int("ca"))
@@ -76,25 +115,30 @@ enum Codec {
         return o
     }
 
-    static func encode(_ v: Visit) -> JSON {
+    func encode(_ v: Visit) -> JSON {
         .compact([
-            ("lot", .string(v.parkCode)), ("r", .string(v.recordNo)), ("p", .string(v.plate.revealed)),
+            ("lot", .string(v.parkCode)), ("r", .string(v.recordNo)), ("p", .string(seal(v.plate.revealed))),
             ("et", .int(v.enterTime)), ("g", .string(v.gateCode)), ("k", .int(v.carKind)),
             ("no", .optional(v.orderNo)), ("lt", .optional(v.leaveTime)), ("xg", .optional(v.exitGateCode)),
             ("fee", v.feeFen == 0 ? .null : .int(v.feeFen)), ("void", v.isVoid ? true : .null),
         ])
     }
 
-    static func visit(_ j: JSON) throws -> Visit {
+    func visit(_ j: JSON) throws -> Visit {
         let r = Row(j)
         var v = Visit(
-            parkCode: try r.text("lot"), recordNo: try r.text("r"), plate: try r.plate("p"), enterTime: try r.int("et"),
+            parkCode: try r.text("lot"), recordNo: try r.text("r"), plate: try Codec.plate(open(r.text("p"))), enterTime: try r.int("et"),
             gateCode: try r.text("g"), carKind: Int(try r.int("k")), orderNo: r.optionalText("no"))
         v.leaveTime = r.optionalInt("lt")
         v.exitGateCode = r.optionalText("xg")
         v.feeFen = r.optionalInt("fee") ?? 0
         v.isVoid = r.flag("void")
         return v
+    }
+
+    private static func plate(_ text: String) throws -> Plate {
+        guard let plate = Plate(text) else { throw Unreadable(what: "plate") }
+        return plate
     }
 
     // MARK: Lots
@@ -183,15 +227,27 @@ enum Codec {
             orderNo: r.optionalText("no"), recordNo: r.optionalText("r"), detail: r.optionalText("x") ?? "")
     }
 
-    static func encode(_ r: Report) -> JSON {
-        ["lot": .string(r.parkCode), "k": .string(r.kind), "key": .string(r.key), "b": .string(r.body), "at": .int(r.at)]
+    func encode(_ r: Report) -> JSON {
+        [
+            "lot": .string(r.parkCode), "k": .string(r.kind), "key": .string(seal(r.key)), "b": .string(seal(r.body)),
+            "at": .int(r.at),
+        ]
     }
 
-    static func report(_ j: JSON) throws -> Report {
+    func report(_ j: JSON) throws -> Report {
         let r = Row(j)
         return Report(
-            parkCode: try r.text("lot"), kind: try r.text("k"), key: try r.text("key"), body: try r.text("b"),
+            parkCode: try r.text("lot"), kind: try r.text("k"), key: try open(r.text("key")), body: try open(r.text("b")),
             at: try r.int("at"))
+    }
+
+    /// A report's row carries its key with its body, since the column holds a digest.
+    func body(of r: Report) -> String { seal("\(r.key)\n\(r.body)") }
+
+    func report(lot: String, kind: String, key: String, at: Int64, body: String) throws -> Report {
+        guard body.first == Codec.mark else { return Report(parkCode: lot, kind: kind, key: key, body: body, at: at) }
+        let parts = try open(body).split(separator: "\n", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        return Report(parkCode: lot, kind: kind, key: parts[0], body: parts.count > 1 ? parts[1] : "", at: at)
     }
 
     static func encode(_ b: Bill) -> JSON {
@@ -231,19 +287,19 @@ enum Codec {
 
     // MARK: Events
 
-    static func encode(_ event: Event) -> JSON {
+    func encode(_ event: Event) -> JSON {
         switch event {
         case .registered(let lot): return ["registered", .string(lot)]
-        case .policy(let lot, let policy): return ["policy", .string(lot), encode(policy)]
-        case .lot(let profile): return ["lot", encode(profile)]
-        case .gates(let lot, let gates): return ["gates", .string(lot), encode(gates)]
-        case .remaining(let lot, let remaining): return ["remaining", .string(lot), encode(remaining)]
+        case .policy(let lot, let policy): return ["policy", .string(lot), Codec.encode(policy)]
+        case .lot(let profile): return ["lot", Codec.encode(profile)]
+        case .gates(let lot, let gates): return ["gates", .string(lot), Codec.encode(gates)]
+        case .remaining(let lot, let remaining): return ["remaining", .string(lot), Codec.encode(remaining)]
         case .order: preconditionFailure("an order is written as text")
         case .visit(let visit): return ["visit", encode(visit)]
-        case .notice(let notice): return ["notice", encode(notice)]
+        case .notice(let notice): return ["notice", Codec.encode(notice)]
         case .report(let report): return ["report", encode(report)]
-        case .bill(let bill): return ["bill", encode(bill)]
-        case .payment(let payment): return ["payment", encode(payment)]
+        case .bill(let bill): return ["bill", Codec.encode(bill)]
+        case .payment(let payment): return ["payment", Codec.encode(payment)]
         case .down(let e):
             let message: JSON
             switch e.message {
@@ -251,7 +307,7 @@ enum Codec {
             case .modify(let order): message = ["m", .string(order.orderNo)]
             case .cancel(let orderNo, let ver, let type):
                 message = ["c", .string(orderNo), .int(ver), .int(type.rawValue)]
-            case .relay(let service, let body): message = ["x", .string(service), .string(body)]
+            case .relay(let service, let body): message = ["x", .string(service), .string(seal(body))]
             }
             return ["down", .string(e.parkCode), .string(e.epoch), .int(e.seq), .int(e.at), message]
         case .downSettled(let lot, let epoch, let ackSeq, let results):
@@ -260,12 +316,32 @@ enum Codec {
                 .array(results.map { .int($0.isAccepted ? $0.seq : -$0.seq) }),
             ]
         case .upConsumed(let lot, let epoch, let seq): return ["up", .string(lot), .string(epoch), .int(seq)]
-        case .counted(let key, let delta, let max): return ["count", .string(key), .int(delta), .int(max)]
+        case .counted(let key, let delta, let max): return ["count", .string(counterKey(key)), .int(delta), .int(max)]
         }
     }
 
+    /// The journal's text of one commit, and the text of each order in it as it stands there and in its row.
+    func journal(_ events: [Event]) -> (text: String, orders: [String: String]) {
+        // An order is encoded once, for its row and for the journal; its last value in the commit is the one of the row.
+        var orders: [String: String] = [:]
+        var text = "["
+        for event in events {
+            if text.utf8.count > 1 { text += "," }
+            if case .order(let order) = event {
+                let row = self.text(order)
+                orders[order.orderNo] = row
+                text += "[\"order\","
+                text += row
+                text += "]"
+            } else {
+                text += encode(event).string
+            }
+        }
+        return (text + "]", orders)
+    }
+
     /// Reads the events of one commit. A message that carries an order takes it from the order's own event in the same commit.
-    static func events(_ j: JSON) throws -> [Event] {
+    func events(_ j: JSON) throws -> [Event] {
         let rows = j.arrayValue ?? []
         var orders: [String: Order] = [:]
         for row in rows where row.arrayValue?.first == "order" {
@@ -275,7 +351,7 @@ enum Codec {
         return try rows.map { try event($0.arrayValue ?? [], orders: orders) }
     }
 
-    private static func event(_ a: [JSON], orders: [String: Order]) throws -> Event {
+    private func event(_ a: [JSON], orders: [String: Order]) throws -> Event {
         func text(_ index: Int) throws -> String {
             guard index < a.count, let value = a[index].stringValue else { throw Unreadable(what: "event") }
             return value
@@ -290,16 +366,16 @@ enum Codec {
         }
         switch try text(0) {
         case "registered": return .registered(parkCode: try text(1))
-        case "policy": return .policy(parkCode: try text(1), try policy(value(2)))
-        case "lot": return .lot(try profile(value(1)))
-        case "gates": return .gates(parkCode: try text(1), try gates(value(2)))
-        case "remaining": return .remaining(parkCode: try text(1), try remaining(value(2)))
+        case "policy": return .policy(parkCode: try text(1), try Codec.policy(value(2)))
+        case "lot": return .lot(try Codec.profile(value(1)))
+        case "gates": return .gates(parkCode: try text(1), try Codec.gates(value(2)))
+        case "remaining": return .remaining(parkCode: try text(1), try Codec.remaining(value(2)))
         case "order": return .order(try order(value(1)))
         case "visit": return .visit(try visit(value(1)))
-        case "notice": return .notice(try notice(value(1)))
+        case "notice": return .notice(try Codec.notice(value(1)))
         case "report": return .report(try report(value(1)))
-        case "bill": return .bill(try bill(value(1)))
-        case "payment": return .payment(try payment(value(1)))
+        case "bill": return .bill(try Codec.bill(value(1)))
+        case "payment": return .payment(try Codec.payment(value(1)))
         case "down":
             let m = try value(5).arrayValue ?? []
             guard m.count >= 2, let orderNo = m[1].stringValue else { throw Unreadable(what: "down") }
@@ -310,7 +386,7 @@ enum Codec {
                 // The message carries the order as it was when it was sent: at this place of the log.
                 order.downSeq = try int(3)
                 message = m[0] == "r" ? .reserve(order) : .modify(order)
-            case "x": message = .relay(service: orderNo, body: m[2].stringValue ?? "{}")
+            case "x": message = .relay(service: orderNo, body: try open(m[2].stringValue ?? "{}"))
             default:
                 message = .cancel(
                     orderNo: orderNo, orderVer: m[2].intValue ?? 0,
@@ -326,7 +402,7 @@ enum Codec {
                     DownResult(seq: abs($0), isAccepted: $0 > 0)
                 })
         case "up": return .upConsumed(parkCode: try text(1), epoch: try text(2), seq: try int(3))
-        case "count": return .counted(key: try text(1), delta: Int(try int(2)), max: Int(try int(3)))
+        case "count": return .counted(key: try open(text(1)), delta: Int(try int(2)), max: Int(try int(3)))
         default: throw Unreadable(what: "event")
         }
     }
@@ -350,10 +426,6 @@ private struct Row {
     func optionalText(_ name: String) -> String? { json[name]?.stringValue }
     func optionalInt(_ name: String) -> Int64? { json[name]?.intValue }
     func flag(_ name: String) -> Bool { json[name]?.boolValue ?? false }
-    func plate(_ name: String) throws -> Plate {
-        guard let plate = Plate(try text(name)) else { throw Codec.Unreadable(what: name) }
-        return plate
-    }
     func raw<Value: RawRepresentable>(_ name: String) throws -> Value where Value.RawValue == Int {
         guard let value = Value(rawValue: Int(try int(name))) else { throw Codec.Unreadable(what: name) }
         return value

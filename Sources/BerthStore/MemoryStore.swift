@@ -19,14 +19,18 @@ public final class MemoryStore: Store {
         var bills: [String: Bill] = [:]
         var payments: [String: Payment] = [:]
         var credentials: [String: Credential] = [:]
+        var audit: [AuditRecord] = []
+        var pictures: [String: Picture] = [:]
+        var dayCounts: [DayCount.Key: [String: Int64]] = [:]
+        var countedThrough: Int64 = 0
     }
 
     private let state = Mutex(State())
 
     public init() {}
 
-    public func commit(_ batch: [Commit]) throws(StoreError) {
-        try state.withLock { (state) throws(StoreError) in
+    @discardableResult public func commit(_ batch: [Commit]) throws(StoreError) -> Int64 {
+        try state.withLock { (state) throws(StoreError) -> Int64 in
             // Whole or not at all: the only thing that can refuse is looked at before anything is changed.
             var counts: [String: Int] = [:]
             for case .counted(let key, let delta, let max) in batch.flatMap(\.events) {
@@ -38,7 +42,13 @@ public final class MemoryStore: Store {
                 for event in commit.events { MemoryStore.apply(event, to: &state) }
                 for result in commit.up { state.up["\(result.parkCode)|\(result.epoch)|\(result.seq)"] = result }
                 if let reply = commit.reply { state.replies["\(reply.appId)|\(reply.requestId)"] = reply }
+                if var record = commit.audit {
+                    record.id = (state.audit.last?.id ?? 0) + 1
+                    record.hash = record.hash(after: state.audit.last?.hash ?? "")
+                    state.audit.append(record)
+                }
             }
+            return Int64(state.journal.count)
         }
     }
 
@@ -86,25 +96,72 @@ public final class MemoryStore: Store {
     public func prepare(_ commit: Commit) {}
 
     public func save(_ credential: Credential) throws(StoreError) {
-        state.withLock {
-            var credential = credential
-            credential.parkCodes.formUnion($0.credentials[credential.appId]?.parkCodes ?? [])
-            $0.credentials[credential.appId] = credential
+        state.withLock { $0.credentials[credential.appId] = credential }
+    }
+
+    public func save(_ picture: Picture) throws(StoreError) { state.withLock { $0.pictures[picture.imageId] = picture } }
+    public func picture(_ imageId: String) -> Picture? { state.withLock { $0.pictures[imageId] } }
+
+    public func removePictures(madeBefore: Millis, ticketsBefore: Millis) throws(StoreError) -> [String] {
+        state.withLock { state in
+            let gone = state.pictures.values.filter {
+                $0.createdAt < madeBefore || ($0.completedAt == nil && $0.expireAt < ticketsBefore)
+            }.map(\.imageId)
+            for imageId in gone { state.pictures[imageId] = nil }
+            return gone
         }
     }
 
-    public func prune(repliesBefore: Millis, downBefore: Millis, now: Millis) throws(StoreError) {
+    public func add(_ counts: [DayCount], through journalId: Int64) throws(StoreError) {
+        state.withLock { state in
+            for count in counts {
+                for (name, value) in count.counts {
+                    let before = state.dayCounts[count.key]?[name] ?? 0
+                    state.dayCounts[count.key, default: [:]][name] = name.hasPrefix("peak") ? max(before, value) : before + value
+                }
+            }
+            state.countedThrough = journalId
+        }
+    }
+
+    public func counts(days: ClosedRange<Int64>, parkCode: String?, appId: String?) -> [DayCount] {
+        state.withLock { state in
+            state.dayCounts.filter { key, _ in
+                days.contains(key.day) && (parkCode == nil || key.parkCode == parkCode) && (appId == nil || key.appId == appId)
+            }.map { DayCount(key: $0, counts: $1) }
+                .sorted { ($0.key.day, $0.key.parkCode, $0.key.appId) < ($1.key.day, $1.key.parkCode, $1.key.appId) }
+        }
+    }
+
+    public func countedThrough() -> Int64 { state.withLock { $0.countedThrough } }
+
+    public func prune(_ retention: Retention, now: Millis) throws(StoreError) {
         state.withLock { state in
             state.bills = state.bills.filter { $0.value.expireAt >= now - 86_400_000 }
             state.counters = state.counters.filter { !City.isPast(counter: $0.key, at: now) }
-            state.replies = state.replies.filter { $0.value.at >= repliesBefore }
+            state.replies = state.replies.filter { $0.value.at >= now - retention.repliesMillis }
             for (lot, rows) in state.down {
                 let image = state.lots[lot]
                 state.down[lot] = rows.filter {
-                    !($0.isSettled && $0.entry.at < downBefore
+                    !($0.isSettled && $0.entry.at < now - retention.downMillis
                         && ($0.entry.epoch != image?.downEpoch || $0.entry.seq <= image?.downAck ?? 0))
                 }
             }
+        }
+    }
+
+    public func retire(_ retention: Retention, now: Millis) throws(StoreError) {
+        let records = now - retention.recordsMillis
+        state.withLock { state in
+            for order in state.orders.values where order.status.rawValue >= 3 && order.changedAt < records {
+                state.orders[order.serial] = nil
+                state.serials[order.orderNo] = nil
+            }
+            state.visits = state.visits.mapValues { $0.filter { ($0.value.leaveTime ?? .max) >= records } }
+            state.up = state.up.filter { $0.value.at >= records }
+            state.notices.removeAll { $0.occurredAt < records }
+            state.payments = state.payments.filter { $0.value.state == .pending || ($0.value.payTime ?? .max) >= records }
+            state.audit.removeAll { $0.at < now - retention.auditMillis }
         }
     }
 
@@ -171,7 +228,15 @@ public final class MemoryStore: Store {
         state.withLock { Array($0.notices.reversed().filter { parkCode == nil || $0.parkCode == parkCode }.prefix(limit)) }
     }
 
-    public func journal() -> [Commit] { state.withLock { $0.journal } }
+    public func journal(after id: Int64, limit: Int) -> [(id: Int64, commit: Commit)] {
+        state.withLock { state in
+            state.journal.enumerated().dropFirst(Int(id)).prefix(limit).map { (Int64($0.offset) + 1, $0.element) }
+        }
+    }
+
+    public func audit(after id: Int64, limit: Int) -> [AuditRecord] {
+        state.withLock { Array($0.audit.filter { $0.id > id }.prefix(limit)) }
+    }
 
     public func dump() -> [String] {
         state.withLock { state in
@@ -193,13 +258,13 @@ public final class MemoryStore: Store {
             for lot in lots { for epoch in lot.up.closed.sorted() { lines.append("\(lot.parkCode)|\(epoch)") } }
             for order in state.orders.values.sorted(by: { $0.serial < $1.serial }) {
                 lines.append(
-                    "\(order.serial)|\(order.parkCode)|\(order.appId)|\(Signature.digest64(order.appId, order.clientOrderNo))|\(order.status.rawValue)|\(Codec.text(order))"
+                    "\(order.serial)|\(order.parkCode)|\(order.appId)|\(Signature.digest64(order.appId, order.clientOrderNo))|\(order.status.rawValue)|\(Codec.plain.text(order))"
                 )
             }
             for lot in state.visits.keys.sorted() {
                 for visit in state.visits[lot]!.values.sorted(by: { $0.recordNo < $1.recordNo }) {
                     lines.append(
-                        "\(lot)|\(visit.recordNo)|\(visit.leaveTime == nil ? 1 : 0)|\(Codec.encode(visit).string)")
+                        "\(lot)|\(visit.recordNo)|\(visit.leaveTime == nil ? 1 : 0)|\(Codec.plain.encode(visit).string)")
                 }
             }
             for lot in state.down.keys.sorted() {

@@ -10,15 +10,20 @@ import Synchronization
 public final class SQLiteStore: Store {
     private let pool: DatabasePool
     private let places = Mutex(Places())
+    private let codec: Codec
 
-    /// - Parameter path: of the database file; its folder exists.
-    public init(path: String) throws(StoreError) {
+    /// - Parameters:
+    ///   - path: of the database file; its folder exists.
+    ///   - vault: seals personal data and secrets; nil for measurements without it.
+    public init(path: String, vault: Vault?) throws(StoreError) {
+        let codec = Codec(vault: vault)
+        self.codec = codec
         var configuration = Configuration()
         configuration.maximumReaderCount = 4
         configuration.busyMode = .timeout(5)
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
-            try Schema.migrator.migrate(pool)
+            try Schema.migrator(codec).migrate(pool)
             // DatabasePool sets NORMAL after the preparation of a connection, so FULL is forced here and read back.
             try pool.writeWithoutTransaction { db in
                 try db.execute(sql: "PRAGMA synchronous=FULL")
@@ -26,7 +31,7 @@ public final class SQLiteStore: Store {
                 guard mode == 2 else { throw StoreError.unavailable("synchronous is \(mode ?? -1), not FULL") }
                 try db.execute(sql: "PRAGMA wal_autocheckpoint=4000")
             }
-            let loaded = try pool.read { try Places.load($0) }
+            let loaded = try pool.read { try Places.load($0, codec) }
             places.withLock { $0 = loaded }
         } catch { throw SQLiteStore.translate(error) }
     }
@@ -35,6 +40,7 @@ public final class SQLiteStore: Store {
 
     private static func translate(_ error: any Error) -> StoreError {
         if let error = error as? StoreError { return error }
+        if error is Vault.Unopened { return .wrongKey }
         guard let error = error as? DatabaseError else { return .unavailable("\(error)") }
         switch error.resultCode {
         case .SQLITE_FULL: return .full
@@ -46,69 +52,151 @@ public final class SQLiteStore: Store {
 
     // MARK: Writing
 
-    public func prepare(_ commit: Commit) { _ = commit.draft.steps(of: commit) }
+    public func prepare(_ commit: Commit) { _ = commit.draft.steps(of: commit, codec) }
 
-    public func commit(_ batch: [Commit]) throws(StoreError) {
+    @discardableResult public func commit(_ batch: [Commit]) throws(StoreError) -> Int64 {
         do {
-            let written = try pool.write { db in
+            let (written, journalId) = try pool.write { db in
                 // One writer: what is known now stays known while this transaction runs.
-                let writer = BatchWriter(db: db, known: places.withLock { $0 })
+                let writer = BatchWriter(db: db, known: places.withLock { $0 }, codec: codec)
                 for commit in batch { try writer.write(commit) }
                 try writer.finish()
-                return writer.written
+                return (writer.written, writer.journalId)
             }
             places.withLock { $0.merge(written) }
+            return journalId
         } catch { throw SQLiteStore.translate(error) }
+    }
+
+    private func write(_ body: (Database) throws -> Void) throws(StoreError) {
+        do { try pool.write(body) } catch { throw SQLiteStore.translate(error) }
     }
 
     public func save(_ credential: Credential) throws(StoreError) {
+        try write { db in
+            try db.execute(
+                sql: "INSERT INTO credentials VALUES(?,?) ON CONFLICT(app_id) DO UPDATE SET body = excluded.body",
+                arguments: [credential.appId, codec.seal(credential.record.string)])
+        }
+    }
+
+    public func save(_ picture: Picture) throws(StoreError) {
+        try write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO pictures VALUES(?,?,?,?,?,?,?,?,?,?)
+                    ON CONFLICT(image_id) DO UPDATE SET completed_at = excluded.completed_at
+                    """,
+                arguments: [
+                    picture.imageId, picture.createdAt, picture.expireAt, picture.completedAt, picture.appId, picture.parkCode,
+                    picture.type, picture.ext, picture.size, picture.sha256,
+                ])
+        }
+    }
+
+    public func picture(_ imageId: String) -> Picture? {
+        read(nil) { db in
+            try GRDB.Row.fetchOne(db, sql: "SELECT * FROM pictures WHERE image_id = ?", arguments: [imageId]).map {
+                Picture(
+                    imageId: imageId, appId: $0["app_id"], parkCode: $0["lot"], type: $0["type"], ext: $0["ext"], size: $0["size"],
+                    sha256: $0["sha256"], createdAt: $0["at"], expireAt: $0["expire_at"], completedAt: $0["completed_at"])
+            }
+        }
+    }
+
+    public func removePictures(madeBefore: Millis, ticketsBefore: Millis) throws(StoreError) -> [String] {
         do {
-            try pool.write { db in
-                try db.execute(
+            return try pool.write { db in
+                try String.fetchAll(
+                    db,
                     sql: """
-                        INSERT INTO credentials(app_id, secret, role, name, enabled, rate, burst) VALUES(?,?,?,?,?,?,?)
-                        ON CONFLICT(app_id) DO UPDATE SET secret=excluded.secret, enabled=excluded.enabled,
-                            rate=excluded.rate, burst=excluded.burst, name=excluded.name
-                        """,
-                    arguments: [
-                        credential.appId, credential.secret, credential.role.rawValue, credential.name,
-                        credential.isEnabled, credential.ratePerSecond, credential.burst,
-                    ])
-                for parkCode in credential.parkCodes {
-                    try db.execute(
-                        sql: "INSERT OR IGNORE INTO credential_lots(app_id, lot) VALUES(?,?)",
-                        arguments: [credential.appId, parkCode])
-                }
+                        DELETE FROM pictures WHERE at < ? OR (completed_at IS NULL AND expire_at < ?) RETURNING image_id
+                        """, arguments: [madeBefore, ticketsBefore])
             }
         } catch { throw SQLiteStore.translate(error) }
     }
 
-    public func prune(repliesBefore: Millis, downBefore: Millis, now: Millis) throws(StoreError) {
-        do {
-            try pool.write { db in
-                let replies = try GRDB.Row.fetchAll(
-                    db, sql: "DELETE FROM replies WHERE at < ? RETURNING app_id, request_id", arguments: [repliesBefore])
-                let down = try GRDB.Row.fetchAll(
-                    db,
-                    sql: """
-                        DELETE FROM down_log WHERE at < ? AND settled = 1 AND EXISTS(SELECT 1 FROM positions p
-                            WHERE p.lot = down_log.lot AND (p.down_epoch <> down_log.epoch OR p.down_ack >= down_log.seq))
-                        RETURNING lot, epoch, seq
-                        """, arguments: [downBefore])
-                // Inside the transaction: a commit that comes after it must not have its places overwritten.
-                places.withLock { places in
-                    for row in replies { places.replies[Signature.digest64(row[0], row[1])] = nil }
-                    for row in down { places.down[Places.LogName(lot: row[0], epoch: row[1])]?.drop(row[2]) }
-                }
-                // A bill is asked for again when it is over; a day later nobody disputes it by its number.
-                try db.execute(sql: "DELETE FROM bills WHERE expire_at < ?", arguments: [now - 86_400_000])
-                let old = places.withLock { $0.counters.filter { City.isPast(counter: $0.key, at: now) } }
-                for (key, id) in old {
-                    try db.execute(sql: "DELETE FROM counters WHERE id = ?", arguments: [id])
-                    places.withLock { $0.counters[key] = nil }
+    public func add(_ counts: [DayCount], through journalId: Int64) throws(StoreError) {
+        try write { db in
+            let statement = try db.cachedStatement(
+                sql: """
+                    INSERT INTO day_counts VALUES(?,?,?,?,?) ON CONFLICT DO UPDATE SET value = CASE
+                        WHEN name LIKE 'peak%' THEN max(value, excluded.value) ELSE value + excluded.value END
+                    """)
+            for count in counts {
+                for (name, value) in count.counts {
+                    try statement.execute(arguments: [count.key.day, count.key.parkCode, count.key.appId, name, value])
                 }
             }
-        } catch { throw SQLiteStore.translate(error) }
+            try db.execute(
+                sql: "INSERT INTO marks VALUES('counted', ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
+                arguments: [journalId])
+        }
+    }
+
+    public func counts(days: ClosedRange<Int64>, parkCode: String?, appId: String?) -> [DayCount] {
+        read([]) { db in
+            var found: [DayCount.Key: DayCount] = [:]
+            let rows = try GRDB.Row.fetchAll(
+                db,
+                sql: """
+                    SELECT * FROM day_counts WHERE day BETWEEN ?1 AND ?2 AND (?3 IS NULL OR lot = ?3) AND (?4 IS NULL OR app_id = ?4)
+                    ORDER BY day, lot, app_id
+                    """, arguments: [days.lowerBound, days.upperBound, parkCode, appId])
+            for row in rows {
+                let key = DayCount.Key(day: row["day"], parkCode: row["lot"], appId: row["app_id"])
+                found[key, default: DayCount(key: key, counts: [:])].counts[row["name"]] = row["value"]
+            }
+            return found.values.sorted { ($0.key.day, $0.key.parkCode, $0.key.appId) < ($1.key.day, $1.key.parkCode, $1.key.appId) }
+        }
+    }
+
+    public func countedThrough() -> Int64 {
+        read(0) { db in try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = 'counted'") ?? 0 }
+    }
+
+    public func prune(_ retention: Retention, now: Millis) throws(StoreError) {
+        try write { db in
+            let replies = try GRDB.Row.fetchAll(
+                db, sql: "DELETE FROM replies WHERE at < ? RETURNING app_id, request_id", arguments: [now - retention.repliesMillis])
+            let down = try GRDB.Row.fetchAll(
+                db,
+                sql: """
+                    DELETE FROM down_log WHERE at < ? AND settled = 1 AND EXISTS(SELECT 1 FROM positions p
+                        WHERE p.lot = down_log.lot AND (p.down_epoch <> down_log.epoch OR p.down_ack >= down_log.seq))
+                    RETURNING lot, epoch, seq
+                    """, arguments: [now - retention.downMillis])
+            // Inside the transaction: a commit that comes after it must not have its places overwritten.
+            places.withLock { places in
+                for row in replies { places.replies[Signature.digest64(row[0], row[1])] = nil }
+                for row in down { places.down[Places.LogName(lot: row[0], epoch: row[1])]?.drop(row[2]) }
+            }
+            // A bill is asked for again when it is over; a day later nobody disputes it by its number.
+            try db.execute(sql: "DELETE FROM bills WHERE expire_at < ?", arguments: [now - 86_400_000])
+            let old = places.withLock { $0.counters.filter { City.isPast(counter: $0.key, at: now) } }
+            for (key, id) in old {
+                try db.execute(sql: "DELETE FROM counters WHERE id = ?", arguments: [id])
+                places.withLock { $0.counters[key] = nil }
+            }
+        }
+    }
+
+    public func retire(_ retention: Retention, now: Millis) throws(StoreError) {
+        let records = now - retention.recordsMillis
+        try write { db in
+            let orders = try GRDB.Row.fetchAll(
+                db, sql: "DELETE FROM orders WHERE status >= 3 AND json_extract(body, '$.at') < ? RETURNING client_key",
+                arguments: [records])
+            places.withLock { places in for row in orders { places.orders[row[0]] = nil } }
+            try db.execute(
+                sql: "DELETE FROM visits WHERE is_open = 0 AND json_extract(body, '$.lt') < ?", arguments: [records])
+            try db.execute(sql: "DELETE FROM up_log WHERE at < ?", arguments: [records])
+            try db.execute(sql: "DELETE FROM notices WHERE at < ?", arguments: [records])
+            try db.execute(
+                sql: "DELETE FROM payments WHERE state <> 0 AND json_extract(body, '$.t') < ?", arguments: [records])
+            try db.execute(sql: "DELETE FROM journal WHERE at < ?", arguments: [records])
+            try db.execute(sql: "DELETE FROM audit WHERE at < ?", arguments: [now - retention.auditMillis])
+        }
     }
 
     // MARK: Reading
@@ -135,7 +223,7 @@ public final class SQLiteStore: Store {
     private func order(serial: Int64) -> Order? {
         read(nil) { db in
             try String.fetchOne(db, sql: "SELECT body FROM orders WHERE serial = ?", arguments: [serial])
-                .map { try Codec.order(Codec.parse($0)) }
+                .map { try codec.order(Codec.parse($0)) }
         }
     }
 
@@ -143,7 +231,7 @@ public final class SQLiteStore: Store {
         read(nil) { db in
             try String.fetchOne(
                 db, sql: "SELECT body FROM visits WHERE lot = ? AND record_no = ?", arguments: [parkCode, recordNo]
-            ).map { try Codec.visit(Codec.parse($0)) }
+            ).map { try codec.visit(Codec.parse($0)) }
         }
     }
 
@@ -165,11 +253,14 @@ public final class SQLiteStore: Store {
         add("app_id = ?", filter.appId)
         add("lot = ?", filter.parkCode)
         add("status = ?", filter.status?.rawValue)
+        add("plate_key = ?", filter.plate.map(codec.plateKey))
         add("json_extract(body, '$.u') = ?", filter.userToken)
         let sql = "SELECT body FROM orders WHERE \(conditions.joined(separator: " AND ")) ORDER BY serial DESC LIMIT ?"
         arguments += [filter.limit]
         return read([]) { db in
-            try String.fetchAll(db, sql: sql, arguments: arguments).map { try Codec.order(Codec.parse($0)) }
+            let found = try String.fetchAll(db, sql: sql, arguments: arguments).map { try codec.order(Codec.parse($0)) }
+            // Two plates may share a digest, however unlikely.
+            return filter.plate.map { plate in found.filter { $0.plate == plate } } ?? found
         }
     }
 
@@ -183,15 +274,15 @@ public final class SQLiteStore: Store {
             ).map {
                 KeptReply(
                     appId: appId, requestId: requestId, nonce: $0["nonce"], service: $0["service"],
-                    dataHash: $0["data_hash"], code: $0["code"], data: $0["data"], at: $0["at"])
+                    dataHash: $0["data_hash"], code: $0["code"], data: try codec.open($0["data"]), at: $0["at"])
             }
         }
     }
 
-    private static func upResult(_ row: GRDB.Row) -> UpResult {
+    private func upResult(_ row: GRDB.Row) throws -> UpResult {
         UpResult(
             parkCode: row["lot"], epoch: row["epoch"], seq: row["seq"], requestId: row["request_id"],
-            service: row["service"], code: row["code"], reply: row["reply"], data: row["data"], at: row["at"])
+            service: row["service"], code: row["code"], reply: row["reply"], data: try codec.open(row["data"]), at: row["at"])
     }
 
     public func up(parkCode: String, epoch: String, seq: Int64) -> UpResult? {
@@ -199,7 +290,7 @@ public final class SQLiteStore: Store {
             try GRDB.Row.fetchOne(
                 db, sql: "SELECT * FROM up_log WHERE lot = ? AND epoch = ? AND seq = ?",
                 arguments: [parkCode, epoch, seq]
-            ).map(SQLiteStore.upResult)
+            ).map(upResult)
         }
     }
 
@@ -208,7 +299,7 @@ public final class SQLiteStore: Store {
             try GRDB.Row.fetchAll(
                 db, sql: "SELECT * FROM up_log WHERE lot = ? AND code <> 0 ORDER BY at DESC LIMIT ?",
                 arguments: [parkCode, limit]
-            ).map(SQLiteStore.upResult)
+            ).map(upResult)
         }
     }
 
@@ -221,7 +312,7 @@ public final class SQLiteStore: Store {
             let statement = try db.cachedStatement(sql: "SELECT seq, at, service, data FROM down_log WHERE id = ?")
             return try rows.compactMap { id in
                 try GRDB.Row.fetchOne(statement, arguments: [id]).map {
-                    DownRow(epoch: epoch, seq: $0["seq"], at: $0["at"], service: $0["service"], data: $0["data"])
+                    DownRow(epoch: epoch, seq: $0["seq"], at: $0["at"], service: $0["service"], data: try codec.open($0["data"]))
                 }
             }
         }
@@ -237,12 +328,12 @@ public final class SQLiteStore: Store {
     }
 
     public func load(noncesSince: Millis) throws(StoreError) -> CityImage {
-        do { return try pool.read { db in try SQLiteStore.load(db, noncesSince: noncesSince) } } catch {
+        do { return try pool.read { db in try load(db, noncesSince: noncesSince) } } catch {
             throw SQLiteStore.translate(error)
         }
     }
 
-    private static func load(_ db: Database, noncesSince: Millis) throws -> CityImage {
+    private func load(_ db: Database, noncesSince: Millis) throws -> CityImage {
         var image = CityImage()
         var closed: [String: Set<String>] = [:]
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, epoch FROM closed_epochs") {
@@ -269,29 +360,22 @@ public final class SQLiteStore: Store {
         }
         image.activeOrders = try String.fetchAll(
             db, sql: "SELECT body FROM orders WHERE status < 3 ORDER BY serial"
-        ).map { try Codec.order(Codec.parse($0)) }
+        ).map { try codec.order(Codec.parse($0)) }
         image.lastSerial = try Int64.fetchOne(db, sql: "SELECT max(serial) FROM orders") ?? 0
         image.openVisits = try String.fetchAll(db, sql: "SELECT body FROM visits WHERE is_open = 1")
-            .map { try Codec.visit(Codec.parse($0)) }
+            .map { try codec.visit(Codec.parse($0)) }
         image.reports = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
-            Report(parkCode: $0["lot"], kind: $0["kind"], key: $0["key"], body: $0["body"], at: $0["at"])
+            try codec.report(lot: $0["lot"], kind: $0["kind"], key: $0["key"], at: $0["at"], body: $0["body"])
         }
         image.bills = try String.fetchAll(db, sql: "SELECT body FROM bills").map { try Codec.bill(Codec.parse($0)) }
         image.pendingPayments = try String.fetchAll(db, sql: "SELECT body FROM payments WHERE state = 0")
             .map { try Codec.payment(Codec.parse($0)) }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0") {
-            image.counters[row["key"]] = row["count"]
+            image.counters[try codec.open(row["key"])] = row["count"]
         }
-        var granted: [String: Set<String>] = [:]
-        for row in try GRDB.Row.fetchAll(db, sql: "SELECT app_id, lot FROM credential_lots") {
-            granted[row["app_id"], default: []].insert(row["lot"])
-        }
-        image.credentials = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM credentials ORDER BY app_id").map { row in
-            guard let role = Role(rawValue: row["role"]) else { throw Codec.Unreadable(what: "role") }
-            return Credential(
-                appId: row["app_id"], secret: row["secret"], role: role, name: row["name"],
-                parkCodes: granted[row["app_id"]] ?? [], isEnabled: row["enabled"], ratePerSecond: row["rate"],
-                burst: row["burst"])
+        image.credentials = try String.fetchAll(db, sql: "SELECT body FROM credentials ORDER BY app_id").map { body in
+            guard let credential = Credential(record: try Codec.parse(codec.open(body))) else { throw Codec.Unreadable(what: "credential") }
+            return credential
         }
         image.replyKeys = try GRDB.Row.fetchAll(db, sql: "SELECT app_id, request_id FROM replies").map {
             Signature.digest64($0["app_id"], $0["request_id"])
@@ -302,21 +386,65 @@ public final class SQLiteStore: Store {
         return image
     }
 
-    public func journal() -> [Commit] {
+    public func journal(after id: Int64, limit: Int) -> [(id: Int64, commit: Commit)] {
         read([]) { db in
-            try GRDB.Row.fetchAll(db, sql: "SELECT at, body FROM journal ORDER BY id").map {
-                Commit(at: $0["at"], events: try Codec.events(Codec.parse($0["body"])))
+            try GRDB.Row.fetchAll(db, sql: "SELECT id, at, body FROM journal WHERE id > ? ORDER BY id LIMIT ?", arguments: [id, limit]).map
+            {
+                ($0["id"], Commit(at: $0["at"], events: try codec.events(Codec.parse($0["body"]))))
             }
         }
     }
 
-    public func dump() -> [String] {
+    public func audit(after id: Int64, limit: Int) -> [AuditRecord] {
         read([]) { db in
-            try Schema.derivedQueries.flatMap { sql in
-                try GRDB.Row.fetchAll(db, sql: sql).map { row in
-                    row.map { "\($0.1.storage.value.map { "\($0)" } ?? "NULL")" }.joined(separator: "|")
-                }
+            try GRDB.Row.fetchAll(db, sql: "SELECT * FROM audit WHERE id > ? ORDER BY id LIMIT ?", arguments: [id, limit]).map {
+                AuditRecord(
+                    id: $0["id"], at: $0["at"], actor: $0["actor"], action: $0["action"], target: $0["target"], detail: $0["detail"],
+                    hash: $0["hash"])
             }
         }
     }
+
+    /// The derived rows as they are when nothing is sealed.
+    public func dump() -> [String] {
+        read([]) { db in
+            func rows(_ sql: String, _ line: (GRDB.Row) throws -> String = SQLiteStore.line) throws -> [String] {
+                try GRDB.Row.fetchAll(db, sql: sql).map(line)
+            }
+            func sealed(_ columns: [String], _ body: @escaping (GRDB.Row) throws -> String) -> (GRDB.Row) throws -> String {
+                { row in try columns.map { SQLiteStore.text(row[$0]) }.joined(separator: "|") + "|" + body(row) }
+            }
+            var lines = try rows("SELECT lot, policy, profile, gates, remaining FROM lots ORDER BY lot")
+            lines += try rows("SELECT lot, up_epoch, up_ack, down_epoch, down_last, down_ack FROM positions ORDER BY lot")
+            lines += try rows("SELECT lot, epoch FROM closed_epochs ORDER BY lot, epoch")
+            lines += try rows(
+                "SELECT * FROM orders ORDER BY serial",
+                sealed(["serial", "lot", "app_id", "client_key", "status"]) { [codec] in
+                    Codec.plain.text(try codec.order(Codec.parse($0["body"])))
+                })
+            lines += try rows(
+                "SELECT * FROM visits ORDER BY lot, record_no",
+                sealed(["lot", "record_no", "is_open"]) { [codec] in
+                    Codec.plain.encode(try codec.visit(Codec.parse($0["body"]))).string
+                })
+            lines += try rows(
+                "SELECT * FROM down_log ORDER BY lot, epoch, seq",
+                sealed(["lot", "epoch", "seq", "at", "order_no", "service"]) { [codec] in
+                    "\(try codec.open($0["data"]))|\(SQLiteStore.text($0["settled"]))"
+                })
+            lines += try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0")
+                .map { "\(try codec.open($0["key"]))|\($0["count"] as Int)" }.sorted()
+            lines += try rows("SELECT lot, type, at, body FROM notices ORDER BY id")
+            lines += try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
+                try codec.report(lot: $0["lot"], kind: $0["kind"], key: $0["key"], at: $0["at"], body: $0["body"])
+            }.sorted { ($0.parkCode, $0.kind, $0.key) < ($1.parkCode, $1.kind, $1.key) }
+                .map { "\($0.parkCode)|\($0.kind)|\($0.key)|\($0.at)|\($0.body)" }
+            lines += try rows("SELECT bill_no, expire_at, body FROM bills ORDER BY bill_no")
+            lines += try rows("SELECT pay_no, state, body FROM payments ORDER BY pay_no")
+            return lines
+        }
+    }
+
+    private static func text(_ value: DatabaseValue) -> String { value.storage.value.map { "\($0)" } ?? "NULL" }
+    private static func line(_ row: GRDB.Row) -> String { row.map { text($0.1) }.joined(separator: "|") }
 }

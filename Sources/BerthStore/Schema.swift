@@ -7,12 +7,12 @@ package enum Schema {
     /// A database as an older release left it, for tests of what happens to it.
     package static func create(path: String, upTo migration: String, sql: String) throws {
         let queue = try DatabaseQueue(path: path)
-        try migrator.migrate(queue, upTo: migration)
+        try migrator(.plain).migrate(queue, upTo: migration)
         try queue.write { try $0.execute(sql: sql) }
         try queue.close()
     }
 
-    static var migrator: DatabaseMigrator {
+    static func migrator(_ codec: Codec) -> DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1 first light") { db in
             try db.execute(
@@ -88,21 +88,82 @@ package enum Schema {
                     CREATE INDEX payments_open ON payments(state) WHERE state = 0;
                     """)
         }
+        // Plates, phones, secrets and what others wrote stand sealed; the rows of older releases are sealed here.
+        migrator.registerMigration("4 sealed") { db in
+            try db.execute(
+                sql: """
+                    ALTER TABLE orders ADD COLUMN plate_key INTEGER NOT NULL DEFAULT 0;
+                    DROP INDEX orders_places;
+                    CREATE TABLE audit(id INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
+                        target TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL);
+                    CREATE TABLE pictures(image_id TEXT PRIMARY KEY, at INTEGER NOT NULL, expire_at INTEGER NOT NULL,
+                        completed_at INTEGER, app_id TEXT NOT NULL, lot TEXT NOT NULL, type INTEGER NOT NULL, ext TEXT NOT NULL,
+                        size INTEGER NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID;
+                    CREATE TABLE day_counts(day INTEGER, lot TEXT, app_id TEXT, name TEXT, value INTEGER NOT NULL,
+                        PRIMARY KEY(day, lot, app_id, name)) WITHOUT ROWID;
+                    CREATE TABLE marks(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+                    """)
+            try seal(db, codec)
+            try db.execute(sql: "CREATE INDEX orders_places ON orders(serial, client_key, plate_key)")
+        }
         return migrator
     }
 
-    /// The tables that the journal must be able to make again.
-    static let derivedQueries = [
-        "SELECT lot, policy, profile, gates, remaining FROM lots ORDER BY lot",
-        "SELECT lot, up_epoch, up_ack, down_epoch, down_last, down_ack FROM positions ORDER BY lot",
-        "SELECT lot, epoch FROM closed_epochs ORDER BY lot, epoch",
-        "SELECT serial, lot, app_id, client_key, status, body FROM orders ORDER BY serial",
-        "SELECT lot, record_no, is_open, body FROM visits ORDER BY lot, record_no",
-        "SELECT lot, epoch, seq, at, order_no, service, data, settled FROM down_log ORDER BY lot, epoch, seq",
-        "SELECT key, count FROM counters WHERE count <> 0 ORDER BY key",
-        "SELECT lot, type, at, body FROM notices ORDER BY id",
-        "SELECT lot, kind, key, at, body FROM reports ORDER BY lot, kind, key",
-        "SELECT bill_no, expire_at, body FROM bills ORDER BY bill_no",
-        "SELECT pay_no, state, body FROM payments ORDER BY pay_no",
-    ]
+    private static func seal(_ db: Database, _ codec: Codec) throws {
+        func each(_ sql: String, _ update: String, _ body: (GRDB.Row) throws -> StatementArguments) throws {
+            for row in try GRDB.Row.fetchAll(db, sql: sql) { try db.execute(sql: update, arguments: body(row)) }
+        }
+        try each("SELECT serial, body FROM orders", "UPDATE orders SET body = ?, plate_key = ? WHERE serial = ?") { row in
+            let order = try codec.order(Codec.parse(row["body"]))
+            return [codec.text(order), codec.plateKey(order.plate), row["serial"] as Int64]
+        }
+        try each("SELECT lot, record_no, body FROM visits", "UPDATE visits SET body = ? WHERE lot = ? AND record_no = ?") { row in
+            let visit = try codec.visit(Codec.parse(row["body"]))
+            return [codec.encode(visit).string, row["lot"] as String, row["record_no"] as String]
+        }
+        try each("SELECT id, body FROM journal", "UPDATE journal SET body = ? WHERE id = ?") { row in
+            [codec.journal(try codec.events(Codec.parse(row["body"]))).text, row["id"] as Int64]
+        }
+        try each("SELECT id, data FROM down_log", "UPDATE down_log SET data = ? WHERE id = ?") { row in
+            [codec.seal(row["data"]), row["id"] as Int64]
+        }
+        try each(
+            "SELECT lot, epoch, seq, data FROM up_log", "UPDATE up_log SET data = ? WHERE lot = ? AND epoch = ? AND seq = ?"
+        ) { row in [codec.seal(row["data"]), row["lot"] as String, row["epoch"] as String, row["seq"] as Int64] }
+        try each("SELECT id, data FROM replies", "UPDATE replies SET data = ? WHERE id = ?") { row in
+            [codec.seal(row["data"]), row["id"] as Int64]
+        }
+        try each("SELECT id, key FROM counters", "UPDATE counters SET key = ? WHERE id = ?") { row in
+            [codec.counterKey(row["key"]), row["id"] as Int64]
+        }
+        let reports = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
+            Report(parkCode: $0["lot"], kind: $0["kind"], key: $0["key"], body: $0["body"], at: $0["at"])
+        }
+        try db.execute(sql: "DELETE FROM reports")
+        for report in reports {
+            try db.execute(
+                sql: "INSERT INTO reports VALUES(?,?,?,?,?)",
+                arguments: [report.parkCode, report.kind, codec.name(report.key), report.at, codec.body(of: report)])
+        }
+        var granted: [String: Set<String>] = [:]
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT app_id, lot FROM credential_lots") {
+            granted[row["app_id"], default: []].insert(row["lot"])
+        }
+        let credentials = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM credentials").map { row in
+            guard let role = Role(rawValue: row["role"]) else { throw Codec.Unreadable(what: "role") }
+            return Credential(
+                appId: row["app_id"], secret: row["secret"], role: role, name: row["name"], parkCodes: granted[row["app_id"]] ?? [],
+                isEnabled: row["enabled"], ratePerSecond: row["rate"], burst: row["burst"])
+        }
+        try db.execute(
+            sql: """
+                DROP TABLE credentials;
+                DROP TABLE credential_lots;
+                CREATE TABLE credentials(app_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+                """)
+        for credential in credentials {
+            try db.execute(
+                sql: "INSERT INTO credentials VALUES(?,?)", arguments: [credential.appId, codec.seal(credential.record.string)])
+        }
+    }
 }

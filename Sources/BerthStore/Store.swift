@@ -8,6 +8,8 @@ public enum StoreError: Error, Sendable, Equatable {
     /// A counted claim was over its maximum: another writer took it.
     case claimRefused(String)
     case unavailable(String)
+    /// The rows were sealed under another master key.
+    case wrongKey
 }
 
 /// The kept answer to a plain request (interface.md, section 3), with the nonce that must not be seen again.
@@ -81,20 +83,131 @@ public struct DownRow: Sendable, Equatable {
     }
 }
 
+/// Who did or saw what (section 13): one link of a chain that shows when a row was changed or taken out. Personal data stands in it masked.
+public struct AuditRecord: Sendable, Equatable {
+    public var id: Int64
+    public var at: Millis
+    public var actor: String
+    public var action: String
+    public var target: String
+    public var detail: String
+    /// SHA-256 over the hash of the record before and all that stands in this one.
+    public var hash: String
+
+    public init(
+        id: Int64 = 0, at: Millis, actor: String, action: String, target: String, detail: String, hash: String = ""
+    ) {
+        self.id = id
+        self.at = at
+        self.actor = actor
+        self.action = action
+        self.target = target
+        self.detail = detail
+        self.hash = hash
+    }
+
+    /// The hash that this record must have after one with the hash `previous`.
+    public func hash(after previous: String) -> String {
+        let body = JSON.array([.string(previous), .int(id), .int(at), .string(actor), .string(action), .string(target), .string(detail)])
+        return Signature.hash(canonical: body.text(canonical: true))
+    }
+
+    /// The first record whose hash does not follow from the one before; nil when the chain holds. What was pruned before the first
+    /// one is not looked for.
+    public static func firstBroken(_ records: [AuditRecord]) -> AuditRecord? {
+        for (record, next) in zip(records, records.dropFirst()) where next.hash != next.hash(after: record.hash) || next.id != record.id + 1
+        {
+            return next
+        }
+        return nil
+    }
+}
+
+/// A picture that a lot may upload, is uploading, or has uploaded (U18).
+public struct Picture: Sendable, Equatable {
+    public var imageId: String
+    public var appId: String
+    public var parkCode: String
+    public var type: Int
+    public var ext: String
+    public var size: Int64
+    public var sha256: String
+    public var createdAt: Millis
+    /// When the ticket ends.
+    public var expireAt: Millis
+    public var completedAt: Millis?
+
+    public init(
+        imageId: String, appId: String, parkCode: String, type: Int, ext: String, size: Int64, sha256: String, createdAt: Millis,
+        expireAt: Millis, completedAt: Millis? = nil
+    ) {
+        self.imageId = imageId
+        self.appId = appId
+        self.parkCode = parkCode
+        self.type = type
+        self.ext = ext
+        self.size = size
+        self.sha256 = sha256
+        self.createdAt = createdAt
+        self.expireAt = expireAt
+        self.completedAt = completedAt
+    }
+}
+
+/// What happened at one lot on one day for one provider ("" for what no provider has a part in), by the name of the count (section 6.1 of the seed).
+public struct DayCount: Sendable, Equatable {
+    public struct Key: Hashable, Sendable {
+        /// Civil day, days since 1970-01-01 in the city's zone.
+        public var day: Int64
+        public var parkCode: String
+        public var appId: String
+
+        public init(day: Int64, parkCode: String, appId: String) {
+            self.day = day
+            self.parkCode = parkCode
+            self.appId = appId
+        }
+    }
+
+    public var key: Key
+    public var counts: [String: Int64]
+
+    public init(key: Key, counts: [String: Int64]) {
+        self.key = key
+        self.counts = counts
+    }
+}
+
+/// How long each class of data is kept after its time, ms; older rows are deleted by a job.
+public struct Retention: Sendable {
+    public var repliesMillis = WireLimits.replyMillis
+    public var downMillis = WireLimits.downKeepMillis
+    /// Orders, visits, up logs, events, payments and the journal.
+    public var recordsMillis: Int64 = 400 * 86_400_000
+    public var auditMillis: Int64 = 400 * 86_400_000
+    public var picturesMillis: Int64 = 90 * 86_400_000
+
+    public init() {}
+}
+
 /// Everything that follows from one message: committed whole or not at all.
 public struct Commit: Sendable {
     public var at: Millis
     public var events: [Event]
     public var reply: KeptReply?
     public var up: [UpResult]
+    public var audit: AuditRecord?
     /// Made once, from the commit as it is when the store first sees it; it must not change afterwards.
     let draft = Draft()
 
-    public init(at: Millis, events: [Event], reply: KeptReply? = nil, up: [UpResult] = []) {
+    public init(
+        at: Millis, events: [Event], reply: KeptReply? = nil, up: [UpResult] = [], audit: AuditRecord? = nil
+    ) {
         self.at = at
         self.events = events
         self.reply = reply
         self.up = up
+        self.audit = audit
     }
 }
 
@@ -140,18 +253,20 @@ public struct OrderFilter: Sendable {
     public var parkCode: String?
     public var status: OrderStatus?
     public var userToken: String?
+    public var plate: Plate?
     /// Only orders made before this one.
     public var beforeSerial: Int64
     public var limit: Int
 
     public init(
-        appId: String? = nil, parkCode: String? = nil, status: OrderStatus? = nil, userToken: String? = nil,
+        appId: String? = nil, parkCode: String? = nil, status: OrderStatus? = nil, userToken: String? = nil, plate: Plate? = nil,
         beforeSerial: Int64 = .max, limit: Int = 50
     ) {
         self.appId = appId
         self.parkCode = parkCode
         self.status = status
         self.userToken = userToken
+        self.plate = plate
         self.beforeSerial = beforeSerial
         self.limit = limit
     }
@@ -159,7 +274,7 @@ public struct OrderFilter: Sendable {
     func admits(_ order: Order) -> Bool {
         (appId == nil || order.appId == appId) && (parkCode == nil || order.parkCode == parkCode)
             && (status == nil || order.status == status) && (userToken == nil || order.userToken == userToken)
-            && order.serial < beforeSerial
+            && (plate == nil || order.plate == plate) && order.serial < beforeSerial
     }
 }
 
@@ -168,7 +283,8 @@ public struct OrderFilter: Sendable {
 public protocol Store: Sendable, History {
     func load(noncesSince: Millis) throws(StoreError) -> CityImage
     /// One transaction for many messages of many lots; when it returns, all of it survives a power cut.
-    func commit(_ batch: [Commit]) throws(StoreError)
+    /// - Returns: the number of the last entry of the journal.
+    @discardableResult func commit(_ batch: [Commit]) throws(StoreError) -> Int64
     /// Does beforehand, on any thread, what ``commit(_:)`` would have to do for this commit; it may be left out.
     func prepare(_ commit: Commit)
     func save(_ credential: Credential) throws(StoreError)
@@ -180,10 +296,32 @@ public protocol Store: Sendable, History {
     /// Entries after `seq`, in order.
     func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) -> [DownRow]
     func notices(parkCode: String?, limit: Int) -> [Notice]
-    /// Deletes replies and settled down entries that are older than said, and counters whose period is long over at `now`.
-    func prune(repliesBefore: Millis, downBefore: Millis, now: Millis) throws(StoreError)
+    func audit(after id: Int64, limit: Int) -> [AuditRecord]
+
+    func save(_ picture: Picture) throws(StoreError)
+    func picture(_ imageId: String) -> Picture?
+    /// Deletes what was made before the time, and tickets that ended unused before `ticketsBefore`.
+    /// - Returns: their ids; their files go with them.
+    func removePictures(madeBefore: Millis, ticketsBefore: Millis) throws(StoreError) -> [String]
+
+    /// Adds to the counts of days, and notes up to which entry of the journal they count.
+    func add(_ counts: [DayCount], through journalId: Int64) throws(StoreError)
+    /// - Parameter days: civil days, both included.
+    func counts(days: ClosedRange<Int64>, parkCode: String?, appId: String?) -> [DayCount]
+    /// The entry of the journal up to which days are counted.
+    func countedThrough() -> Int64
+
+    /// Deletes replies and settled down entries that are over, and counters whose period is long over at `now`.
+    func prune(_ retention: Retention, now: Millis) throws(StoreError)
+    /// Deletes records, journal and audit entries whose time is over; once a day, since it looks at everything.
+    func retire(_ retention: Retention, now: Millis) throws(StoreError)
     /// The rows that the journal must be able to make again, in a fixed order, for comparing stores.
     func dump() -> [String]
+    /// The journal after an entry.
+    func journal(after id: Int64, limit: Int) -> [(id: Int64, commit: Commit)]
+}
+
+extension Store {
     /// The journal from its beginning.
-    func journal() -> [Commit]
+    public func journal() -> [Commit] { journal(after: 0, limit: .max).map(\.commit) }
 }

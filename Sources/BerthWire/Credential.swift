@@ -1,3 +1,4 @@
+import BerthCore
 import Crypto
 import Foundation
 
@@ -9,10 +10,11 @@ public enum Role: String, Sendable, CaseIterable {
     public var speaksForLots: Bool { self == .lot || self == .cloud }
 }
 
-/// What one party proves its messages with. The secret never prints.
+/// What one party proves its messages with, and where it is reached. Secrets never print.
 public struct Credential: Sendable, Equatable, CustomStringConvertible {
     public let appId: String
-    public let secret: String
+    /// Signs what is sent to the party.
+    public var secret: String
     public let role: Role
     public let name: String
     /// The lots it speaks for; empty for a provider, and for an operator of the whole city.
@@ -21,6 +23,17 @@ public struct Credential: Sendable, Equatable, CustomStringConvertible {
     /// Sustained plain calls a second, and how many at once (section 8); per lot for lots and clouds.
     public var ratePerSecond: Int
     public var burst: Int
+    /// Made by a rotation; good at once, and the only one as soon as the party has signed with it (section 3).
+    public var nextSecret: String?
+    /// The one before; good until `previousUntil`, ms, and 208 afterwards.
+    public var previousSecret: String?
+    public var previousUntil: Int64 = 0
+    /// Where pushes and notifications are posted when no MQTT client listens; its host is thereby registered.
+    public var callback: String?
+    /// Hosts to which a redirect may return (section 12).
+    public var returnHosts: [String] = []
+    /// SHA-256 of the client certificate without which its requests are refused (207); nil asks for none.
+    public var certificate: String?
 
     public init(
         appId: String, secret: String, role: Role, name: String, parkCodes: Set<String> = [], isEnabled: Bool = true,
@@ -41,6 +54,48 @@ public struct Credential: Sendable, Equatable, CustomStringConvertible {
     public func mayActFor(_ parkCode: String) -> Bool {
         parkCodes.contains(parkCode) || (role == .operator && parkCodes.isEmpty)
     }
+
+    /// A new secret beside the present one, which goes on signing pushes until the party uses the new one.
+    public mutating func rotate(to secret: String) { nextSecret = secret }
+
+    /// The party has signed with its new secret: from here on that is the one, and the old one ends.
+    /// - Parameter until: when the old one stops being good, ms.
+    public mutating func takeUpNextSecret(until: Int64) {
+        guard let next = nextSecret else { return }
+        previousSecret = secret
+        previousUntil = until
+        secret = next
+        nextSecret = nil
+    }
+
+    /// As it is kept; whoever keeps it seals it.
+    public var record: JSON {
+        .compact([
+            ("appId", .string(appId)), ("secret", .string(secret)), ("role", .string(role.rawValue)), ("name", .string(name)),
+            ("parks", .array(parkCodes.sorted().map { .string($0) })), ("enabled", .bool(isEnabled)),
+            ("rate", .int(ratePerSecond)), ("burst", .int(burst)), ("next", .optional(nextSecret)),
+            ("previous", .optional(previousSecret)), ("until", previousSecret == nil ? .null : .int(previousUntil)),
+            ("callback", .optional(callback)), ("hosts", .array(returnHosts.map { .string($0) })),
+            ("certificate", .optional(certificate)),
+        ])
+    }
+
+    public init?(record: JSON) {
+        guard let appId = record["appId"]?.stringValue, let secret = record["secret"]?.stringValue,
+            let role = record["role"]?.stringValue.flatMap(Role.init)
+        else { return nil }
+        self.init(
+            appId: appId, secret: secret, role: role, name: record["name"]?.stringValue ?? "",
+            parkCodes: Set((record["parks"]?.arrayValue ?? []).compactMap(\.stringValue)),
+            isEnabled: record["enabled"]?.boolValue ?? true, ratePerSecond: Int(record["rate"]?.intValue ?? 50),
+            burst: Int(record["burst"]?.intValue ?? 100))
+        nextSecret = record["next"]?.stringValue
+        previousSecret = record["previous"]?.stringValue
+        previousUntil = record["until"]?.intValue ?? 0
+        callback = record["callback"]?.stringValue
+        returnHosts = (record["hosts"]?.arrayValue ?? []).compactMap(\.stringValue)
+        certificate = record["certificate"]?.stringValue
+    }
 }
 
 /// How a client is known to the broker (section 4).
@@ -51,9 +106,64 @@ public enum MQTTIdentity {
 
     /// The `static` password mode: usable with any broker, derived, so that the secret itself never reaches it.
     public static func staticPassword(secret: String, clientId: String) -> String {
+        hmac(key: secret, message: "mqtt\n\(clientId)")
+    }
+
+    /// The `hourly` mode, for brokers that ask the server: the client id ends with `_` and the hour.
+    /// - Parameter stamp: `YYYYMMDDHH`, UTC.
+    public static func hourlyPassword(secret: String, clientId: String, username: String, stamp: String) -> String {
+        hmac(key: secret, message: "clientId=\(clientId)&timestamp=\(stamp)&username=\(username)")
+    }
+
+    /// The `huawei` mode: the hour is the key and the secret the message.
+    public static func huaweiPassword(secret: String, stamp: String) -> String { hmac(key: stamp, message: secret) }
+
+    private static func hmac(key: String, message: String) -> String {
         Signature.hex(
-            HMAC<SHA256>.authenticationCode(
-                for: Array("mqtt\n\(clientId)".utf8), using: SymmetricKey(data: Array(secret.utf8))))
+            HMAC<SHA256>.authenticationCode(for: Array(message.utf8), using: SymmetricKey(data: Array(key.utf8))))
+    }
+
+    /// ms of a stamp `YYYYMMDDHH` UTC; nil when it is none.
+    static func time(ofStamp stamp: String) -> Int64? {
+        guard stamp.utf8.count == 10, let number = Int64(stamp), stamp.utf8.allSatisfy({ (48...57).contains($0) }),
+            let day = CivilTime.day(year: number / 1_000_000, month: number / 10_000 % 100, day: number / 100 % 100),
+            number % 100 < 24
+        else { return nil }
+        return (day * 24 + number % 100) * 3_600_000
+    }
+
+    /// Whether a client that shows this name and password is the credential's own, in any of the three modes.
+    /// - Parameter parkCode: the lot in the client id; a cloud has none.
+    public static func admits(_ credential: Credential, clientId: String, password: String, now: Int64) -> Bool {
+        guard credential.isEnabled, credential.role.speaksForLots else { return false }
+        let plain = Self.clientId(
+            appId: credential.appId, role: credential.role, parkCode: credential.parkCodes.sorted().first)
+        let secrets = [credential.secret, credential.nextSecret].compactMap(\.self)
+        func isOne(_ candidates: [String]) -> Bool {
+            candidates.reduce(false) { Signature.equal($1, password) || $0 }
+        }
+        if clientId == plain { return isOne(secrets.map { staticPassword(secret: $0, clientId: plain) }) }
+        guard clientId.hasPrefix(plain + "_") else { return false }
+        let stamp = String(clientId.dropFirst(plain.count + 1))
+        // The stamp names an hour; it is good within an hour of the server's.
+        guard let hour = time(ofStamp: stamp), abs(now / 3_600_000 - hour / 3_600_000) <= 1 else { return false }
+        return isOne(
+            secrets.flatMap {
+                [
+                    hourlyPassword(secret: $0, clientId: clientId, username: credential.appId, stamp: stamp),
+                    huaweiPassword(secret: $0, stamp: stamp),
+                ]
+            })
+    }
+
+    /// Whether the credential may use a topic (section 4): its own `up` to publish, its own `down` to subscribe to.
+    public static func mayUse(_ credential: Credential, topic: String, isPublish: Bool) -> Bool {
+        guard credential.isEnabled, credential.role.speaksForLots else { return false }
+        if isPublish, credential.role == .cloud, topic == Topic.cloudPresence(credential.appId) { return true }
+        let parts = topic.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count >= 5, parts[0] == "rsp", parts[1] == "v1", credential.parkCodes.contains(String(parts[2])) else { return false }
+        if isPublish, topic.contains("#") || topic.contains("+") { return false }
+        return parts[3] == (isPublish ? "up" : "down")
     }
 }
 

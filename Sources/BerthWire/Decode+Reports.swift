@@ -107,6 +107,40 @@ extension Decode {
             body: service == "vehicle.bind" ? JSON.object(body).canonicalString : "")
     }
 
+    /// U06 as the rules compute with it; nil when the kept report cannot be read.
+    public static func tariff(_ body: String) -> Tariff? {
+        guard let json = try? JSON.parse(Array(body.utf8)), let tariffId = json["tariffId"]?.stringValue else { return nil }
+        let rules = (json["rules"]?.arrayValue ?? []).compactMap { row -> Tariff.Rule? in
+            guard let object = row.objectValue else { return nil }
+            let fields = Fields(object)
+            var rule = Tariff.Rule()
+            rule.days = Set((row["days"]?.arrayValue ?? []).compactMap { $0.intValue.map { Int($0) } })
+            rule.start = (try? fields.minuteOfDay("start", isEnd: false)) ?? 0
+            rule.end = (try? fields.minuteOfDay("end", isEnd: true)) ?? 1440
+            rule.freeMin = Int(row["freeMin"]?.intValue ?? 0)
+            rule.stepMin = Int(row["stepMin"]?.intValue ?? 60)
+            rule.stepFen = row["stepFee"]?.intValue ?? 0
+            rule.capFen = row["capFee"]?.intValue
+            rule.fromMin = Int(row["durStartMin"]?.intValue ?? 0)
+            rule.toMin = row["durEndMin"]?.intValue.flatMap { $0 < 0 ? nil : Int($0) }
+            return rule
+        }
+        return Tariff(
+            tariffId: tariffId, rules: rules, dailyCapFen: json["dailyCap"]?.intValue,
+            overtimePercent: Int(json["overtimeMultiplierPct"]?.intValue ?? 100))
+    }
+
+    /// The tariff of a lot for a business at a time: the latest in force for it, else the latest in force for every business.
+    public static func tariff(_ reports: [Report], purpose: Purpose, at time: Int64) -> Tariff? {
+        let rows = reports.compactMap { report -> (from: Int64, biz: Int64?, body: String)? in
+            guard let json = try? JSON.parse(Array(report.body.utf8)) else { return nil }
+            let from = json["effectiveFrom"]?.intValue ?? 0
+            return from <= time ? (from, json["bizType"]?.intValue, report.body) : nil
+        }.sorted { $0.from < $1.from }
+        let own = rows.last { $0.biz == Int64(purpose.rawValue) } ?? rows.last { $0.biz == nil || $0.biz == 0 }
+        return own.flatMap { tariff($0.body) }
+    }
+
     /// Whether a black or white list entry is in force at a time.
     public static func isInForce(_ body: String, at time: Int64) -> Bool {
         guard let row = try? JSON.parse(Array(body.utf8)) else { return false }

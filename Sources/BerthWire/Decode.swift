@@ -77,9 +77,17 @@ public enum Decode {
     }
 
     /// U04 `lot.gate.report`.
-    public static func gates(_ data: JSONObject, parkCode: String) throws(WireError) -> Command {
+    /// - Parameter kind: under which each gate is kept as it was reported.
+    public static func gates(_ data: JSONObject, parkCode: String, kind: String, now: Int64) throws(WireError) -> Command {
         var upsert: [Gate] = []
         var delete: [String] = []
+        let known = Profile.current.services["lot.gate.report"]!.request.known(data)["gates"]?.arrayValue ?? []
+        let kept = known.compactMap { row -> Report? in
+            guard case .object(var fields) = row, let code = fields["gateCode"]?.stringValue else { return nil }
+            let isGone = fields["op"]?.intValue == 3
+            fields["op"] = nil
+            return Report(parkCode: parkCode, kind: kind, key: code, body: isGone ? "" : JSON.object(fields).canonicalString, at: now)
+        }
         for gate in try Fields(data).objects("gates", max: 1000) {
             let code = try gate.string("gateCode", max: 32)
             if try gate.optionalInt("op", in: 1...3) == 3 { delete.append(code); continue }
@@ -88,7 +96,7 @@ public enum Decode {
                     gateCode: code, name: try gate.string("gateName", max: 64),
                     direction: Int(try gate.int("direction", in: 1...3))))
         }
-        return .reportGates(parkCode: parkCode, upsert: upsert, delete: delete)
+        return .reportGates(parkCode: parkCode, upsert: upsert, delete: delete, kept: kept)
     }
 
     /// U07 `space.remain.report`.

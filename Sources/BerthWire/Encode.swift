@@ -109,6 +109,7 @@ public enum Encode {
         case .recordedWith(let refusal, let recordNo):
             return Answer(
                 code: Profile.current.code(refusal.rawValue).code, data: ["recordNo": .string(recordNo)])
+        case .subscribed(let count): return Answer(data: ["subscribed": .int(count)])
         case .filed(let count): return Answer(data: ["accepted": .int(count)])
         case .posted(let epoch, let seq):
             return Answer(data: ["accepted": true, "downEpoch": .string(epoch), "downSeq": .int(seq)])
@@ -117,8 +118,51 @@ public enum Encode {
             var answer = Answer(data: self.payment(payment))
             answer.duplicate = isRepeat
             return answer
+        case .refunded(let payment, let refundNo, let amount, let isRepeat):
+            var answer = Answer(data: [
+                "payNo": .string(payment.payNo), "refundNo": .string(refundNo), "amount": .int(amount),
+                "refunded": .int(payment.refundedFen),
+            ])
+            answer.duplicate = isRepeat
+            return answer
         case .refused(let refusal): return Answer(code: Profile.current.code(refusal.rawValue).code)
         }
+    }
+
+    /// A17: what a provider is told, and under which service.
+    public static func tiding(_ tiding: Tiding) -> (service: String, data: JSON) {
+        switch tiding.subject {
+        case .order(let orderNo, let clientOrderNo, let orderVer, let status):
+            (
+                "order.status.notify",
+                [
+                    "orderNo": .string(orderNo), "clientOrderNo": .string(clientOrderNo), "orderVer": .int(orderVer),
+                    "status": .int(status.rawValue), "occurTime": .int(tiding.at),
+                ]
+            )
+        case .payment(let payNo, let state, let amount, let time):
+            (
+                "pay.notify",
+                .compact([
+                    ("payNo", .string(payNo)), ("state", .int(state.rawValue)), ("amount", .int(amount)), ("payTime", .optional(time)),
+                ])
+            )
+        case .refund(let payNo, let refundNo, let amount):
+            ("refund.notify", ["payNo": .string(payNo), "refundNo": .string(refundNo), "amount": .int(amount)])
+        case .credit(let userToken, let reason, let orderNo, let isUndone):
+            (
+                "credit.notify",
+                [
+                    "userToken": .string(userToken), "reason": .int(Profile.current.code(reason.rawValue).code),
+                    "orderNo": .string(orderNo), "undone": .bool(isUndone), "occurTime": .int(tiding.at),
+                ]
+            )
+        }
+    }
+
+    /// The same at every attempt.
+    public static func tidingRequestId(_ tiding: Tiding) -> String {
+        downRequestId(parkCode: "tiding", epoch: tiding.appId, seq: tiding.id)
     }
 
     /// The requestId of a down entry: the same at every sending, so derived from its position.

@@ -180,15 +180,20 @@ public struct Authentic: Sendable {
     public let credential: Credential
     /// Of canon(data): tells a repeat from other content under the same key.
     public let dataHash: String
-    fileprivate init(envelope: Envelope, credential: Credential, dataHash: String) {
+    /// The secret that verified it; the reply is signed with the same.
+    public let secret: String
+    /// It was signed with the secret that a rotation made: the party has changed over.
+    public var usesNextSecret: Bool { secret == credential.nextSecret }
+    fileprivate init(envelope: Envelope, credential: Credential, dataHash: String, secret: String) {
         self.envelope = envelope
         self.credential = credential
         self.dataHash = dataHash
+        self.secret = secret
     }
 }
 
 extension Envelope {
-    /// appId known and enabled (200) → clock (202, `sys.time.get` alone skips it) → signature (201).
+    /// appId known and enabled (200) → clock (202, `sys.time.get` alone skips it) → signature (201; 208 with a secret whose time is over).
     public func verify(credential: Credential?, now: Int64) throws(WireError) -> Authentic {
         guard let credential, credential.isEnabled, credential.appId == appId else { throw WireError("unknownApp") }
         if service != "sys.time.get" {
@@ -198,10 +203,17 @@ extension Envelope {
         }
         let hash = Signature.dataHash(.object(data))
         let toSign = Signature.stringToSign(members, dataHash: hash)
-        guard Signature.equal(Signature.sign(toSign, secret: credential.secret), sign) else {
-            throw WireError("signatureError", "string to sign: \(toSign)")
+        func isSigned(with secret: String) -> Bool { Signature.equal(Signature.sign(toSign, secret: secret), sign) }
+        func authentic(_ secret: String) -> Authentic {
+            Authentic(envelope: self, credential: credential, dataHash: hash, secret: secret)
         }
-        return Authentic(envelope: self, credential: credential, dataHash: hash)
+        if isSigned(with: credential.secret) { return authentic(credential.secret) }
+        if let next = credential.nextSecret, isSigned(with: next) { return authentic(next) }
+        if let previous = credential.previousSecret, isSigned(with: previous) {
+            guard now < credential.previousUntil else { throw WireError("secretExpired") }
+            return authentic(previous)
+        }
+        throw WireError("signatureError", "string to sign: \(toSign)")
     }
 }
 

@@ -1,3 +1,4 @@
+public import BerthCore
 import Foundation
 
 /// One row of the code dictionary (interface.md, section 10).
@@ -77,8 +78,29 @@ public struct ServiceDefinition: Sendable {
 
     /// Whether a call with this role is about one lot, which the envelope must name.
     public func isAboutLot(_ role: Role) -> Bool {
-        direction != "app" && name != "sys.time.get" && role != .provider
+        if name == "stat.daily.query" { return role.speaksForLots }
+        return direction != "app" && name != "sys.time.get" && role != .provider
     }
+}
+
+/// What a lot must have before it is put into service (annex A of the seed; figures of public siblings).
+public struct ChecklistItem: Sendable {
+    public enum Proof: String, Sendable {
+        /// Proved by what the lot sends.
+        case message
+        /// Somebody has looked, and says so.
+        case attested
+    }
+    public let id: String
+    public let zh: String
+    public let en: String
+    public let ruleZh: String
+    public let ruleEn: String
+    public let proof: Proof
+    /// The businesses that need it.
+    public let purposes: Set<Purpose>
+    public let service: String
+    public let source: String
 }
 
 /// States of section 6 as the documents draw them.
@@ -116,6 +138,7 @@ public struct Profile: Sendable {
     /// The services in the order of the catalogue.
     public let catalogue: [ServiceDefinition]
 
+    public let checklist: [ChecklistItem]
     public let machines: [StateMachine]
     /// The seed's eleven terms, and their names in the code.
     public let terms: [(zh: String, en: String, code: String, note: String)]
@@ -155,6 +178,14 @@ public struct Profile: Sendable {
         func text(_ row: JSON, _ name: String) -> String { row[name]?.stringValue ?? "" }
         func number(_ row: JSON, _ name: String) -> Int { Int(row[name]?.intValue ?? 0) }
         terms = try rows("glossary.json").map { (text($0, "zh"), text($0, "en"), text($0, "code"), text($0, "note")) }
+        checklist = try rows("checklist.json").map { row in
+            guard let proof = ChecklistItem.Proof(rawValue: text(row, "proof")) else { throw Unreadable(file: "checklist.json") }
+            return ChecklistItem(
+                id: text(row, "id"), zh: text(row, "zh"), en: text(row, "en"), ruleZh: text(row, "ruleZh"), ruleEn: text(row, "ruleEn"),
+                proof: proof,
+                purposes: Set((row["bizTypes"]?.arrayValue ?? []).compactMap { Purpose(rawValue: Int($0.intValue ?? 0)) }),
+                service: text(row, "service"), source: text(row, "source"))
+        }
         machines = try rows("states.json").map { row in
             StateMachine(
                 name: text(row, "name"), zh: text(row, "zh"), en: text(row, "en"),

@@ -12,7 +12,8 @@ struct Berth: AsyncParsableCommand {
         commandName: "berth",
         abstract: "泊位 Berth: reservation and sharing of parking spaces for a city.",
         subcommands: [
-            Serve.self, City.self, Bench.self, Keys.self, Lots.self, Call.self, Sign.self, Doctor.self, Docs.self, Status.self,
+            Serve.self, City.self, Bench.self, Keys.self, Lots.self, Audit.self, Notices.self, Call.self, Sign.self, Doctor.self,
+            Docs.self, Status.self,
         ])
 }
 
@@ -69,6 +70,7 @@ struct Serve: AsyncParsableCommand {
         do {
             let settings = try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: flags)
             let logger = makeLogger(settings.logLevel)
+            Server.collectMetrics()
             Server.shareThreads()
             try await Server(settings: settings, logger: logger).run { ready in
                 FileHandle.standardOutput.write(Data((ready.json.string + "\n").utf8))
@@ -89,7 +91,8 @@ func desk(_ command: JSON, data: String) async throws -> JSON {
 
 struct Keys: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Credentials of lots, vendor clouds, service providers and operators.", subcommands: [Issue.self, List.self])
+        abstract: "Credentials of lots, vendor clouds, service providers and operators.",
+        subcommands: [Issue.self, List.self, Rotate.self, Revoke.self, Change.self, Certificate.self])
 
     struct Issue: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -100,9 +103,12 @@ struct Keys: AsyncParsableCommand {
         @Option(help: "parkCode it speaks for: one for a lot, one or more for a cloud.") var park: [String] = []
         @Option(help: "Plain calls a second.") var rate = 50
         @Option(help: "Plain calls at once; twice the rate when left out.") var burst: Int?
+        @Option(help: "https://… to which pushes and notifications are posted.") var callback: String?
+        @Option(help: "A host to which a redirect may return.") var returnHost: [String] = []
 
         func run() async throws {
             let wish = JSON.compact([
+                ("callback", .optional(callback)), ("returnHosts", .array(returnHost.map { .string($0) })),
                 ("role", .string(role)), ("name", .string(name)), ("parks", .array(park.map { .string($0) })),
                 ("rate", .int(rate)), ("burst", burst.map { .int($0) } ?? .null),
             ])
@@ -127,7 +133,9 @@ struct Keys: AsyncParsableCommand {
 }
 
 struct Lots: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Settings of a lot.", subcommands: [SetPolicy.self])
+    static let configuration = CommandConfiguration(
+        abstract: "Settings of a lot, and its way into service.",
+        subcommands: [SetPolicy.self, Checklist.self, Attest.self, Approve.self, Suspend.self, Resume.self])
 
     struct SetPolicy: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

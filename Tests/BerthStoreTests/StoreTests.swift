@@ -8,13 +8,15 @@ import Testing
 @Suite struct StoreTests {
     enum Engine: String, CaseIterable { case memory, sqlite }
 
+    static let vault = Vault(masterKey: Array(repeating: 7, count: 32))
+
     static func make(_ engine: Engine) throws -> any Store {
         switch engine {
         case .memory: return MemoryStore()
         case .sqlite:
             let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-            return try SQLiteStore(path: folder + "/berth.sqlite")
+            return try SQLiteStore(path: folder + "/berth.sqlite", vault: vault)
         }
     }
 
@@ -182,7 +184,7 @@ import Testing
         #expect(store.deadLetters(parkCode: "P1", limit: 9) == [up])
         let image = try store.load(noncesSince: 900)
         #expect(image.nonces.map(\.nonce) == ["n"] && image.replyKeys == [Signature.digest64("a", "r")])
-        try store.prune(repliesBefore: 1001, downBefore: 0, now: 0)
+        try store.prune(Retention(), now: 1001 + WireLimits.replyMillis)
         #expect(store.reply(appId: "a", requestId: "r") == nil)
     }
 
@@ -193,6 +195,108 @@ import Testing
         try store.save(credential)
         #expect(try store.load(noncesSince: 0).credentials == [credential])
         #expect("\(credential)" == "lot lt1", "a secret never prints")
+    }
+
+    /// What is sealed cannot be read in the file, with or without SQLite, and not be opened under another key.
+    @Test func platesAndPhonesAreSealed() throws {
+        let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let path = folder + "/berth.sqlite"
+        let store = try SQLiteStore(path: path, vault: StoreTests.vault)
+        var running = try Running(store)
+        try running.live()
+        let plate = try #require(Plate("粤B77777"))
+        try running.run(
+            .post(
+                parkCode: "P1", service: "list.black.push", body: "{\"plateNo\":\"\(plate.revealed)\"}",
+                sets: Report(parkCode: "P1", kind: "list.black.push", key: plate.revealed, body: "{\"plateNo\":\"粤B77777\"}", at: 1)))
+        let up = UpResult(
+            parkCode: "P1", epoch: "e", seq: 1, requestId: "r", service: "s", code: 1010, reply: "{}", data: "粤B88888", at: 1000)
+        let reply = KeptReply(
+            appId: "a", requestId: "r", nonce: "n", service: "s", dataHash: "h", code: 0, data: "{\"plateNo\":\"粤B99999\"}", at: 1)
+        try store.commit([Commit(at: 1, events: [], reply: reply, up: [up])])
+        var secret = Credential(appId: "sp1", secret: "a-secret-that-must-not-show", role: .provider, name: "x")
+        secret.rotate(to: "the-next-secret-neither")
+        try store.save(secret)
+        #expect(store.up(parkCode: "P1", epoch: "e", seq: 1) == up && store.reply(appId: "a", requestId: "r") == reply)
+        #expect(try store.load(noncesSince: 0).credentials == [secret])
+        #expect(store.orders(OrderFilter(plate: Plate("粤B10001"))).map(\.clientOrderNo) == ["c1"], "by its keyed hash")
+        #expect(store.orders(OrderFilter(plate: plate)).isEmpty)
+        store.close()
+        for name in ["berth.sqlite", "berth.sqlite-wal"] {
+            let bytes = FileManager.default.contents(atPath: folder + "/" + name) ?? Data()
+            for text in ["粤B1000", "粤B77777", "粤B88888", "粤B99999", "13800000000", "must-not-show", "secret-neither"] {
+                #expect(bytes.range(of: Data(text.utf8)) == nil, "\(text) stands in \(name)")
+            }
+        }
+        #expect(throws: StoreError.wrongKey) {
+            _ = try SQLiteStore(path: path, vault: Vault(masterKey: Array(repeating: 8, count: 32))).load(noncesSince: 0)
+        }
+    }
+
+    /// A record that is changed, or taken out of the middle, breaks the chain.
+    @Test(arguments: Engine.allCases)
+    func theAuditChainShowsWhatWasDoneToIt(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        for number in 1...5 {
+            let record = AuditRecord(at: Millis(number), actor: "op1", action: "gate.control", target: "P1", detail: "\(number)")
+            try store.commit([Commit(at: 1, events: [], audit: record)])
+        }
+        var records = store.audit(after: 0, limit: 9)
+        #expect(records.map(\.id) == [1, 2, 3, 4, 5] && AuditRecord.firstBroken(records) == nil)
+        #expect(store.audit(after: 3, limit: 1).map(\.id) == [4])
+        records[2].detail = "changed"
+        #expect(AuditRecord.firstBroken(records)?.id == 3)
+        records = store.audit(after: 0, limit: 9)
+        records.remove(at: 1)
+        #expect(AuditRecord.firstBroken(records)?.id == 3)
+    }
+
+    /// Every class of data has its time: records and audit after a year, what is active never.
+    @Test(arguments: Engine.allCases)
+    func whatIsOverIsRetired(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        var running = try Running(store)
+        try running.live()
+        let active = try #require(try running.book())
+        try store.commit([
+            Commit(at: running.now, events: [], audit: AuditRecord(at: running.now, actor: "a", action: "b", target: "c", detail: ""))
+        ])
+        var retention = Retention()
+        retention.recordsMillis = 86_400_000
+        try store.retire(retention, now: running.now + 500)
+        #expect(store.orders(OrderFilter()).count == 7)
+        try store.retire(retention, now: running.now + 2 * 86_400_000)
+        #expect(store.orders(OrderFilter()).map(\.orderNo) == [active.orderNo])
+        #expect(store.visit(parkCode: "P1", recordNo: "r1") == nil && store.notices(parkCode: nil, limit: 9).isEmpty)
+        #expect(store.audit(after: 0, limit: 9).count == 1, "the audit record has a time of its own")
+        retention.auditMillis = 1000
+        try store.retire(retention, now: running.now + 2000)
+        #expect(store.audit(after: 0, limit: 9).isEmpty)
+    }
+
+    @Test(arguments: Engine.allCases)
+    func picturesAndCounts(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        var picture = Picture(
+            imageId: "i1", appId: "lt1", parkCode: "P1", type: 1, ext: "jpg", size: 10, sha256: "00", createdAt: 100, expireAt: 200)
+        try store.save(picture)
+        try store.save(
+            Picture(
+                imageId: "i2", appId: "lt1", parkCode: "P1", type: 1, ext: "jpg", size: 10, sha256: "00", createdAt: 100, expireAt: 200))
+        picture.completedAt = 150
+        try store.save(picture)
+        #expect(store.picture("i1") == picture && store.picture("i9") == nil)
+        #expect(try store.removePictures(madeBefore: 50, ticketsBefore: 300) == ["i2"], "a ticket that was never used up")
+        #expect(try store.removePictures(madeBefore: 101, ticketsBefore: 0) == ["i1"])
+        let key = DayCount.Key(day: 20_000, parkCode: "P1", appId: "sp1")
+        try store.add([DayCount(key: key, counts: ["orders": 2, "peakSaturation": 700])], through: 5)
+        try store.add([DayCount(key: key, counts: ["orders": 3, "peakSaturation": 400])], through: 9)
+        #expect(
+            store.counts(days: 20_000...20_000, parkCode: nil, appId: "sp1") == [
+                DayCount(key: key, counts: ["orders": 5, "peakSaturation": 700])
+            ])
+        #expect(store.counts(days: 20_000...20_000, parkCode: "P2", appId: nil).isEmpty && store.countedThrough() == 9)
     }
 
     /// A data folder of the first release opens, and nothing in it is lost: rows are found at their new places.
@@ -208,15 +312,24 @@ import Testing
                 INSERT INTO down_log VALUES('P1', 'd1', 1, 1000, 'O1', 'order.reserve.cancel', '{}', 1);
                 INSERT INTO down_log VALUES('P1', 'd1', 2, 1000, 'O2', 'order.reserve.cancel', '{}', 0);
                 INSERT INTO counters VALUES('ud|19000|a|u', 1, 2);
+                INSERT INTO counters VALUES('pd|19000|粤B12345', 1, 3);
+                INSERT INTO credentials VALUES('lt1', 'plain-secret', 'lot', 'x', 1, 5, 10);
+                INSERT INTO credential_lots VALUES('lt1', 'P1');
+                INSERT INTO visits VALUES('P1', 'r1', 1, '{"lot":"P1","r":"r1","p":"粤B12345","et":1,"g":"G1","k":1}');
                 """)
-        let store = try SQLiteStore(path: path)
+        let store = try SQLiteStore(path: path, vault: StoreTests.vault)
         #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [1, 2])
         let image = try store.load(noncesSince: 0)
-        #expect(image.counters == ["ud|19000|a|u": 1])
+        #expect(image.counters == ["ud|19000|a|u": 1, "pd|19000|粤B12345": 1])
+        #expect(
+            image.credentials == [
+                Credential(appId: "lt1", secret: "plain-secret", role: .lot, name: "x", parkCodes: ["P1"], ratePerSecond: 5, burst: 10)
+            ])
+        #expect(store.visit(parkCode: "P1", recordNo: "r1")?.plate == Plate("粤B12345"))
         #expect(image.lots.first?.awaiting == [2: "O2"])
         // The old counter goes on, and its limit still holds.
         try store.commit([Commit(at: 1, events: [.counted(key: "ud|19000|a|u", delta: 1, max: 2)])])
-        #expect(try store.load(noncesSince: 0).counters == ["ud|19000|a|u": 2])
+        #expect(try store.load(noncesSince: 0).counters["ud|19000|a|u"] == 2)
         #expect(throws: StoreError.self) {
             try store.commit([Commit(at: 1, events: [.counted(key: "ud|19000|a|u", delta: 1, max: 2)])])
         }
@@ -225,7 +338,7 @@ import Testing
             let entry = DownEntry(parkCode: "P1", epoch: "d1", seq: seq, at: 1, message: .cancel(orderNo: "O3", orderVer: 2, .user))
             #expect(throws: StoreError.self) { try store.commit([Commit(at: 1, events: [.down(entry)])]) }
         }
-        try store.prune(repliesBefore: 0, downBefore: 2000, now: 1_900_000_000_000)
+        try store.prune(Retention(), now: 1_900_000_000_000)
         #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [2], "the first one is settled and old")
         #expect(try store.load(noncesSince: 0).counters.isEmpty, "and the counter's day long over")
     }

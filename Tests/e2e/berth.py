@@ -1,4 +1,5 @@
 """An independent client of the contract (interface.md), in Python: it shares no line with the Swift code it tests."""
+import base64
 import hashlib
 import hmac
 import http.client
@@ -228,6 +229,25 @@ class Server:
         import sqlite3
         with sqlite3.connect(self.data / "berth.sqlite") as db:
             db.execute(text, args)
+
+    def vault(self):
+        """The key under which the server seals what must not be readable at rest, derived as docs/operating.md says."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+        master = bytes.fromhex((self.data / "master.key").read_text().strip())
+        return AESGCM(HKDF(hashes.SHA256(), 32, salt=None, info=b"berth/seal/1").derive(master))
+
+    def open(self, text):
+        if not text.startswith("~"):
+            return text
+        raw = base64.b64decode(text[1:])
+        return self.vault().decrypt(raw[:12], raw[12:], None).decode()
+
+    def reports(self, lot, kind):
+        """What stands under names, by name."""
+        rows = [self.open(b).split("\n", 1) for (b,) in self.sql("SELECT body FROM reports WHERE lot = ? AND kind = ?", lot, kind)]
+        return {name: json.loads(body) for name, body in rows}
 
     def sql(self, text, *args):
         import sqlite3

@@ -1,0 +1,109 @@
+import BerthCore
+import BerthStore
+import BerthWire
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// What only neighbours may ask (setting `internal.from`): `/metrics`, and the questions of a broker that authenticates over HTTP, in the
+/// forms of RabbitMQ's HTTP backend (form fields, `allow` or `deny`) and of EMQX (JSON, `{"result":"allow"}`).
+struct Backstage: Sendable {
+    let settings: ServerSettings
+    let credentials: CredentialBook
+    let sequencer: Sequencer
+    let presence: Presence
+    let statistics: Statistics
+    let clock: @Sendable () -> Millis
+    private static let bodyBytesMax = 16 << 10
+
+    static func isMine(_ path: String) -> Bool { path == "/metrics" || path == "/mqtt/auth" || path == "/mqtt/acl" }
+
+    func respond(to request: Request, context: ConnectionContext) async throws -> Response {
+        guard let from = context.remoteAddress, settings.internalAddresses.contains(from) else { return Response(status: .forbidden) }
+        if request.uri.path == "/metrics" {
+            guard request.method == .get else { return Response(status: .methodNotAllowed) }
+            return Response(
+                status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
+                body: .init(byteBuffer: ByteBuffer(string: metrics())))
+        }
+        guard let question = try await question(request) else { return Response(status: .badRequest) }
+        let isAllowed = request.uri.path == "/mqtt/auth" ? admits(question.fields) : mayUse(question.fields)
+        return Response(
+            status: .ok, headers: [.contentType: question.isJSON ? "application/json" : "text/plain"],
+            body: .init(
+                byteBuffer: ByteBuffer(
+                    string: question.isJSON ? "{\"result\":\"\(isAllowed ? "allow" : "deny")\"}" : isAllowed ? "allow" : "deny")))
+    }
+
+    // MARK: The broker's questions
+
+    /// Fields of a form (POST body or GET query), or the members of a JSON object.
+    private func question(_ request: Request) async throws -> (fields: [String: String], isJSON: Bool)? {
+        if request.method == .get {
+            return (Dictionary(request.uri.queryParameters.map { (String($0.key), String($0.value)) }) { first, _ in first }, false)
+        }
+        guard request.method == .post, let body = try? await request.body.collect(upTo: Backstage.bodyBytesMax) else { return nil }
+        if request.headers[.contentType]?.lowercased().hasPrefix("application/json") == true {
+            guard let object = (try? JSON.parse(Array(buffer: body)))?.objectValue else { return nil }
+            return (Dictionary(object.members.map { ($0.name, $0.value.stringValue ?? "") }) { first, _ in first }, true)
+        }
+        var components = URLComponents()
+        components.percentEncodedQuery = String(buffer: body).replacingOccurrences(of: "+", with: "%20")
+        return (Dictionary((components.queryItems ?? []).map { ($0.name, $0.value ?? "") }) { first, _ in first }, false)
+    }
+
+    private func admits(_ fields: [String: String]) -> Bool {
+        guard let credential = credentials.find(fields["username"] ?? ""), let password = fields["password"] else { return false }
+        return MQTTIdentity.admits(
+            credential, clientId: fields["client_id"] ?? fields["clientid"] ?? "", password: password, now: clock())
+    }
+
+    private func mayUse(_ fields: [String: String]) -> Bool {
+        guard let credential = credentials.find(fields["username"] ?? ""), credential.isEnabled, credential.role.speaksForLots else {
+            return false
+        }
+        // EMQX: topic and action. RabbitMQ: routing_key (the topic with . for /) and permission; virtual hosts, queues and exchanges are the
+        // broker's own affair, and of use only with a topic.
+        if let topic = fields["topic"] {
+            return MQTTIdentity.mayUse(credential, topic: topic, isPublish: fields["action"] == "publish")
+        }
+        guard let key = fields["routing_key"] else {
+            guard let resource = fields["resource"] else { return fields["vhost"] != nil }
+            let name = fields["name"] ?? ""
+            return resource == "queue"
+                ? name.hasPrefix("mqtt-subscription-\(credential.appId)_") : name == "amq.topic" || name == "amq.default"
+        }
+        let isPublish = fields["permission"] == "write"
+        if isPublish, credential.role == .cloud, key == "rsp.v1._cloud.\(credential.appId).status" { return true }
+        // A parkCode may hold dots, so the key is compared with those of the credential's own lots.
+        return credential.parkCodes.contains { key.hasPrefix("rsp.v1.\($0).\(isPublish ? "up" : "down").") }
+    }
+
+    // MARK: Metrics
+
+    private func metrics() -> String {
+        var out = Exposition()
+        let links = presence.snapshot
+        let lots = sequencer.peek { city in
+            city.lots.values.map { ($0.parkCode, $0.saturation.perMille, $0.inForce.count, $0.inside.count) }
+        }.sorted { $0.0 < $1.0 }
+        out.add("berth_lots", "gauge", "", "", Double(lots.count))
+        out.add("berth_links_online", "gauge", "", "", Double(links.values.reduce(0) { $0 + ($1.isOnline ? 1 : 0) }))
+        out.add("berth_orders_active", "gauge", "", "", Double(lots.reduce(0) { $0 + $1.2 }))
+        out.add("berth_cars_inside", "gauge", "", "", Double(lots.reduce(0) { $0 + $1.3 }))
+        for lot in lots { out.add("berth_lot_saturation_permille", "gauge", "", Exposition.labels([("lot", lot.0)]), Double(lot.1)) }
+        for lot in lots {
+            out.add("berth_lot_online", "gauge", "", Exposition.labels([("lot", lot.0)]), links[lot.0]?.isOnline == true ? 1 : 0)
+        }
+        let (counts, refusals) = statistics.totals
+        for (kind, count) in counts.sorted(by: { $0.key < $1.key }) {
+            out.add("berth_happenings_total", "counter", "", Exposition.labels([("kind", kind)]), Double(count))
+        }
+        for (code, count) in refusals.sorted(by: { $0.key < $1.key }) {
+            out.add("berth_refusals_total", "counter", "", Exposition.labels([("code", String(code))]), Double(count))
+        }
+        MetricsRegistry.shared.expose(into: &out)
+        return out.text
+    }
+}

@@ -1,0 +1,121 @@
+import BerthCore
+import BerthLink
+import BerthStore
+import BerthWire
+import Foundation
+
+/// URL redirect (seed 7.4, interface.md section 12): addresses that lead a person from one party's page to another's, signed, good
+/// once, for a short time.
+final class Redirects: Sendable {
+    private let sequencer: Sequencer
+    private let credentials: CredentialBook
+    private let settings: ServerSettings
+    private let clock: @Sendable () -> Millis
+
+    init(
+        sequencer: Sequencer, credentials: CredentialBook, settings: ServerSettings, clock: @escaping @Sendable () -> Millis
+    ) {
+        self.sequencer = sequencer
+        self.credentials = credentials
+        self.settings = settings
+        self.clock = clock
+    }
+
+    /// A19. The same request makes the same address.
+    func build(_ request: Authentic, now: Millis) throws(WireError) -> Answer {
+        let fields = Fields(request.envelope.data)
+        let credential = request.credential
+        guard let scene = RedirectScene(rawValue: try fields.string("scene", max: 16)) else {
+            throw WireError("redirectSceneUnknown", "scene")
+        }
+        var members: [(String, String)] = [("appId", credential.appId), ("scene", scene.rawValue)]
+        if let parkCode = try fields.optionalString("parkCode", max: 32), !parkCode.isEmpty {
+            guard sequencer.peek({ $0.lots[parkCode] != nil }) else { throw WireError("lotNotRegistered") }
+            members.append(("parkCode", parkCode))
+        }
+        if let orderNo = try fields.optionalString("orderNo", max: 32), !orderNo.isEmpty {
+            let store = sequencer.store
+            let order: Order? = sequencer.peek { $0.order(orderNo, history: store) }
+            guard let order, credential.role == .operator || order.appId == credential.appId else { throw WireError("orderNotFound") }
+            members.append(("orderNo", order.orderNo))
+        }
+        if fields.object["plateNo"] != nil, fields.object["plateNo"] != .null {
+            members.append(("plateNo", try Decode.plate(fields).revealed))
+        }
+        for name in ["returnUrl", "cancelUrl"] {
+            guard let url = try fields.optionalString(name, max: 512), !url.isEmpty else { continue }
+            guard Redirect.isReturn(url, to: credential.returnHosts) else {
+                throw WireError("redirectSceneUnknown", "\(name): its host is not registered")
+            }
+            members.append((name, url))
+        }
+        members.append(("timestamp", String(now)))
+        members.append(
+            ("nonce", String(Encode.downRequestId(parkCode: "redirect", epoch: request.envelope.requestId, seq: now).filter { $0 != "-" })))
+        let query = Redirect.signed(members, secret: request.secret)
+        return Answer(data: [
+            "url": .string("\(settings.publicURL)/r/\(scene.rawValue)?\(query)"), "expireAt": .int(now + scene.validMillis),
+        ])
+    }
+
+    /// What a person who follows an address gets to see.
+    struct Arrival: Sendable {
+        var scene: RedirectScene
+        var lotName: String?
+        var order: Order?
+        var plate: Plate?
+        var returnURL: String?
+        var cancelURL: String?
+        var partyName: String
+    }
+
+    /// Checks an address that somebody followed and uses it up: scene and return hosts (1420), appId (200), signature (201), time (206),
+    /// single use (203).
+    func follow(_ path: String, _ query: [(String, String)]) async throws(WireError) -> Arrival {
+        func value(_ name: String) -> String? { query.first { $0.0 == name }?.1 }
+        guard Set(query.map(\.0)).count == query.count else { throw WireError("illegalValue", "a parameter stands twice") }
+        guard let scene = RedirectScene(rawValue: String(path.dropFirst(3))), value("scene") == scene.rawValue else {
+            throw WireError("redirectSceneUnknown")
+        }
+        guard let appId = value("appId"), let credential = credentials.find(appId), credential.isEnabled else {
+            throw WireError("unknownApp")
+        }
+        guard let nonce = value("nonce"), (8...32).contains(nonce.utf8.count), let sign = value("sign"),
+            let timestamp = value("timestamp").flatMap({ Int64($0) })
+        else { throw WireError("missingParameter", "timestamp, nonce, sign") }
+        let members = query.filter { $0.0 != "sign" }
+        let secrets = [credential.secret, credential.nextSecret].compactMap(\.self)
+        guard secrets.contains(where: { Signature.equal(Redirect.sign(members, secret: $0), sign) }) else {
+            throw WireError("signatureError")
+        }
+        let now = clock()
+        guard timestamp <= now + WireLimits.clockSkewMillisMax, now - timestamp <= scene.validMillis else {
+            throw WireError("ticketInvalid")
+        }
+        for name in ["returnUrl", "cancelUrl"] {
+            if let url = value(name), !Redirect.isReturn(url, to: credential.returnHosts) { throw WireError("redirectSceneUnknown", name) }
+        }
+        let used = await withCheckedContinuation { continuation in
+            sequencer.perform(.useOnce(key: "\(appId)|\(nonce)"), now: now) { continuation.resume(returning: $0) }
+        }
+        guard used.code == 0 else { throw used.code == 203 ? WireError("nonceRepeated") : WireError("dependencyUnavailable") }
+        let store = sequencer.store
+        let (order, lotName) = sequencer.peek { city -> (Order?, String?) in
+            let order = value("orderNo").flatMap { city.order($0, history: store) }.flatMap {
+                $0.appId == appId || credential.role == .operator ? $0 : nil
+            }
+            return (order, (value("parkCode") ?? order?.parkCode).flatMap { city.lots[$0]?.profile?.name })
+        }
+        var arrival = Arrival(
+            scene: scene, lotName: lotName, order: order, plate: value("plateNo").flatMap(Plate.init), returnURL: nil, cancelURL: nil,
+            partyName: credential.name)
+        let result = order.map { $0.status.rawValue <= 3 ? "1" : "-1" } ?? "0"
+        arrival.returnURL = value("returnUrl").map {
+            Redirect.back($0, orderNo: order?.orderNo, result: result, now: now, nonce: Ambient.nonce(), secret: credential.secret)
+        }
+        arrival.cancelURL = value("cancelUrl").map {
+            Redirect.back($0, orderNo: order?.orderNo, result: "0", now: now, nonce: Ambient.nonce(), secret: credential.secret)
+        }
+        return arrival
+    }
+}
