@@ -309,7 +309,7 @@ extension Pipeline {
             { city in
                 var found: [(Int, Lot)] = []
                 for lot in city.lots.values {
-                    guard let profile = lot.profile, profile.enabled.contains(purpose) else { continue }
+                    guard let profile = lot.profile, profile.enabled.contains(purpose), city.isOpened(lot, for: purpose) else { continue }
                     let there = Coordinate(
                         longitude: profile.longitude, latitude: profile.latitude, type: profile.coordType)
                     let distance = here.metres(to: there)
@@ -361,7 +361,7 @@ extension Pipeline {
                 city.advance(parkCode, to: now)
                 guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
                 guard let profile = lot.profile else { return Answer(WireError("lotIncomplete")) }
-                guard profile.enabled.contains(purpose) else {
+                guard profile.enabled.contains(purpose), city.isOpened(lot, for: purpose) else {
                     return Answer(WireError(purpose == .shared ? "sharingNotEnabled" : "reservationNotEnabled"))
                 }
                 return Answer(data: [

@@ -88,7 +88,9 @@ final class Pipeline: Sendable {
             let answer = Answer(error)
             statistics.refused(answer.code, echo: echo, at: received)
             // Where no secret can be chosen the reply is not signed: 101, 104, 200, and what could not be read.
-            let secret = [101, 104, 200].contains(answer.code) ? nil : credential?.secret
+            let secret =
+                [101, 104, 200].contains(answer.code)
+                ? nil : error.name == "secretExpired" ? credential?.previousSecret : credential?.secret
             completion(Reply(answer: answer, echo: echo, secret: secret, isAuthentic: isAuthentic))
         }
     }

@@ -158,14 +158,14 @@ public final class Server: Sendable {
     }
 
     private func openStore(_ vault: Vault, now: Millis) throws -> (any Store, CityImage) {
-        let store: any Store
         do {
-            store = settings.store == "memory" ? MemoryStore() : try SQLiteStore(path: folder.database, vault: vault)
+            let store: any Store =
+                settings.store == "memory" ? MemoryStore() : try SQLiteStore(path: folder.database, vault: vault)
+            try store.prune(settings.retention, now: now)
+            return (store, try store.load(noncesSince: now - WireLimits.nonceMillis))
         } catch StoreError.wrongKey {
             throw DataFolder.Failed(description: "\(folder.database) was sealed under another master key than the one given")
         }
-        try store.prune(settings.retention, now: now)
-        return (store, try store.load(noncesSince: now - WireLimits.nonceMillis))
     }
 
     private func fronts(

@@ -41,7 +41,7 @@ final class Draft: Sendable {
                     .upLog,
                     [
                         result.parkCode, result.epoch, result.seq, result.requestId, result.service, result.code,
-                        result.reply, codec.seal(result.data), result.at,
+                        result.reply, codec.column(result.data), result.at,
                     ]))
         }
         if let reply = commit.reply {
@@ -49,7 +49,7 @@ final class Draft: Sendable {
                 .reply(
                     key: Signature.digest64(reply.appId, reply.requestId),
                     [
-                        reply.appId, reply.requestId, reply.nonce, reply.service, reply.dataHash, reply.code, codec.seal(reply.data),
+                        reply.appId, reply.requestId, reply.nonce, reply.service, reply.dataHash, reply.code, codec.column(reply.data),
                         reply.at,
                     ]))
         }
@@ -81,7 +81,7 @@ final class Draft: Sendable {
             let (service, data) = Encode.lotMessage(entry.message)
             return .down(
                 Places.LogName(lot: entry.parkCode, epoch: entry.epoch), seq: entry.seq,
-                [entry.parkCode, entry.epoch, entry.seq, entry.at, entry.message.orderNo, service, codec.seal(data.string)])
+                [entry.parkCode, entry.epoch, entry.seq, entry.at, entry.message.orderNo, service, codec.column(data.string)])
         case .report(let report):
             return report.isGone
                 ? .row(.reportGone, [report.parkCode, report.kind, codec.name(report.key)])

@@ -1,5 +1,7 @@
 import BerthCore
 import BerthWire
+import Foundation
+import GRDB
 
 /// Values of the core ↔ the JSON that stands in rows and in the journal. Names are short: a row is written a million times.
 /// A shipped name never changes meaning; what is missing in an old row has its default.
@@ -18,6 +20,22 @@ struct Codec: Sendable {
     func seal(_ text: String) -> String {
         guard let vault, !text.isEmpty else { return text }
         return "\(Codec.mark)\(vault.seal(text))"
+    }
+
+    /// A whole column: bytes when they are sealed, text as an older release wrote it.
+    func column(_ text: String) -> any DatabaseValueConvertible & Sendable {
+        guard let vault, !text.isEmpty else { return text }
+        return vault.sealed(text)
+    }
+
+    func open(_ value: DatabaseValue) throws -> String {
+        switch value.storage {
+        case .blob(let data):
+            guard let vault else { throw Unreadable(what: "sealed, and no master key") }
+            return try vault.open(data)
+        case .string(let text): return try open(text)
+        default: throw Unreadable(what: "column")
+        }
     }
 
     func open(_ text: String) throws -> String {

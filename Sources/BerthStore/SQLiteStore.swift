@@ -274,7 +274,7 @@ public final class SQLiteStore: Store {
             ).map {
                 KeptReply(
                     appId: appId, requestId: requestId, nonce: $0["nonce"], service: $0["service"],
-                    dataHash: $0["data_hash"], code: $0["code"], data: try codec.open($0["data"]), at: $0["at"])
+                    dataHash: $0["data_hash"], code: $0["code"], data: try codec.open($0["data"] as DatabaseValue), at: $0["at"])
             }
         }
     }
@@ -282,7 +282,7 @@ public final class SQLiteStore: Store {
     private func upResult(_ row: GRDB.Row) throws -> UpResult {
         UpResult(
             parkCode: row["lot"], epoch: row["epoch"], seq: row["seq"], requestId: row["request_id"],
-            service: row["service"], code: row["code"], reply: row["reply"], data: try codec.open(row["data"]), at: row["at"])
+            service: row["service"], code: row["code"], reply: row["reply"], data: try codec.open(row["data"] as DatabaseValue), at: row["at"])
     }
 
     public func up(parkCode: String, epoch: String, seq: Int64) -> UpResult? {
@@ -312,7 +312,7 @@ public final class SQLiteStore: Store {
             let statement = try db.cachedStatement(sql: "SELECT seq, at, service, data FROM down_log WHERE id = ?")
             return try rows.compactMap { id in
                 try GRDB.Row.fetchOne(statement, arguments: [id]).map {
-                    DownRow(epoch: epoch, seq: $0["seq"], at: $0["at"], service: $0["service"], data: try codec.open($0["data"]))
+                    DownRow(epoch: epoch, seq: $0["seq"], at: $0["at"], service: $0["service"], data: try codec.open($0["data"] as DatabaseValue))
                 }
             }
         }
@@ -371,7 +371,7 @@ public final class SQLiteStore: Store {
         image.pendingPayments = try String.fetchAll(db, sql: "SELECT body FROM payments WHERE state = 0")
             .map { try Codec.payment(Codec.parse($0)) }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0") {
-            image.counters[try codec.open(row["key"])] = row["count"]
+            image.counters[try codec.open(row["key"] as String)] = row["count"]
         }
         image.credentials = try String.fetchAll(db, sql: "SELECT body FROM credentials ORDER BY app_id").map { body in
             guard let credential = Credential(record: try Codec.parse(codec.open(body))) else { throw Codec.Unreadable(what: "credential") }
@@ -430,10 +430,10 @@ public final class SQLiteStore: Store {
             lines += try rows(
                 "SELECT * FROM down_log ORDER BY lot, epoch, seq",
                 sealed(["lot", "epoch", "seq", "at", "order_no", "service"]) { [codec] in
-                    "\(try codec.open($0["data"]))|\(SQLiteStore.text($0["settled"]))"
+                    "\(try codec.open($0["data"] as DatabaseValue))|\(SQLiteStore.text($0["settled"]))"
                 })
             lines += try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0")
-                .map { "\(try codec.open($0["key"]))|\($0["count"] as Int)" }.sorted()
+                .map { "\(try codec.open($0["key"] as String))|\($0["count"] as Int)" }.sorted()
             lines += try rows("SELECT lot, type, at, body FROM notices ORDER BY id")
             lines += try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
                 try codec.report(lot: $0["lot"], kind: $0["kind"], key: $0["key"], at: $0["at"], body: $0["body"])

@@ -125,13 +125,13 @@ package enum Schema {
             [codec.journal(try codec.events(Codec.parse(row["body"]))).text, row["id"] as Int64]
         }
         try each("SELECT id, data FROM down_log", "UPDATE down_log SET data = ? WHERE id = ?") { row in
-            [codec.seal(row["data"]), row["id"] as Int64]
+            [codec.column(row["data"]), row["id"] as Int64]
         }
         try each(
             "SELECT lot, epoch, seq, data FROM up_log", "UPDATE up_log SET data = ? WHERE lot = ? AND epoch = ? AND seq = ?"
-        ) { row in [codec.seal(row["data"]), row["lot"] as String, row["epoch"] as String, row["seq"] as Int64] }
+        ) { row in [codec.column(row["data"]), row["lot"] as String, row["epoch"] as String, row["seq"] as Int64] }
         try each("SELECT id, data FROM replies", "UPDATE replies SET data = ? WHERE id = ?") { row in
-            [codec.seal(row["data"]), row["id"] as Int64]
+            [codec.column(row["data"]), row["id"] as Int64]
         }
         try each("SELECT id, key FROM counters", "UPDATE counters SET key = ? WHERE id = ?") { row in
             [codec.counterKey(row["key"]), row["id"] as Int64]

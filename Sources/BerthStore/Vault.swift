@@ -1,11 +1,13 @@
 import Crypto
 import Foundation
+import Synchronization
 
 /// Seals what must not be readable at rest (interface.md, section 13): personal data and secrets. AES-256-GCM under a key derived
 /// from the city's master key, and a keyed hash by which a sealed plate can still be looked up.
 public struct Vault: Sendable {
     private let sealing: SymmetricKey
     private let hashing: SymmetricKey
+    private let nonces = NonceSource()
 
     /// What was sealed cannot be opened: another master key, or a changed row.
     public struct Unopened: Error, CustomStringConvertible {
@@ -23,19 +25,27 @@ public struct Vault: Sendable {
         hashing = derive("hash")
     }
 
-    /// Base64 of nonce, ciphertext and tag; another text every time.
-    public func seal(_ text: String) -> String {
-        guard let box = try? AES.GCM.seal(Array(text.utf8), using: sealing), let data = box.combined else {
-            preconditionFailure("AES-GCM takes every text")
-        }
-        return data.base64EncodedString()
+    /// Nonce, ciphertext and tag; other bytes every time.
+    public func sealed(_ text: String) -> Data {
+        var text = text
+        let box = text.withUTF8 { try? AES.GCM.seal($0, using: sealing, nonce: nonces.next()) }
+        guard let data = box?.combined else { preconditionFailure("AES-GCM takes every text") }
+        return data
     }
 
-    public func open(_ sealed: String) throws(Unopened) -> String {
-        guard let data = Data(base64Encoded: sealed), let box = try? AES.GCM.SealedBox(combined: data),
-            let plain = try? AES.GCM.open(box, using: sealing)
-        else { throw Unopened() }
+    public func open(_ sealed: Data) throws(Unopened) -> String {
+        guard let box = try? AES.GCM.SealedBox(combined: sealed), let plain = try? AES.GCM.open(box, using: sealing) else {
+            throw Unopened()
+        }
         return String(decoding: plain, as: UTF8.self)
+    }
+
+    /// The same in base64, for what stands inside a text.
+    public func seal(_ text: String) -> String { sealed(text).base64EncodedString() }
+
+    public func open(_ sealed: String) throws(Unopened) -> String {
+        guard let data = Data(base64Encoded: sealed) else { throw Unopened() }
+        return try open(data)
     }
 
     /// The same text has the same digest, which says nothing of the text to whoever has no master key: 32 hexadecimal digits.
@@ -47,5 +57,23 @@ public struct Vault: Sendable {
     /// The first 64 bits of the keyed hash, for narrow columns.
     public func digest64(_ text: String) -> Int64 {
         HMAC<SHA256>.authenticationCode(for: Array(text.utf8), using: hashing).prefix(8).reduce(Int64(0)) { $0 << 8 | Int64($1) }
+    }
+}
+
+/// Nonces that never come twice under one key: 64 random bits of this process and a counter of 32, and other random bits when the counter
+/// is used up. Asking the kernel for every one would cost a booking four system calls.
+private final class NonceSource: Sendable {
+    private let state = Mutex<(prefix: [UInt8], count: UInt32)>(([], .max))
+
+    func next() throws -> AES.GCM.Nonce {
+        let bytes = state.withLock { state in
+            if state.count == .max {
+                let fresh = SymmetricKey(size: .bits128)
+                state = (fresh.withUnsafeBytes { Array($0.prefix(8)) }, 0)
+            }
+            state.count += 1
+            return state.prefix + withUnsafeBytes(of: state.count.bigEndian) { Array($0) }
+        }
+        return try AES.GCM.Nonce(data: bytes)
     }
 }

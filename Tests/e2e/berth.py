@@ -239,9 +239,9 @@ class Server:
         return AESGCM(HKDF(hashes.SHA256(), 32, salt=None, info=b"berth/seal/1").derive(master))
 
     def open(self, text):
-        if not text.startswith("~"):
+        if isinstance(text, str) and not text.startswith("~"):
             return text
-        raw = base64.b64decode(text[1:])
+        raw = text if isinstance(text, bytes) else base64.b64decode(text[1:])
         return self.vault().decrypt(raw[:12], raw[12:], None).decode()
 
     def reports(self, lot, kind):

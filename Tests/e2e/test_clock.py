@@ -16,6 +16,10 @@ def skewed(seconds):
     return {"LD_PRELOAD": FAKETIME, "FAKETIME": f"{seconds:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
 
 
+#: Begun by a shell: the library changes the environment of the first process that loads it, and Swift finds its arguments beside that.
+BY_SHELL = ["/bin/sh", "-c", 'exec "$0" "$@"']
+
+
 def test_the_four_timestamps(server, provider):
     sent = now()
     data = server.call(provider, "sys.time.get", {"deviceSendTime": sent}).data
@@ -32,7 +36,7 @@ def test_a_gateway_with_a_wrong_clock(own_server, tmp_path, skew):
     key, provider = server.issue("lot", "P1"), server.issue("provider", rate=1000)
     gateway = Gateway(server, tmp_path, [(key, {})])
     from berth import Process
-    gateway.process = Process([BIN / "berth-gateway", "run", "--config", gateway.config], gateway.folder / "gateway.log", skewed(skew))
+    gateway.process = Process([*BY_SHELL, BIN / "berth-gateway", "run", "--config", gateway.config], gateway.folder / "gateway.log", skewed(skew))
     assert gateway.process.ready()["event"] == "ready"
     eventually(lambda: gateway.status()["synchronised"])
     assert abs(gateway.status()["clockOffsetMs"] + skew * 1000) < 500
@@ -87,7 +91,7 @@ def chronyd(tmp_path):
 
 
 def doctor(tmp_path, servers, env=None):
-    done = subprocess.run([BIN / "berth", "doctor", "--data", tmp_path / "none", "--ntp", servers], capture_output=True, text=True,
+    done = subprocess.run([*BY_SHELL, BIN / "berth", "doctor", "--data", tmp_path / "none", "--ntp", servers], capture_output=True, text=True,
                           env={**os.environ, **(env or {})})
     return [line for line in done.stdout.splitlines() if "clock against" in line]
 

@@ -59,7 +59,7 @@ def test_a_day_is_counted(own_server):
     server.kill()
     server.start()
     assert rows(operator)[0]["orders"] == 9 and rows(operator)[0]["left"] == 4
-    lot.disconnect()
+    lot.disconnect(clean=False)
 
 
 def test_prometheus_takes_the_metrics(server, provider):
