@@ -66,10 +66,25 @@ public enum Vectors {
                 ["what": "a lone surrogate", "text": "{\"data\":{\"a\":\"\\ud800\"}}", "code": 101],
                 ["what": "not JSON", "text": "version=1.0", "code": 101],
             ],
-            "mqttPassword": [
-                "mode": "static", "clientId": .string(clientId), "message": .string("mqtt\n" + clientId),
-                "password": .string(MQTTIdentity.staticPassword(secret: secret, clientId: clientId)),
-            ],
+            "mqttPassword": .array([
+                [
+                    "mode": "static", "clientId": .string(clientId), "key": .string(secret), "message": .string("mqtt\n" + clientId),
+                    "password": .string(MQTTIdentity.staticPassword(secret: secret, clientId: clientId)),
+                ],
+                [
+                    "mode": "hourly", "clientId": .string(clientId + "_" + stamp), "key": .string(secret),
+                    "message": .string("clientId=\(clientId)_\(stamp)&timestamp=\(stamp)&username=sz10000001"),
+                    "password": .string(
+                        MQTTIdentity.hourlyPassword(secret: secret, clientId: clientId + "_" + stamp, username: "sz10000001", stamp: stamp)),
+                ],
+                [
+                    "mode": "huawei", "clientId": .string(clientId + "_" + stamp), "key": .string(stamp), "message": .string(secret),
+                    "password": .string(MQTTIdentity.huaweiPassword(secret: secret, stamp: stamp)),
+                ],
+            ]),
+            "redirect": .array([
+                redirect("PAY", []), redirect("ORDER", [("returnUrl", "https://app.example/back?x=1&y=2")]),
+            ]),
         ]
     }
 
@@ -79,6 +94,21 @@ public enum Vectors {
             ("parkCode", "440305000000001"), ("service", .string(service)), ("timestamp", .int(timestamp)),
             ("nonce", "9f86d081884c7d65"), ("data", data),
         ])
+    }
+
+    private static let stamp = "2023030100"
+
+    /// Section 12.
+    private static func redirect(_ scene: String, _ more: [(String, String)]) -> JSON {
+        let members =
+            [
+                ("appId", "sz10000001"), ("nonce", "9f86d081884c7d65"), ("orderNo", "YY202303010000000001"), ("parkCode", "440305000000001"),
+                ("plateNo", "粤B12345"), ("scene", scene), ("timestamp", String(now)),
+            ] + more
+        return [
+            "members": .object(JSONObject(members.map { ($0.0, .string($0.1)) })), "stringToSign": .string(Redirect.stringToSign(members)),
+            "sign": .string(Redirect.sign(members, secret: secret)),
+        ]
     }
 
     private static func with(_ message: JSONObject, _ name: String, _ value: JSON) -> JSONObject {

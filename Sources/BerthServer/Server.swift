@@ -59,6 +59,7 @@ public final class Server: Sendable {
     public func run(onReady: @escaping @Sendable (Ready) -> Void) async throws {
         Limits.check()
         berth_survive_full_disk()
+        berth_keep_memory()
         try folder.open()
         let authority = Authority(directory: folder.tls)
         try authority.prepare(directory: folder.tls, hosts: ["127.0.0.1", "localhost", "::1"] + extraHosts())

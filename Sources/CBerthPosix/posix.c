@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include "CBerthPosix.h"
 
@@ -13,6 +14,11 @@ uint64_t berth_raise_descriptor_limit(void) {
 }
 
 void berth_survive_full_disk(void) { signal(SIGXFSZ, SIG_IGN); }
+
+void berth_keep_memory(void) {
+    mallopt(M_TRIM_THRESHOLD, 512 << 20);
+    mallopt(M_TOP_PAD, 16 << 20);
+}
 
 int berth_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
 

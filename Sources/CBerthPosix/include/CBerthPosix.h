@@ -11,6 +11,8 @@
 uint64_t berth_raise_descriptor_limit(void);
 // A file that may not grow any more is an error of the write that wanted it, not the end of the process.
 void berth_survive_full_disk(void);
+// Keeps freed memory for the next request instead of giving it back to the kernel in small steps.
+void berth_keep_memory(void);
 // A non-blocking, close-on-exec eventfd, or -1.
 int berth_eventfd(void);
 // One registration; `token` comes back in the event.
