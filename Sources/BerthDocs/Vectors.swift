@@ -102,7 +102,8 @@ public enum Vectors {
     private static func redirect(_ scene: String, _ more: [(String, String)]) -> JSON {
         let members =
             [
-                ("appId", "sz10000001"), ("nonce", "9f86d081884c7d65"), ("orderNo", "YY202303010000000001"), ("parkCode", "440305000000001"),
+                ("appId", "sz10000001"), ("nonce", "9f86d081884c7d65"), ("orderNo", "YY202303010000000001"),
+                ("parkCode", "440305000000001"),
                 ("plateNo", "粤B12345"), ("scene", scene), ("timestamp", String(now)),
             ] + more
         return [

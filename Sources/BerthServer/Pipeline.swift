@@ -117,7 +117,8 @@ final class Pipeline: Sendable {
                 throw WireError("nonceRepeated")
             }
         }
-        if let needed = request.credential.certificate, arrival.certificate != needed {
+        // Over MQTT the broker has let the client in.
+        if let needed = request.credential.certificate, arrival.parkCode == nil, arrival.certificate != needed {
             throw WireError("sourceNotAllowed", "a client certificate is needed")
         }
         guard let service, !service.callers.isEmpty, envelope.service == arrival.service else {

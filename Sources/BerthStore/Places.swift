@@ -71,7 +71,9 @@ struct Places: Sendable {
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT app_id, request_id, id FROM replies") {
             places.replies[Signature.digest64(row[0], row[1])] = row[2]
         }
-        for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, id FROM counters") { places.counters[try codec.open(row[0] as String)] = row[1] }
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, id FROM counters") {
+            places.counters[try codec.open(row[0] as String)] = row[1]
+        }
         if let last = try GRDB.Row.fetchOne(db, sql: "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1") {
             places.auditId = last[0]
             places.auditHash = last[1]

@@ -282,7 +282,8 @@ public final class SQLiteStore: Store {
     private func upResult(_ row: GRDB.Row) throws -> UpResult {
         UpResult(
             parkCode: row["lot"], epoch: row["epoch"], seq: row["seq"], requestId: row["request_id"],
-            service: row["service"], code: row["code"], reply: row["reply"], data: try codec.open(row["data"] as DatabaseValue), at: row["at"])
+            service: row["service"], code: row["code"], reply: row["reply"], data: try codec.open(row["data"] as DatabaseValue),
+            at: row["at"])
     }
 
     public func up(parkCode: String, epoch: String, seq: Int64) -> UpResult? {
@@ -312,7 +313,9 @@ public final class SQLiteStore: Store {
             let statement = try db.cachedStatement(sql: "SELECT seq, at, service, data FROM down_log WHERE id = ?")
             return try rows.compactMap { id in
                 try GRDB.Row.fetchOne(statement, arguments: [id]).map {
-                    DownRow(epoch: epoch, seq: $0["seq"], at: $0["at"], service: $0["service"], data: try codec.open($0["data"] as DatabaseValue))
+                    DownRow(
+                        epoch: epoch, seq: $0["seq"], at: $0["at"], service: $0["service"],
+                        data: try codec.open($0["data"] as DatabaseValue))
                 }
             }
         }

@@ -165,3 +165,83 @@ import Testing
         for topic in ["rsp/v1/P1/down/x", "rsp/v1/P1/up", "x", "rsp/v1/P1/up/a/b"] { #expect(Topic.parseUplink(topic) == nil) }
     }
 }
+
+@Suite struct IdentityTests {
+    static let secret = "k7Qd2vXw9ZtY4mNb8RsC1pLf6HjA3eUg"
+    static let now: Int64 = 1_677_628_500_000  // 2023-03-01 in the hour 23 UTC of the day before
+
+    /// Section 4: the three password modes, and the hour that the stamp must be near.
+    @Test func passwordModes() {
+        let plain = "sz10000001_440305000000001"
+        let credential = Credential(appId: "sz10000001", secret: IdentityTests.secret, role: .lot, name: "", parkCodes: ["440305000000001"])
+        #expect(
+            MQTTIdentity.hourlyPassword(
+                secret: credential.secret, clientId: plain + "_2023030100", username: "sz10000001", stamp: "2023030100")
+                == "202b7fe01af0fef8f71819dd1b315c324110f4dfcd060faada54e9613b6aff24")
+        #expect(
+            MQTTIdentity.huaweiPassword(secret: credential.secret, stamp: "2023030100")
+                == "9ba6478e44f61a319f125452ff2c3b8454081fa877040768c4af1e1e9f4cc9ff")
+        let noon: Int64 = 1_677_672_000_000  // 2023-03-01 12:00 UTC
+        func admits(_ stamp: String, _ password: String? = nil) -> Bool {
+            MQTTIdentity.admits(
+                credential, clientId: plain + "_" + stamp,
+                password: password ?? MQTTIdentity.huaweiPassword(secret: credential.secret, stamp: stamp), now: noon)
+        }
+        #expect(admits("2023030112") && admits("2023030111") && admits("2023030113"))
+        for stamp in ["2023030110", "2023030114", "2022030112", "2023130112", "2023030124", "20230301", "x023030112"] {
+            #expect(!admits(stamp))
+        }
+        #expect(!admits("2023030112", "0"))
+        #expect(
+            MQTTIdentity.admits(
+                credential, clientId: plain, password: MQTTIdentity.staticPassword(secret: credential.secret, clientId: plain), now: noon))
+    }
+
+    /// Section 3: two secrets during a rotation, 208 after the old one's time.
+    @Test func rotation() throws {
+        var credential = Credential(appId: "sz10000001", secret: "old", role: .lot, name: "", parkCodes: ["P1"])
+        credential.rotate(to: "new")
+        #expect(credential.secret == "old", "pushes keep the old one")
+        credential.takeUpNextSecret(until: 1000)
+        #expect(credential.secret == "new" && credential.previousSecret == "old" && credential.previousUntil == 1000)
+        #expect(Credential(record: credential.record) == credential)
+    }
+
+    /// Section 12.
+    @Test func redirectVectors() {
+        var members = [
+            ("appId", "sz10000001"), ("nonce", "9f86d081884c7d65"), ("orderNo", "YY202303010000000001"), ("parkCode", "440305000000001"),
+            ("plateNo", "粤B12345"), ("scene", "PAY"), ("timestamp", "1677628500000"),
+        ]
+        #expect(Redirect.sign(members, secret: IdentityTests.secret) == "489e262119bb5a15aecd48e26e1fbcf821336978e4c03f98331a840a554a142b")
+        members[5].1 = "ORDER"
+        members.append(("returnUrl", "https://app.example/back?x=1&y=2"))
+        #expect(Redirect.sign(members, secret: IdentityTests.secret) == "4c086859c4352b8f160a088c85a0eb81f70d2f40b6c1e43a653c763c151545e9")
+        #expect(Redirect.isReturn("https://app.example/x", to: ["app.example"]))
+        for url in [
+            "http://app.example/", "https://app.example@evil.example/", "https://evil.example\\@app.example/", "//app.example/", "",
+        ] {
+            #expect(!Redirect.isReturn(url, to: ["app.example"]), "\(url)")
+        }
+    }
+
+    @Test func topicRights() {
+        let lot = Credential(appId: "lt1", secret: "s", role: .lot, name: "", parkCodes: ["P1"])
+        #expect(
+            MQTTIdentity.mayUse(lot, topic: "rsp/v1/P1/up/x", isPublish: true)
+                && MQTTIdentity.mayUse(lot, topic: "rsp/v1/P1/down/#", isPublish: false))
+        #expect(
+            !MQTTIdentity.mayUse(lot, topic: "rsp/v1/P1/up/x", isPublish: false)
+                && !MQTTIdentity.mayUse(lot, topic: "rsp/v1/P2/up/x", isPublish: true))
+        #expect(
+            !MQTTIdentity.mayUse(lot, topic: "rsp/v1/P1/up/#", isPublish: true) && !MQTTIdentity.mayUse(lot, topic: "#", isPublish: false))
+    }
+
+    /// Annex A is whole: every business has items, and what a message proves names its service.
+    @Test func theChecklist() {
+        let items = Profile.current.checklist
+        #expect(Set(items.map(\.id)).count == items.count)
+        for purpose in Purpose.allCases { #expect(items.contains { $0.purposes.contains(purpose) }) }
+        for item in items where item.proof == .message { #expect(Profile.current.services[item.service] != nil, "\(item.id)") }
+    }
+}

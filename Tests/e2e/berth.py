@@ -76,11 +76,25 @@ def envelope(key, service, data=None, park=None, **extra):
     return message
 
 
+#: Which test saw what, over which carrier: (test, carrier, service, code); a push that arrived has the code None.
+SEEN = set()
+
+
+def note(carrier, service, code):
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0].replace("Tests/e2e/", "").split("[")[0]
+    SEEN.add((test, carrier, service, code))
+
+
 class Reply:
     def __init__(self, status, headers, body, key=None):
         self.status, self.headers, self.raw = status, headers, body
         self.json = json.loads(body)
         self.code, self.data = self.json["code"], self.json["data"]
+        note("https", self.json["service"], self.code)
+        for row in self.data.get("failed", []) if isinstance(self.data, dict) else []:
+            note("https", self.json["service"], row["code"])
+        if self.data.get("reasonCode"):
+            note("https", self.json["service"], self.data["reasonCode"])
         self.duplicate = self.json.get("duplicate", False)
         if key and self.json["sign"]:
             assert self.json["sign"] == sign(self.json, key.secret), "the reply is not signed with the request's secret"
@@ -357,9 +371,13 @@ class Lot:
         assert not body["sign"] or body["sign"] == sign(body, self.key.secret), "not signed with the lot's secret"
         with self.changed:
             if message.topic.endswith("/down/reply"):
+                note("mqtt", body["service"], body["code"])
+                for row in body["data"].get("failed", []):
+                    note("mqtt", body["service"], row["code"])
                 self.replies[body["requestId"]] = body
                 self.changed.notify_all()
                 return
+            note("mqtt", body["service"], None)
             self.received.append(body)
             self.times[body["data"].get("orderNo")] = arrived
             self.changed.notify_all()

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from berth import now, sign
+from berth import note, now, sign
 
 
 def certificate(folder):
@@ -48,6 +48,7 @@ class Callback:
                     assert body["sign"] == sign(body, secret), "not signed with the party's secret"
                 assert abs(body["timestamp"] - now()) < 60_000
                 answer = outer.answer(body)
+                note("callback", body["service"], None)
                 with outer.changed:
                     outer.received.append(body)
                     outer.changed.notify_all()

@@ -1,11 +1,12 @@
 """Sections 2, 3, 9 and 10 of the contract, by an independent client."""
 import json
 import secrets
+import time
 import uuid
 
 import pytest
 
-from berth import Lot, booking, envelope, entry, exit_, lot_info, now, plate, sign, string_to_sign
+from berth import Lot, Reply, booking, envelope, entry, exit_, lot_info, now, plate, sign, string_to_sign
 
 MINUTE = 60_000
 
@@ -540,7 +541,6 @@ def test_mqtt_speaks_the_same_interface(server, provider):
 def test_at_most_100_log_entries_in_flight(server):
     """While the disk is slow (here: another writer holds the database), a lot may have 100 entries under way; beyond that 300."""
     import sqlite3
-    import time
     lot = Lot(server, server.lot("FLOW")).connect()
     blocker = sqlite3.connect(server.data / "berth.sqlite", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
@@ -559,3 +559,27 @@ def test_at_most_100_log_entries_in_flight(server):
     for seq in range(done + 1, 121):
         assert lot.call("vehicle.entry.report", cars[seq], epoch="e", seq=seq)["ackSeq"] == seq
     lot.disconnect()
+
+
+def test_at_most_100_log_entries_in_flight_over_https(server):
+    """The same bound over HTTPS: each caller waits for the disk, and the one too many is told to come again."""
+    import sqlite3
+    key = server.lot("FLOW2")
+    connections = [server.connection() for _ in range(105)]
+    for connection in connections:
+        connection.connect()
+    blocker = sqlite3.connect(server.data / "berth.sqlite", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    for seq, connection in enumerate(connections, 1):
+        message = envelope(key, "vehicle.entry.report", entry(f"f{seq}", plate()), epoch="e", seq=seq)
+        connection.request("POST", "/api/v1/vehicle/entry/report", json.dumps(message, ensure_ascii=False).encode(), {"content-type": "application/json"})
+        time.sleep(0.004)
+    answer = connections[-1].getresponse()
+    last = Reply(answer.status, dict(answer.getheaders()), answer.read(), key)
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert (last.status, last.code, last.headers["Retry-After"]) == (429, 300, "1")
+    first = connections[0].getresponse()
+    assert json.loads(first.read())["code"] == 0
+    for connection in connections:
+        connection.close()

@@ -6,7 +6,7 @@ import urllib.parse
 import pytest
 import requests
 
-from berth import booking, envelope, now, plate
+from berth import booking, envelope, note, now, plate
 
 SECRET = "k7Qd2vXw9ZtY4mNb8RsC1pLf6HjA3eUg"
 SCENES = ["RESERVE", "ORDER", "PAY", "ENTRY_QR", "EXIT_QR", "SHARE", "PUBLIC_BIZ", "NAVI", "INVOICE", "CREDIT"]
@@ -74,7 +74,10 @@ def test_every_scene(server, party, web, scene):
 
 
 def test_refusals_of_addresses(server, party, web):
-    get = lambda url: (lambda r: (r.status_code, r.json()["code"]))(web.get(url))
+    def get(url):
+        answer = web.get(url)
+        note("https", "/r/", answer.json()["code"])
+        return answer.status_code, answer.json()["code"]
     assert web.get(address(server, party)).status_code == 200
     assert get(address(server, party, scene="PAY", age=61_000)) == (401, 206)
     assert web.get(address(server, party, scene="PAY", age=55_000)).status_code == 200

@@ -88,8 +88,8 @@ def test_roles(server, parties, service):
 
 
 def log(server, key, service, data, _seq={}):
-    _seq[key.park] = _seq.get(key.park, 0) + 1
-    return server.call(key, service, data, epoch="e1", seq=_seq[key.park])
+    _seq[key.app_id] = _seq.get(key.app_id, 0) + 1
+    return server.call(key, service, data, epoch="e1", seq=_seq[key.app_id])
 
 
 def test_reports_are_kept_by_name(server):
@@ -226,7 +226,7 @@ def test_live_messages(server):
                    "timestamp": now(), "nonce": uuid.uuid4().hex[:16], "code": code, "message": "", "data": data}
         message["sign"] = sign(message, key.secret)
         lot.client.publish("rsp/v1/LIVE/up/reply", json.dumps(message), 1)
-    for code, data, status in ((0, {"executed": True}, 200), (601, {}, 503), (7777, {}, 422)):
+    for code, data, status in ((0, {"executed": True}, 200), (601, {}, 503), (602, {}, 409), (7777, {}, 422)):
         thread = answering(code, data)
         answer = control(operator="张三", reason="测试")
         thread.join()
@@ -336,3 +336,75 @@ def test_the_gateway_keeps_what_the_platform_sets(own_server, tmp_path):
     assert gate(bad)["by"] == "local" and gate(bad)["admit"] is False and gate(bad)["reasonCode"] == 1014
     assert gate(good)["by"] == "local" and gate(good)["admit"] is True
     gateway.process.stop()
+
+
+def test_what_the_city_bills(server):
+    """A shared session is billed by the city (billingParty 2): by the lot's tariff for sharing, without asking the lot; paid once, and free to go."""
+    provider, other = server.issue("provider", rate=1000), server.issue("provider")
+    key = server.lot("SHARED", shareSpace=5, shareEnabled=True, rate=1000)
+    say = lambda seq, service, data: server.call(key, service, data, epoch="e", seq=seq)
+    tariff = lambda id, fee, **more: server.call(key, "lot.tariff.report", {
+        "tariffId": id, "effectiveFrom": now() - 1000, "rules": [{"freeMin": 15, "stepMin": 60, "stepFee": fee}], "overtimeMultiplierPct": 200, **more}).code
+    assert tariff("T0", 300) == 0 and tariff("T2", 700, bizType=2) == 0
+    order = server.call(provider, "order.create", booking("SHARED", now() + 20 * MINUTE, bizType=2)).data
+    assert order["leaveDeadline"]
+    inside = entry("s1", order["plateNo"], enter=now() - 90 * MINUTE, order=order["orderNo"], carKind=6)
+    assert say(1, "vehicle.entry.report", inside).code == 0
+    fee = lambda who=provider, **more: server.call(who, "fee.query", {"orderNo": order["orderNo"], **more})
+    bill = fee().data
+    assert (bill["total"], bill["payable"], bill["billingParty"], bill["recordNo"]) == (1400, 1400, 2, "s1"), "two started hours by the tariff for sharing"
+    assert fee(other).code == 1120
+    leaving = {"recordNo": "s1", "plateNo": order["plateNo"], "gateCode": "G2", "leaveTime": now()}
+    pre = server.call(key, "vehicle.preexit.report", leaving).data
+    assert (pre["billingParty"], pre["payable"], pre["release"], pre["orderNo"]) == (2, 1400, False, order["orderNo"])
+    pay = lambda no, amount=1400: server.call(provider, "pay.create", {"billNo": bill["billNo"], "payNo": no, "amount": amount, "channel": "sandbox"})
+    assert pay("city1", 1).code == 1403 and pay("city1").code == 0
+    eventually(lambda: server.call(provider, "pay.query", {"payNo": "city1"}).data["state"] == 1)
+    assert pay("city2").code == 1404
+    pre = server.call(key, "vehicle.preexit.report", leaving).data
+    assert (pre["payable"], pre["release"]) == (0, True)
+    pushed = [e for e in server.call(key, "sync.down.pull", {"afterSeq": 0}).data["entries"] if e["service"] == "payment.result.push"]
+    assert [e["data"]["payNo"] for e in pushed] == ["city1"]
+    nothing = fee().data
+    assert nothing["payable"] == 0
+    assert server.call(provider, "pay.create", {"billNo": nothing["billNo"], "payNo": "city3", "amount": 0, "channel": "sandbox"}).code == 1401
+
+
+def test_a_bill_has_its_time(own_server):
+    """1402: a bill is good for five minutes, also over a restart; then the fee is asked again."""
+    server = own_server.start()
+    provider = server.issue("provider", rate=1000)
+    key = server.lot("P1", shareSpace=5, shareEnabled=True, rate=1000)
+    server.call(key, "lot.tariff.report", {"tariffId": "T", "effectiveFrom": now() - 1000, "rules": [{"stepMin": 60, "stepFee": 500}]})
+    order = server.call(provider, "order.create", booking("P1", now() + 20 * MINUTE, bizType=2)).data
+    server.call(key, "vehicle.entry.report", entry("s1", order["plateNo"], enter=now() - MINUTE, order=order["orderNo"], carKind=6), epoch="e", seq=1)
+    bill = server.call(provider, "fee.query", {"orderNo": order["orderNo"]}).data
+    assert bill["payable"] == 500 and 0 < bill["expireAt"] - now() <= 5 * MINUTE
+    server.stop()
+    server.write("UPDATE bills SET body = json_set(body, '$.x', ?)", now() - 1)
+    server.start()
+    pay = lambda bill, no: server.call(provider, "pay.create", {"billNo": bill, "payNo": no, "amount": 500, "channel": "sandbox"})
+    assert pay(bill["billNo"], "p1").code == 1402
+    again = server.call(provider, "fee.query", {"orderNo": order["orderNo"]}).data
+    assert pay(again["billNo"], "p1").code in (0, 404)
+
+
+def test_a_lot_that_cannot_say_the_fee(server):
+    """1406: the lot answers without a bill."""
+    provider, key = server.issue("provider", rate=1000), server.lot("NOFEE", rate=1000)
+    lot = Lot(server, key).connect()
+    order = server.call(provider, "order.create", booking("NOFEE", now() + 20 * MINUTE)).data
+    assert lot.call("vehicle.entry.report", entry("n1", order["plateNo"], order=order["orderNo"]), epoch="e", seq=1)["code"] == 0
+    lot.wait(lambda: lot.ack == 1)
+    lot.answer = lambda body: _reply(lot, body, 0, {"recordNo": "n1"})
+    failed = server.call(provider, "fee.query", {"orderNo": order["orderNo"]})
+    assert (failed.status, failed.code) == (422, 1406)
+    lot.disconnect()
+
+
+def _reply(lot, body, code, data):
+    from berth import sign
+    message = {"version": "1.0", "requestId": body["requestId"], "appId": lot.key.app_id, "service": body["service"], "parkCode": lot.key.park,
+               "timestamp": now(), "nonce": uuid.uuid4().hex[:16], "code": code, "message": "", "data": data}
+    message["sign"] = sign(message, lot.key.secret)
+    lot.client.publish(f"rsp/v1/{lot.key.park}/up/reply", json.dumps(message), 1)

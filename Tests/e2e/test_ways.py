@@ -241,6 +241,35 @@ def test_providers_are_told(city, party):
     eventually(lambda: json.loads(city.cli("callbacks", "list")) == {"open": [], "failed": []})
 
 
+def test_money_and_credit_are_told(city, party):
+    """A17: a payment, a refund, a penalty; a late record takes the penalty back, and that is told too."""
+    key = city.lot("MONEY", shareSpace=5, shareEnabled=True, rate=1000)
+    provider = issue(city, party, "provider")
+    city.call(key, "lot.tariff.report", {"tariffId": "T", "effectiveFrom": now() - 1000, "rules": [{"stepMin": 60, "stepFee": 500}]})
+    order = city.call(provider, "order.create", booking("MONEY", now() + 20 * MINUTE, bizType=2)).data
+    say = lambda seq, data: city.call(key, "vehicle.entry.report", data, epoch="e", seq=seq).code
+    assert say(1, entry("m1", order["plateNo"], enter=now() - MINUTE, order=order["orderNo"], carKind=6)) == 0
+    bill = city.call(provider, "fee.query", {"orderNo": order["orderNo"]}).data
+    assert city.call(provider, "pay.create", {"billNo": bill["billNo"], "payNo": "m-pay", "amount": 500, "channel": "sandbox"}).code == 0
+    told = lambda service: [b["data"] for b in party.received if b["service"] == service]
+    party.wait(lambda all: told("pay.notify"))
+    assert told("pay.notify")[0]["payNo"] == "m-pay" and told("pay.notify")[0]["state"] == 1
+    assert city.call(provider, "refund.apply", {"payNo": "m-pay", "refundNo": "m-back", "amount": 200}).data["refunded"] == 200
+    party.wait(lambda all: told("refund.notify"))
+    assert told("refund.notify")[0] == {"payNo": "m-pay", "refundNo": "m-back", "amount": 200}
+    city.cli("lots", "set", "--park", "MONEY", "earlyMin=1", "lateMin=0")
+    lot = Lot(city, key).connect()
+    missed = city.call(provider, "order.create", booking("MONEY", now() + 3_000)).data
+    eventually(lambda: city.call(provider, "order.detail", {"orderNo": missed["orderNo"]}).data["deliverStatus"] == 2)
+    eventually(lambda: (lot.publish("sys.heartbeat", {"queueDepth": 0}), time.sleep(0.5), told("credit.notify"))[2], 20)
+    penalty = told("credit.notify")[0]
+    assert penalty["orderNo"] == missed["orderNo"] and penalty["undone"] is False and penalty["reason"] == 1104
+    assert say(2, entry("m2", missed["plateNo"], enter=missed["enterEnd"] - 500, order=missed["orderNo"])) == 0
+    party.wait(lambda all: len(told("credit.notify")) == 2)
+    assert told("credit.notify")[1]["undone"] is True
+    lot.disconnect()
+
+
 def test_remaining_spaces_by_subscription(city, party):
     """A18: the latest number, at most once in the interval, at a registered address only."""
     lot = city.lot("SUB", rate=1000)

@@ -73,7 +73,7 @@ listen)
   password=$(printf 'mqtt\n%s' "$client" | hmac "$secret")
   common=(-h "${broker%:*}" -p "${broker#*:}" --cafile "$ca" -u "$app" -P "$password" -i "$client" -q 1 -V 311)
   # One client may use the name: it listens for one message, then publishes the reply, and the broker keeps what comes meanwhile.
-  mosquitto_sub "${common[@]}" -c -t "rsp/v1/$park/down/#" -E
+  [ -f "$state" ] || mosquitto_sub "${common[@]}" -c -t "rsp/v1/$park/down/#" -E
   mosquitto_pub "${common[@]}" -c -r -t "rsp/v1/$park/up/status" -m "{\"online\":true,\"since\":$(now)}"
   while [ "$done" -lt "$count" ]; do
     push=$(mosquitto_sub "${common[@]}" -c -t "rsp/v1/$park/down/#" -C 1 -W 30)
