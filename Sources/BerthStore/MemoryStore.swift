@@ -138,6 +138,7 @@ public final class MemoryStore: Store {
     public func prune(_ retention: Retention, now: Millis) throws(StoreError) {
         state.withLock { state in
             state.bills = state.bills.filter { $0.value.expireAt >= now - 86_400_000 }
+            state.reports = state.reports.filter { $0.value.kind != City.onceKind || $0.value.at >= now - City.onceMillis }
             state.counters = state.counters.filter { !City.isPast(counter: $0.key, at: now) }
             state.replies = state.replies.filter { $0.value.at >= now - retention.repliesMillis }
             for (lot, rows) in state.down {

@@ -173,6 +173,8 @@ public final class SQLiteStore: Store {
             }
             // A bill is asked for again when it is over; a day later nobody disputes it by its number.
             try db.execute(sql: "DELETE FROM bills WHERE expire_at < ?", arguments: [now - 86_400_000])
+            try db.execute(
+                sql: "DELETE FROM reports WHERE kind = ? AND at < ?", arguments: [City.onceKind, now - City.onceMillis])
             let old = places.withLock { $0.counters.filter { City.isPast(counter: $0.key, at: now) } }
             for (key, id) in old {
                 try db.execute(sql: "DELETE FROM counters WHERE id = ?", arguments: [id])

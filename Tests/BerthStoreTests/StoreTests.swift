@@ -275,6 +275,19 @@ import Testing
         #expect(store.audit(after: 0, limit: 9).isEmpty)
     }
 
+    /// A redirect's nonce is remembered for longer than its address is good, and not for ever.
+    @Test(arguments: Engine.allCases)
+    func whatIsGoodOnceIsForgottenLater(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        var running = try Running(store)
+        #expect(try running.run(.useOnce(key: "a|n")) == .done && running.run(.useOnce(key: "a|n")) == .refused(.nonceRepeated))
+        func kept() throws -> Int { try store.load(noncesSince: 0).reports.filter { $0.kind == City.onceKind }.count }
+        try store.prune(Retention(), now: running.now + City.onceMillis)
+        #expect(try kept() == 1)
+        try store.prune(Retention(), now: running.now + City.onceMillis + 1)
+        #expect(try kept() == 0)
+    }
+
     @Test(arguments: Engine.allCases)
     func picturesAndCounts(_ engine: Engine) throws {
         let store = try StoreTests.make(engine)
