@@ -64,6 +64,17 @@ public struct Reference: Sendable {
                     [say("码", "code"), say("名称", "name"), say("状态", "state")],
                     machine.states.map { [String($0.code), "`\($0.name)`", say($0.zh, $0.en)] }))
         }
+        blocks.append(.heading(2, say("车场建设清单（附录 A）", "What a lot must have (annex A)")))
+        blocks.append(
+            .table(
+                [say("编号", "item"), say("名称", "name"), say("要求", "rule"), say("证明方式", "proved by"), "bizType", say("来源", "source")],
+                profile.checklist.map { item in
+                    [
+                        "`\(item.id)`", say(item.zh, item.en), say(item.ruleZh, item.ruleEn),
+                        item.proof == .attested ? say("现场核验", "attestation") : "`\(item.service)`",
+                        item.purposes.map(\.rawValue).sorted().map { String($0) }.joined(separator: ", "), item.source,
+                    ]
+                }))
         blocks.append(.heading(2, say("术语", "Terms")))
         blocks.append(
             .table(
