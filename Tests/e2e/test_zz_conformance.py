@@ -71,7 +71,8 @@ def code_row(c):
     https = first(lambda carrier, service, code: carrier == "https" and code == number)
     mqtt = first(lambda carrier, service, code: carrier == "mqtt" and code == number)
     if not where and not https:
-        return f"| {number} | {c['en']} | rules issue: nothing sends it yet | rules issue | rules issue | {c['mark']} |"
+        why = "reserved" if number in (500, 612) else "rules issue"
+        return f"| {number} | {c['en']} | {why}: nothing sends it yet | {why} | {why} | {c['mark']} |"
     return f"| {number} | {c['en']} | {where or 'the lot says it; passed on by BerthServer/Relay.swift'} | {https or ''} | {mqtt or NOT_MQTT(number)} | {c['mark']} |"
 
 
