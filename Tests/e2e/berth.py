@@ -374,6 +374,8 @@ class Lot:
                 note("mqtt", body["service"], body["code"])
                 for row in body["data"].get("failed", []):
                     note("mqtt", body["service"], row["code"])
+                if body["data"].get("reasonCode"):
+                    note("mqtt", body["service"], body["data"]["reasonCode"])
                 self.replies[body["requestId"]] = body
                 self.changed.notify_all()
                 return

@@ -164,3 +164,27 @@ def test_every_event_of_the_dictionary(server):
     kept = {t for (t,) in server.sql("SELECT type FROM notices WHERE lot = 'EVENTS'")}
     assert kept >= set(events) | {9001, 8999}
     lot.disconnect()
+
+
+def test_what_the_gate_is_told_over_mqtt(own_server):
+    """The reasons of a pre-entry check (1014 blacklisted, 1127 too early), and 501 when the server's disk takes nothing."""
+    from test_resume import limit_files
+    server = own_server.start()
+    key, provider, operator = server.lot("P1", rate=1000), server.issue("provider", rate=1000), server.issue("operator", rate=1000)
+    lot = Lot(server, key).connect()
+    ask = lambda number: lot.call("vehicle.preentry.check", {"gateCode": "G1", "plateNo": number, "plateColor": 0, "captureTime": now()})["data"]
+    bad = plate()
+    assert server.call(operator, "list.black.push", {"plateNo": bad, "plateColor": 0, "status": 1}, park="P1").code == 0
+    early = server.call(provider, "order.create", booking("P1")).data
+    assert (ask(bad)["decision"], ask(bad)["reasonCode"]) == (-1, 1014)
+    assert (ask(early["plateNo"])["decision"], ask(early["plateNo"])["reasonCode"]) == (-1, 1127)
+    lot.wait(lambda: lot.ack == 2)
+    eventually(lambda: server.sql("SELECT down_ack FROM positions") == [(2,)])
+    limit_files(server.process.pid, 4096)
+    car = entry("r1", plate())
+    full = lot.call("vehicle.entry.report", car, epoch="e", seq=1)
+    assert full["code"] == 501
+    limit_files(server.process.pid, -1)
+    again = lot.call("vehicle.entry.report", car, epoch="e", seq=1)
+    assert again["code"] == 0 and again["ackSeq"] == 1 and not again.get("duplicate"), "what was not consumed is taken when there is room"
+    lot.disconnect()
