@@ -166,7 +166,7 @@ final class Statistics: DurableListener {
 
     // MARK: The service
 
-    /// `stat.daily.query`: rows of days, lots and providers; with `sum` they are added up over what is not asked for.
+    /// `stat.daily.query`: rows by day, lot and provider as asked for, added up over the others.
     func query(days: ClosedRange<Int64>, parkCode: String?, appId: String?, by: Set<String>) -> [JSON] {
         flush()
         var rows: [DayCount.Key: [String: Int64]] = [:]

@@ -14,7 +14,6 @@ PROFILE = ROOT / "Sources/BerthWire/Profile/berth-1.0"
 SOURCES = {p.relative_to(ROOT / "Sources"): p.read_text() for p in sorted((ROOT / "Sources").rglob("*.swift"))}
 #: Chosen at random there, so not to be pointed at.
 RANDOM = "test_documents.py"
-#: Parties that do not speak MQTT are asked over HTTPS only; so are pages and browsers.
 STANDARDS = [
     ("GA/T 761—2008", "停车库（场）安全管理系统技术要求", "text not available; the seed names it for functions and transfer (ch. 6, 8)"),
     ("SZJG 44—2017", "车辆视频图像和号牌信息采集与传输系统技术要求", "text not available; the seed names it for capture and transfer (ch. 6, 8)"),
