@@ -41,6 +41,19 @@ public struct Calendar: Sendable, Equatable {
         return Int(peak)
     }
 
+    /// The most places held together in several calendars of the same step at any moment of the interval.
+    static func peak(of calendars: [Calendar], from: Millis, to: Millis) -> Int {
+        guard let first = calendars.first else { return 0 }
+        return first.steps(from, to).reduce(0) { most, step in
+            max(most, calendars.reduce(0) { $0 + $1.count(atStep: step) })
+        }
+    }
+
+    private func count(atStep step: Int64) -> Int {
+        let day = floorDiv(step, stepsPerDay)
+        return days[day].map { Int($0[Int(step - day * stepsPerDay)]) } ?? 0
+    }
+
     /// Holds (`delta` 1) or releases (-1) one place over the interval. A release must be of what was held.
     public mutating func add(_ delta: Int32, from: Millis, to: Millis) {
         let runs = steps(from, to)

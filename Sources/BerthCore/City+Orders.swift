@@ -11,53 +11,241 @@ extension City {
         if !profile.enabled.contains(booking.purpose) || !isOpened(lot, for: booking.purpose) {
             return Decision(.refused(booking.purpose == .shared ? .sharingNotEnabled : .reservationNotEnabled))
         }
-        // Appointments of halls and hospitals come with the public-service rules; until then there is none to find.
-        if booking.purpose == .publicService { return Decision(.refused(.appointmentNotFound)) }
-        guard booking.plate.fits(color: booking.plateColor) else { return Decision(.refused(.plateColorMismatch)) }
-        if let refusal = refuseTime(booking.planTime, lot: lot, profile: profile, at: now) {
-            return Decision(.refused(refusal))
+        let policy = lot.policy(booking.purpose)
+        if let refused = refuseVehicle(booking, lot: lot, profile: profile, policy: policy, at: now) { return refused }
+        var appointment: Appointment?
+        if booking.purpose == .publicService {
+            switch find(booking, at: now) {
+            case .success(let found): appointment = found
+            case .failure(let refusal): return Decision(.refused(refusal))
+            }
         }
+        if let refused = refuseTime(booking.planTime, lot: lot, profile: profile, purpose: booking.purpose, at: now) { return refused }
+        if let refused = refuseStanding(of: booking, lot: lot, policy: policy, at: now) { return refused }
 
-        let policy = lot.policy
         let orderSerial = lastSerial + 1
-        let day = CivilTime.day(of: booking.planTime)
-        var order = Order(
-            serial: orderSerial,
-            orderNo: "YY" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(orderSerial, 10),
-            clientOrderNo: booking.clientOrderNo, requestHash: booking.requestHash, appId: booking.appId,
-            userToken: booking.userToken, parkCode: booking.parkCode, purpose: booking.purpose, plate: booking.plate,
-            plateColor: booking.plateColor, mobile: booking.mobile, extNo: booking.extNo, planTime: booking.planTime,
-            enterStart: booking.planTime - Millis(policy.earlyMin) * CivilTime.minute,
-            enterEnd: booking.planTime + Millis(policy.lateMin) * CivilTime.minute,
-            leaveDeadline: booking.purpose == .shared
-                ? booking.planTime + Millis(policy.stayMin) * CivilTime.minute : nil,
-            stayMin: policy.stayMin, entryLimit: policy.entriesPerOrder,
-            status: policy.confirmMode == .trust ? .booked : .held, createdAt: now)
-        if order.status == .held { order.holdDeadline = now + Millis(policy.holdMin) * CivilTime.minute }
-
-        if overlaps(order.plate, from: order.enterStart, to: order.expectedLeave, except: nil) {
+        var order = draft(booking, serial: orderSerial, lot: lot, policy: policy, appointment: appointment, at: now)
+        var place: SharedPlace?
+        if booking.purpose == .shared {
+            switch sharedPlace(for: &order, offerId: booking.offerId, stayMin: booking.stayMin, lot: lot, at: now) {
+            case .success(let found): place = found
+            case .failure(let refusal):
+                if refusal != .noBookableSpace || !booking.waits { return full(refusal, order, policy: policy, at: now) }
+            }
+            order.spaceNo = place?.space
+            order.offerId = place?.offer?.offerId ?? booking.offerId
+        }
+        for plate in order.plates where overlaps(plate, from: order.enterStart, to: order.expectedLeave, except: nil) {
             return Decision(.refused(.overlappingBooking))
         }
-        let userKey = City.userDayKey(order, day: day)
-        let plateKey = City.plateDayKey(order.plate, day: day)
-        if counters[userKey, default: 0] >= policy.dailyMaxPerUser
-            || counters[plateKey, default: 0] >= policy.dailyMaxPerPlate
-        {
-            return Decision(.refused(.dailyLimit))
-        }
+        if let refused = refuseDay(of: order, policy: policy) { return refused }
+        let controls = flowDemands(on: order, at: now)
+        if let refused = controls.refusal { return full(refused.outcome.refusal!, order, note: refused.note, policy: policy, at: now) }
+
         lots[booking.parkCode]!.advance(to: now)
-        guard
-            lots[booking.parkCode]!.hasRoom(
-                order.purpose, from: order.enterStart, to: order.expectedLeave, now: now)
-        else { return Decision(.refused(.noBookableSpace)) }
+        var shortage: Refusal?
+        if let appointment, appointment.parkCode == order.parkCode {
+            // Its right holds the place already.
+        } else if order.purpose == .shared {
+            if place == nil { shortage = .noBookableSpace }
+        } else {
+            shortage = lacksRoom(&order, now: now)
+        }
+        if let shortage {
+            guard booking.waits, shortage == .noBookableSpace || shortage == .poolEmpty else {
+                return full(shortage, order, policy: policy, at: now)
+            }
+            return wait(&order, policy: policy, at: now)
+        }
 
         lastSerial = orderSerial
         var events: [Event] = []
-        count(userKey, by: 1, max: policy.dailyMaxPerUser, &events)
-        count(plateKey, by: 1, max: policy.dailyMaxPerPlate, &events)
-        send(.reserve(order), for: &order, at: now, &events)
-        update(order, at: now, &events)
+        if let appointment { take(appointment, for: order, &events) }
+        claim(order, policy: policy, controls.claims, &events)
+        certify(&order, policy: policy, at: now, &events)
         return Decision(.order(lots[order.parkCode]!.orders[order.orderNo]!, isRepeat: false), events)
+    }
+
+    /// The order as it would be, by the lot's terms of now.
+    private func draft(
+        _ booking: Booking, serial: Int64, lot: Lot, policy: Policy, appointment: Appointment?, at now: Millis
+    ) -> Order {
+        let isPublic = booking.purpose == .publicService
+        let early = Millis(policy.earlyMin) * CivilTime.minute
+        let late = Millis(policy.lateMin) * CivilTime.minute
+        let stayMin = isPublic ? policy.bizStayMin : booking.purpose == .shared ? booking.stayMin ?? policy.stayMin : policy.stayMin
+        let window = appointment.map { City.window(of: $0, policy) } ?? Span(booking.planTime - early, booking.planTime + late)
+        var order = Order(
+            serial: serial,
+            orderNo: "YY" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(serial, 10),
+            clientOrderNo: booking.clientOrderNo, requestHash: booking.requestHash, appId: booking.appId,
+            userToken: booking.userToken, parkCode: booking.parkCode, purpose: booking.purpose, plate: booking.plate,
+            plateColor: booking.plateColor, mobile: booking.mobile, extNo: booking.extNo, planTime: booking.planTime,
+            enterStart: window.from, enterEnd: window.to,
+            leaveDeadline: booking.purpose == .reservation ? nil : booking.planTime + Millis(stayMin) * CivilTime.minute,
+            stayMin: stayMin, entryLimit: policy.entriesPerOrder, status: .booked, createdAt: now)
+        order.terms = Terms(
+            policy, version: lot.policyVersion, purpose: booking.purpose, planTime: booking.planTime, enterStart: window.from)
+        order.otherPlates = booking.otherPlates
+        order.pool = booking.pool ?? booking.purpose.pool
+        return order
+    }
+
+    /// Counts an accepted order against its user's and plates' day, and against the day's quota of areas.
+    mutating func claim(_ order: Order, policy: Policy, _ areaClaims: [(key: String, max: Int)], _ events: inout [Event]) {
+        let day = CivilTime.day(of: order.planTime)
+        count(City.userDayKey(order, day: day), by: 1, max: policy.dailyMaxPerUser, &events)
+        for plate in order.plates { count(City.plateDayKey(plate, day: day), by: 1, max: policy.dailyMaxPerPlate, &events) }
+        for claim in areaClaims { count(claim.key, by: 1, max: claim.max, &events) }
+    }
+
+    /// Makes an accepted order certain, or holds its place until its deposit is paid or its lot has answered, and tells the lot.
+    mutating func certify(_ order: inout Order, policy: Policy, at now: Millis, _ events: inout [Event]) {
+        let owes = order.terms.prepayFen > 0 && order.prepayNo == nil
+        order.status = owes || policy.confirmMode == .ask ? .held : .booked
+        order.holdDeadline = order.status == .held ? now + Millis(policy.holdMin) * CivilTime.minute : nil
+        if owes {
+            let bill = Bill(
+                billNo: "D" + order.orderNo, parkCode: order.parkCode, recordNo: "", payableFen: order.terms.prepayFen,
+                expireAt: order.holdDeadline!, subject: order.orderNo)
+            bills[bill.billNo] = bill
+            events.append(.bill(bill))
+            order.billNo = bill.billNo
+            order.deliver = .notNeeded
+        } else {
+            send(.reserve(order), for: &order, at: now, &events)
+        }
+        update(order, at: now, &events)
+    }
+
+    /// Whether the order's pool has no room; a public-service order may then be released from what the gates count (R6).
+    mutating func lacksRoom(_ order: inout Order, now: Millis) -> Refusal? {
+        let lot = lots[order.parkCode]!
+        let (from, to) = (order.enterStart, order.expectedLeave)
+        if lot.hasRoom(order.pool, from: from, to: to, now: now) { return nil }
+        guard order.purpose == .publicService else {
+            return lot.isNamed(order.pool, from: from, to: to) ? .poolEmpty : .noBookableSpace
+        }
+        guard CivilTime.day(of: order.planTime) == CivilTime.day(of: now) else { return .publicQuotaUsedUp }
+        guard lot.rollingRoom(from: from, to: to, now: now) > 0 else { return .saturated }
+        order.pool = .rolling
+        return nil
+    }
+
+    /// A "full" answer, with the nearest lots that have room in the same window.
+    func full(_ refusal: Refusal, _ order: Order, note: RuleNote? = nil, policy: Policy, at now: Millis) -> Decision {
+        var decision = Decision(.refused(refusal))
+        decision.note = note
+        switch refusal {
+        case .noBookableSpace, .poolEmpty, .saturated, .publicQuotaUsedUp, .flowControlActive, .outsideSegment:
+            decision.alternatives = alternatives(to: order, policy: policy, at: now)
+        default: break
+        }
+        if note == nil {
+            switch refusal {
+            case .noBookableSpace, .poolEmpty:
+                let lot = lots[order.parkCode]!
+                let quota = lot.quota(order.pool, at: max(now, order.enterStart))
+                decision.note = RuleNote(
+                    order.pool.rawValue, used: lot.peak(order.pool, from: order.enterStart, to: order.expectedLeave, now: now), max: quota)
+            case .publicQuotaUsedUp:
+                // From the day itself on, places are released by what the gates count.
+                decision.note = RuleNote(
+                    Pool.publicService.rawValue, until: CivilTime.start(ofDay: CivilTime.day(of: order.planTime)))
+            case .saturated:
+                let lot = lots[order.parkCode]!
+                decision.note = RuleNote("saturation", used: lot.occupied, max: lot.profile?.totalCount)
+            default: break
+            }
+        }
+        return decision
+    }
+
+    /// The nearest lots with room for the same window, by distance.
+    public func alternatives(to order: Order, policy: Policy, at now: Millis) -> [Alternative] {
+        guard policy.alternativesMax > 0, let here = lots[order.parkCode]?.profile?.position else { return [] }
+        let near = points.lazy.filter { $0.parkCode != order.parkCode }
+            .map { (metres: here.metres(to: $0.at), parkCode: $0.parkCode) }
+            .filter { $0.metres <= policy.alternativesMetres }
+            .sorted { ($0.metres, $0.parkCode) < ($1.metres, $1.parkCode) }
+        // Visitors of a hospital are also offered shared places nearby (R6).
+        let purposes: [Purpose] = order.purpose == .publicService ? [.reservation, .shared] : [order.purpose]
+        var found: [Alternative] = []
+        for candidate in near {
+            guard found.count < policy.alternativesMax else { break }
+            guard var lot = lots[candidate.parkCode], let profile = lot.profile else { continue }
+            for purpose in purposes where profile.enabled.contains(purpose) && isOpened(lot, for: purpose) {
+                guard refuseTime(order.planTime, lot: lot, profile: profile, purpose: purpose, at: now) == nil else { continue }
+                lot.advance(to: now)
+                var probe = order
+                probe.parkCode = candidate.parkCode
+                probe.purpose = purpose
+                probe.pool = purpose.pool
+                probe.spaceNo = nil
+                if purpose == .shared {
+                    guard case .success = sharedPlace(for: &probe, offerId: nil, stayMin: order.stayMin, lot: lot, at: now) else { continue }
+                } else {
+                    guard lot.hasRoom(probe.pool, from: probe.enterStart, to: probe.expectedLeave, now: now) else { continue }
+                }
+                guard flowDemands(on: probe, at: now).refusal == nil else { continue }
+                found.append(
+                    Alternative(
+                        parkCode: candidate.parkCode, name: profile.name, purpose: purpose, metres: candidate.metres,
+                        walkMin: (candidate.metres * 13 / 10 + policy.walkMetresPerMin - 1) / policy.walkMetresPerMin,
+                        planTime: order.planTime, freeMin: order.purpose == .publicService ? policy.bizFreeMin : 0))
+                break
+            }
+        }
+        return found
+    }
+
+    /// What speaks against the vehicle itself.
+    private func refuseVehicle(_ booking: Booking, lot: Lot, profile: LotProfile, policy: Policy, at now: Millis) -> Decision? {
+        guard booking.plate.fits(color: booking.plateColor) else { return Decision(.refused(.plateColorMismatch)) }
+        if booking.otherPlates.count >= policy.platesPerOrderMax {
+            return Decision(.illegalValue, RuleNote("platesPerOrderMax", used: booking.otherPlates.count + 1, max: policy.platesPerOrderMax))
+        }
+        for plate in [booking.plate] + booking.otherPlates {
+            if isListed(City.blackKind, lot.parkCode, plate, at: now) { return Decision(.refused(.plateBlacklisted)) }
+        }
+        if isExempt(booking.plate, lot: lot, policy: policy, at: now) {
+            return Decision(.exemptVehicle, RuleNote("exemptClasses"))
+        }
+        if policy.membersOnly == 1, !isListed(City.whiteKind, lot.parkCode, booking.plate, at: now) {
+            return Decision(.notWhitelisted, RuleNote("membersOnly"))
+        }
+        if let seats = booking.seats, profile.maxSeats > 0, seats > profile.maxSeats {
+            return Decision(.vehicleNotAdmitted, RuleNote("maxSeats", used: seats, max: profile.maxSeats))
+        }
+        if let height = booking.heightMm, profile.maxHeightMm > 0, height > profile.maxHeightMm {
+            return Decision(.vehicleNotAdmitted, RuleNote("maxHeightMm", used: height, max: profile.maxHeightMm))
+        }
+        if !profile.plateTypes.isEmpty, let type = booking.plateType ?? City.plateType(color: booking.plateColor),
+            !profile.plateTypes.contains(type)
+        {
+            return Decision(.vehicleNotAdmitted, RuleNote("plateTypes"))
+        }
+        return nil
+    }
+
+    /// The plate category that a colour stands for; nil where it says nothing.
+    private static func plateType(color: Int) -> String? { [0: "02", 1: "01", 4: "52", 5: "51"][color] }
+
+    /// Bookings of the day, by user and plate.
+    private func refuseDay(of order: Order, policy: Policy) -> Decision? {
+        let day = CivilTime.day(of: order.planTime)
+        let dayEnd = CivilTime.start(ofDay: day + 1)
+        let used = counters[City.userDayKey(order, day: day), default: 0]
+        if used >= policy.dailyMaxPerUser {
+            return Decision(.dailyLimit, RuleNote("dailyMaxPerUser", used: used, max: policy.dailyMaxPerUser, until: dayEnd))
+        }
+        for plate in order.plates {
+            let used = counters[City.plateDayKey(plate, day: day), default: 0]
+            if used >= policy.dailyMaxPerPlate {
+                return Decision(.dailyLimit, RuleNote("dailyMaxPerPlate", used: used, max: policy.dailyMaxPerPlate, until: dayEnd))
+            }
+        }
+        return nil
     }
 
     /// Whether the city lets the lot do this business: in review it is switched on when its checklist is passed.
@@ -66,10 +254,16 @@ extension City {
     }
 
     /// Whether a lot takes arrivals at this time at all, and whether it can be booked yet and still.
-    private func refuseTime(_ planTime: Millis, lot: Lot, profile: LotProfile, at now: Millis) -> Refusal? {
-        if planTime < now { return .tooLate }
-        if planTime > now + Millis(lot.policy.advanceMaxMin) * CivilTime.minute { return .notOpenYet }
-        if !profile.isOpen(at: planTime) { return .lotClosed }
+    func refuseTime(_ planTime: Millis, lot: Lot, profile: LotProfile, purpose: Purpose, at now: Millis) -> Decision? {
+        let policy = lot.policy(purpose)
+        let isPublic = purpose == .publicService
+        // Whoever has an appointment may come later than he planned.
+        if planTime < now - (isPublic ? Millis(policy.bizBeforeMin) * CivilTime.minute : 0) { return Decision(.refused(.tooLate)) }
+        let (rule, ahead) = isPublic ? ("bizAdvanceMaxMin", policy.bizAdvanceMaxMin) : ("advanceMaxMin", policy.advanceMaxMin)
+        if planTime > now + Millis(ahead) * CivilTime.minute {
+            return Decision(.notOpenYet, RuleNote(rule, max: ahead, until: planTime - Millis(ahead) * CivilTime.minute))
+        }
+        if !profile.isOpen(at: planTime) { return Decision(.refused(.lotClosed)) }
         return nil
     }
 
@@ -89,7 +283,9 @@ extension City {
         }
         guard let lot = lots[order.parkCode], let profile = lot.profile else { return Decision(.refused(.lotIncomplete)) }
         if now > order.enterEnd { return Decision(.refused(.tooLate)) }
-        let policy = lot.policy
+        // A place of an appointment moves with the appointment, a shared one is chosen anew.
+        if order.purpose == .publicService, planTime != nil { return Decision(.refused(.wrongState)) }
+        let policy = lot.policy(order.purpose)
         let old = order
         if let plate { order.plate = plate }
         if let plateColor { order.plateColor = plateColor }
@@ -97,18 +293,21 @@ extension City {
             order.planTime = planTime
             order.enterStart = planTime - Millis(policy.earlyMin) * CivilTime.minute
             order.enterEnd = planTime + Millis(policy.lateMin) * CivilTime.minute
+            order.terms.freeCancelUntil += planTime - old.planTime
             if order.leaveDeadline != nil { order.leaveDeadline = planTime + Millis(order.stayMin) * CivilTime.minute }
         }
         if order == old { return Decision(.order(old, isRepeat: false)) }
         guard order.plate.fits(color: order.plateColor) else { return Decision(.refused(.plateColorMismatch)) }
         if order.plate != old.plate {
-            if order.plateChanges >= policy.plateChangesMax { return Decision(.refused(.wrongState)) }
+            if order.plateChanges >= order.terms.plateChangesMax {
+                return Decision(.wrongState, RuleNote("plateChangesMax", used: order.plateChanges, max: order.terms.plateChangesMax))
+            }
+            if isListed(City.blackKind, order.parkCode, order.plate, at: now) { return Decision(.refused(.plateBlacklisted)) }
             order.plateChanges += 1
         }
-        if order.planTime != old.planTime,
-            let refusal = refuseTime(order.planTime, lot: lot, profile: profile, at: now)
-        {
-            return Decision(.refused(refusal))
+        if order.planTime != old.planTime {
+            if let refused = refuseTime(order.planTime, lot: lot, profile: profile, purpose: order.purpose, at: now) { return refused }
+            if let refused = flowDemands(on: order, at: now, isNew: false).refusal { return refused }
         }
         if overlaps(order.plate, from: order.enterStart, to: order.expectedLeave, except: orderNo) {
             return Decision(.refused(.overlappingBooking))
@@ -117,23 +316,41 @@ extension City {
         let day = CivilTime.day(of: order.planTime)
         let userKeys = (City.userDayKey(old, day: oldDay), City.userDayKey(order, day: day))
         let plateKeys = (City.plateDayKey(old.plate, day: oldDay), City.plateDayKey(order.plate, day: day))
+        let dayEnd = CivilTime.start(ofDay: day + 1)
         if userKeys.0 != userKeys.1, counters[userKeys.1, default: 0] >= policy.dailyMaxPerUser {
-            return Decision(.refused(.dailyLimit))
+            return Decision(
+                .dailyLimit,
+                RuleNote("dailyMaxPerUser", used: counters[userKeys.1], max: policy.dailyMaxPerUser, until: dayEnd))
         }
         if plateKeys.0 != plateKeys.1, counters[plateKeys.1, default: 0] >= policy.dailyMaxPerPlate {
-            return Decision(.refused(.dailyLimit))
+            return Decision(
+                .dailyLimit,
+                RuleNote("dailyMaxPerPlate", used: counters[plateKeys.1], max: policy.dailyMaxPerPlate, until: dayEnd))
         }
         if order.planTime != old.planTime {
             // Its own place does not stand in its way.
             lots[order.parkCode]!.advance(to: now)
             lots[order.parkCode]!.release(orderNo)
-            let hasRoom = lots[order.parkCode]!.hasRoom(
-                order.purpose, from: order.enterStart, to: order.expectedLeave, now: now)
-            guard hasRoom else {
+            var shortage: Refusal?
+            if order.purpose == .shared {
+                let offerId = order.offerId
+                order.leaveDeadline = order.planTime + Millis(order.stayMin) * CivilTime.minute
+                switch sharedPlace(for: &order, offerId: offerId, stayMin: order.stayMin, lot: lots[order.parkCode]!, at: now) {
+                case .success(let place):
+                    order.spaceNo = place.space
+                    order.offerId = place.offer?.offerId
+                case .failure(let refusal): shortage = refusal
+                }
+            } else if !lots[order.parkCode]!.hasRoom(order.pool, from: order.enterStart, to: order.expectedLeave, now: now) {
+                shortage = lot.isNamed(order.pool, from: order.enterStart, to: order.expectedLeave) ? .poolEmpty : .noBookableSpace
+            }
+            if let shortage {
                 lots[order.parkCode]!.rehold(old, now: now)
-                return Decision(.refused(.noBookableSpace))
+                return full(shortage, order, policy: policy, at: now)
             }
         }
+        // What rests on the old terms keeps them; the version says under which the change was made.
+        order.terms.version = max(order.terms.version, lot.policyVersion)
         var events: [Event] = []
         if userKeys.0 != userKeys.1 {
             count(userKeys.0, by: -1, &events)
@@ -144,35 +361,82 @@ extension City {
             count(plateKeys.1, by: 1, max: policy.dailyMaxPerPlate, &events)
         }
         order.orderVer += 1
-        send(.modify(order), for: &order, at: now, &events)
+        sendChange(&order, at: now, &events)
         update(order, at: now, &events)
         return Decision(.order(lots[order.parkCode]!.orders[orderNo]!, isRepeat: false), events)
     }
 
-    /// A08: once, a later end of the entry window; the place is held as long as before, so nobody is pushed out by it.
+    /// Tells the lot of a change, when it has heard of the order at all.
+    mutating func sendChange(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
+        guard order.downSeq > 0 else { return }
+        send(.modify(order), for: &order, at: now, &events)
+    }
+
+    /// Tells the lot that an order is no more, when it has heard of it at all.
+    mutating func sendCancel(_ order: inout Order, _ type: CancelType, at now: Millis, _ events: inout [Event]) {
+        guard order.downSeq > 0 else {
+            order.deliver = .notNeeded
+            return
+        }
+        send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, type), for: &order, at: now, &events)
+    }
+
+    /// A08: once, a later end of the entry window; for a car that is inside and has a time to leave, a later one. Where the place would not
+    /// be his any more it is held for longer, when nobody follows.
     mutating func delay(appId: String, orderNo: String, at now: Millis, history: some History) -> Decision {
         guard var order = order(orderNo, history: history), order.appId == appId else {
             return Decision(.refused(.orderNotFound))
         }
         switch order.status {
         case .held, .booked: break
-        case .inLot: return Decision(.refused(.modifyAfterEntry))
+        case .inLot:
+            guard order.leaveDeadline != nil else { return Decision(.refused(.modifyAfterEntry)) }
         case .done: return Decision(.refused(.orderFinished))
         case .cancelled, .cancelledBreach: return Decision(.refused(.orderCancelled))
         default: return Decision(.refused(.wrongState))
         }
-        guard let policy = lots[order.parkCode]?.policy else { return Decision(.refused(.lotNotRegistered)) }
-        if now > order.enterEnd { return Decision(.refused(.tooLate)) }
-        // Where the place would not be the driver's any more when he comes, there is nothing to extend.
-        let later = min(order.enterEnd + Millis(policy.delayMin) * CivilTime.minute, order.expectedLeave)
-        guard !order.isDelayed, later > order.enterEnd else { return Decision(.refused(.delayNotAllowed)) }
-        order.enterEnd = later
+        guard !order.isDelayed, order.terms.delayMin > 0 else {
+            return Decision(.delayNotAllowed, RuleNote("delayMin", used: order.isDelayed ? 1 : 0, max: order.terms.delayMin > 0 ? 1 : 0))
+        }
+        let more = Millis(order.terms.delayMin) * CivilTime.minute
+        lots[order.parkCode]?.advance(to: now)
+        if order.status == .inLot {
+            guard let deadline = order.leaveDeadline, now <= deadline, canStay(order, from: deadline, to: deadline + more, now: now) else {
+                return Decision(.delayNotAllowed, RuleNote("delayMin", until: order.leaveDeadline))
+            }
+            order.leaveDeadline = deadline + more
+            order.isWarned = false
+        } else {
+            if now > order.enterEnd { return Decision(.refused(.tooLate)) }
+            var later = order.enterEnd + more
+            if later > order.expectedLeave {
+                // As much of a stay as he had.
+                let added = later - order.enterEnd
+                if canStay(order, from: order.expectedLeave, to: order.expectedLeave + added, now: now) {
+                    if let deadline = order.leaveDeadline { order.leaveDeadline = deadline + added }
+                    order.stayMin += Int(added / CivilTime.minute)
+                } else {
+                    later = order.expectedLeave
+                }
+            }
+            guard later > order.enterEnd else { return Decision(.refused(.delayNotAllowed)) }
+            order.enterEnd = later
+        }
         order.isDelayed = true
         order.orderVer += 1
         var events: [Event] = []
-        send(.modify(order), for: &order, at: now, &events)
+        sendChange(&order, at: now, &events)
         update(order, at: now, &events)
         return Decision(.order(lots[order.parkCode]!.orders[orderNo]!, isRepeat: false), events)
+    }
+
+    /// Whether nobody follows in the order's place in this time.
+    private func canStay(_ order: Order, from: Millis, to: Millis, now: Millis) -> Bool {
+        guard let lot = lots[order.parkCode] else { return false }
+        guard let space = order.spaceNo else { return lot.hasRoom(order.pool, from: from, to: to, now: now) }
+        guard let offer = order.offerId.flatMap({ lot.offers[$0] }) else { return false }
+        return lot.spaces.isFree(space, from: from, to: to, except: order.orderNo)
+            && Segment.covers(offer.segments, from: from, to: to, calendar)
     }
 
     mutating func cancel(
@@ -183,19 +447,31 @@ extension City {
         }
         switch order.status {
         case .held, .booked: break
+        case .waitlisted: return leaveWaitlist(appId: appId, orderNo: orderNo, at: now, history: history)
         case .cancelled, .cancelledBreach: return Decision(.refused(.orderCancelled))
         case .done: return Decision(.refused(.orderFinished))
         default: return Decision(.refused(.notCancellable))
         }
-        let policy = lots[order.parkCode]?.policy ?? self.policy
+        let policy = lots[order.parkCode]?.policy(order.purpose) ?? self.policy
         let dayKey = "cd|\(CivilTime.day(of: now))|\(order.appId)|\(order.userToken)"
         let monthKey = "cm|\(CivilTime.month(of: now))|\(order.appId)|\(order.userToken)"
         let leftToday = policy.cancelMaxPerDay - counters[dayKey, default: 0]
         let leftThisMonth = policy.cancelMaxPerMonth - counters[monthKey, default: 0]
-        let isLate = now >= order.enterStart && order.status == .booked
-        if isLate, !confirmBreach { return Decision(.refused(.breachNeedsConfirm)) }
+        let isLate = now >= order.terms.freeCancelUntil && order.status == .booked
+        if isLate, !confirmBreach {
+            return Decision(.breachNeedsConfirm, RuleNote("freeCancelUntil", until: order.terms.freeCancelUntil))
+        }
         let isOverLimit = leftToday <= 0 || leftThisMonth <= 0
-        if isOverLimit, !confirmBreach { return Decision(.refused(.cancelLimit)) }
+        if isOverLimit, !confirmBreach {
+            return Decision(
+                .cancelLimit,
+                leftThisMonth <= 0
+                    ? RuleNote(
+                        "cancelMaxPerMonth", used: counters[monthKey], max: policy.cancelMaxPerMonth, until: CivilTime.endOfMonth(now))
+                    : RuleNote(
+                        "cancelMaxPerDay", used: counters[dayKey], max: policy.cancelMaxPerDay,
+                        until: CivilTime.start(ofDay: CivilTime.day(of: now) + 1)))
+        }
         let isBreach = isLate || isOverLimit
 
         var events: [Event] = []
@@ -203,10 +479,17 @@ extension City {
         order.orderVer += 1
         count(dayKey, by: 1, &events)
         count(monthKey, by: 1, &events)
-        if !isBreach { giveBackDailyCount(of: order, &events) }
-        send(
-            .cancel(orderNo: orderNo, orderVer: order.orderVer, isBreach ? .breach : .user), for: &order, at: now,
-            &events)
+        if isBreach {
+            charge(
+                order, .breach, evidence: "cancelled at \(now); free until \(order.terms.freeCancelUntil); left \(leftToday)/\(leftThisMonth)",
+                at: now, &events)
+            forfeitDeposit(of: order, at: now, &events)
+        } else {
+            giveBackDailyCount(of: order, &events)
+            returnDeposit(of: order, at: now, &events)
+        }
+        giveBackAppointment(of: order, &events)
+        sendCancel(&order, isBreach ? .breach : .user, at: now, &events)
         update(order, at: now, &events)
         return Decision(
             .cancelled(
@@ -218,12 +501,10 @@ extension City {
     mutating func giveBackDailyCount(of order: Order, _ events: inout [Event]) {
         let day = CivilTime.day(of: order.planTime)
         count(City.userDayKey(order, day: day), by: -1, &events)
-        count(City.plateDayKey(order.plate, day: day), by: -1, &events)
+        for plate in order.plates { count(City.plateDayKey(plate, day: day), by: -1, &events) }
+        for claim in areaClaims(of: order) { count(claim.key, by: -1, &events) }
     }
 
     static func userDayKey(_ order: Order, day: Int64) -> String { "ud|\(day)|\(order.appId)|\(order.userToken)" }
     static func plateDayKey(_ plate: Plate, day: Int64) -> String { "pd|\(day)|\(plate.revealed)" }
-    static func noShowKey(_ order: Order) -> String {
-        "nm|\(CivilTime.month(of: order.planTime))|\(order.appId)|\(order.userToken)"
-    }
 }

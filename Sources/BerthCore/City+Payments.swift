@@ -9,13 +9,18 @@ public struct Bill: Sendable, Equatable {
     public var paidBy: String?
     /// Afterwards the fee has to be asked again.
     public var expireAt: Millis
+    /// An order's deposit or a subscription that it makes certain, where it is not for a stay.
+    public var subject: String?
 
-    public init(billNo: String, parkCode: String, recordNo: String, payableFen: Int64, expireAt: Millis) {
+    public init(
+        billNo: String, parkCode: String, recordNo: String, payableFen: Int64, expireAt: Millis, subject: String? = nil
+    ) {
         self.billNo = billNo
         self.parkCode = parkCode
         self.recordNo = recordNo
         self.payableFen = payableFen
         self.expireAt = expireAt
+        self.subject = subject
     }
 }
 
@@ -77,16 +82,22 @@ extension City {
             return known.requestHash == payment.requestHash
                 ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.alreadyPaid))
         }
+        // Where the city bills, the lot takes nothing beforehand.
+        if let order = visit(payment.parkCode, payment.recordNo, history: history)?.orderNo.flatMap({ order($0, history: history) }),
+            City.isBilledByCity(order.purpose)
+        {
+            return Decision(.refused(.platformBilled))
+        }
         payments[payment.payNo] = payment
-        return Decision(
-            .paid(payment, isRepeat: false),
-            [
-                .payment(payment),
-                .notice(
-                    Notice(
-                        parkCode: payment.parkCode, eventType: 5001, occurredAt: payment.payTime ?? 0,
-                        recordNo: payment.recordNo, detail: payment.payNo)),
-            ])
+        var events: [Event] = [
+            .payment(payment),
+            .notice(
+                Notice(
+                    parkCode: payment.parkCode, eventType: 5001, occurredAt: payment.payTime ?? 0,
+                    recordNo: payment.recordNo, detail: payment.payNo)),
+        ]
+        post(till: payment, at: payment.payTime ?? 0, &events)
+        return Decision(.paid(payment, isRepeat: false), events)
     }
 
     mutating func bill(_ bill: Bill) -> Decision {
@@ -120,7 +131,7 @@ extension City {
     }
 
     /// The payment channel's word. A payment made tells the lot through its down log, until the lot has it.
-    mutating func conclude(_ payNo: String, isPaid: Bool, message: String, at now: Millis) -> Decision {
+    mutating func conclude(_ payNo: String, isPaid: Bool, message: String, at now: Millis, history: some History) -> Decision {
         guard var payment = payments[payNo] else { return Decision(.refused(.paymentFailed)) }
         guard payment.state == .pending else { return Decision(.paid(payment, isRepeat: true)) }
         payment.state = isPaid ? .paid : .failed
@@ -128,7 +139,12 @@ extension City {
         payments[payNo] = payment
         var events: [Event] = [.payment(payment)]
         if isPaid {
-            append(.relay(service: "payment.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
+            let bill = payment.billNo.flatMap { bills[$0] }
+            // What is not for a stay is no affair of the gate's.
+            if bill?.subject == nil {
+                append(.relay(service: "payment.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
+            }
+            post(paid: payment, bill: bill, at: now, history: history, &events)
         }
         tell(
             payment.appId,
@@ -164,6 +180,7 @@ extension City {
         var events: [Event] = [.payment(payment)]
         keep(Report(parkCode: payment.parkCode, kind: "refund", key: key, body: String(amountFen), at: now), &events)
         append(.relay(service: "refund.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
+        post(refund: amountFen, of: payment, reference: refundNo, at: now, history: history, &events)
         tell(payment.appId, .refund(payNo: payNo, refundNo: refundNo, amountFen: amountFen), at: now, &events)
         events.append(
             .notice(

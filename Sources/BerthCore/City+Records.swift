@@ -4,6 +4,7 @@ extension City {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         notePassed(parkCode, through: passage.enterTime)
         if !lot.gates.isEmpty, lot.gates[passage.gateCode] == nil { return Decision(.refused(.unknownGate)) }
+        if passage.enterTime < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
         if let known = visit(parkCode, passage.recordNo, history: history) {
             guard known.plate == passage.plate, known.enterTime == passage.enterTime else {
                 return Decision(.refused(.repeatedEntry))
@@ -11,35 +12,88 @@ extension City {
             let status = known.orderNo.flatMap { order($0, history: history)?.status }
             return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
         }
-        if lot.inside[passage.plate] != nil { return Decision(.refused(.repeatedEntry)) }
-
         var events: [Event] = []
+        if let inside = lot.inside[passage.plate] {
+            return Decision(
+                .refused(.repeatedEntry),
+                [
+                    .notice(
+                        Notice(
+                            parkCode: parkCode, eventType: 1015, occurredAt: passage.enterTime, recordNo: passage.recordNo, detail: inside))
+                ])
+        }
+
         var refusal: Refusal?
         var linked: Order?
+        var subscription: SharedSubscription?
         if let orderNo = passage.orderNo {
-            guard let order = order(orderNo, history: history), order.parkCode == parkCode else {
-                return Decision(.refused(.orderNotFound))
+            if let found = lot.subscriptions[orderNo] {
+                guard
+                    mayStand(
+                        passage.plate, for: found.plates, orderNo: orderNo, passage: passage, policy: lot.policy, parkCode: parkCode)
+                else { return Decision(.refused(.plateDiffers)) }
+                let plate = found.plates.contains(passage.plate) ? passage.plate : found.plates[0]
+                refusal = GatePolicy.refuse(found, plate: plate, at: passage.enterTime, calendar)
+                subscription = found
+            } else {
+                guard let order = order(orderNo, history: history), order.parkCode == parkCode else {
+                    return Decision(.refused(.orderNotFound))
+                }
+                guard
+                    mayStand(
+                        passage.plate, for: order.plates, orderNo: orderNo, passage: passage, policy: lot.policy, parkCode: parkCode)
+                else { return Decision(.refused(.plateDiffers)) }
+                refusal = refuseEntry(of: order, at: passage.enterTime)
+                linked = order
+                noteReading(order.plates, orderNo, passage, parkCode, at: now, &events)
             }
-            guard order.plate == passage.plate else { return Decision(.refused(.plateDiffers)) }
-            refusal = refuseEntry(of: order, at: passage.enterTime)
-            linked = order
         }
+        noteEntry(parkCode, passage, at: now, &events)
         // The car is inside whatever its order says: the record stands, a code beside it tells that the order did not carry it.
         var visit = Visit(
             parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
             gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
+        visit.vehicleClass = passage.vehicleClass
         if var order = linked, refusal == nil, order.status.canEnter {
             visit.orderNo = order.orderNo
             admit(&order, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
             linked = order
         }
+        if let subscription, refusal == nil {
+            visit.orderNo = subscription.authNo
+            enter(subscription, visit, at: now, &events)
+        }
         with(parkCode) {
             $0.visits[visit.recordNo] = visit
             $0.inside[visit.plate] = visit.recordNo
+            guard visit.orderNo == nil else { return }
+            $0.walkIns.removeAll { $0 < now - 5 * CivilTime.minute }
+            $0.walkIns.append(now)
         }
+        noteInside(visit.plate, parkCode, isInside: true)
         events.append(.visit(visit))
         if let refusal { return Decision(.recordedWith(refusal, recordNo: visit.recordNo), events) }
         return Decision(.recorded(recordNo: visit.recordNo, linked?.status, isRepeat: false), events)
+    }
+
+    /// Records older than this many days are not taken any more (1503; section 13 keeps them for a year).
+    static let recordDaysMax: Millis = 365
+
+    /// A car that was admitted under another reading than its order's plate: on record.
+    private mutating func noteReading(
+        _ plates: [Plate], _ orderNo: String, _ passage: Passage, _ parkCode: String, at now: Millis, _ events: inout [Event]
+    ) {
+        guard !plates.contains(passage.plate) else { return }
+        let isKnown = gateCases.values.contains {
+            $0.parkCode == parkCode && $0.plate == passage.plate && $0.orderNo == orderNo && $0.state != .open && $0.at > now - CivilTime.dayLength
+        }
+        guard !isKnown else { return }
+        let caseNo = "GC\(CivilTime.pad(now, 13))\(CivilTime.pad(Int64(gateCases.count % 10_000), 4))"
+        set(
+            .gateCase(
+                GateCase(
+                    caseNo: caseNo, parkCode: parkCode, gateCode: passage.gateCode, plate: passage.plate, at: now, confidence: nil,
+                    candidates: [orderNo], state: .admittedByRule, orderNo: orderNo)), &events)
     }
 
     /// Why an entry at this time is not the order's, or nil.
@@ -59,11 +113,11 @@ extension City {
         _ order: inout Order, recordNo: String, enterTime: Millis, at now: Millis, _ events: inout [Event]
     ) {
         if order.isPenalised {
-            count(City.noShowKey(order), by: -1, &events)
-            tell(
-                order.appId, .credit(userToken: order.userToken, .noShowBan, orderNo: order.orderNo, isUndone: true), at: now, &events)
+            undo("\(order.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(recordNo)", at: now, &events)
             order.isPenalised = false
         }
+        settleDeposit(of: order, .earned, at: now, &events)
+        useAppointment(of: order, &events)
         let eventType = enterTime < order.enterStart ? 2004 : 2003
         order.status = .inLot
         order.holdDeadline = nil
@@ -72,6 +126,7 @@ extension City {
         order.leaveTime = nil
         order.entriesUsed += 1
         update(order, at: now, &events)
+        if order.purpose == .shared { mark(order.offerId, in: order.parkCode, .inUse, &events) }
         events.append(
             .notice(
                 Notice(
@@ -100,10 +155,13 @@ extension City {
                 parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
                 gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
         var status: OrderStatus?
-        if var order = (visit.orderNo ?? passage.orderNo).flatMap({ order($0, history: history) }),
+        if known == nil { visit.vehicleClass = passage.vehicleClass }
+        if let subscription = visit.orderNo.flatMap({ lots[parkCode]!.subscriptions[$0] }), subscription.recordNo == passage.recordNo {
+            leave(subscription, at: leaveTime, now: now, &events)
+        } else if var order = (visit.orderNo ?? passage.orderNo).flatMap({ order($0, history: history) }),
             order.parkCode == parkCode
         {
-            if known == nil, order.plate == passage.plate, order.status.canEnter,
+            if known == nil, order.speaks(for: passage.plate), order.status.canEnter,
                 refuseEntry(of: order, at: passage.enterTime) == nil
             {
                 admit(&order, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
@@ -122,6 +180,7 @@ extension City {
             $0.visits[visit.recordNo] = visit
             if $0.inside[visit.plate] == visit.recordNo { $0.inside[visit.plate] = nil }
         }
+        noteInside(visit.plate, parkCode, isInside: false)
         events.append(.visit(visit))
         if known == nil { return Decision(.recordedWith(.exitWithoutEntry, recordNo: visit.recordNo), events) }
         return Decision(.recorded(recordNo: visit.recordNo, status, isRepeat: false), events)
@@ -131,7 +190,18 @@ extension City {
         order.status = .done
         order.leaveTime = leaveTime
         let wasOverstay = order.overstay
+        if order.purpose == .shared, let deadline = order.leaveDeadline {
+            let limit = deadline + Millis(order.terms.graceMin) * CivilTime.minute
+            if leaveTime > limit, !order.isLate {
+                chargeLate(&order, limit: limit, at: now, &events)
+            } else if leaveTime <= limit, order.isLate {
+                // A late record shows that he was gone in time.
+                undo("\(order.orderNo)-\(Penalty.Kind.lateDeparture.letter)", by: "record", at: now, &events)
+                order.isLate = false
+            }
+        }
         update(order, at: now, &events)
+        if order.purpose == .shared { mark(order.offerId, in: order.parkCode, .open, &events) }
         var notice = Notice(
             parkCode: order.parkCode, eventType: 2007, occurredAt: leaveTime, orderNo: order.orderNo,
             recordNo: order.recordNo)
@@ -167,6 +237,8 @@ extension City {
             order.orderVer += 1
             order.deliver = .notNeeded
             giveBackDailyCount(of: order, &events)
+            giveBackAppointment(of: order, &events)
+            returnDeposit(of: order, at: now, &events)
             update(order, at: now, &events)
             events.append(
                 .notice(Notice(parkCode: parkCode, eventType: 2012, occurredAt: occurred, orderNo: orderNo)))
@@ -213,6 +285,8 @@ extension City {
         order.status = .rejected
         order.holdDeadline = nil
         giveBackDailyCount(of: order, &events)
+        giveBackAppointment(of: order, &events)
+        returnDeposit(of: order, at: now, &events)
         update(order, at: now, &events)
         events.append(
             .notice(Notice(parkCode: order.parkCode, eventType: 2002, occurredAt: now, orderNo: order.orderNo)))

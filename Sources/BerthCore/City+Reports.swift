@@ -109,24 +109,6 @@ extension City {
         return Decision(.bound(plate), events)
     }
 
-    /// The counters of a user (A11): what is used, the most, and when the period ends.
-    public func standing(
-        appId: String, userToken: String, at now: Millis
-    ) -> [(name: String, used: Int, max: Int, until: Millis)] {
-        let day = CivilTime.day(of: now)
-        let month = CivilTime.month(of: now)
-        let dayEnd = CivilTime.start(ofDay: day + 1)
-        var nextMonth = day
-        while CivilTime.month(of: CivilTime.start(ofDay: nextMonth)) == month { nextMonth += 1 }
-        let monthEnd = CivilTime.start(ofDay: nextMonth)
-        let key = "\(appId)|\(userToken)"
-        return [
-            ("dailyMaxPerUser", counters["ud|\(day)|\(key)", default: 0], policy.dailyMaxPerUser, dayEnd),
-            ("cancelMaxPerDay", counters["cd|\(day)|\(key)", default: 0], policy.cancelMaxPerDay, dayEnd),
-            ("cancelMaxPerMonth", counters["cm|\(month)|\(key)", default: 0], policy.cancelMaxPerMonth, monthEnd),
-        ]
-    }
-
     /// U13. Nothing is corrected while the car is inside: until it has left, its record is still being made.
     mutating func correct(
         _ parkCode: String, recordNo: String, _ correction: Correction, at now: Millis, history: some History

@@ -9,12 +9,22 @@ extension City {
         let due = lot.orders.values.filter { Lot.deadline(of: $0).map { $0 <= now } ?? false }
             .sorted { $0.serial < $1.serial }
         for order in due { expire(order, at: now, &events) }
-        var next = Millis.max
-        for order in lots[parkCode]!.orders.values {
-            guard let deadline = Lot.deadline(of: order) else { continue }
-            // What waits for the lot's log is looked at again every second.
-            next = min(next, deadline <= now ? now + 1000 : deadline)
+        for subscription in lots[parkCode]!.subscriptions.values.sorted(by: { $0.authNo < $1.authNo })
+        where Lot.deadline(of: subscription).map({ $0 <= now }) ?? false {
+            expire(subscription, at: now, &events)
         }
+        rehomeFollowers(parkCode, at: now, &events)
+        followClock(parkCode, at: now, &events)
+        var next = nextClock(parkCode, after: now)
+        dropRights(parkCode, at: now, next: &next)
+        let current = lots[parkCode]!
+        // What waits for the lot's log is looked at again every second.
+        func note(_ deadline: Millis) { next = min(next, deadline <= now ? now + 1000 : deadline) }
+        for order in current.orders.values {
+            if let deadline = Lot.deadline(of: order) { note(deadline) }
+            if order.spaceNo != nil, order.status == .booked, current.look(before: order) > now { note(current.look(before: order)) }
+        }
+        for subscription in current.subscriptions.values { if let deadline = Lot.deadline(of: subscription) { note(deadline) } }
         lots[parkCode]!.nextDeadline = next
         return Decision(.done, events)
     }
@@ -27,8 +37,11 @@ extension City {
             order.orderVer += 1
             order.holdDeadline = nil
             giveBackDailyCount(of: order, &events)
-            send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, .server), for: &order, at: now, &events)
+            giveBackAppointment(of: order, &events)
+            returnDeposit(of: order, at: now, &events)
+            sendCancel(&order, .server, at: now, &events)
             update(order, at: now, &events)
+        case .waitlisted: failWaiting(&order, at: now, &events)
         case .booked:
             guard now > order.enterEnd else { return }
             if order.deliver == .new || order.deliver == .sent {
@@ -37,16 +50,53 @@ extension City {
             }
             guard lots[order.parkCode]!.passedThrough >= order.enterEnd else { return }
             judgeNoShow(&order, at: now, &events)
-        case .inLot:
+        case .inLot: stay(&order, at: now, &events)
+        default: break
+        }
+    }
+
+    /// A car whose time is nearly up, up, or over: reminded, marked as overstaying, and charged when the grace is over and the lot's log shows
+    /// no exit.
+    private mutating func stay(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
+        guard let deadline = order.leaveDeadline else { return }
+        if order.purpose == .shared, !order.isWarned {
+            order.isWarned = true
+            update(order, at: now, &events)
+            tell(
+                order.appId,
+                .order(orderNo: order.orderNo, clientOrderNo: order.clientOrderNo, orderVer: order.orderVer, order.status), at: now, &events)
+        }
+        if deadline <= now, !order.overstay {
             order.overstay = true
             update(order, at: now, &events)
             events.append(
                 .notice(
                     Notice(
-                        parkCode: order.parkCode, eventType: 2008, occurredAt: order.leaveDeadline ?? now,
-                        orderNo: order.orderNo, recordNo: order.recordNo)))
-        default: break
+                        parkCode: order.parkCode, eventType: 2008, occurredAt: deadline, orderNo: order.orderNo, recordNo: order.recordNo)))
         }
+        let limit = deadline + Millis(order.terms.graceMin) * CivilTime.minute
+        guard order.purpose == .shared, !order.isLate, limit <= now, lots[order.parkCode]!.passedThrough >= limit else { return }
+        chargeLate(&order, limit: limit, at: now, &events)
+        update(order, at: now, &events)
+    }
+
+    mutating func chargeLate(_ order: inout Order, limit: Millis, at now: Millis, _ events: inout [Event]) {
+        order.isLate = true
+        charge(
+            order, .lateDeparture,
+            evidence: "record \(order.recordNo ?? ""): to leave by \(limit), log passed \(lots[order.parkCode]!.passedThrough) without an exit",
+            at: now, &events)
+        events.append(
+            .notice(
+                Notice(
+                    parkCode: order.parkCode, eventType: 3005, occurredAt: limit, orderNo: order.orderNo, recordNo: order.recordNo)))
+    }
+
+    /// When a policy that follows the clock begins or ends next; looked at every half minute while there is one.
+    private func nextClock(_ parkCode: String, after now: Millis) -> Millis {
+        guard !flows.isEmpty else { return .max }
+        let isTimed = flows(of: parkCode).contains { !$0.areaId.isEmpty && areas[$0.areaId]?.parkCodes.first == parkCode && now < $0.validTo }
+        return isTimed ? now + CivilTime.minute / 2 : .max
     }
 
     /// The window is over and the lot's log shows no entry. Without fault of the user when the lot never had the order.
@@ -56,13 +106,18 @@ extension City {
             order.status = .rejected
             order.isCompensated = true
             giveBackDailyCount(of: order, &events)
+            giveBackAppointment(of: order, &events)
+            returnDeposit(of: order, at: now, &events)
             send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, .server), for: &order, at: now, &events)
         } else {
             order.status = .noShow
             order.isPenalised = true
-            count(City.noShowKey(order), by: 1, &events)
-            tell(
-                order.appId, .credit(userToken: order.userToken, .noShowBan, orderNo: order.orderNo, isUndone: false), at: now, &events)
+            charge(
+                order, .noShow,
+                evidence:
+                    "window \(order.enterStart) to \(order.enterEnd), log passed \(lots[order.parkCode]!.passedThrough) without an entry, deliverStatus \(order.deliver.rawValue)",
+                at: now, &events)
+            forfeitDeposit(of: order, at: now, &events)
             send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, .noShow), for: &order, at: now, &events)
         }
         update(order, at: now, &events)

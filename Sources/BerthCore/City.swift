@@ -2,6 +2,7 @@
 /// already the one after it. Same city, same command, same time: same answer.
 public struct City: Sendable {
     public internal(set) var lots: [String: Lot] = [:]
+    /// The values that the city's settings give; scopes are laid over them.
     public let policy: Policy
     /// Whether a lot is in service as soon as it describes itself, or when its checklist is passed (annex A).
     public let reviewsLots: Bool
@@ -15,28 +16,68 @@ public struct City: Sendable {
     /// What one lot cannot see: bookings and cancels per user and plate.
     var counters: [String: Int] = [:]
     /// Intervals in which a plate has an active order, anywhere in the city.
-    var plateSpans: [Plate: [Span]] = [:]
+    var plateSpans: [Plate: [OrderSpan]] = [:]
     var lastSerial: Int64 = 0
     var reports: [ReportKind: [String: Report]] = [:]
+    /// Plates on lists of lots (D07, D08).
+    var lists: [ReportKind: [Plate: ListEntry]] = [:]
     var bills: [String: Bill] = [:]
     /// Payments of late; older ones are in the history.
     var payments: [String: Payment] = [:]
     /// Name of the epoch that a lot's down log gets at its first entry.
     let newEpoch: String
+    /// Holidays and make-up workdays.
+    public internal(set) var calendar: WorkCalendar
+    /// What each scope sets now.
+    public internal(set) var overrides: [PolicyScope: PolicyOverride] = [:]
+    var lastPolicyVersion: Int64 = 0
+    public internal(set) var places: [String: PublicPlace] = [:]
+    /// By provider and number.
+    public internal(set) var appointments: [String: Appointment] = [:]
+    public internal(set) var areas: [String: FlowArea] = [:]
+    /// By place in the store: area or lot, and policy.
+    public internal(set) var flows: [FlowKey: FlowPolicy] = [:]
+    public internal(set) var penalties: [String: Penalty] = [:]
+    public internal(set) var appeals: [String: Appeal] = [:]
+    public internal(set) var gateCases: [String: GateCase] = [:]
+    /// The lot of each offer and subscription.
+    var lotOfShare: [String: String] = [:]
+    /// What each account stands at, fen.
+    public internal(set) var balances: [Account: Int64] = [:]
+    var lastShare: Int64 = 0
+    /// Waiting orders by user and by lot.
+    var waitingOf: [String: Int] = [:]
+    var waitingIn: [String: Int] = [:]
+    /// Appointments that found no place in the reserved quota, by lot.
+    var rightless: [String: Set<String>] = [:]
+    /// Lots in which a place has become free in the present command, and lots whose count of cars has changed.
+    var freed: Set<String> = []
+    var refilled: Set<String> = []
+    /// In which lots a plate is inside.
+    var insideLots: [Plate: Set<String>] = [:]
+    /// Where the lots are, for the nearest ones.
+    var points: [(parkCode: String, at: GroundPoint)] = []
+
+    public struct FlowKey: Hashable, Sendable {
+        public var parkCode: String
+        public var areaId: String
+        public var policyId: String
+    }
 
     struct ClientKey: Hashable, Sendable {
         var appId: String
         var clientOrderNo: String
     }
 
-    struct Span: Sendable {
+    struct OrderSpan: Sendable {
         var orderNo: String
         var from: Millis
         var to: Millis
     }
 
-    public init(policy: Policy, newEpoch: String, reviewsLots: Bool = false) {
+    public init(policy: Policy, newEpoch: String, reviewsLots: Bool = false, calendar: WorkCalendar = WorkCalendar()) {
         self.policy = policy
+        self.calendar = calendar
         self.reviewsLots = reviewsLots
         self.newEpoch = newEpoch
     }
@@ -47,7 +88,7 @@ public struct City: Sendable {
         registered parkCode: String, policy: Policy?, profile: LotProfile?, gates: [Gate], remaining: Remaining?,
         up: LogPosition, downEpoch: String?, downLast: Int64, downAck: Int64, awaiting: [Int64: String]
     ) {
-        var lot = Lot(parkCode: parkCode, policy: policy ?? self.policy)
+        var lot = Lot(parkCode: parkCode, policy: self.policy)
         lot.profile = profile
         lot.gates = Dictionary(uniqueKeysWithValues: gates.map { ($0.gateCode, $0) })
         lot.remaining = remaining
@@ -57,6 +98,23 @@ public struct City: Sendable {
         lot.downAck = downAck
         lot.awaiting = awaiting
         lots[parkCode] = lot
+        if let profile { points.append((parkCode, profile.position)) }
+        // An older release kept a whole policy with the lot: what it changes is the lot's scope, in version 0.
+        if let values = policy?.differences(from: Policy()), !values.isEmpty, overrides[.lot(parkCode)] == nil {
+            let scope = PolicyScope.lot(parkCode)
+            overrides[scope] = PolicyOverride(scope: scope.text, version: 0, at: 0, values: values)
+        }
+    }
+
+    /// After everything is restored: what follows from several of its parts.
+    public mutating func finishRestoring(now: Millis) {
+        for parkCode in lots.keys { resolvePolicies(of: parkCode) }
+        refreshPoolRules(Array(lots.keys))
+        for lot in lots.values {
+            for subscription in lot.subscriptions.values where subscription.status.holds { holdTimes(of: subscription, now: now) }
+            for (plate, _) in lot.inside { insideLots[plate, default: []].insert(lot.parkCode) }
+        }
+        for (key, appointment) in appointments where appointment.state == .made { restoreRight(key, appointment, now: now) }
     }
 
     public mutating func restore(order: Order, now: Millis) {
@@ -69,27 +127,38 @@ public struct City: Sendable {
         if visit.leaveTime == nil { lots[visit.parkCode]?.inside[visit.plate] = visit.recordNo }
     }
 
+    public mutating func restore(entity: Entity) { place(entity) }
+    public mutating func restore(balance fen: Int64, of account: Account) { balances[account] = fen }
     public mutating func restore(counter key: String, count: Int) { counters[key] = count }
     public mutating func restore(lastSerial: Int64) { self.lastSerial = max(self.lastSerial, lastSerial) }
 
     // MARK: Deciding
 
     public mutating func decide(_ command: Command, at now: Millis, history: some History) -> Decision {
+        var decision = carryOut(command, at: now, history: history)
+        if !refilled.isEmpty { followSaturation(at: now, &decision.events) }
+        if !freed.isEmpty { giveFreedPlaces(at: now, &decision.events) }
+        return decision
+    }
+
+    private mutating func carryOut(_ command: Command, at now: Millis, history: some History) -> Decision {
         switch command {
         case .register(let parkCode):
             guard lots[parkCode] == nil else { return Decision(.done) }
             lots[parkCode] = Lot(parkCode: parkCode, policy: policy)
+            resolvePolicies(of: parkCode)
             return Decision(.done, [.registered(parkCode: parkCode)])
-        case .setPolicy(let parkCode, let policy):
-            guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
-            var policy = policy
-            // Intervals already held stand on the lot's calendar step.
-            policy.calendarStepMin = lot.policy.calendarStepMin
-            lots[parkCode]!.policy = policy
-            return Decision(.done, [.policy(parkCode: parkCode, policy)])
+        case .setPolicy(let scope, let values): return setPolicy(scope, values, at: now)
         case .openLot(let profile, let info):
             guard lots[profile.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
+            let before = lots[profile.parkCode]!.profile
             lots[profile.parkCode]!.profile = profile
+            if before?.position != profile.position {
+                points.removeAll { $0.parkCode == profile.parkCode }
+                points.append((profile.parkCode, profile.position))
+            }
+            if before == nil || before!.group != profile.group { resolvePolicies(of: profile.parkCode) }
+            noteFreed(profile.parkCode)
             var events: [Event] = [.lot(profile)]
             if let info { keep(info, &events) }
             if reviewsLots, lots[profile.parkCode]!.stage == .applied {
@@ -111,6 +180,7 @@ public struct City: Sendable {
             // The latest wins; an older one changes nothing.
             if let old = lots[parkCode]!.remaining, old.reportedAt > remaining.reportedAt { return Decision(.done) }
             lots[parkCode]!.remaining = remaining
+            noteRefilled(parkCode)
             return Decision(.done, [.remaining(parkCode: parkCode, remaining)])
         case .create(let booking): return create(booking, at: now, history: history)
         case .modify(let appId, let orderNo, let planTime, let plate, let plateColor):
@@ -133,8 +203,10 @@ public struct City: Sendable {
             return settle(
                 parkCode, epoch: epoch, ackSeq: ackSeq, results: results, assumesRest: assumesRest, at: now,
                 history: history)
-        case .file(let parkCode, let filed, let replaces, let knownBy, let notice):
-            return file(parkCode, filed, replaces: replaces, at: now, knownBy: knownBy, notice: notice)
+        case .file(let parkCode, let filed, let replaces, let knownBy, let notice, let tariff):
+            let decision = file(parkCode, filed, replaces: replaces, at: now, knownBy: knownBy, notice: notice)
+            if let tariff, case .filed = decision.outcome { set(tariff, of: parkCode) }
+            return decision
         case .post(let parkCode, let service, let body, let report):
             return post(parkCode, service: service, body: body, sets: report, at: now)
         case .correct(let parkCode, let recordNo, let correction):
@@ -156,12 +228,65 @@ public struct City: Sendable {
                 appId: appId, billNo: billNo, payNo: payNo, amountFen: amountFen, channel: channel, requestHash: requestHash, at: now,
                 history: history)
         case .conclude(let payNo, let isPaid, let message):
-            return conclude(payNo, isPaid: isPaid, message: message, at: now)
+            return conclude(payNo, isPaid: isPaid, message: message, at: now, history: history)
         case .refund(let appId, let payNo, let refundNo, let amountFen, let message):
             return refund(
                 appId: appId, payNo: payNo, refundNo: refundNo, amountFen: amountFen, message: message, at: now,
                 history: history)
         case .expire(let parkCode): return expire(parkCode, at: now)
+        case .leaveWaitlist(let appId, let orderNo): return leaveWaitlist(appId: appId, orderNo: orderNo, at: now, history: history)
+        case .appeal(let appId, let penaltyId, let text, let images):
+            return appeal(appId: appId, penaltyId: penaltyId, text: text, images: images, at: now)
+        case .answerAppeal(let appealId, let isGranted, let answer):
+            return answerAppeal(appealId, isGranted: isGranted, answer: answer, at: now, history: history)
+        case .setCalendarDay(let day):
+            var events: [Event] = []
+            set(.calendarDay(day), &events)
+            return Decision(.done, events)
+        case .publishOffer(let offer): return publish(offer, at: now)
+        case .reviewOffer(let parkCode, let offerId, let isPassed, let remark):
+            return review(parkCode, offerId: offerId, isPassed: isPassed, remark: remark, at: now)
+        case .updateOffer(let appId, let offerId, let segments, let price):
+            return updateOffer(appId: appId, offerId, segments: segments, price: price, at: now)
+        case .closeOffer(let appId, let offerId, let isConfirmed):
+            return closeOffer(appId: appId, offerId, isConfirmed: isConfirmed, at: now, history: history)
+        case .reportOffers(let parkCode, let offers, let gone): return report(parkCode, offers, gone: gone, at: now, history: history)
+        case .subscribeShare(let subscription, let months): return subscribe(subscription, months: months, at: now)
+        case .endShare(let appId, let authNo): return endShare(appId: appId, authNo, at: now)
+        case .renewShare(let appId, let authNo, let validTo): return renewShare(appId: appId, authNo, validTo: validTo, at: now)
+        case .reviewShare(let parkCode, let authNo, let isPassed, let remark):
+            return reviewShare(parkCode, authNo, isPassed: isPassed, remark: remark, at: now)
+        case .withdrawIncome(let appId, let providerToken, let fen, let reference):
+            return withdraw(appId: appId, providerToken: providerToken, fen: fen, reference: reference, at: now)
+        case .setPlace(let place):
+            guard place.parkCodes.allSatisfy({ lots[$0] != nil }) else { return Decision(.refused(.lotNotRegistered)) }
+            var events: [Event] = []
+            set(.place(place), &events)
+            return Decision(.entity(.place(place)), events)
+        case .makeAppointment(let appointment): return make(appointment, at: now)
+        case .moveAppointment(let appId, let extNo, let time):
+            return moveAppointment(appId: appId, extNo, to: time, at: now, history: history)
+        case .cancelAppointment(let appId, let extNo): return cancelAppointment(appId: appId, extNo, at: now, history: history)
+        case .setArea(let area): return setArea(area, at: now)
+        case .setFlow(let policy): return setFlow(policy, at: now)
+        case .pushFlow(let policy):
+            var decision = setFlow(policy, at: now)
+            if case .entity = decision.outcome, let lot = lots[policy.parkCode] {
+                decision.outcome = .posted(epoch: lot.downEpoch ?? "", seq: lot.downLast)
+            }
+            return decision
+        case .pushShare(let subscription): return push(subscription, at: now)
+        case .revokeShare(let parkCode, let authNo, let authVer, let reason):
+            return revokeShare(parkCode, authNo, authVer: authVer, reason: reason, at: now)
+        case .setOccupancy(let profiles):
+            var events: [Event] = []
+            for profile in profiles where lots[profile.parkCode] != nil { set(.occupancy(profile), &events) }
+            return Decision(.done, events)
+        case .list(let scope, let service, let body, let kind, let plate, let entry, let kept, let isExempt):
+            return list(scope, service: service, body: body, kind: kind, plate: plate, entry, kept: kept, isExempt: isExempt, at: now)
+        case .check(let parkCode, let question): return check(parkCode, question, at: now)
+        case .decideCase(let parkCode, let caseNo, let orderNo, let by):
+            return decideCase(parkCode, caseNo, orderNo: orderNo, by: by, at: now)
         }
     }
 
@@ -194,7 +319,7 @@ public struct City: Sendable {
     /// Drops from memory what ended before `time`.
     public mutating func forget(endedBefore time: Millis) {
         for parkCode in lots.keys {
-            let before = lots[parkCode]!.orders.filter { !$0.value.status.isActive && $0.value.changedAt < time }
+            let before = lots[parkCode]!.orders.filter { !$0.value.status.isOpen && $0.value.changedAt < time }
             for (orderNo, order) in before {
                 lotOfOrder[orderNo] = nil
                 clientOrders[ClientKey(appId: order.appId, clientOrderNo: order.clientOrderNo)] = nil
@@ -204,7 +329,11 @@ public struct City: Sendable {
         bills = bills.filter { $0.value.expireAt >= time }
         let once = ReportKind(parkCode: "", kind: City.onceKind)
         reports[once] = reports[once]?.filter { $0.value.at >= time - City.onceMillis }
-        payments = payments.filter { $0.value.state == .pending || ($0.value.payTime ?? 0) >= time }
+        forgetEntities(endedBefore: time - 40 * CivilTime.dayLength)
+        let deposits = Set(lots.values.lazy.flatMap { $0.orders.values.lazy.compactMap(\.prepayNo) })
+        payments = payments.filter {
+            deposits.contains($0.key) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time
+        }
         for key in counters.keys where City.isPast(counter: key, at: time) { counters[key] = nil }
     }
 
@@ -247,23 +376,45 @@ public struct City: Sendable {
         lotOfOrder[order.orderNo] = order.parkCode
         clientOrders[ClientKey(appId: order.appId, clientOrderNo: order.clientOrderNo)] = order.orderNo
         let holdChanged =
-            old == nil || old!.status != order.status || old!.planTime != order.planTime || old!.plate != order.plate
-            || old!.leaveDeadline != order.leaveDeadline
+            old == nil || old!.status != order.status || old!.enterStart != order.enterStart || old!.plate != order.plate
+            || old!.expectedLeave != order.expectedLeave || old!.spaceNo != order.spaceNo
         if holdChanged {
+            if (old?.status == .waitlisted) != (order.status == .waitlisted) {
+                countWaiting(order, by: order.status == .waitlisted ? 1 : -1)
+            }
             lots[order.parkCode]!.rehold(order, now: now)
-            if let old { removeSpan(old) }
+            if let old {
+                removeSpans(old)
+                if old.status.isActive { noteFreed(order.parkCode) }
+            }
             if order.status.isActive {
-                plateSpans[order.plate, default: []].append(
-                    Span(orderNo: order.orderNo, from: order.enterStart, to: order.expectedLeave))
+                for plate in order.plates {
+                    plateSpans[plate, default: []].append(
+                        OrderSpan(orderNo: order.orderNo, from: order.enterStart, to: order.expectedLeave))
+                }
             }
         }
         lots[order.parkCode]!.noteDeadline(of: order)
     }
 
-    private mutating func removeSpan(_ order: Order) {
-        plateSpans[order.plate]?.removeAll { $0.orderNo == order.orderNo }
-        if plateSpans[order.plate]?.isEmpty == true { plateSpans[order.plate] = nil }
+    private mutating func removeSpans(_ order: Order) {
+        for plate in order.plates {
+            plateSpans[plate]?.removeAll { $0.orderNo == order.orderNo }
+            if plateSpans[plate]?.isEmpty == true { plateSpans[plate] = nil }
+        }
     }
+
+    private mutating func countWaiting(_ order: Order, by delta: Int) {
+        waitingOf["\(order.appId)|\(order.userToken)", default: 0] += delta
+        waitingIn[order.parkCode, default: 0] += delta
+    }
+
+    /// A place may have become free: who waits for one in this lot is looked at when the command is done.
+    mutating func noteFreed(_ parkCode: String) {
+        if waitingIn[parkCode, default: 0] > 0 || rightless[parkCode] != nil { freed.insert(parkCode) }
+    }
+
+    mutating func noteRefilled(_ parkCode: String) { refilled.insert(parkCode) }
 
     /// Whether the plate has another active order whose interval meets this one.
     func overlaps(_ plate: Plate, from: Millis, to: Millis, except orderNo: String?) -> Bool {
@@ -298,7 +449,7 @@ public struct City: Sendable {
         switch message {
         case .reserve: message = .reserve(order)
         case .modify: message = .modify(order)
-        case .cancel, .relay: break
+        case .cancel, .relay, .authorise, .revoke, .flow: break
         }
         append(message, to: order.parkCode, about: order.orderNo, at: now, &events)
     }

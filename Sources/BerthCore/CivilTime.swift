@@ -51,6 +51,19 @@ public enum CivilTime {
         return date.year * 12 + date.month - 1
     }
 
+    /// The first moment of the next month, and of the next year.
+    static func endOfMonth(_ time: Millis) -> Millis {
+        let date = date(ofDay: day(of: time))
+        let next = date.month == 12 ? (date.year + 1, Int64(1)) : (date.year, date.month + 1)
+        return start(ofDay: day(year: next.0, month: next.1, day: 1) ?? day(of: time) + 31)
+    }
+
+    static func endOfYear(_ time: Millis) -> Millis {
+        start(ofDay: day(year: year(of: time) + 1, month: 1, day: 1) ?? day(of: time) + 366)
+    }
+
+    static func year(of time: Millis) -> Int64 { date(ofDay: day(of: time)).year }
+
     static func pad(_ number: Int64, _ width: Int) -> String {
         let text = String(number)
         return String(repeating: "0", count: max(0, width - text.utf8.count)) + text

@@ -1,5 +1,5 @@
 /// Every reason to refuse that the rules know. Each has one row of the same name in the profile's code dictionary.
-public enum Refusal: String, Sendable, CaseIterable {
+public enum Refusal: String, Error, Sendable, CaseIterable {
     case lotNotRegistered, reservationNotEnabled, lotClosed, lotIncomplete, unknownGate
     case plateColorMismatch
     case notOpenYet, noBookableSpace, dailyLimit, cancelLimit, overlappingBooking, tooLate
@@ -10,6 +10,12 @@ public enum Refusal: String, Sendable, CaseIterable {
     case newerVersionExists, wrongState, keyReused
     case unknownSpace, plateBlacklisted, correctionWhileInside, delayNotAllowed, plateBoundElsewhere
     case nonceRepeated, noShowBan
+    case vehicleNotAdmitted, notWhitelisted, exemptVehicle, flowControlActive
+    case saturated, yearlyBlacklist, approvalPending, poolEmpty, waitlistFull, waitlistClosed, gateNotCovered, notDeliveredYet
+    case offerUnderAudit, offerClosed, segmentOverlap, sharedSpaceOccupied, outsideSegment, quietHours, subscriptionExpired
+    case lateDepartureStrikes, providerNotCertified, platformBilled
+    case appointmentCancelled, appointmentUsed, outsideAppointment, publicQuotaUsedUp
+    case recordTooOld, notFound, illegalValue
     case noBill, noPaymentNeeded, billExpired, amountMismatch, alreadyPaid, paymentFailed, refundNotAllowed, refundTooLarge
 }
 
@@ -26,6 +32,17 @@ public struct Booking: Sendable {
     public var planTime: Millis
     public var mobile: String
     public var extNo: String?
+    /// Waits where it is full (候补).
+    public var waits = false
+    public var otherPlates: [Plate] = []
+    public var pool: Pool?
+    public var offerId: String?
+    /// How long he wants to stay in a shared place, minutes.
+    public var stayMin: Int?
+    public var seats: Int?
+    public var heightMm: Int?
+    /// Plate category (section 15.3).
+    public var plateType: String?
 
     public init(
         appId: String, clientOrderNo: String, requestHash: String, userToken: String, plate: Plate, plateColor: Int,
@@ -56,6 +73,9 @@ public struct Passage: Sendable {
     public var leaveTime: Millis?
     public var exitGateCode: String?
     public var feeFen: Int64
+    /// U10 `enterMode`: 4 is a QR code, 5 tailgating.
+    public var enterMode = 1
+    public var vehicleClass = 0
 
     public init(
         recordNo: String, plate: Plate, gateCode: String, enterTime: Millis, carKind: Int, orderNo: String?,
@@ -87,7 +107,8 @@ public enum LotStatement: Int, Sendable {
 /// What can be asked of the rules. Time comes with it, never from a clock.
 public enum Command: Sendable {
     case register(parkCode: String)
-    case setPolicy(parkCode: String, Policy)
+    /// Sets values of one scope; those that are not named stay.
+    case setPolicy(PolicyScope, [String: String])
     /// `info`: the whole report, of which the profile is what the rules need.
     case openLot(LotProfile, info: Report? = nil)
     /// `kept`: the gates as they were reported.
@@ -101,12 +122,47 @@ public enum Command: Sendable {
     case state(parkCode: String, orderNo: String, orderVer: Int64, LotStatement, at: Millis, recordNo: String?)
     case notice(Notice)
     /// What is reported and kept by name. `knownBy`: the kind under which each key must be known.
-    case file(parkCode: String, [Report], replaces: String?, knownBy: String?, notice: Notice?)
+    /// `tariff`: what a kept report says, as the rules compute with it.
+    case file(parkCode: String, [Report], replaces: String?, knownBy: String?, notice: Notice?, tariff: LotTariff? = nil)
     /// A message of an operator for a lot's down log, and what it sets there.
     case post(parkCode: String, service: String, body: String, sets: Report?)
     case correct(parkCode: String, recordNo: String, Correction)
     case bind(appId: String, userToken: String, plate: Plate, body: String)
     case delay(appId: String, orderNo: String)
+    case leaveWaitlist(appId: String, orderNo: String)
+    case appeal(appId: String, penaltyId: String, text: String, images: [String])
+    case answerAppeal(appealId: String, isGranted: Bool, answer: String)
+    case setCalendarDay(CalendarDay)
+    // Sharing.
+    case publishOffer(SharedOffer)
+    case reviewOffer(parkCode: String, offerId: String, isPassed: Bool, remark: String)
+    case updateOffer(appId: String, offerId: String, segments: [Segment]?, price: SharePrice?)
+    case closeOffer(appId: String, offerId: String, isConfirmed: Bool)
+    /// What a lot reports of offers of its own (U16).
+    case reportOffers(parkCode: String, [SharedOffer], gone: [String])
+    case subscribeShare(SharedSubscription, months: Int)
+    case endShare(appId: String, authNo: String)
+    case renewShare(appId: String, authNo: String, validTo: Millis)
+    case reviewShare(parkCode: String, authNo: String, isPassed: Bool, remark: String)
+    case withdrawIncome(appId: String, providerToken: String, fen: Int64, reference: String)
+    // Public service.
+    case setPlace(PublicPlace)
+    case makeAppointment(Appointment)
+    case moveAppointment(appId: String, extNo: String, to: Millis)
+    case cancelAppointment(appId: String, extNo: String)
+    // Flow control.
+    case setArea(FlowArea)
+    case setFlow(FlowPolicy)
+    /// The same for one lot, as a message of its down log (D18 by an operator); and an authorisation of his (D05, D06).
+    case pushFlow(FlowPolicy)
+    case pushShare(SharedSubscription)
+    case revokeShare(parkCode: String, authNo: String, authVer: Int64, reason: String)
+    case setOccupancy([OccupancyProfile])
+    /// A list entry for every lot of a group, or of the city.
+    case list(ListScope, service: String, body: String, kind: String, plate: Plate, ListEntry?, kept: String, isExempt: Bool)
+    // At the gate.
+    case check(parkCode: String, GateQuestion)
+    case decideCase(parkCode: String, caseNo: String, orderNo: String?, by: String)
     /// A18: remaining spaces of these lots, each told at most once in so many seconds; replaces what the provider had.
     case subscribe(appId: String, parkCodes: [String], minSeconds: Int)
     /// How far a lot's onboarding is, and for what it may be booked.
@@ -129,6 +185,14 @@ public enum Command: Sendable {
     case settle(parkCode: String, epoch: String, ackSeq: Int64, [DownResult], assumesRest: Bool)
     /// Everything of a lot that has fallen due.
     case expire(parkCode: String)
+}
+
+/// For which lots a list entry holds (D07 `scope`).
+public enum ListScope: Sendable, Equatable {
+    case lot(String)
+    /// Every lot of the group of this one.
+    case group(of: String)
+    case city
 }
 
 /// The lot's answer to one entry of the down log.
@@ -169,6 +233,11 @@ public indirect enum LotMessage: Sendable, Equatable {
     case reserve(Order)
     case modify(Order)
     case cancel(orderNo: String, orderVer: Int64, CancelType)
+    /// D05, D06.
+    case authorise(SharedSubscription)
+    case revoke(authNo: String, authVer: Int64, reason: String)
+    /// D18, with the mode that is demanded now.
+    case flow(FlowPolicy, FlowMode)
     /// A message that the core only carries: its service, and its data in canonical JSON.
     case relay(service: String, body: String)
 }
@@ -179,6 +248,7 @@ public enum CancelType: Int, Sendable {
     case breach = 2
     case noShow = 3
     case server = 4
+    case appointment = 5
 }
 
 /// One entry of a lot's down log.
@@ -212,6 +282,8 @@ public indirect enum Event: Sendable, Equatable {
     case report(Report)
     case bill(Bill)
     case payment(Payment)
+    case entity(Entity)
+    case posting(Posting)
     case down(DownEntry)
     /// The lot consumed its down log up to `ackSeq`, and answered these entries.
     case downSettled(parkCode: String, epoch: String, ackSeq: Int64, [DownResult])
@@ -236,16 +308,64 @@ public indirect enum Outcome: Sendable, Equatable {
     case refused(Refusal)
     /// Recorded, but with a code: an exit without an entry is accepted as a pair (1501).
     case recordedWith(Refusal, recordNo: String)
+    case entity(Entity)
+    /// A subscription, what it costs, and until when that is to be paid.
+    case share(SharedSubscription, feeFen: Int64)
+    /// Closing this offer would hit these orders and subscriptions: nothing has been done yet.
+    case consequences(SharedOffer, orders: [Order], subscriptions: [SharedSubscription])
+    case gate(GateDecision, caseNo: String?)
+    case balance(Int64)
+}
+
+extension Outcome {
+    public var refusal: Refusal? { if case .refused(let refusal) = self { refusal } else { nil } }
+}
+
+/// Which rule refused, how far its counter is, and when it ends: what a person is told beside the code.
+public struct RuleNote: Sendable, Equatable {
+    /// Name of the policy value.
+    public var rule: String
+    public var used: Int?
+    public var max: Int?
+    /// From when it is different.
+    public var until: Millis?
+
+    public init(_ rule: String, used: Int? = nil, max: Int? = nil, until: Millis? = nil) {
+        self.rule = rule
+        self.used = used
+        self.max = max
+        self.until = until
+    }
+}
+
+/// Another lot with room in the window that was asked for.
+public struct Alternative: Sendable, Equatable {
+    public var parkCode: String
+    public var name: String
+    public var purpose: Purpose
+    public var metres: Int
+    public var walkMin: Int
+    public var planTime: Millis
+    /// Minutes of fee relief that come with it.
+    public var freeMin: Int
 }
 
 /// All that follows from one command: to be committed whole, and only then answered.
 public struct Decision: Sendable {
     public var outcome: Outcome
     public var events: [Event]
+    /// Beside a refusal.
+    public var note: RuleNote?
+    public var alternatives: [Alternative] = []
 
     public init(_ outcome: Outcome, _ events: [Event] = []) {
         self.outcome = outcome
         self.events = events
+    }
+
+    public init(_ refusal: Refusal, _ note: RuleNote) {
+        self.init(.refused(refusal))
+        self.note = note
     }
 }
 

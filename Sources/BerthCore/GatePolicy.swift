@@ -3,11 +3,18 @@ public struct AuthorisedEntry: Sendable, Equatable {
     public var orderNo: String
     public var purpose: Purpose
     public var plate: Plate
+    /// Further plates that may come in its place.
+    public var otherPlates: [Plate] = []
     public var enterStart: Millis
     public var enterEnd: Millis
     public var entryLimit: Int
     public var entriesUsed: Int
     public var isInForce: Bool
+    /// Gates that it may use; empty: all.
+    public var gateCodes: [String] = []
+    /// It waits for the lot's own word, or for its deposit.
+    public var isPending = false
+    public var isInside = false
 
     public init(
         orderNo: String, purpose: Purpose, plate: Plate, enterStart: Millis, enterEnd: Millis, entryLimit: Int,
@@ -28,7 +35,49 @@ public struct AuthorisedEntry: Sendable, Equatable {
             orderNo: order.orderNo, purpose: order.purpose, plate: order.plate, enterStart: order.enterStart,
             enterEnd: order.enterEnd, entryLimit: order.entryLimit, entriesUsed: order.entriesUsed,
             isInForce: order.status == .booked || order.status == .inLot || order.status == .done)
+        otherPlates = order.otherPlates
+        gateCodes = order.terms.gateCodes
+        isPending = order.status == .held
+        isInside = order.status == .inLot
     }
+
+    public func speaks(for plate: Plate) -> Bool { self.plate == plate || otherPlates.contains(plate) }
+    var plates: [Plate] { [plate] + otherPlates }
+}
+
+/// A car at a gate, as the camera sees it.
+public struct GateQuestion: Sendable, Equatable {
+    public var plate: Plate
+    public var time: Millis
+    public var gateCode: String
+    /// Per cent; nil where the camera does not say.
+    public var confidence: Int?
+
+    public init(plate: Plate, time: Millis, gateCode: String, confidence: Int? = nil) {
+        self.plate = plate
+        self.time = time
+        self.gateCode = gateCode
+        self.confidence = confidence
+    }
+}
+
+/// What is in force at a gate, beside the orders that speak for a plate.
+public struct GateBook: Sendable {
+    public var subscriptions: [SharedSubscription] = []
+    public var isInside = false
+    public var isBlacklisted = false
+    public var isWhitelisted = false
+    public var isExempt = false
+    public var flow = FlowMode.off
+    /// Cars without an order in the last five minutes, and the most that are let in.
+    public var walkIns = 0
+    public var walkInsMax: Int?
+    public var calendar = WorkCalendar()
+    /// How many confusable characters an almost-match may differ in.
+    public var fuzzyCharsMax = 0
+    public var fuzzyConfidenceMax = 100
+
+    public init() {}
 }
 
 /// The decision at the barrier: the codes of U09.
@@ -43,32 +92,118 @@ public struct GateDecision: Sendable, Equatable {
     public var verdict: GateVerdict
     public var refusal: Refusal?
     public var entry: AuthorisedEntry?
+    public var subscription: SharedSubscription?
+    /// Orders and subscriptions that an almost-match could mean; one of them was admitted, or the control room is asked.
+    public var candidates: [String] = []
+
+    public init(verdict: GateVerdict, refusal: Refusal?, entry: AuthorisedEntry?, subscription: SharedSubscription? = nil) {
+        self.verdict = verdict
+        self.refusal = refusal
+        self.entry = entry
+        self.subscription = subscription
+    }
 }
 
 /// May this plate enter now? One rule for the server's pre-entry check and for a gateway whose line is down.
 public enum GatePolicy {
-    public static func decide(
-        plate: Plate, at time: Millis, gateCode: String, orders: [AuthorisedEntry], isInside: Bool,
-        isBlacklisted: Bool = false, isWhitelisted: Bool = false
-    ) -> GateDecision {
-        if isBlacklisted { return GateDecision(verdict: .refuse, refusal: .plateBlacklisted, entry: nil) }
-        if isInside { return GateDecision(verdict: .refuse, refusal: .repeatedEntry, entry: nil) }
-        let own = orders.filter { $0.plate == plate && $0.isInForce }.sorted { $0.enterStart < $1.enterStart }
+    public static func decide(_ question: GateQuestion, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
+        if book.isBlacklisted { return GateDecision(verdict: .refuse, refusal: .plateBlacklisted, entry: nil) }
+        if book.isInside { return GateDecision(verdict: .refuse, refusal: .repeatedEntry, entry: nil) }
+        let own = decideExact(question, orders: orders, book)
+        if own.verdict == .allow { return own }
+        if book.isExempt || book.isWhitelisted { return GateDecision(verdict: .allow, refusal: nil, entry: nil) }
+        if own.verdict == .refuse { return own }
+        if let almost = decideAlmost(question, orders: orders, book) { return almost }
+        // Without an order: flow control, then the lot's own rule.
+        switch book.flow {
+        case .off: break
+        case .bookingOnly, .closed: return GateDecision(verdict: .refuse, refusal: .flowControlActive, entry: nil)
+        case .throttle:
+            if let most = book.walkInsMax, book.walkIns >= most {
+                return GateDecision(verdict: .refuse, refusal: .flowControlActive, entry: nil)
+            }
+        }
+        return own
+    }
+
+    private static func decideExact(_ question: GateQuestion, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
         var best: GateDecision?
-        for entry in own {
-            let refusal: Refusal? =
-                entry.entryLimit >= 0 && entry.entriesUsed >= entry.entryLimit
-                ? .entriesUsedUp : time < entry.enterStart ? .tooEarlyToEnter : time > entry.enterEnd ? .tooLateToEnter : nil
-            guard let refusal else { return GateDecision(verdict: .allow, refusal: nil, entry: entry) }
+        for entry in orders.filter({ $0.speaks(for: question.plate) }).sorted(by: { $0.enterStart < $1.enterStart }) {
+            if entry.isPending {
+                if question.time <= entry.enterEnd { best = best ?? GateDecision(verdict: .refuse, refusal: .approvalPending, entry: entry) }
+                continue
+            }
+            guard entry.isInForce else { continue }
+            guard let refusal = refuse(entry, question) else { return GateDecision(verdict: .allow, refusal: nil, entry: entry) }
             // The reason that helps the driver most: what is still to come before what is over.
-            if best == nil || refusal == .tooEarlyToEnter {
+            if best == nil || refusal == .tooEarlyToEnter || refusal == .gateNotCovered {
                 best = GateDecision(verdict: .refuse, refusal: refusal, entry: entry)
             }
         }
-        if isWhitelisted { return GateDecision(verdict: .allow, refusal: nil, entry: nil) }
-        // What is used up or long over does not stand in the way of an ordinary visit.
-        if let best, best.refusal == .tooEarlyToEnter || best.refusal == .tooLateToEnter { return best }
-        if let best, best.refusal == .entriesUsedUp, let entry = best.entry, time <= entry.enterEnd { return best }
-        return GateDecision(verdict: .local, refusal: nil, entry: nil)
+        for subscription in book.subscriptions where subscription.plates.contains(question.plate) {
+            guard let refusal = refuse(subscription, plate: question.plate, at: question.time, book.calendar) else {
+                return GateDecision(verdict: .allow, refusal: nil, entry: nil, subscription: subscription)
+            }
+            if best == nil { best = GateDecision(verdict: .refuse, refusal: refusal, entry: nil, subscription: subscription) }
+        }
+        guard let best else { return GateDecision(verdict: .local, refusal: nil, entry: nil) }
+        // What is used up or ended does not stand in the way of an ordinary visit.
+        switch best.refusal {
+        case .entriesUsedUp: if let entry = best.entry, question.time <= entry.enterEnd { return best }
+        case .subscriptionExpired, .lateDepartureStrikes, .outsideSegment: break
+        default: return best
+        }
+        var local = GateDecision(verdict: .local, refusal: best.subscription == nil ? nil : best.refusal, entry: nil)
+        local.subscription = best.subscription
+        return local
+    }
+
+    private static func refuse(_ entry: AuthorisedEntry, _ question: GateQuestion) -> Refusal? {
+        // First car of a group in: the others wait for it.
+        if entry.isInside, !entry.otherPlates.isEmpty, entry.purpose == .shared { return .sharedSpaceOccupied }
+        if entry.entryLimit >= 0, entry.entriesUsed >= entry.entryLimit { return .entriesUsedUp }
+        if question.time < entry.enterStart { return .tooEarlyToEnter }
+        if question.time > entry.enterEnd { return .tooLateToEnter }
+        if !entry.gateCodes.isEmpty, !entry.gateCodes.contains(question.gateCode) { return .gateNotCovered }
+        return nil
+    }
+
+    /// Why a car may not use a subscription at this moment.
+    static func refuse(_ subscription: SharedSubscription, plate: Plate, at time: Millis, _ calendar: WorkCalendar) -> Refusal? {
+        switch subscription.status {
+        case .pending: return .approvalPending
+        case .active, .inUse: break
+        case .terminated: return .lateDepartureStrikes
+        case .suspended, .cancelled, .rejected: return .subscriptionExpired
+        case .expired: return .subscriptionExpired
+        }
+        guard subscription.plates.contains(plate) else { return .plateDiffers }
+        if time < subscription.validFrom { return .outsideSegment }
+        if time >= subscription.validTo { return .subscriptionExpired }
+        if let inside = subscription.insidePlate, inside != plate { return .sharedSpaceOccupied }
+        if !subscription.quietHours.isEmpty, Segment.span(subscription.quietHours, holding: time, calendar) != nil { return .quietHours }
+        if Segment.span(subscription.segments, holding: time, calendar) == nil { return .outsideSegment }
+        return nil
+    }
+
+    /// A reading that is nobody's plate, but nearly somebody's: one candidate is admitted, several go to the control room.
+    private static func decideAlmost(_ question: GateQuestion, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision? {
+        guard book.fuzzyCharsMax > 0, (question.confidence ?? 0) <= book.fuzzyConfidenceMax else { return nil }
+        func isNear(_ plates: [Plate]) -> Bool {
+            plates.contains { question.plate.misreadings(as: $0).map { $0 > 0 && $0 <= book.fuzzyCharsMax } ?? false }
+        }
+        let entries = orders.filter { $0.isInForce && !$0.isInside && isNear($0.plates) && refuse($0, question) == nil }
+        let subscriptions = book.subscriptions.filter { subscription in
+            isNear(subscription.plates) && subscription.insidePlate == nil
+                && refuse(subscription, plate: subscription.plates[0], at: question.time, book.calendar) == nil
+        }
+        let candidates = entries.map(\.orderNo) + subscriptions.map(\.authNo)
+        guard !candidates.isEmpty else { return nil }
+        var decision = GateDecision(verdict: .refuse, refusal: .plateDiffers, entry: nil)
+        if candidates.count == 1 {
+            decision = GateDecision(verdict: .allow, refusal: nil, entry: entries.first, subscription: subscriptions.first)
+        }
+        decision.candidates = candidates.sorted()
+        return decision
     }
 }

@@ -25,12 +25,31 @@ public struct Lot: Sendable {
     /// When something of the lot falls due next; `.max` when nothing does.
     public internal(set) var nextDeadline: Millis = .max
 
-    private var pools: [Purpose: Calendar] = [:]
+    /// Subscriptions and offers of this lot, by number.
+    public internal(set) var offers: [String: SharedOffer] = [:]
+    public internal(set) var subscriptions: [String: SharedSubscription] = [:]
+    /// The policy of each product; what differs by product only.
+    var productPolicies: [Purpose: Policy] = [:]
+    /// The newest version of the overrides that its policies come from.
+    public internal(set) var policyVersion: Int64 = 0
+    /// Quotas that policies set in place of what the lot opened.
+    var poolRules: [PoolRule] = []
+    var tariffs: [LotTariff] = []
+    /// How the lot usually fills, by weekday.
+    public internal(set) var occupancy: [Int: OccupancyProfile] = [:]
+    /// Which level of saturation was told last (events 4001 to 4003).
+    var toldLevel = 0
+    /// Cars that came without an order, lately: for the throttle.
+    var walkIns: [Millis] = []
+
+    private var pools: [Pool: Calendar] = [:]
     private var holds: [String: Hold] = [:]
+    private(set) var spaces = SpaceBook()
     private var nextExtension: Millis = .max
 
     struct Hold: Sendable {
-        var purpose: Purpose
+        var pool: Pool
+        var space: String?
         var from: Millis
         var to: Millis
         /// The car is inside: the hold grows with the clock until its exit is reported.
@@ -42,9 +61,43 @@ public struct Lot: Sendable {
         self.policy = policy
     }
 
+    public func policy(_ purpose: Purpose) -> Policy { productPolicies[purpose] ?? policy }
+    /// What the lot opened to a business.
     public func quota(_ purpose: Purpose) -> Int { profile?.quotas[purpose] ?? 0 }
     public var occupied: Int { max(inside.count, remaining?.occupied ?? 0) }
     public var saturation: Saturation { Saturation(occupied: occupied, capacity: profile?.totalCount ?? 0) }
+
+    // MARK: Quotas
+
+    private func opened(_ pool: Pool) -> Int {
+        switch pool {
+        case .personal: quota(.reservation)
+        case .publicService: quota(.publicService)
+        case .shared: quota(.shared)
+        case .merchant, .charging, .walkIn, .rolling: 0
+        }
+    }
+
+    /// Places of a pool at a moment: what a policy says, else what the lot opened.
+    public func quota(_ pool: Pool, at time: Millis) -> Int {
+        poolRules.last { $0.pool == pool && $0.from <= time && time < $0.to }?.count ?? opened(pool)
+    }
+
+    /// Whether a policy names the pool at some moment of the interval: then its being full is 1110 and not 1101.
+    func isNamed(_ pool: Pool, from: Millis, to: Millis) -> Bool {
+        poolRules.contains { $0.pool == pool && $0.from < to && from < $0.to }
+    }
+
+    /// The interval cut where quotas change.
+    private func pieces(from: Millis, to: Millis) -> [Span] {
+        var cuts: Set<Millis> = [from]
+        for rule in poolRules {
+            if rule.from > from, rule.from < to { cuts.insert(rule.from) }
+            if rule.to > from, rule.to < to { cuts.insert(rule.to) }
+        }
+        let points = cuts.sorted() + [to]
+        return zip(points, points.dropFirst()).map { Span($0, $1) }
+    }
 
     // MARK: Holding places
 
@@ -52,55 +105,125 @@ public struct Lot: Sendable {
     mutating func advance(to now: Millis) {
         guard now >= nextExtension else { return }
         nextExtension = .max
-        for (orderNo, hold) in holds where hold.grows {
+        for (holder, hold) in holds where hold.grows {
             var hold = hold
             if hold.to <= now {
-                let end = endOfStep(now, hold.purpose)
-                pools[hold.purpose]!.add(1, from: hold.to, to: end)
+                let end = endOfStep(now)
+                unplace(hold, holder)
                 hold.to = end
-                holds[orderNo] = hold
+                place(hold, holder)
             }
             nextExtension = min(nextExtension, hold.to)
         }
     }
 
-    private func endOfStep(_ now: Millis, _ purpose: Purpose) -> Millis {
-        (pools[purpose] ?? Calendar(stepMin: policy.calendarStepMin)).endOfStep(holding: now)
+    private func endOfStep(_ now: Millis) -> Millis {
+        let step = Millis(policy.calendarStepMin) * CivilTime.minute
+        return (floorDiv(now, step) + 1) * step
+    }
+
+    private mutating func place(_ hold: Hold, _ holder: String) {
+        if let space = hold.space {
+            spaces.hold(space, Span(hold.from, hold.to), for: holder)
+        } else {
+            pools[hold.pool, default: Calendar(stepMin: policy.calendarStepMin)].add(1, from: hold.from, to: hold.to)
+        }
+        holds[holder] = hold
+    }
+
+    private mutating func unplace(_ hold: Hold, _ holder: String) {
+        if let space = hold.space {
+            spaces.release(space, of: holder)
+        } else {
+            pools[hold.pool]!.add(-1, from: hold.from, to: hold.to)
+        }
+        holds[holder] = nil
     }
 
     /// Makes the hold that an order has by its present state, in place of the one it had.
     mutating func rehold(_ order: Order, now: Millis) {
         release(order.orderNo)
-        var hold: Hold
+        var hold = Hold(pool: order.pool, space: order.spaceNo, from: order.enterStart, to: order.expectedLeave, grows: false)
         switch order.status {
-        case .held, .booked:
-            hold = Hold(purpose: order.purpose, from: order.enterStart, to: order.expectedLeave, grows: false)
+        case .held, .booked: break
         case .inLot:
-            hold = Hold(
-                purpose: order.purpose, from: min(order.enterStart, order.enterTime ?? order.enterStart),
-                to: order.expectedLeave, grows: true)
+            hold.from = min(order.enterStart, order.enterTime ?? order.enterStart)
+            hold.grows = true
             // On whole steps from here on, so that what is released is what was held.
-            if hold.to <= now { hold.to = endOfStep(now, order.purpose) } else { hold.to = endOfStep(hold.to - 1, order.purpose) }
+            hold.to = hold.to <= now ? endOfStep(now) : endOfStep(hold.to - 1)
             nextExtension = min(nextExtension, hold.to)
         default: return
         }
-        pools[hold.purpose, default: Calendar(stepMin: policy.calendarStepMin)].add(1, from: hold.from, to: hold.to)
-        holds[order.orderNo] = hold
+        place(hold, order.orderNo)
     }
 
-    mutating func release(_ orderNo: String) {
-        guard let hold = holds.removeValue(forKey: orderNo) else { return }
-        pools[hold.purpose]!.add(-1, from: hold.from, to: hold.to)
+    mutating func release(_ holder: String) {
+        guard let hold = holds[holder] else { return }
+        unplace(hold, holder)
+    }
+
+    /// Keeps a place of a pool for something that is not an order: the right of an appointment.
+    mutating func keep(_ holder: String, _ pool: Pool, _ span: Span?) {
+        release(holder)
+        guard let span else { return }
+        place(Hold(pool: pool, space: nil, from: span.from, to: span.to, grows: false), holder)
+    }
+
+    /// Keeps all the times of a subscription.
+    mutating func hold(_ spans: [Span], for subscription: SharedSubscription) {
+        drop(spansOf: subscription.authNo)
+        for (index, span) in spans.enumerated() {
+            let holder = index == 0 ? subscription.authNo : "\(subscription.authNo)#\(index)"
+            if let space = subscription.spaceNo {
+                spaces.hold(space, span, for: subscription.authNo)
+            } else {
+                pools[.shared, default: Calendar(stepMin: policy.calendarStepMin)].add(1, from: span.from, to: span.to)
+                holds[holder] = Hold(pool: .shared, space: nil, from: span.from, to: span.to, grows: false)
+            }
+        }
+        subscriptionSpaces[subscription.authNo] = subscription.spaceNo ?? ""
+    }
+
+    private var subscriptionSpaces: [String: String] = [:]
+
+    mutating func drop(spansOf authNo: String) {
+        guard let space = subscriptionSpaces.removeValue(forKey: authNo) else { return }
+        guard space.isEmpty else { return spaces.release(space, of: authNo) }
+        release(authNo)
+        var index = 1
+        while holds["\(authNo)#\(index)"] != nil {
+            release("\(authNo)#\(index)")
+            index += 1
+        }
     }
 
     /// The most places of a pool held at any moment of the interval, from now on: the past cannot be sold any more.
-    func peak(_ purpose: Purpose, from: Millis, to: Millis, now: Millis) -> Int {
-        pools[purpose]?.peak(from: max(from, now), to: max(to, now + 1)) ?? 0
+    func peak(_ pool: Pool, from: Millis, to: Millis, now: Millis) -> Int {
+        pools[pool]?.peak(from: max(from, now), to: max(to, now + 1)) ?? 0
     }
 
-    /// Whether one more order may hold the interval: at no moment of it is the pool at, or over, its quota.
-    func hasRoom(_ purpose: Purpose, from: Millis, to: Millis, now: Millis) -> Bool {
-        peak(purpose, from: from, to: to, now: now) < quota(purpose)
+    /// Whether one more order may hold the interval: at no moment of it is the pool at, or over, its quota, and what is kept for walk-ins
+    /// stays free.
+    func hasRoom(_ pool: Pool, from: Millis, to: Millis, now: Millis) -> Bool {
+        guard !poolRules.isEmpty else { return peak(pool, from: from, to: to, now: now) < opened(pool) }
+        let (from, to) = (max(from, now), max(to, now + 1))
+        return pieces(from: from, to: to).allSatisfy { piece in
+            guard peak(pool, from: piece.from, to: piece.to, now: now) < quota(pool, at: piece.from) else { return false }
+            let kept = quota(.walkIn, at: piece.from)
+            guard kept > 0, let total = profile?.totalCount else { return true }
+            return Calendar.peak(of: Array(pools.values), from: piece.from, to: piece.to) < total - kept
+        }
+    }
+
+    /// Orders that hold a place in the interval and whose cars are not in yet.
+    public func notArrived(from: Millis, to: Millis) -> Int {
+        holds.values.reduce(0) { $0 + (!$1.grows && $1.from < to && from < $1.to ? 1 : 0) }
+            + spaces.entries.values.joined().filter { orders[$0.holder]?.status != .inLot && $0.span.meets(from, to) }.count
+    }
+
+    /// Places that the gates show to be free beyond everything promised for the interval (R6: rolling release, 1:1).
+    func rollingRoom(from: Millis, to: Millis, now: Millis) -> Int {
+        (profile?.totalCount ?? 0) - occupied - notArrived(from: max(from, now), to: to) - quota(.walkIn, at: max(from, now))
     }
 
     // MARK: Questions
@@ -119,40 +242,61 @@ public struct Lot: Sendable {
     }
 
     /// The slots of a whole civil day.
-    public func slots(_ purpose: Purpose, day: Int64, now: Millis) -> [Slot] {
+    public func slots(_ purpose: Purpose, pool: Pool? = nil, day: Int64, now: Millis) -> [Slot] {
+        let policy = policy(purpose)
+        let pool = pool ?? purpose.pool
         let length = Millis(policy.slotMin) * CivilTime.minute
         let dayStart = CivilTime.start(ofDay: day)
-        let early = Millis(policy.earlyMin) * CivilTime.minute
-        let stay = Millis(policy.stayMin) * CivilTime.minute
-        let advance = Millis(policy.advanceMaxMin) * CivilTime.minute
-        let quota = quota(purpose)
+        let isPublic = purpose == .publicService
+        let early = Millis(isPublic ? policy.bizBeforeMin : policy.earlyMin) * CivilTime.minute
+        let stay = Millis(isPublic ? policy.bizStayMin : policy.stayMin) * CivilTime.minute
+        let advance = Millis(isPublic ? policy.bizAdvanceMaxMin : policy.advanceMaxMin) * CivilTime.minute
         return stride(from: dayStart, to: dayStart + CivilTime.dayLength, by: Int(length)).map { start in
             let end = min(start + length, dayStart + CivilTime.dayLength)
+            let quota = quota(pool, at: max(start, now))
             var slot = Slot(start: start, end: end, quota: quota, remain: 0, excess: 0, isFull: true, reason: nil)
             if end <= now {
                 slot.reason = .tooLate
             } else if profile?.isOpen(at: max(start, now)) != true {
                 slot.reason = .lotClosed
             } else {
-                let worst = peak(purpose, from: max(start, now) - early, to: end - 1 + stay, now: now)
-                slot.remain = max(0, quota - worst)
-                slot.excess = max(0, worst - quota)
+                let (from, to) = (max(start, now) - early, end - 1 + stay)
+                slot.remain = max(0, quota - peak(pool, from: from, to: to, now: now))
+                slot.excess = max(0, peak(pool, from: from, to: to, now: now) - quota)
+                if !poolRules.isEmpty {
+                    let places = pieces(from: max(from, now), to: to).map {
+                        self.quota(pool, at: $0.from) - peak(pool, from: $0.from, to: $0.to, now: now)
+                    }
+                    slot.remain = max(0, places.min() ?? 0)
+                    slot.excess = max(0, -(places.min() ?? 0))
+                }
+                slot.remain += purpose == .shared ? freeSpaces(from: from, to: to, at: start) : 0
                 slot.isFull = slot.remain == 0
-                slot.reason = slot.isFull ? .noBookableSpace : start > now + advance ? .notOpenYet : nil
+                let full: Refusal = isNamed(pool, from: from, to: to) ? .poolEmpty : .noBookableSpace
+                slot.reason = slot.isFull ? full : start > now + advance ? .notOpenYet : nil
             }
             return slot
         }
     }
 
+    /// Individually offered spaces that nobody holds in the interval.
+    private func freeSpaces(from: Millis, to: Millis, at time: Millis) -> Int {
+        offers.values.filter { $0.isBookable && $0.validFrom <= time && time < $0.validTo }
+            .reduce(0) { sum, offer in sum + offer.units.filter { spaces.isFree($0, from: from, to: to) }.count }
+    }
+
     /// Places of a pool that nobody holds at this moment.
-    public func free(_ purpose: Purpose, at time: Millis) -> Int {
-        max(0, quota(purpose) - (pools[purpose]?.peak(from: time, to: time + 1) ?? 0))
+    public func free(_ pool: Pool, at time: Millis) -> Int {
+        max(0, quota(pool, at: time) - (pools[pool]?.peak(from: time, to: time + 1) ?? 0))
     }
 
     /// By how many places the pool is over its quota at this moment: what overstays, disproved no-shows and a lowered quota may bring about.
-    public func excess(_ purpose: Purpose, at time: Millis) -> Int {
-        max(0, (pools[purpose]?.peak(from: time, to: time + 1) ?? 0) - quota(purpose))
+    public func excess(_ pool: Pool, at time: Millis) -> Int {
+        max(0, (pools[pool]?.peak(from: time, to: time + 1) ?? 0) - quota(pool, at: time))
     }
+
+    /// Orders that wait for a place, in their order.
+    public var waiting: [Order] { orders.values.filter { $0.status == .waitlisted }.sorted { $0.serial < $1.serial } }
 
     /// Orders that the lot must have in its local list now.
     public var inForce: [Order] {
@@ -166,21 +310,45 @@ public struct Lot: Sendable {
         switch order.status {
         case .held: return order.holdDeadline
         case .booked: return order.enterEnd
-        case .inLot: return order.overstay ? nil : order.leaveDeadline
+        case .inLot:
+            guard let deadline = order.leaveDeadline else { return nil }
+            if !order.isWarned, order.purpose == .shared { return deadline - order.terms.warnMillis }
+            if !order.overstay { return deadline }
+            return order.isLate || order.purpose != .shared ? nil : deadline + Millis(order.terms.graceMin) * CivilTime.minute
+        case .waitlisted: return order.holdDeadline
         default: return nil
         }
     }
 
     mutating func noteDeadline(of order: Order) {
         if let deadline = Lot.deadline(of: order) { nextDeadline = min(nextDeadline, deadline) }
+        // Before an order's time its individual space is looked at: somebody may still be in it.
+        if order.spaceNo != nil, order.status == .booked { noteDeadline(at: look(before: order)) }
+    }
+
+    func look(before order: Order) -> Millis { order.enterStart - Millis(policy(.shared).rehomeLeadMin) * CivilTime.minute }
+
+    mutating func noteDeadline(at time: Millis) { nextDeadline = min(nextDeadline, time) }
+
+    static func deadline(of subscription: SharedSubscription) -> Millis? {
+        var times: [Millis] = []
+        if let hold = subscription.holdDeadline { times.append(hold) }
+        if let leaveBy = subscription.leaveBy, !subscription.isLate { times.append(leaveBy + Millis(subscription.graceMin) * CivilTime.minute) }
+        if subscription.status == .active { times.append(subscription.validTo) }
+        return times.min()
+    }
+
+    mutating func noteDeadline(of subscription: SharedSubscription, _ calendar: WorkCalendar) {
+        if let deadline = Lot.deadline(of: subscription) { noteDeadline(at: deadline) }
     }
 
     /// Drops what ended a while ago: it is in the store, and every reader of it asks there.
     mutating func forget(endedBefore time: Millis) {
-        for (orderNo, order) in orders where !order.status.isActive && order.changedAt < time { orders[orderNo] = nil }
+        for (orderNo, order) in orders where !order.status.isOpen && order.changedAt < time { orders[orderNo] = nil }
         for (recordNo, visit) in visits {
             if let leave = visit.leaveTime, leave < time, inside[visit.plate] != recordNo { visits[recordNo] = nil }
         }
-        for purpose in pools.keys { pools[purpose]!.forget(before: time) }
+        for pool in pools.keys { pools[pool]!.forget(before: time) }
+        spaces.forget(before: time - CivilTime.dayLength)
     }
 }

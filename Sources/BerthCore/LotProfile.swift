@@ -1,5 +1,5 @@
 /// What a booking is for (业务类型): 1 reservation parking 预约停车, 2 shared parking 共享停车, 3 public-service parking 公共业务停车.
-public enum Purpose: Int, Sendable, CaseIterable {
+public enum Purpose: Int, Sendable, CaseIterable, Codable {
     case reservation = 1
     case shared = 2
     case publicService = 3
@@ -46,6 +46,15 @@ public struct LotProfile: Sendable, Equatable {
     public var openHours: [OpenHours]
     public var freeMin: Int
     public var leaveBufferMin: Int
+    /// The operator's code or name: lots of one operator share no-shows, bans and lists (section 7, scope group). "" is the city's own group.
+    public var group = ""
+    /// Which vehicles fit: 0 and an empty set say nothing.
+    public var maxSeats = 0
+    public var maxHeightMm = 0
+    /// Plate categories admitted (section 15.3).
+    public var plateTypes: Set<String> = []
+    /// Where it is on the ground, for distances.
+    public var position: GroundPoint
 
     public init(
         parkCode: String, name: String, address: String, regionCode: String, longitude: String, latitude: String,
@@ -67,6 +76,7 @@ public struct LotProfile: Sendable, Equatable {
         self.openHours = openHours
         self.freeMin = freeMin
         self.leaveBufferMin = leaveBufferMin
+        position = GroundPoint(longitude: longitude, latitude: latitude)
     }
 
     public func isOpen(at time: Millis) -> Bool { openHours.contains { $0.contains(time) } }
@@ -111,40 +121,4 @@ public struct Saturation: Sendable, Equatable, Comparable {
     public var level: Int { perMille >= 1000 ? 0 : perMille >= 900 ? 1 : perMille >= 800 ? 2 : 3 }
 
     public static func < (left: Saturation, right: Saturation) -> Bool { left.perMille < right.perMille }
-}
-
-/// How a booking becomes certain (section 6, confirm mode).
-public enum ConfirmMode: String, Sendable, CaseIterable { case trust, ask }
-
-/// The values of the policy engine with the defaults of section 7. City-wide here, and per lot where a lot has its own copy.
-public struct Policy: Sendable, Equatable {
-    public var advanceMaxMin = 60
-    public var slotMin = 30
-    public var earlyMin = 30
-    public var lateMin = 30
-    public var stayMin = 120
-    public var delayMin = 30
-    public var holdMin = 5
-    public var entriesPerOrder = 1
-    public var plateChangesMax = 1
-    public var calendarStepMin = 15
-    public var dailyMaxPerUser = 2
-    public var dailyMaxPerPlate = 3
-    public var cancelMaxPerDay = 3
-    public var cancelMaxPerMonth = 5
-    public var confirmMode = ConfirmMode.trust
-
-    public init() {}
-
-    /// Name, present value and legal range of every number, for settings and messages; the ranges are the only place of these bounds.
-    public static let numbers: [(name: String, path: WritableKeyPath<Policy, Int> & Sendable, range: ClosedRange<Int>)] = [
-        ("advanceMaxMin", \.advanceMaxMin, 1...43_200), ("slotMin", \.slotMin, 5...1440),
-        ("earlyMin", \.earlyMin, 0...1440), ("lateMin", \.lateMin, 0...1440), ("stayMin", \.stayMin, 1...10_080),
-        ("delayMin", \.delayMin, 0...1440),
-        ("holdMin", \.holdMin, 1...60), ("entriesPerOrder", \.entriesPerOrder, -1...1000),
-        ("plateChangesMax", \.plateChangesMax, 0...10), ("calendarStepMin", \.calendarStepMin, 1...60),
-        ("dailyMaxPerUser", \.dailyMaxPerUser, 1...1_000_000), ("dailyMaxPerPlate", \.dailyMaxPerPlate, 1...1_000_000),
-        ("cancelMaxPerDay", \.cancelMaxPerDay, 0...1_000_000),
-        ("cancelMaxPerMonth", \.cancelMaxPerMonth, 0...1_000_000),
-    ]
 }

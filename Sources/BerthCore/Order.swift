@@ -14,6 +14,8 @@ public enum OrderStatus: Int, Sendable, CaseIterable {
 
     /// Whether the order still holds, or may hold, a place.
     public var isActive: Bool { self == .held || self == .booked || self == .inLot }
+    /// Whether something can still become of it.
+    public var isOpen: Bool { isActive || self == .waitlisted }
 }
 
 /// How far an order's latest message is at the lot (section 6).
@@ -67,6 +69,30 @@ public struct Order: Sendable, Equatable {
     public var isPenalised = false
     /// The lot or the city took it back without the user's fault: compensation is due (state 8).
     public var isCompensated = false
+    /// Whose quota it counts against.
+    public var pool: Pool
+    public var terms = Terms()
+    /// Further plates that may come in its place; the first to enter takes it.
+    public var otherPlates: [Plate] = []
+    /// The individual space that it has, of an offer or of the lot.
+    public var spaceNo: String?
+    public var offerId: String?
+    /// It was moved away because its place was still taken: from this order, or to that one.
+    public var rehomedFrom: String?
+    public var rehomedTo: String?
+    /// What re-homing costs more, borne by the account named.
+    public var discountFen: Int64 = 0
+    public var discountBy: String?
+    /// The bill for the deposit that makes it certain, and the payment of it.
+    public var billNo: String?
+    public var prepayNo: String?
+    /// He has been reminded that his time is nearly up.
+    public var isWarned = false
+    /// His late departure has been counted.
+    public var isLate = false
+
+    public var plates: [Plate] { otherPlates.isEmpty ? [plate] : [plate] + otherPlates }
+    public func speaks(for plate: Plate) -> Bool { self.plate == plate || otherPlates.contains(plate) }
 
     /// Until when a place is held for it, while the car is not yet in.
     public var expectedLeave: Millis { leaveDeadline ?? planTime + Millis(stayMin) * CivilTime.minute }
@@ -85,6 +111,7 @@ public struct Order: Sendable, Equatable {
         self.userToken = userToken
         self.parkCode = parkCode
         self.purpose = purpose
+        pool = purpose.pool
         self.plate = plate
         self.plateColor = plateColor
         self.mobile = mobile
@@ -113,6 +140,8 @@ public struct Visit: Sendable, Equatable {
     public var leaveTime: Millis?
     public var exitGateCode: String?
     public var feeFen: Int64 = 0
+    /// U10 `vehicleClass`; 0 where it is not known.
+    public var vehicleClass = 0
     /// Corrected away (U13): it happened in another record, or not at all.
     public var isVoid = false
 

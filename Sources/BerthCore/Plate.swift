@@ -84,6 +84,40 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
         return color == 9 || isGreen == Plate.isNewEnergy(Array(revealed))
     }
 
+    /// Police, armed police and military: they need no booking (R5). Fire, ambulance and rescue vehicles are filed.
+    public var isExemptClass: Bool {
+        let text = Array(revealed)
+        return text.last == "警" || Plate.isArmedPolice(text) || Plate.isMilitary(text)
+    }
+
+    /// Made up by a lot for a car without a plate.
+    public var isVirtual: Bool { revealed.hasPrefix("无") }
+
+    // MARK: Almost-matches
+
+    private static let lookalikes: [Set<Character>] = [["0", "O", "D", "Q"], ["8", "B"], ["1", "I", "L", "T"], ["2", "Z"], ["5", "S"], ["6", "G"]]
+
+    /// Provinces that border on each other: the cars that come, and the characters that are taken for one another.
+    private static let neighbours: [Character: String] = [
+        "京": "津冀", "津": "京冀", "冀": "京津晋蒙辽鲁豫", "晋": "冀蒙陕豫", "蒙": "黑吉辽冀晋陕宁甘", "辽": "吉蒙冀", "吉": "黑辽蒙", "黑": "吉蒙",
+        "沪": "苏浙", "苏": "沪浙皖鲁", "浙": "沪苏皖赣闽", "皖": "苏浙赣鄂豫鲁", "闽": "浙赣粤", "赣": "浙皖鄂湘粤闽", "鲁": "冀豫皖苏", "豫": "冀晋陕鄂皖鲁",
+        "鄂": "豫皖赣湘渝陕", "湘": "鄂赣粤桂贵渝", "粤": "闽赣湘桂琼", "桂": "粤湘贵云", "琼": "粤", "渝": "鄂湘贵川陕", "川": "渝贵云藏青甘陕", "贵": "渝湘桂云川",
+        "云": "川贵桂藏", "藏": "云川青新", "陕": "晋蒙宁甘川渝鄂豫", "甘": "陕宁蒙新青川", "青": "甘新藏川", "宁": "陕蒙甘", "新": "甘青藏",
+    ]
+
+    /// In how many characters a reading differs from this plate, when every difference is one that cameras make; nil otherwise.
+    public func misreadings(as other: Plate) -> Int? {
+        let (left, right) = (Array(revealed), Array(other.revealed))
+        guard left.count == right.count, !isVirtual, !other.isVirtual else { return nil }
+        var count = 0
+        for (a, b) in zip(left, right) where a != b {
+            let isLikely = Plate.lookalikes.contains { $0.contains(a) && $0.contains(b) } || Plate.neighbours[a]?.contains(b) == true
+            guard isLikely else { return nil }
+            count += 1
+        }
+        return count
+    }
+
     /// The wire's colour codes (section 15.2).
     public static let colors: Set<Int64> = [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12]
 }

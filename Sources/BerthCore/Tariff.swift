@@ -30,8 +30,18 @@ public struct Tariff: Sendable, Equatable {
     public var rules: [Rule]
     public var dailyCapFen: Int64?
     public var overtimePercent = 100
+    /// In words, as the lot gave it.
+    public var text = ""
     /// Longest stay that is computed, minutes: a year; what is longer costs what a year costs.
     static let minutesMax = 366 * 1440
+
+    /// An offer's price: for one use, or for each started hour.
+    init(price: SharePrice, overtimePercent: Int) {
+        var rule = Rule()
+        rule.stepMin = price.mode == .once ? Tariff.minutesMax : 60
+        rule.stepFen = price.fen
+        self.init(tariffId: "", rules: [rule], overtimePercent: overtimePercent)
+    }
 
     public init(tariffId: String, rules: [Rule], dailyCapFen: Int64? = nil, overtimePercent: Int = 100) {
         self.tariffId = tariffId
@@ -40,24 +50,24 @@ public struct Tariff: Sendable, Equatable {
         self.overtimePercent = overtimePercent
     }
 
-    private func rule(at time: Millis, elapsed: Int) -> Int? {
-        let weekday = CivilTime.weekday(ofDay: CivilTime.day(of: time))
+    private func rule(at time: Millis, elapsed: Int, _ calendar: WorkCalendar) -> Int? {
+        let weekday = calendar.weekday(ofDay: CivilTime.day(of: time))
         let minute = CivilTime.minuteOfDay(time)
         return rules.firstIndex { $0.holds(weekday: weekday, minute: minute, elapsed: elapsed) }
     }
 
-    /// fen. Started minutes count whole.
-    public func fee(from enter: Millis, to leave: Millis, deadline: Millis? = nil) -> Int64 {
+    /// fen. Started minutes count whole; on public holidays Sunday's rules hold, on make-up workdays Monday's.
+    public func fee(from enter: Millis, to leave: Millis, deadline: Millis? = nil, calendar: WorkCalendar = WorkCalendar()) -> Int64 {
         let total = min(Tariff.minutesMax, Int(max(0, leave - enter) + CivilTime.minute - 1) / Int(CivilTime.minute))
         guard total > 0 else { return 0 }
-        if let first = rule(at: enter, elapsed: 0), total <= rules[first].freeMin { return 0 }
+        if let first = rule(at: enter, elapsed: 0, calendar), total <= rules[first].freeMin { return 0 }
         struct Period: Hashable { let rule: Int, day: Int64 }
         var periods: [Period: Int64] = [:]
         var days: [Int64: Int64] = [:]
         var elapsed = 0
         while elapsed < total {
             let time = enter + Millis(elapsed) * CivilTime.minute
-            guard let index = rule(at: time, elapsed: elapsed) else {
+            guard let index = rule(at: time, elapsed: elapsed, calendar) else {
                 elapsed += 1
                 continue
             }
@@ -80,28 +90,16 @@ public struct Tariff: Sendable, Equatable {
 /// The bill of a session that the city itself charges.
 public struct SessionFee: Sendable, Equatable {
     public var visit: Visit
-    public var order: Order
+    /// The order or subscription.
+    public var orderNo: String
     public var totalFen: Int64
+    public var discountFen: Int64
     public var paidFen: Int64
-    public var payableFen: Int64 { max(0, totalFen - paidFen) }
+    /// After what re-homing cost more, which somebody else bears.
+    public var payableFen: Int64 { max(0, totalFen - discountFen - paidFen) }
 }
 
 extension City {
     /// Whether the city charges it, and not the lot: shared parking (section 7, `billingParty`).
     public static func isBilledByCity(_ purpose: Purpose) -> Bool { purpose == .shared }
-
-    /// What a car owes now, where the city bills; nil where the lot does.
-    public func sessionFee(
-        _ parkCode: String, recordNo: String, tariff: Tariff?, at now: Millis, history: some History
-    ) -> SessionFee? {
-        guard let visit = visit(parkCode, recordNo, history: history), !visit.isVoid,
-            let order = visit.orderNo.flatMap({ order($0, history: history) }), City.isBilledByCity(order.purpose)
-        else { return nil }
-        let total = tariff?.fee(from: visit.enterTime, to: visit.leaveTime ?? now, deadline: order.leaveDeadline) ?? 0
-        let paid = payments.values.filter {
-            $0.parkCode == parkCode && $0.recordNo == recordNo && $0.state != .failed && $0.state != .pending
-        }
-        .reduce(0) { $0 + $1.amountFen - $1.refundedFen }
-        return SessionFee(visit: visit, order: order, totalFen: total, paidFen: paid)
-    }
 }

@@ -7,6 +7,7 @@ public struct Tiding: Sendable, Equatable {
         case refund(payNo: String, refundNo: String, amountFen: Int64)
         /// `reason` is the code's name; undone when `isUndone`.
         case credit(userToken: String, Refusal, orderNo: String, isUndone: Bool)
+        case share(authNo: String, ShareStatus)
     }
 
     public var id: Int64
@@ -38,6 +39,7 @@ public struct Tiding: Sendable, Equatable {
             case .refund(let payNo, let refundNo, let amount): ["refund", payNo, refundNo, String(amount)]
             case .credit(let userToken, let reason, let orderNo, let isUndone):
                 ["credit", userToken, reason.rawValue, orderNo, isUndone ? "1" : ""]
+            case .share(let authNo, let status): ["share", authNo, String(status.rawValue)]
             }
         return Report(
             parkCode: appId, kind: Tiding.kind, key: CivilTime.pad(id, 16),
@@ -61,6 +63,9 @@ public struct Tiding: Sendable, Equatable {
         case ("credit", 5):
             guard let reason = Refusal(rawValue: words[2]) else { return nil }
             subject = .credit(userToken: words[1], reason, orderNo: words[3], isUndone: words[4] == "1")
+        case ("share", 3):
+            guard let status = number(2).flatMap({ ShareStatus(rawValue: Int($0)) }) else { return nil }
+            subject = .share(authNo: words[1], status)
         default: return nil
         }
         self.id = id

@@ -40,9 +40,11 @@ public final class Gateway: Sendable {
     /// Breaks a lot's connection as a network would.
     public func sever(_ parkCode: String) { links[parkCode]?.mqtt?.sever() }
 
-    public func decide(_ parkCode: String, plate: String, plateColor: Int, gateCode: String) async throws -> JSON {
+    public func decide(
+        _ parkCode: String, plate: String, plateColor: Int, gateCode: String, confidence: Int? = nil
+    ) async throws -> JSON {
         guard let link = links[parkCode] else { throw LotBox.Refused(status: 404, name: "lotNotRegistered", description: "no such lot") }
-        return try await link.decide(plate: plate, plateColor: plateColor, gateCode: gateCode)
+        return try await link.decide(plate: plate, plateColor: plateColor, gateCode: gateCode, confidence: confidence)
     }
 
     /// Keeps both logs moving until the task is cancelled. Connections start a little apart, so that a city does not handshake at once.
@@ -196,14 +198,24 @@ struct LocalAPI: HTTPResponder {
                 return json(
                     try await gateway.decide(
                         parts[1], plate: text("plateNo"), plateColor: Int(data["plateColor"]?.intValue ?? 9),
-                        gateCode: text("gateCode")))
+                        gateCode: text("gateCode"), confidence: data["confidence"]?.intValue.map { Int($0) }))
             case "entry":
+                // A car without a plate gets a number of the lot's own; it leaves under it.
+                let isPlateless = data["plateless"]?.boolValue == true
+                let plate = isPlateless ? "无" + Ambient.token(8).uppercased() : try text("plateNo")
+                let mode = data["enterMode"]?.intValue ?? 1
+                guard (1...6).contains(mode) else {
+                    throw LotBox.Refused(status: 400, name: "illegalValue", description: "enterMode: 1 to 6")
+                }
                 let result = try await box.enter(
-                    plate: text("plateNo"), plateColor: Int(data["plateColor"]?.intValue ?? 9),
+                    plate: plate, plateColor: Int(data["plateColor"]?.intValue ?? 9),
                     gateCode: text("gateCode"), enterTime: data["enterTime"]?.intValue,
-                    orderNo: data["orderNo"]?.stringValue, recordNo: data["recordNo"]?.stringValue)
+                    orderNo: data["orderNo"]?.stringValue, recordNo: data["recordNo"]?.stringValue, enterMode: Int(mode))
                 return json(
-                    .compact([("recordNo", .string(result.recordNo)), ("orderNo", .optional(result.orderNo))]))
+                    .compact([
+                        ("recordNo", .string(result.recordNo)), ("orderNo", .optional(result.orderNo)),
+                        ("plateNo", isPlateless ? .string(plate) : .null),
+                    ]))
             case "exit":
                 let recordNo = try await box.exit(
                     plate: data["plateNo"]?.stringValue, recordNo: data["recordNo"]?.stringValue,

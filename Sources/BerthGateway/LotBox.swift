@@ -18,6 +18,11 @@ public final class LotBox: Sendable {
         var inside: [Plate: InsideCar] = [:]
         /// What the platform set, by kind and key (D05 to D08, D18, D19, D21).
         var standing: [String: [String: String]] = [:]
+        /// Of that, sharing authorisations and flow control as the gate reads them.
+        var authorisations: [String: SharedSubscription] = [:]
+        var flows: [String: FlowPolicy] = [:]
+        /// When cars without an order came in, lately.
+        var walkIns: [Int64] = []
         var lastRecord: Int64 = 0
         var deadCount = 0
         var remainChanged = true
@@ -68,7 +73,7 @@ public final class LotBox: Sendable {
         self.logger = logger
         (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let image = try spool.load(entry.parkCode)
-        var state = LotBox.state(from: image)
+        var state = LotBox.state(from: image, entry.parkCode)
         if let epoch = image.upEpoch {
             state.upEpoch = epoch
         } else {
@@ -84,7 +89,7 @@ public final class LotBox: Sendable {
         spool.onRecovery { [weak self] in self?.reload() }
     }
 
-    private static func state(from image: Spool.LotImage) -> State {
+    private static func state(from image: Spool.LotImage, _ parkCode: String) -> State {
         var state = State()
         state.upEpoch = image.upEpoch ?? ""
         state.upLast = image.upLast
@@ -94,6 +99,7 @@ public final class LotBox: Sendable {
         state.standing = image.standing
         for order in image.orders { state.orders[order.orderNo] = order }
         for car in image.inside { state.inside[car.plate] = car }
+        state.readStanding(parkCode: parkCode)
         return state
     }
 
@@ -102,7 +108,7 @@ public final class LotBox: Sendable {
         guard let image = try? spool.load(entry.parkCode) else { return }
         state.withLock { state in
             let (offset, reloads, isOff) = (state.clockOffset, state.reloads, state.isClockOff)
-            state = LotBox.state(from: image)
+            state = LotBox.state(from: image, entry.parkCode)
             state.clockOffset = offset
             state.reloads = reloads + 1
             state.isClockOff = isOff
@@ -116,15 +122,20 @@ public final class LotBox: Sendable {
     // MARK: The gate
 
     /// The decision from the local list alone.
-    func decideLocally(plate: Plate, gateCode: String, at time: Int64) -> (GateDecision, admits: Bool) {
+    func decideLocally(
+        plate: Plate, gateCode: String, confidence: Int? = nil, at time: Int64
+    ) -> (GateDecision, admits: Bool) {
         state.withLock { state in
-            let orders = state.orders.values.filter { $0.entry.plate == plate }.map(\.entry)
-            let decision = GatePolicy.decide(
-                plate: plate, at: time, gateCode: gateCode, orders: orders, isInside: state.inside[plate] != nil,
-                isBlacklisted: LotBox.isListed("list.black.push", plate, at: time, state),
-                isWhitelisted: LotBox.isListed("list.white.push", plate, at: time, state))
+            let decision = decide(GateQuestion(plate: plate, time: time, gateCode: gateCode, confidence: confidence), &state)
             return (decision, admits(decision.verdict, state))
         }
+    }
+
+    /// The rule that the server has too, over what this box knows.
+    private func decide(_ question: GateQuestion, _ state: inout State) -> GateDecision {
+        let book = state.book(
+            for: question, occupied: min(entry.totalCount, state.inside.count + state.reportedOccupied), capacity: entry.totalCount)
+        return GatePolicy.decide(question, orders: state.orders.values.map(\.entry), book)
     }
 
     /// The lot's own rule for plates that no order speaks for.
@@ -144,7 +155,7 @@ public final class LotBox: Sendable {
     /// - Parameter enterTime: ms; the present when nil.
     public func enter(
         plate text: String, plateColor: Int = 9, gateCode: String, enterTime: Int64? = nil, orderNo: String? = nil,
-        recordNo wanted: String? = nil
+        recordNo wanted: String? = nil, enterMode: Int = 1
     ) async throws -> (recordNo: String, orderNo: String?) {
         guard let plate = Plate(text) else {
             throw Refused(status: 422, name: "illegalPlate", description: "not a plate number")
@@ -157,26 +168,35 @@ public final class LotBox: Sendable {
             }
             // The order that speaks for the plate now, unless the PMS names one.
             var order = orderNo.flatMap { state.orders[$0] }
+            var authNo = orderNo.flatMap { state.authorisations[$0]?.authNo }
             if orderNo == nil {
-                let decision = GatePolicy.decide(
-                    plate: plate, at: time, gateCode: gateCode,
-                    orders: state.orders.values.filter { $0.entry.plate == plate }.map(\.entry), isInside: false)
-                if decision.verdict == .allow { order = decision.entry.flatMap { state.orders[$0.orderNo] } }
+                let decision = decide(GateQuestion(plate: plate, time: time, gateCode: gateCode), &state)
+                if decision.verdict == .allow {
+                    order = decision.entry.flatMap { state.orders[$0.orderNo] }
+                    authNo = decision.subscription?.authNo
+                }
             }
             if var used = order {
                 used.entry.entriesUsed += 1
+                used.entry.isInside = true
                 state.orders[used.orderNo] = used
                 order = used
+            }
+            if let authNo {
+                state.authorisations[authNo]?.insidePlate = plate
+            } else if order == nil {
+                state.walkIns.removeAll { $0 < time - 300_000 }
+                state.walkIns.append(time)
             }
             state.lastRecord = max(state.lastRecord + 1, time)
             let purposeKind = [Purpose.reservation: 5, .shared: 6, .publicService: 7]
             let car = InsideCar(
                 recordNo: wanted ?? "R\(state.lastRecord)-\(Ambient.token(4))", plate: plate, plateColor: plateColor,
-                enterTime: time, gateCode: gateCode, orderNo: orderNo ?? order?.orderNo,
-                carKind: order.map { purposeKind[$0.entry.purpose]! } ?? (orderNo == nil ? 1 : 5))
+                enterTime: time, gateCode: gateCode, orderNo: orderNo ?? order?.orderNo ?? authNo,
+                carKind: order.map { purposeKind[$0.entry.purpose]! } ?? (authNo != nil ? 6 : orderNo == nil ? 1 : 5))
             state.inside[plate] = car
             state.remainChanged = true
-            return (car, state.next(), passageData(car, inside: state.inside.count), order)
+            return (car, state.next(), passageData(car, inside: state.inside.count, enterMode: enterMode), order)
         }
         let lot = entry.parkCode
         try await append(place, service: "vehicle.entry.report", data: data, at: time) { db in
@@ -204,6 +224,10 @@ public final class LotBox: Sendable {
                 throw Refused(status: 404, name: "noEntryRecord", description: "no such car is inside")
             }
             state.inside[car.plate] = nil
+            if let number = car.orderNo {
+                state.orders[number]?.entry.isInside = false
+                state.authorisations[number]?.insidePlate = nil
+            }
             state.remainChanged = true
             guard case .object(var data) = passageData(car, inside: state.inside.count) else {
                 preconditionFailure("a passage is an object")
@@ -240,12 +264,12 @@ public final class LotBox: Sendable {
         ) { _ in }
     }
 
-    private func passageData(_ car: InsideCar, inside: Int) -> JSON {
+    private func passageData(_ car: InsideCar, inside: Int, enterMode: Int = 1) -> JSON {
         .compact([
             ("recordNo", .string(car.recordNo)), ("plateNo", .string(car.plate.revealed)),
             ("plateColor", .int(car.plateColor)), ("vehicleClass", 1), ("carKind", .int(car.carKind)),
             ("enterTime", .int(car.enterTime)), ("gateCode", .string(car.gateCode)), ("gateName", .string(car.gateCode)),
-            ("orderNo", .optional(car.orderNo)), ("enterMode", 1),
+            ("orderNo", .optional(car.orderNo)), ("enterMode", .int(enterMode)),
             ("remain", ["total": .int(entry.totalCount), "remain": .int(max(0, entry.totalCount - inside))]),
         ])
     }
@@ -385,6 +409,7 @@ public final class LotBox: Sendable {
                 guard let plate = Plate(text) else { return (Answer(WireError("illegalPlate")), nil) }
                 changed.entry.plate = plate
             }
+            if let plates = data["plateNos"]?.arrayValue { changed.entry.otherPlates = plates.compactMap { $0.stringValue.flatMap { Plate($0) } } }
             changed.entry.enterStart = data["enterStart"]?.intValue ?? changed.entry.enterStart
             changed.entry.enterEnd = data["enterEnd"]?.intValue ?? changed.entry.enterEnd
             changed.orderVer = orderVer
@@ -410,6 +435,7 @@ public final class LotBox: Sendable {
             state.orders = Dictionary(orders.map { ($0.orderNo, $0) }) { $1 }
             state.standing = [:]
             for report in standing { state.standing[report.kind, default: [:]][report.key] = report.body }
+            state.readStanding(parkCode: entry.parkCode)
             state.down.jump(epoch: epoch, seq: seq)
         }
         let lot = entry.parkCode

@@ -396,16 +396,16 @@ final class LotLink: MQTTListener {
     // MARK: The gate
 
     /// The decision for a car at the barrier: the server's within 800 ms while the link is up, else the local list's.
-    func decide(plate text: String, plateColor: Int, gateCode: String) async throws -> JSON {
+    func decide(plate text: String, plateColor: Int, gateCode: String, confidence: Int? = nil) async throws -> JSON {
         guard let plate = Plate(text) else {
             throw LotBox.Refused(status: 422, name: "illegalPlate", description: "not a plate number")
         }
         let time = box.now()
         if isOnline {
-            let asked: JSON = [
-                "gateCode": .string(gateCode), "plateNo": .string(plate.revealed), "plateColor": .int(plateColor),
-                "captureTime": .int(time),
-            ]
+            let asked: JSON = .compact([
+                ("gateCode", .string(gateCode)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(plateColor)),
+                ("captureTime", .int(time)), ("confidence", .optional(confidence.map { Int64($0) })),
+            ])
             if let answer = try? await call("vehicle.preentry.check", asked, timeoutMillis: 800), answer.code == 0,
                 let verdict = answer.data["decision"]?.intValue, verdict != 0, case .object(var data) = answer.data
             {
@@ -414,13 +414,11 @@ final class LotLink: MQTTListener {
                 return .object(data)
             }
         }
-        let (decision, admits) = box.decideLocally(plate: plate, gateCode: gateCode, at: time)
-        let code = decision.refusal.map { Profile.current.code($0.rawValue) }
-        return .compact([
-            ("decision", .int(decision.verdict.rawValue)), ("admit", .bool(admits)), ("by", "local"),
-            ("reasonCode", code.map { .int($0.code) } ?? .null),
-            ("displayText", .string(admits ? (decision.entry == nil ? "欢迎光临" : "预约车辆 欢迎光临") : code?.zh ?? "非预约车辆")),
-            ("orderNo", .optional(decision.entry?.orderNo)),
-        ])
+        let (decision, admits) = box.decideLocally(plate: plate, gateCode: gateCode, confidence: confidence, at: time)
+        guard case .object(var data) = Encode.gate(decision) else { return [:] }
+        data["admit"] = .bool(admits)
+        data["by"] = "local"
+        if decision.verdict == .local { data["displayText"] = .string(admits ? "欢迎光临" : "非预约车辆") }
+        return .object(data)
     }
 }

@@ -226,15 +226,23 @@ struct LocalOrder: Sendable, Equatable {
             orderNo: orderNo, purpose: purpose, plate: plate, enterStart: enterStart, enterEnd: enterEnd,
             entryLimit: Int(json["entryLimit"]?.intValue ?? 1), entriesUsed: Int(json["entriesUsed"]?.intValue ?? 0),
             isInForce: json["inForce"]?.boolValue ?? true)
+        entry.otherPlates = (json["plateNos"]?.arrayValue ?? []).compactMap { $0.stringValue.flatMap { Plate($0) } }
+        entry.gateCodes = (json["gateCodes"]?.arrayValue ?? []).compactMap(\.stringValue)
+        // In a snapshot the state says it; in our own row we do.
+        entry.isInside = json["inside"]?.boolValue ?? (json["status"]?.intValue == 2)
+        entry.isPending = json["status"]?.intValue == 0
     }
 
     var json: JSON {
-        [
-            "orderNo": .string(orderNo), "orderVer": .int(orderVer), "plateNo": .string(entry.plate.revealed),
-            "enterStart": .int(entry.enterStart), "enterEnd": .int(entry.enterEnd),
-            "bizType": .int(entry.purpose.rawValue), "entryLimit": .int(entry.entryLimit),
-            "entriesUsed": .int(entry.entriesUsed), "inForce": .bool(entry.isInForce),
-        ]
+        .compact([
+            ("orderNo", .string(orderNo)), ("orderVer", .int(orderVer)), ("plateNo", .string(entry.plate.revealed)),
+            ("enterStart", .int(entry.enterStart)), ("enterEnd", .int(entry.enterEnd)),
+            ("bizType", .int(entry.purpose.rawValue)), ("entryLimit", .int(entry.entryLimit)),
+            ("entriesUsed", .int(entry.entriesUsed)), ("inForce", .bool(entry.isInForce)),
+            ("plateNos", entry.otherPlates.isEmpty ? .null : .array(entry.otherPlates.map { .string($0.revealed) })),
+            ("gateCodes", entry.gateCodes.isEmpty ? .null : .array(entry.gateCodes.map { .string($0) })),
+            ("inside", entry.isInside ? true : .null),
+        ])
     }
 }
 

@@ -5,6 +5,7 @@ import BerthWire
 import Foundation
 import HTTPTypes
 import Hummingbird
+import Logging
 import NIOCore
 
 /// What an operator asks of a running server, over a socket in its data folder that only its owner can open.
@@ -110,26 +111,38 @@ struct Desk: Sendable {
         case "audit.verify": return verifyAudit()
 
         case "lots.set":
-            guard let parkCode = command["park"]?.stringValue,
-                var policy = sequencer.peek({ $0.lots[parkCode]?.policy })
-            else { throw Refused("no such lot") }
+            guard let parkCode = command["park"]?.stringValue, sequencer.peek({ $0.lots[parkCode] != nil }) else {
+                throw Refused("no such lot")
+            }
+            var values: [String: String] = [:]
             for (name, value) in command["policy"]?.objectValue?.members ?? [] {
-                if name == "confirmMode", let mode = ConfirmMode(rawValue: value.stringValue ?? "") {
-                    policy.confirmMode = mode
-                } else if let entry = Policy.numbers.first(where: { $0.name == name }),
-                    let number = value.intValue ?? value.stringValue.flatMap({ Int64($0) }),
-                    entry.range.contains(Int(number))
-                {
-                    policy[keyPath: entry.path] = Int(number)
-                } else {
-                    throw Refused("\(name) cannot be \(value.string)")
-                }
+                let text = value.stringValue ?? value.intValue.map { String($0) } ?? ""
+                var probe = Policy()
+                guard probe.set(name, text) else { throw Refused("\(name) cannot be \(value.string)") }
+                values[name] = text
             }
             let answer = await perform(
-                .setPolicy(parkCode: parkCode, policy),
+                .setPolicy(.lot(parkCode), values),
                 Audit.desk("lots.set", target: parkCode, detail: command["policy"]?.string ?? "", now: clock()))
             guard answer.code == 0 else { throw Refused(answer.resultCode.en) }
             return ["park": .string(parkCode)]
+        case "occupancy.import":
+            // What a city counted before it had this server: one row a lot and day.
+            var counts: [OccupancyCount] = []
+            for row in command["rows"]?.arrayValue ?? [] {
+                guard let parkCode = row["park"]?.stringValue, let day = row["day"]?.intValue, let values = row["counts"]?.arrayValue,
+                    values.count == 48
+                else { throw Refused("rows: park, day and 48 counts") }
+                for (slot, value) in values.enumerated() {
+                    counts.append(OccupancyCount(parkCode: parkCode, day: day, slot: slot, count: Int(value.intValue ?? -1)))
+                }
+            }
+            try sequencer.store.count(occupancy: counts)
+            if command["make"]?.boolValue != false {
+                OccupancyKeeper(sequencer: sequencer, store: sequencer.store, logger: Logger(label: "berth")).make(
+                    upTo: CivilTime.day(of: clock()), now: clock())
+            }
+            return ["counts": .int(counts.count)]
         case "status": return status()
         default: throw Refused("unknown command")
         }

@@ -38,6 +38,9 @@ enum Limits {
     static let chunkBytes = 65_536
     /// Rows of one answer of `stat.daily.query`.
     static let statisticRowsMax = 1_000
+    /// Rows of one answer about the rules, and records that a reconciliation looks at.
+    static let ruleRowsMax = 1_000
+    static let reconRowsMax = 100_000
     /// Viewers of the live page.
     static let viewersMax = 200
 

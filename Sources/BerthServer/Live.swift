@@ -103,7 +103,7 @@ final class Live: DurableListener {
             "c": .string(lot.parkCode), "n": .string(profile.name), "x": .string(profile.longitude),
             "y": .string(profile.latitude), "t": .int(profile.lotType), "total": .int(profile.totalCount),
             "occ": .int(lot.occupied), "sat": .int(lot.saturation.perMille), "lvl": .int(lot.saturation.level),
-            "q": .int(lot.quota(purpose)), "free": .int(lot.free(purpose, at: now)), "orders": .int(orders),
+            "q": .int(lot.quota(purpose)), "free": .int(lot.free(purpose.pool, at: now)), "orders": .int(orders),
             "share": .bool(profile.enabled.contains(.shared)), "on": .bool(link?.isOnline ?? false),
         ]
     }

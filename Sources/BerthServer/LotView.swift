@@ -4,38 +4,109 @@ import Foundation
 
 /// How a lot is shown to those who book and to those who watch.
 enum LotView {
-    static func detail(_ lot: Lot, _ profile: LotProfile, now: Millis) -> JSON {
+    static func detail(_ lot: Lot, _ profile: LotProfile, _ city: City, now: Millis) -> JSON {
         let policy = lot.policy
-        return [
-            "parkCode": .string(lot.parkCode), "parkName": .string(profile.name), "address": .string(profile.address),
-            "regionCode": .string(profile.regionCode), "lng": .string(profile.longitude),
-            "lat": .string(profile.latitude), "coordType": .int(profile.coordType), "lotType": .int(profile.lotType),
-            "lotClass": .int(profile.lotClass), "totalSpace": .int(profile.totalCount),
-            "reserveSpace": .int(lot.quota(.reservation)), "shareSpace": .int(lot.quota(.shared)),
-            "publicBizSpace": .int(lot.quota(.publicService)),
-            "reserveEnabled": .bool(profile.enabled.contains(.reservation)),
-            "shareEnabled": .bool(profile.enabled.contains(.shared)),
-            "publicBizEnabled": .bool(profile.enabled.contains(.publicService)),
-            "remain": .int(max(0, profile.totalCount - lot.occupied)),
-            "reserveRemain": .int(lot.free(.reservation, at: now)), "level": .int(lot.saturation.level),
-            "saturationPct": .int(lot.saturation.perMille / 10), "freeMin": .int(profile.freeMin),
-            "openHours": .array(
-                profile.openHours.map {
-                    [
-                        "days": .array($0.days.sorted().map { .int($0) }), "start": .string(clock($0.start)),
-                        "end": .string(clock($0.end)),
-                    ]
-                }),
-            "policy": [
-                "advanceMaxMin": .int(policy.advanceMaxMin), "slotMin": .int(policy.slotMin),
-                "earlyMin": .int(policy.earlyMin), "lateMin": .int(policy.lateMin), "stayMin": .int(policy.stayMin),
-                "dailyMaxPerUser": .int(policy.dailyMaxPerUser), "dailyMaxPerPlate": .int(policy.dailyMaxPerPlate),
-                "cancelMaxPerDay": .int(policy.cancelMaxPerDay), "cancelMaxPerMonth": .int(policy.cancelMaxPerMonth),
-                "confirmMode": .string(policy.confirmMode.rawValue),
-            ],
-            "rulesText": .string(
-                "可提前 \(policy.advanceMaxMin) 分钟预约；请在预约时间前 \(policy.earlyMin) 分钟至后 \(policy.lateMin) 分钟内入场；入场时段开始前可免费取消。"),
-        ]
+        let purposes = Purpose.allCases.filter { profile.enabled.contains($0) }
+        return .compact([
+            ("parkCode", .string(lot.parkCode)), ("parkName", .string(profile.name)), ("address", .string(profile.address)),
+            ("regionCode", .string(profile.regionCode)), ("lng", .string(profile.longitude)),
+            ("lat", .string(profile.latitude)), ("coordType", .int(profile.coordType)), ("lotType", .int(profile.lotType)),
+            ("lotClass", .int(profile.lotClass)), ("totalSpace", .int(profile.totalCount)),
+            ("reserveSpace", .int(lot.quota(.reservation))), ("shareSpace", .int(lot.quota(.shared))),
+            ("publicBizSpace", .int(lot.quota(.publicService))),
+            ("reserveEnabled", .bool(profile.enabled.contains(.reservation))),
+            ("shareEnabled", .bool(profile.enabled.contains(.shared))),
+            ("publicBizEnabled", .bool(profile.enabled.contains(.publicService))),
+            ("remain", .int(max(0, profile.totalCount - lot.occupied))),
+            ("reserveRemain", .int(lot.free(.personal, at: now))), ("level", .int(lot.saturation.level)),
+            ("saturationPct", .int(lot.saturation.perMille / 10)), ("freeMin", .int(profile.freeMin)),
+            (
+                "openHours",
+                .array(
+                    profile.openHours.map {
+                        [
+                            "days": .array($0.days.sorted().map { .int($0) }), "start": .string(clock($0.start)),
+                            "end": .string(clock($0.end)),
+                        ]
+                    })
+            ),
+            (
+                "pools",
+                .object(
+                    JSONObject(
+                        Pool.allCases.filter { lot.quota($0, at: now) > 0 && $0 != .rolling }.map { pool in
+                            (pool.rawValue, ["quota": .int(lot.quota(pool, at: now)), "free": .int(lot.free(pool, at: now))])
+                        }))
+            ), ("flowMode", .int(city.flowMode(lot.parkCode, at: now).rawValue)),
+            ("policy", Encode.values(Dictionary(uniqueKeysWithValues: policy.values.map { ($0.name, $0.value) }))),
+            ("policyVersion", .int(lot.policyVersion)),
+            // What an order would be made under if it were made now: the same terms that stand in the order and at the gate.
+            ("terms", .object(JSONObject(purposes.map { (String($0.rawValue), terms(lot, $0, city, now: now)) }))),
+            ("rulesText", .string(rules(lot, purposes))), ("rulesTextEn", .string(rulesEn(lot, purposes))),
+            ("tariffText", .string(city.tariff(lot.parkCode, .reservation, at: now)?.text ?? "")),
+        ])
+    }
+
+    private static func terms(_ lot: Lot, _ purpose: Purpose, _ city: City, now: Millis) -> JSON {
+        let policy = lot.policy(purpose)
+        let isPublic = purpose == .publicService
+        return Encode.terms(
+            city.terms(lot, purpose, planTime: now), purpose: purpose, earlyMin: isPublic ? policy.bizBeforeMin : policy.earlyMin,
+            lateMin: isPublic ? policy.bizAfterMin : policy.lateMin, entryLimit: policy.entriesPerOrder,
+            stayMin: isPublic ? policy.bizStayMin : policy.stayMin)
+    }
+
+    /// The rules in words, from the values that are enforced.
+    private static func rules(_ lot: Lot, _ purposes: [Purpose]) -> String {
+        purposes.map { purpose in
+            let p = lot.policy(purpose)
+            switch purpose {
+            case .reservation:
+                let cancel = p.freeCancelMin < 0 ? "入场时段开始前" : "预约时间 \(p.freeCancelMin) 分钟前"
+                let deposit = p.prepayFen > 0 ? "；须在 \(p.holdMin) 分钟内支付预付款 \(yuan(p.prepayFen)) 元" : ""
+                return
+                    "预约停车：可提前 \(p.advanceMaxMin) 分钟预约；预约时间前 \(p.earlyMin) 分钟至后 \(p.lateMin) 分钟内入场；\(cancel)可免费取消，每日最多取消 \(p.cancelMaxPerDay) 次、每月 \(p.cancelMaxPerMonth) 次；每人每日最多预约 \(p.dailyMaxPerUser) 次；当月未到 \(p.noShowMaxPerMonth) 次，停约至月底\(deposit)；约满可候补，预约时间前 \(p.waitlistCloseMin) 分钟截止。"
+            case .shared:
+                let quiet = p.quietHours.isEmpty ? "" : "；\(p.quietHours) 不得进出"
+                return
+                    "共享停车：按时离场，宽限 \(p.shareLateGraceMin) 分钟；一年内晚离 \(p.shareLateStrikes) 次，停用共享至年底；由平台计费\(quiet)。"
+            case .publicService:
+                let free = p.bizFreeMin > 0 ? "；减免 \(p.bizFreeMin) 分钟停车费" : ""
+                return "公共业务停车：凭业务预约号，于业务时间前 \(p.bizBeforeMin) 分钟至后 \(p.bizAfterMin) 分钟内入场，可停 \(p.bizStayMin) 分钟\(free)；预留车位按业务时间先后发放，用完后当日按出入口计数滚动释放。"
+            }
+        }.joined(separator: "\n")
+    }
+
+    private static func rulesEn(_ lot: Lot, _ purposes: [Purpose]) -> String {
+        purposes.map { purpose in
+            let p = lot.policy(purpose)
+            switch purpose {
+            case .reservation:
+                let cancel = p.freeCancelMin < 0 ? "the entry window opens" : "\(p.freeCancelMin) minutes before the booked time"
+                let deposit = p.prepayFen > 0 ? " A deposit of \(yuan(p.prepayFen)) yuan is to be paid within \(p.holdMin) minutes." : ""
+                return
+                    "Reservation: book up to \(p.advanceMaxMin) minutes ahead; enter from \(p.earlyMin) minutes before to \(p.lateMin) minutes after the booked time; cancel free until \(cancel), \(p.cancelMaxPerDay) a day and \(p.cancelMaxPerMonth) a month at most; \(p.dailyMaxPerUser) bookings a day; \(p.noShowMaxPerMonth) no-shows in a month end booking until its end.\(deposit) A waitlist closes \(p.waitlistCloseMin) minutes before."
+            case .shared:
+                let quiet = p.quietHours.isEmpty ? "" : " Nobody passes \(p.quietHours)."
+                return
+                    "Sharing: leave in time, with \(p.shareLateGraceMin) minutes of grace; \(p.shareLateStrikes) late departures end sharing for the year; the city bills.\(quiet)"
+            case .publicService:
+                let free = p.bizFreeMin > 0 ? " \(p.bizFreeMin) minutes are free of charge." : ""
+                return
+                    "Public service: with an appointment, from \(p.bizBeforeMin) minutes before to \(p.bizAfterMin) minutes after it, for \(p.bizStayMin) minutes.\(free) Reserved places go in the order of appointments; then places are released on the day by what the gates count."
+            }
+        }.joined(separator: "\n")
+    }
+
+    private static func yuan(_ fen: Int) -> String { String(format: "%d.%02d", fen / 100, fen % 100) }
+
+    static func tags(_ lot: Lot, _ profile: LotProfile, flow: FlowMode) -> [String] {
+        var tags: [String] = []
+        if profile.enabled.contains(.publicService) { tags.append("publicService") }
+        if profile.enabled.contains(.shared) { tags.append("sharing") }
+        if flow != .off { tags.append("flowControl") }
+        if lot.policy.prepayFen > 0 { tags.append("deposit") }
+        return tags
     }
 
     private static func clock(_ minute: Int) -> String { String(format: "%02d:%02d", minute / 60, minute % 60) }
@@ -48,69 +119,5 @@ enum LotView {
             ("full", .bool(slot.isFull)), ("reason", .int(code?.code ?? 0)),
             ("reasonText", code.map { .string($0.zh) } ?? .null),
         ])
-    }
-}
-
-/// A point on the earth, brought to WGS84 for measuring.
-struct Coordinate {
-    private let longitude: Double
-    private let latitude: Double
-
-    /// - Parameter type: 1 WGS84, 2 GCJ02, 3 BD09 (section 2).
-    init(longitude: String, latitude: String, type: Int) {
-        var x = Double(longitude) ?? 0
-        var y = Double(latitude) ?? 0
-        if type == 3 {
-            // BD09 → GCJ02, the published inverse.
-            let dx = x - 0.0065
-            let dy = y - 0.006
-            let radius = (dx * dx + dy * dy).squareRoot() - 0.00002 * sin(dy * .pi * 3000 / 180)
-            let angle = atan2(dy, dx) - 0.000003 * cos(dx * .pi * 3000 / 180)
-            x = radius * cos(angle)
-            y = radius * sin(angle)
-        }
-        if type >= 2 {
-            // GCJ02 → WGS84 to a few metres: subtract the offset that the forward transform adds.
-            let shift = Coordinate.offset(x, y)
-            x -= shift.0
-            y -= shift.1
-        }
-        self.longitude = x
-        self.latitude = y
-    }
-
-    private static func offset(_ longitude: Double, _ latitude: Double) -> (Double, Double) {
-        let x = longitude - 105
-        let y = latitude - 35
-        func wave(_ v: Double, _ a: Double, _ p: Double, _ b: Double, _ q: Double) -> Double {
-            (a * sin(v * .pi / p) + b * sin(v * .pi / q)) * 2 / 3
-        }
-        let common = (20 * sin(6 * x * .pi) + 20 * sin(2 * x * .pi)) * 2 / 3
-        let root = abs(x).squareRoot()
-        let north =
-            -100 + 2 * x + 3 * y + 0.2 * y * y + 0.1 * x * y + 0.2 * root + common + wave(y, 20, 1, 40, 3)
-            + wave(y, 160, 12, 320, 30)
-        let east =
-            300 + x + 2 * y + 0.1 * x * x + 0.1 * x * y + 0.1 * root + common + wave(x, 20, 1, 40, 3)
-            + wave(x, 150, 12, 300, 30)
-        let radians = latitude * .pi / 180
-        let eccentricity = 0.00669342162296594323
-        let magic = 1 - eccentricity * sin(radians) * sin(radians)
-        let major = 6_378_245.0
-        return (
-            east * 180 / (major / magic.squareRoot() * cos(radians) * .pi),
-            north * 180 / (major * (1 - eccentricity) / (magic * magic.squareRoot()) * .pi)
-        )
-    }
-
-    /// Great-circle distance, m.
-    func metres(to other: Coordinate) -> Int {
-        let degree = Double.pi / 180
-        let dLat = (other.latitude - latitude) * degree
-        let dLon = (other.longitude - longitude) * degree
-        let a =
-            sin(dLat / 2) * sin(dLat / 2) + cos(latitude * degree) * cos(other.latitude * degree) * sin(dLon / 2)
-            * sin(dLon / 2)
-        return Int(6_371_000 * 2 * atan2(a.squareRoot(), (1 - a).squareRoot()))
     }
 }

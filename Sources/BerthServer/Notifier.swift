@@ -117,7 +117,7 @@ final class Notifier: DurableListener {
             return [
                 "parkCode": .string(parkCode), "total": .int(profile.totalCount),
                 "remain": .int(max(0, profile.totalCount - lot.occupied)),
-                "reserveRemain": .int(lot.free(.reservation, at: now)), "reportTime": .int(lot.remaining?.reportedAt ?? now),
+                "reserveRemain": .int(lot.free(.personal, at: now)), "reportTime": .int(lot.remaining?.reportedAt ?? now),
             ]
         }
         if let data, let credential = credentials.find(appId), let url = credential.callback {

@@ -117,14 +117,13 @@ extension Pipeline {
 
     /// D09 and U12 where the city bills: computed here by the lot's tariff for the business.
     func sessionFee(_ city: City, _ parkCode: String, _ recordNo: String, now: Millis) -> (fee: SessionFee, answer: JSONObject)? {
-        let tariff = Decode.tariff(city.reports(parkCode, kind: "tariff"), purpose: .shared, at: now)
-        guard let fee = city.sessionFee(parkCode, recordNo: recordNo, tariff: tariff, at: now, history: store) else { return nil }
+        guard let fee = city.sessionFee(parkCode, recordNo: recordNo, at: now, history: store) else { return nil }
         let left = fee.visit.leaveTime ?? now
         return (
             fee,
             JSONObject([
                 ("recordNo", .string(recordNo)), ("enterTime", .int(fee.visit.enterTime)),
-                ("parkSeconds", .int(max(0, left - fee.visit.enterTime) / 1000)), ("total", .int(fee.totalFen)), ("free", 0),
+                ("parkSeconds", .int(max(0, left - fee.visit.enterTime) / 1000)), ("total", .int(fee.totalFen)), ("free", .int(fee.discountFen)),
                 ("paid", .int(fee.paidFen)), ("payable", .int(fee.payableFen)), ("billingParty", 2),
                 ("bufferSec", .int((city.lots[parkCode]?.profile?.leaveBufferMin ?? 0) * 60)),
             ])
@@ -214,7 +213,7 @@ extension Pipeline {
                 else { return Answer(WireError("noEntryRecord")) }
                 if let (fee, _) = sessionFee(city, parkCode, recordNo, now: now) {
                     return Answer(data: [
-                        "recordNo": .string(recordNo), "billingParty": 2, "orderNo": .string(fee.order.orderNo),
+                        "recordNo": .string(recordNo), "billingParty": 2, "orderNo": .string(fee.orderNo),
                         "payable": .int(fee.payableFen), "release": .bool(fee.payableFen == 0),
                     ])
                 }
@@ -308,17 +307,49 @@ extension Pipeline {
             }, completion: completion)
     }
 
-    /// A11 `user.credit.query`: the counters before they hurt.
+    /// A11 `user.credit.query`: the counters before they hurt, what is forbidden now, and the penalties with their evidence.
     func credit(_ request: Authentic, _ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let userToken = try fields.string("userToken", max: 64)
+        let hasPlate = fields.object["plateNo"] != nil && fields.object["plateNo"] != .null
+        let plate = hasPlate ? try Decode.plate(fields) : nil
         let appId = request.envelope.appId
         sequencer.read(
             nil,
             { city in
-                let counters = city.standing(appId: appId, userToken: userToken, at: now).map { row -> JSON in
-                    ["name": .string(row.name), "used": .int(row.used), "max": .int(row.max), "until": .int(row.until)]
-                }
-                return Answer(data: ["counters": .array(counters), "bans": []])
+                let counters = city.standing(appId: appId, userToken: userToken, plate: plate, at: now)
+                func code(_ refusal: Refusal) -> JSON { .int(Profile.current.code(refusal.rawValue).code) }
+                let penalties = city.penalties.values.filter { $0.appId == appId && $0.userToken == userToken }
+                    .sorted { ($0.at, $0.penaltyId) > ($1.at, $1.penaltyId) }.prefix(Limits.ruleRowsMax)
+                return Answer(data: [
+                    "counters": .array(
+                        counters.map {
+                            [
+                                "name": .string($0.name), "used": .int($0.used), "max": .int($0.max), "until": .int($0.until),
+                                "group": .string($0.group), "reason": code($0.refusal),
+                            ]
+                        }),
+                    "bans": .array(
+                        counters.filter { $0.used >= $0.max && $0.refusal.isBan }.map {
+                            ["name": .string($0.name), "reason": code($0.refusal), "until": .int($0.until), "group": .string($0.group)]
+                        }),
+                    "penalties": .array(
+                        penalties.map { penalty in
+                            let policy = city.lots[penalty.parkCode]?.policy ?? city.policy
+                            let appeal = city.appeals.values.first { $0.penaltyId == penalty.penaltyId }
+                            return .compact([
+                                ("penaltyId", .string(penalty.penaltyId)), ("kind", .string(penalty.kind.rawValue)),
+                                ("orderNo", .string(penalty.orderNo)), ("at", .int(penalty.at)), ("state", .string(penalty.state.rawValue)),
+                                ("evidence", .string(penalty.evidence)),
+                                ("appealUntil", .int(penalty.at + Millis(policy.appealDays) * CivilTime.dayLength)),
+                                ("appeal", .optional(appeal?.state.rawValue)),
+                            ])
+                        }),
+                ])
             }, completion: completion)
     }
+}
+
+extension Refusal {
+    /// It keeps a user from booking, and not only from one thing more today.
+    fileprivate var isBan: Bool { self == .noShowBan || self == .yearlyBlacklist || self == .lateDepartureStrikes }
 }

@@ -26,7 +26,7 @@ extension Pipeline {
         case "sync.down.pull": try pull(fields, parkCode, completion: completion)
         case "sync.down.ack": try acknowledge(fields, parkCode, now: now, completion: completion)
         case "sync.snapshot.query":
-            looked(request, now: now, completion) { [self] in snapshot(parkCode, completion: completion) }
+            looked(request, now: now, completion) { [self] in snapshot(parkCode, now: now, completion: completion) }
         case "recon.inlot.count":
             sequencer.read(
                 parkCode,
@@ -52,8 +52,10 @@ extension Pipeline {
             slots(lot, purpose, day, now: now, completion: completion)
         case "order.detail": try orderDetail(request, fields, completion: completion)
         case "order.list": try orderList(request, fields, completion: completion)
-        // Its shape is published; its rules come with the rules of sharing, waitlists and public services.
-        default: throw WireError("maintenance", "the rules of \(envelope.service) are not in force yet")
+        default:
+            guard try ruleQuery(request, fields, parkCode, now: now, completion: completion) else {
+                throw WireError("maintenance", envelope.service)
+            }
         }
     }
 
@@ -95,36 +97,10 @@ extension Pipeline {
         let gateCode = try fields.string("gateCode", max: 32)
         let plate = try Decode.plate(fields)
         _ = try fields.int("plateColor", among: Plate.colors)
-        _ = try fields.optionalInt("confidence", in: 0...100)
-        let time = try fields.time("captureTime")
-        sequencer.read(
-            parkCode,
-            { city in
-                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
-                func isListed(_ kind: String) -> Bool {
-                    city.report(parkCode, kind: kind, key: plate.revealed).map { Decode.isInForce($0.body, at: time) } ?? false
-                }
-                let orders = lot.orders.values.filter { $0.plate == plate }
-                let decision = GatePolicy.decide(
-                    plate: plate, at: time, gateCode: gateCode,
-                    orders: orders.map(AuthorisedEntry.init(order:)), isInside: lot.inside[plate] != nil,
-                    isBlacklisted: isListed("list.black.push"),
-                    isWhitelisted: isListed("list.white.push"))
-                return Answer(data: Pipeline.encode(decision))
-            }, completion: completion)
-    }
-
-    static func encode(_ decision: GateDecision) -> JSON {
-        let code = decision.refusal.map { Profile.current.code($0.rawValue) }
-        return .compact([
-            ("decision", .int(decision.verdict.rawValue)), ("reasonCode", code.map { .int($0.code) } ?? .null),
-            ("displayText", .string(decision.verdict == .allow ? "预约车辆 欢迎光临" : code?.zh ?? "")),
-            ("voiceText", .string(decision.verdict == .allow ? "欢迎光临" : code?.zh ?? "")),
-            ("orderNo", .optional(decision.entry?.orderNo)),
-            ("bizType", .int(decision.entry?.purpose.rawValue ?? 0)),
-            ("billingParty", .int(decision.entry?.purpose == .shared ? 2 : 1)),
-            ("allowUntil", .optional(decision.verdict == .allow ? decision.entry?.enterEnd : nil)),
-        ])
+        let confidence = try fields.optionalInt("confidence", in: 0...100).map { Int($0) }
+        let question = GateQuestion(plate: plate, time: try fields.time("captureTime"), gateCode: gateCode, confidence: confidence)
+        // An almost-match goes on record with its answer, so this is asked of the rules like a command.
+        sequencer.perform(.check(parkCode: parkCode, question), now: now, completion: completion)
     }
 
     // MARK: Resume (section 5)
@@ -267,7 +243,7 @@ extension Pipeline {
         }
     }
 
-    private func snapshot(_ parkCode: String, completion: @escaping Sequencer.Completion) {
+    private func snapshot(_ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
         func standing(_ city: inout City, _ kind: String) -> JSON {
             .array(city.reports(parkCode, kind: kind).compactMap { try? JSON.parse(Array($0.body.utf8)) })
         }
@@ -284,8 +260,14 @@ extension Pipeline {
                             row.append("entriesUsed", .int(order.entriesUsed))
                             return .object(row)
                         }),
-                    "shareAuths": standing(&city, "share.auth.push"), "blackList": standing(&city, "list.black.push"),
-                    "whiteList": standing(&city, "list.white.push"), "flowPolicies": standing(&city, "flow.policy.push"),
+                    "shareAuths": .array(
+                        lot.subscriptions.values.filter { $0.status.holds && $0.status != .pending }.sorted { $0.authNo < $1.authNo }
+                            .map(Encode.authorisation)),
+                    "blackList": standing(&city, "list.black.push"), "whiteList": standing(&city, "list.white.push"),
+                    "flowPolicies": .array(
+                        city.flows(of: parkCode).filter { now < $0.validTo }.map {
+                            Encode.flow($0, $0.areaId.isEmpty ? $0.mode : $0.mode(at: now, city.calendar))
+                        }),
                     "config": standing(&city, "config.push"), "vehicleLocks": standing(&city, "vehicle.lock"),
                     "downEpoch": .string(lot.downEpoch ?? ""), "downSeq": .int(lot.downLast),
                 ])
@@ -297,7 +279,7 @@ extension Pipeline {
     private func search(
         _ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
-        let here = Coordinate(
+        let here = Ground.point(
             longitude: try fields.coordinate("lng", limit: 180), latitude: try fields.coordinate("lat", limit: 90),
             type: Int(try fields.optionalInt("coordType", in: 1...3) ?? 1))
         let radius = try fields.optionalInt("radius", in: 1...Limits.searchRadiusMax) ?? 1000
@@ -310,9 +292,7 @@ extension Pipeline {
                 var found: [(Int, Lot)] = []
                 for lot in city.lots.values {
                     guard let profile = lot.profile, profile.enabled.contains(purpose), city.isOpened(lot, for: purpose) else { continue }
-                    let there = Coordinate(
-                        longitude: profile.longitude, latitude: profile.latitude, type: profile.coordType)
-                    let distance = here.metres(to: there)
+                    let distance = here.metres(to: profile.position)
                     if distance <= Int(radius) { found.append((distance, lot)) }
                 }
                 found.sort { ($0.0, $0.1.parkCode) < ($1.0, $1.1.parkCode) }
@@ -328,8 +308,11 @@ extension Pipeline {
                         "walkDistance": .int(distance * 13 / 10), "lng": .string(profile.longitude),
                         "lat": .string(profile.latitude), "coordType": .int(profile.coordType),
                         "remain": .int(max(0, profile.totalCount - lot.occupied)),
-                        "reserveRemain": .int(lot.free(purpose, at: max(now, arrive))),
-                        "level": .int(lot.saturation.level), "priceText": "", "tags": [], "imageUrls": [],
+                        "reserveRemain": .int(lot.free(purpose.pool, at: max(now, arrive))),
+                        "level": .int(lot.saturation.level),
+                        "priceText": .string(city.tariff(lot.parkCode, purpose, at: now)?.text ?? ""),
+                        "tags": .array(LotView.tags(lot, profile, flow: city.flowMode(lot.parkCode, at: now)).map { .string($0) }),
+                        "imageUrls": [],
                     ]
                 }
                 return Answer(data: [
@@ -347,7 +330,7 @@ extension Pipeline {
                 city.advance(parkCode, to: now)
                 guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
                 guard let profile = lot.profile else { return Answer(WireError("lotIncomplete")) }
-                return Answer(data: LotView.detail(lot, profile, now: now))
+                return Answer(data: LotView.detail(lot, profile, city, now: now))
             }, completion: completion)
     }
 
@@ -381,6 +364,7 @@ extension Pipeline {
         let isOperator = request.credential.role == .operator
         let reveals = try reveals(request, fields)
         let store = store
+        let now = clock()
         let work: @Sendable () -> Void = { [sequencer] in
             sequencer.read(
                 nil,
@@ -390,10 +374,20 @@ extension Pipeline {
                         ?? city.order(appId: appId, clientOrderNo: clientOrderNo!, history: store)
                     // Another provider's order is not found, rather than forbidden.
                     guard let order, isOperator || order.appId == appId else { return Answer(WireError("orderNotFound")) }
-                    return Answer(data: Encode.order(order, revealsPlate: reveals))
+                    return Answer(data: Pipeline.detail(order, city, revealsPlate: reveals, now: now))
                 }, completion: completion)
         }
         isOperator && reveals ? looked(request, now: clock(), completion, work) : work()
+    }
+
+    /// An order as it stands; where it lost its place without its user's fault, with the lots that have room in its window.
+    private static func detail(_ order: Order, _ city: City, revealsPlate: Bool, now: Millis) -> JSON {
+        let isLost = [.rejected, .revoked, .waitlisted, .waitlistFailed].contains(order.status) && order.planTime > now
+        let policy = city.lots[order.parkCode]?.policy(order.purpose)
+        return Encode.order(
+            order, revealsPlate: revealsPlate,
+            alternatives: isLost ? policy.map { city.alternatives(to: order, policy: $0, at: now) } : nil,
+            waitPosition: city.position(of: order))
     }
 
     /// A provider sees its users' plates; an operator sees them masked, or whole for a reason that goes on record.

@@ -153,7 +153,7 @@ final class Pipeline: Sendable {
         case .log where service.direction == "down":
             let command = Pipeline.attempt { () throws(WireError) in
                 try service.request.check(envelope.data)
-                return Decode.post(service: service.name, data: envelope.data, parkCode: parkCode, now: now)
+                return try Decode.operatorPost(service: service.name, data: envelope.data, parkCode: parkCode, now: now)
             }
             sequencer.kept(request, command: command, now: now, completion: completion)
         case .live:
@@ -175,6 +175,11 @@ final class Pipeline: Sendable {
         case .kept:
             if let work = beyondRules(service.name) { return work(request, parkCode, now, completion) }
             let command = Pipeline.attempt { () throws(WireError) in try keptCommand(request, parkCode, now: now) }
+            if service.name.hasPrefix("biz.appointment.") {
+                let name = service.name
+                return sequencer.kept(
+                    request, command: command, adapting: { [self] in enrich($0, service: name, city: $1) }, now: now, completion: completion)
+            }
             sequencer.kept(request, command: command, now: now, completion: completion)
         case .read, .sync:
             do throws(WireError) {
@@ -236,8 +241,9 @@ final class Pipeline: Sendable {
         case "order.create": return .create(try Decode.booking(data, appId: envelope.appId, dataHash: request.dataHash))
         case "order.modify": return try Decode.modification(data, appId: envelope.appId)
         case "order.cancel": return try Decode.cancellation(data, appId: envelope.appId)
-        // Its shape is published; its rules come with the rules of sharing, waitlists and public services.
-        default: throw WireError("maintenance", "the rules of \(envelope.service) are not in force yet")
+        default:
+            guard let command = try ruleCommand(request, now: now) else { throw WireError("maintenance", envelope.service) }
+            return command
         }
     }
 

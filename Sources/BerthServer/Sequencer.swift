@@ -72,7 +72,7 @@ final class Sequencer: Sendable {
     }
 
     static func city(from image: CityImage, policy: Policy, newEpoch: String, reviewsLots: Bool, now: Millis) -> City {
-        var city = City(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots)
+        var city = City(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, calendar: Profile.current.calendar)
         city.listeners = Set(image.credentials.filter { $0.isEnabled && $0.callback != nil }.map(\.appId))
         for lot in image.lots {
             city.restore(
@@ -80,13 +80,34 @@ final class Sequencer: Sendable {
                 remaining: lot.remaining, up: lot.up, downEpoch: lot.downEpoch, downLast: lot.downLast,
                 downAck: lot.downAck, awaiting: lot.awaiting)
         }
+        for entity in image.entities { city.restore(entity: entity) }
+        for (account, fen) in image.balances { city.restore(balance: fen, of: account) }
         for (key, count) in image.counters { city.restore(counter: key, count: count) }
         city.restore(lastSerial: image.lastSerial)
         for order in image.activeOrders { city.restore(order: order, now: now) }
-        for report in image.reports { city.restore(report: report) }
+        for report in image.reports {
+            city.restore(report: report)
+            switch report.kind {
+            case "tariff": if let tariff = Decode.lotTariff(report.body) { city.restore(tariff: tariff, of: report.parkCode) }
+            case City.blackKind, City.whiteKind, City.exemptKind:
+                if let plate = Plate(report.key), let entry = Decode.listEntry(report.body) {
+                    city.restore(list: report.kind, report.parkCode, plate, entry)
+                }
+            case "share.auth.push":
+                // What an operator pushed under an older release.
+                if let object = (try? JSON.parse(Array(report.body.utf8)))?.objectValue,
+                    let subscription = try? Decode.authorisation(object, parkCode: report.parkCode, now: report.at),
+                    city.subscription(subscription.authNo) == nil
+                {
+                    city.restore(entity: .subscription(subscription))
+                }
+            default: break
+            }
+        }
         for bill in image.bills { city.restore(bill: bill) }
         for payment in image.pendingPayments { city.restore(payment: payment) }
         for visit in image.openVisits { city.restore(visit: visit) }
+        city.finishRestoring(now: now)
         return city
     }
 
@@ -117,15 +138,21 @@ final class Sequencer: Sendable {
         for (completion, answer) in immediate { completion(answer) }
     }
 
+    private static func answer(_ decision: Decision, _ city: City) -> Answer {
+        guard case .order(let order, _) = decision.outcome, order.status == .waitlisted else { return Encode.answer(decision) }
+        return Encode.answer(decision, waitPosition: city.position(of: order))
+    }
+
     // MARK: Plain requests
 
     /// A request whose final result is kept by requestId (section 3).
     /// - Parameters:
     ///   - command: already decoded; a decoding error is a final result too.
     ///   - answering: the answer to a command that is accepted, where the rules do not make it.
+    ///   - adapting: adds to an answer what other parts of the city say.
     func kept(
-        _ request: Authentic, command: Result<Command, WireError>, answering: Answer? = nil, now: Millis,
-        completion: @escaping Completion
+        _ request: Authentic, command: Result<Command, WireError>, answering: Answer? = nil,
+        adapting: (@Sendable (Answer, City) -> Answer)? = nil, now: Millis, completion: @escaping Completion
     ) {
         let envelope = request.envelope
         let key = Signature.digest64(envelope.appId, envelope.requestId)
@@ -157,7 +184,8 @@ final class Sequencer: Sendable {
             case .success(let command):
                 let decision = state.city.decide(command, at: now, history: store)
                 events = decision.events
-                answer = Encode.answer(decision.outcome)
+                answer = Sequencer.answer(decision, state.city)
+                if let adapting { answer = adapting(answer, state.city) }
                 if answer.code == 0, let answering { answer = answering }
             }
             var commit = Commit(at: now, events: events)
@@ -182,8 +210,12 @@ final class Sequencer: Sendable {
     ) {
         locked { state in
             let decision = state.city.decide(command, at: now, history: store)
-            let answer = Encode.answer(decision.outcome)
-            guard !decision.events.isEmpty || audit != nil else { return answerNow(&state, answer, completion) }
+            let answer = Sequencer.answer(decision, state.city)
+            guard !decision.events.isEmpty || audit != nil else {
+                // Nothing changed; but what was looked at may not be durable yet.
+                return state.decided == state.durable
+                    ? answerNow(&state, answer, completion) : enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
+            }
             enqueue(
                 &state,
                 Pending(
@@ -321,7 +353,7 @@ final class Sequencer: Sendable {
         case .success(let command):
             let decision = state.city.decide(command, at: now, history: store)
             events = decision.events
-            answer = Encode.answer(decision.outcome)
+            answer = Sequencer.answer(decision, state.city)
         }
         events.append(state.city.consume(parkCode, epoch: entry.epoch, seq: entry.seq))
         if answer.code != 0 {
@@ -508,7 +540,8 @@ extension Event {
         case .bill(let bill): bill.parkCode
         case .payment(let payment): payment.parkCode
         case .down(let entry): entry.parkCode
-        case .counted: nil
+        case .entity(let entity): entity.place.parkCode.isEmpty ? nil : entity.place.parkCode
+        case .counted, .posting: nil
         }
     }
 }

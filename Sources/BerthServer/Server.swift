@@ -125,7 +125,7 @@ public final class Server: Sendable {
                 Ticker(
                     sequencer: sequencer, presence: presence, deliverer: deliverer, live: live, notifier: notifier,
                     onboarding: onboarding, statistics: statistics, pictures: pictures, store: store, retention: settings.retention,
-                    logger: logger, clock: clock),
+                    occupancy: OccupancyKeeper(sequencer: sequencer, store: store, logger: logger), logger: logger, clock: clock),
             ]
         let group = ServiceGroup(
             configuration: .init(
@@ -317,6 +317,7 @@ struct Ticker: Service {
     let pictures: PictureStore
     let store: any Store
     let retention: Retention
+    let occupancy: OccupancyKeeper
     let logger: Logger
     let clock: @Sendable () -> Millis
 
@@ -346,6 +347,7 @@ struct Ticker: Service {
                 if beat % 10 == 0 {
                     statistics.sample(sequencer.peek { $0.lots.values.map { ($0.parkCode, $0.saturation.perMille) } }, now: now)
                     statistics.flush()
+                    occupancy.tick(now: now)
                 }
                 let due = sequencer.peek { city in city.lots.keys.filter { city.isDue($0, at: now) } }
                 for parkCode in due { sequencer.perform(.expire(parkCode: parkCode), now: now) }

@@ -89,7 +89,10 @@ final class Draft: Sendable {
         case .bill(let bill): return .row(.bill, [bill.billNo, bill.expireAt, Codec.encode(bill).string])
         case .payment(let payment):
             return .row(.payment, [payment.payNo, payment.state.rawValue, Codec.encode(payment).string])
-        case .downSettled, .upConsumed, .counted: return .event(event)
+        case .entity(let entity):
+            let report = Codec.row(entity)
+            return .row(.report, [report.parkCode, report.kind, codec.name(report.key), report.at, codec.body(of: report)])
+        case .posting, .downSettled, .upConsumed, .counted: return .event(event)
         }
     }
 }
@@ -98,7 +101,7 @@ final class Draft: Sendable {
 final class Statements {
     enum Name: Int, CaseIterable, Sendable {
         case journal, upLog, registered, policy, profile, gates, remaining, order, visit, notice, down, reply
-        case settle, recount, count, report, reportGone, bill, payment
+        case settle, recount, count, report, reportGone, bill, payment, ledger
 
         var sql: String {
             switch self {
@@ -139,6 +142,7 @@ final class Statements {
                 INSERT INTO payments VALUES(?,?,?)
                 ON CONFLICT(pay_no) DO UPDATE SET state = excluded.state, body = excluded.body
                 """
+            case .ledger: "INSERT INTO ledger(at, kind, ref, account, fen) VALUES(?,?,?,?,?)"
             case .count: "INSERT INTO counters(key, count, max) VALUES(?,?,?)"
             }
         }
@@ -226,6 +230,10 @@ final class BatchWriter {
         case .upConsumed(let lot, let epoch, let seq):
             if seq == 1 { try closeEpoch(before: epoch, of: lot) }
             up[lot] = (epoch, seq)
+        case .posting(let posting):
+            for leg in posting.legs {
+                try statements.run(.ledger, [posting.at, posting.kind.rawValue, posting.reference, leg.account.text, leg.fen])
+            }
         case .counted(let key, let delta, let max):
             if let row = written.counters[key] ?? known.counters[key] {
                 try statements.run(.recount, [delta, max, row])
@@ -272,7 +280,7 @@ extension LotMessage {
         switch self {
         case .reserve(let order), .modify(let order): order.orderNo
         case .cancel(let orderNo, _, _): orderNo
-        case .relay: ""
+        case .relay, .authorise, .revoke, .flow: ""
         }
     }
 }

@@ -51,7 +51,7 @@ struct Codec: Sendable {
     func plateKey(_ plate: Plate) -> Int64 { vault?.digest64(plate.revealed) ?? 0 }
 
     /// A counter of a plate names it; the others name nobody.
-    func counterKey(_ key: String) -> String { key.hasPrefix("pd|") ? seal(key) : key }
+    func counterKey(_ key: String) -> String { key.hasPrefix("pd|") || key.hasPrefix("pm|") ? seal(key) : key }
 
     // MARK: Orders and visits
 
@@ -97,6 +97,31 @@ struct Codec: Sendable {
         row.add("pen", isSet: o.isPenalised)
         row.add("comp", isSet: o.isCompensated)
         row.add("del", isSet: o.isDelayed)
+        row.add("pool", o.pool == o.purpose.pool ? nil : o.pool.rawValue)
+        row.add("tv", o.terms.version)
+        row.add("fc", o.terms.freeCancelUntil)
+        let usual = Terms()
+        func unusual(_ value: Int, _ usual: Int) -> Int64? { value == usual ? nil : Int64(value) }
+        row.add("dm", unusual(o.terms.delayMin, usual.delayMin))
+        row.add("pcm", unusual(o.terms.plateChangesMax, usual.plateChangesMax))
+        row.add("gm", unusual(o.terms.graceMin, usual.graceMin))
+        row.add("wm", unusual(o.terms.warnMin, usual.warnMin))
+        row.add("op", unusual(o.terms.overtimePercent, usual.overtimePercent))
+        row.add("fm", unusual(o.terms.freeMin, usual.freeMin))
+        row.add("pp", o.terms.prepayFen == 0 ? nil : o.terms.prepayFen)
+        row.add("gc", o.terms.gateCodes.isEmpty ? nil : o.terms.gateCodes.joined(separator: " "))
+        row.add("pr", o.terms.price.map { "\($0.mode.rawValue) \($0.fen)" })
+        row.add("ps", o.otherPlates.isEmpty ? nil : seal(o.otherPlates.map(\.revealed).joined(separator: " ")))
+        row.add("sp", o.spaceNo)
+        row.add("of", o.offerId)
+        row.add("rf", o.rehomedFrom)
+        row.add("rt", o.rehomedTo)
+        row.add("df", o.discountFen == 0 ? nil : o.discountFen)
+        row.add("db", o.discountBy)
+        row.add("bn", o.billNo)
+        row.add("pn", o.prepayNo)
+        row.add("wa", isSet: o.isWarned)
+        row.add("la", isSet: o.isLate)
         return row.finish()
     }
 
@@ -130,6 +155,36 @@ struct Codec: Sendable {
         o.isPenalised = r.flag("pen")
         o.isCompensated = r.flag("comp")
         o.isDelayed = r.flag("del")
+        if let pool = r.optionalText("pool").flatMap(Pool.init(rawValue:)) { o.pool = pool }
+        o.terms.version = r.optionalInt("tv") ?? 0
+        o.terms.freeCancelUntil = r.optionalInt("fc") ?? o.enterStart
+        func value(_ name: String, _ path: WritableKeyPath<Terms, Int>) {
+            if let value = r.optionalInt(name) { o.terms[keyPath: path] = Int(value) }
+        }
+        value("dm", \.delayMin)
+        value("pcm", \.plateChangesMax)
+        value("gm", \.graceMin)
+        value("wm", \.warnMin)
+        value("op", \.overtimePercent)
+        value("fm", \.freeMin)
+        o.terms.prepayFen = r.optionalInt("pp") ?? 0
+        o.terms.gateCodes = r.optionalText("gc").map { $0.split(separator: " ").map(String.init) } ?? []
+        if let words = r.optionalText("pr")?.split(separator: " "), words.count == 2, let mode = Int(words[0]).flatMap(SharePrice.Mode.init(rawValue:)),
+            let fen = Int64(words[1])
+        {
+            o.terms.price = SharePrice(mode: mode, fen: fen)
+        }
+        if let sealed = r.optionalText("ps") { o.otherPlates = try open(sealed).split(separator: " ").map { try Codec.plate(String($0)) } }
+        o.spaceNo = r.optionalText("sp")
+        o.offerId = r.optionalText("of")
+        o.rehomedFrom = r.optionalText("rf")
+        o.rehomedTo = r.optionalText("rt")
+        o.discountFen = r.optionalInt("df") ?? 0
+        o.discountBy = r.optionalText("db")
+        o.billNo = r.optionalText("bn")
+        o.prepayNo = r.optionalText("pn")
+        o.isWarned = r.flag("wa")
+        o.isLate = r.flag("la")
         return o
     }
 
@@ -139,6 +194,7 @@ struct Codec: Sendable {
             ("et", .int(v.enterTime)), ("g", .string(v.gateCode)), ("k", .int(v.carKind)),
             ("no", .optional(v.orderNo)), ("lt", .optional(v.leaveTime)), ("xg", .optional(v.exitGateCode)),
             ("fee", v.feeFen == 0 ? .null : .int(v.feeFen)), ("void", v.isVoid ? true : .null),
+            ("vc", v.vehicleClass == 0 ? .null : .int(v.vehicleClass)),
         ])
     }
 
@@ -151,6 +207,7 @@ struct Codec: Sendable {
         v.exitGateCode = r.optionalText("xg")
         v.feeFen = r.optionalInt("fee") ?? 0
         v.isVoid = r.flag("void")
+        v.vehicleClass = Int(r.optionalInt("vc") ?? 0)
         return v
     }
 
@@ -173,13 +230,15 @@ struct Codec: Sendable {
                 p.openHours.map {
                     ["d": .array($0.days.sorted().map { .int($0) }), "s": .int($0.start), "e": .int($0.end)]
                 }),
-            "free": .int(p.freeMin), "buf": .int(p.leaveBufferMin),
+            "free": .int(p.freeMin), "buf": .int(p.leaveBufferMin), "grp": .string(p.group), "seats": .int(p.maxSeats),
+            "high": .int(p.maxHeightMm), "types": .array(p.plateTypes.sorted().map { .string($0) }), "px": .int(p.position.longitude),
+            "py": .int(p.position.latitude),
         ]
     }
 
     static func profile(_ j: JSON) throws -> LotProfile {
         let r = Row(j)
-        return LotProfile(
+        var profile = LotProfile(
             parkCode: try r.text("lot"), name: try r.text("name"), address: try r.text("addr"),
             regionCode: try r.text("reg"), longitude: try r.text("lng"), latitude: try r.text("lat"),
             coordType: Int(try r.int("ct")), lotType: Int(try r.int("lt")), lotClass: Int(try r.int("lc")),
@@ -193,6 +252,12 @@ struct Codec: Sendable {
                     days: Set(($0["d"]?.arrayValue ?? []).map { Int($0.intValue ?? 0) }),
                     start: Int(try Row($0).int("s")), end: Int(try Row($0).int("e")))
             }, freeMin: Int(try r.int("free")), leaveBufferMin: Int(try r.int("buf")))
+        profile.group = r.optionalText("grp") ?? ""
+        profile.maxSeats = Int(r.optionalInt("seats") ?? 0)
+        profile.maxHeightMm = Int(r.optionalInt("high") ?? 0)
+        profile.plateTypes = Set((j["types"]?.arrayValue ?? []).compactMap(\.stringValue))
+        if let x = r.optionalInt("px"), let y = r.optionalInt("py") { profile.position = GroundPoint(longitude: x, latitude: y) }
+        return profile
     }
 
     static func encode(_ p: Policy) -> JSON {
@@ -271,7 +336,7 @@ struct Codec: Sendable {
     static func encode(_ b: Bill) -> JSON {
         .compact([
             ("no", .string(b.billNo)), ("lot", .string(b.parkCode)), ("r", .string(b.recordNo)),
-            ("fen", .int(b.payableFen)), ("by", .optional(b.paidBy)), ("x", .int(b.expireAt)),
+            ("fen", .int(b.payableFen)), ("by", .optional(b.paidBy)), ("x", .int(b.expireAt)), ("for", .optional(b.subject)),
         ])
     }
 
@@ -281,6 +346,7 @@ struct Codec: Sendable {
             billNo: try r.text("no"), parkCode: try r.text("lot"), recordNo: try r.text("r"),
             payableFen: try r.int("fen"), expireAt: try r.int("x"))
         bill.paidBy = r.optionalText("by")
+        bill.subject = r.optionalText("for")
         return bill
     }
 
@@ -303,6 +369,86 @@ struct Codec: Sendable {
         return payment
     }
 
+    // MARK: Entities and postings
+
+    /// Kinds of reports that are entities begin with it.
+    static let entityMark = "="
+
+    static func json(_ entity: Entity) throws -> String {
+        switch entity {
+        case .policy(let v): try json(v)
+        case .calendarDay(let v): try json(v)
+        case .offer(let v): try json(v)
+        case .subscription(let v): try json(v)
+        case .place(let v): try json(v)
+        case .appointment(let v): try json(v)
+        case .area(let v): try json(v)
+        case .flow(let v): try json(v)
+        case .penalty(let v): try json(v)
+        case .appeal(let v): try json(v)
+        case .gateCase(let v): try json(v)
+        case .occupancy(let v): try json(v)
+        }
+    }
+
+    private static func json(_ value: some Encodable) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
+    }
+
+    static func entity(kind: String, json: String) throws -> Entity {
+        func read<Value: Decodable>(_ type: Value.Type) throws -> Value { try JSONDecoder().decode(type, from: Data(json.utf8)) }
+        return switch kind {
+        case "policy": .policy(try read(PolicyOverride.self))
+        case "calendar": .calendarDay(try read(CalendarDay.self))
+        case "sharedOffer": .offer(try read(SharedOffer.self))
+        case "subscription": .subscription(try read(SharedSubscription.self))
+        case "publicPlace": .place(try read(PublicPlace.self))
+        case "appointment": .appointment(try read(Appointment.self))
+        case "flowArea": .area(try read(FlowArea.self))
+        case "flow": .flow(try read(FlowPolicy.self))
+        case "penalty": .penalty(try read(Penalty.self))
+        case "appeal": .appeal(try read(Appeal.self))
+        case "gateCase": .gateCase(try read(GateCase.self))
+        case "occupancy": .occupancy(try read(OccupancyProfile.self))
+        default: throw Unreadable(what: kind)
+        }
+    }
+
+    /// An entity as the row that keeps it; its time is when it may be forgotten.
+    static func row(_ entity: Entity) -> Report {
+        let place = entity.place
+        // The values are plain numbers and texts: encoding cannot fail.
+        let body = (try? json(entity)) ?? ""
+        return Report(
+            parkCode: place.parkCode, kind: entityMark + place.kind, key: place.key, body: body, at: place.endsAt ?? WireLimits.intMax)
+    }
+
+    static func entity(_ row: Report) throws -> Entity? {
+        guard row.kind.hasPrefix(entityMark) else { return nil }
+        return try entity(kind: String(row.kind.dropFirst()), json: row.body)
+    }
+
+    static func encode(_ p: Posting) -> JSON {
+        [
+            "at": .int(p.at), "k": .string(p.kind.rawValue), "ref": .string(p.reference),
+            "legs": .array(p.legs.map { [.string($0.account.text), .int($0.fen)] }),
+        ]
+    }
+
+    static func posting(_ j: JSON) throws -> Posting {
+        let r = Row(j)
+        guard let kind = Posting.Kind(rawValue: try r.text("k")) else { throw Unreadable(what: "posting") }
+        return Posting(
+            at: try r.int("at"), kind: kind, reference: try r.text("ref"),
+            try (j["legs"]?.arrayValue ?? []).map { row in
+                guard let leg = row.arrayValue, leg.count == 2, let account = leg[0].stringValue.flatMap(Account.init), let fen = leg[1].intValue
+                else { throw Unreadable(what: "leg") }
+                return (account, fen)
+            })
+    }
+
     // MARK: Events
 
     func encode(_ event: Event) -> JSON {
@@ -318,6 +464,8 @@ struct Codec: Sendable {
         case .report(let report): return ["report", encode(report)]
         case .bill(let bill): return ["bill", Codec.encode(bill)]
         case .payment(let payment): return ["payment", Codec.encode(payment)]
+        case .entity(let entity): return ["entity", .string(entity.place.kind), .string(seal(Codec.row(entity).body))]
+        case .posting(let posting): return ["posting", Codec.encode(posting)]
         case .down(let e):
             let message: JSON
             switch e.message {
@@ -326,6 +474,9 @@ struct Codec: Sendable {
             case .cancel(let orderNo, let ver, let type):
                 message = ["c", .string(orderNo), .int(ver), .int(type.rawValue)]
             case .relay(let service, let body): message = ["x", .string(service), .string(seal(body))]
+            case .authorise(let subscription): message = ["a", .string(seal(Codec.row(.subscription(subscription)).body))]
+            case .revoke(let authNo, let ver, let reason): message = ["v", .string(authNo), .int(ver), .string(reason)]
+            case .flow(let policy, let mode): message = ["f", .string(Codec.row(.flow(policy)).body), .int(mode.rawValue)]
             }
             return ["down", .string(e.parkCode), .string(e.epoch), .int(e.seq), .int(e.at), message]
         case .downSettled(let lot, let epoch, let ackSeq, let results):
@@ -394,6 +545,8 @@ struct Codec: Sendable {
         case "report": return .report(try report(value(1)))
         case "bill": return .bill(try Codec.bill(value(1)))
         case "payment": return .payment(try Codec.payment(value(1)))
+        case "entity": return .entity(try Codec.entity(kind: text(1), json: open(text(2))))
+        case "posting": return .posting(try Codec.posting(value(1)))
         case "down":
             let m = try value(5).arrayValue ?? []
             guard m.count >= 2, let orderNo = m[1].stringValue else { throw Unreadable(what: "down") }
@@ -405,6 +558,15 @@ struct Codec: Sendable {
                 order.downSeq = try int(3)
                 message = m[0] == "r" ? .reserve(order) : .modify(order)
             case "x": message = .relay(service: orderNo, body: try open(m[2].stringValue ?? "{}"))
+            case "a":
+                guard case .subscription(let subscription) = try Codec.entity(kind: "subscription", json: open(orderNo)) else {
+                    throw Unreadable(what: "down")
+                }
+                message = .authorise(subscription)
+            case "v": message = .revoke(authNo: orderNo, authVer: m[2].intValue ?? 0, reason: m[3].stringValue ?? "")
+            case "f":
+                guard case .flow(let policy) = try Codec.entity(kind: "flow", json: orderNo) else { throw Unreadable(what: "down") }
+                message = .flow(policy, FlowMode(rawValue: Int(m[2].intValue ?? 0)) ?? .off)
             default:
                 message = .cancel(
                     orderNo: orderNo, orderVer: m[2].intValue ?? 0,

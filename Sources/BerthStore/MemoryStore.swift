@@ -18,6 +18,8 @@ public final class MemoryStore: Store {
         var reports: [String: Report] = [:]
         var bills: [String: Bill] = [:]
         var payments: [String: Payment] = [:]
+        var ledger: [LedgerRow] = []
+        var occupancy: [String: OccupancyDay] = [:]
         var credentials: [String: Credential] = [:]
         var audit: [AuditRecord] = []
         var pictures: [String: Picture] = [:]
@@ -71,6 +73,16 @@ public final class MemoryStore: Store {
             state.reports["\(report.parkCode)|\(report.kind)|\(report.key)"] = report.isGone ? nil : report
         case .bill(let bill): state.bills[bill.billNo] = bill
         case .payment(let payment): state.payments[payment.payNo] = payment
+        case .entity(let entity):
+            let report = Codec.row(entity)
+            state.reports["\(report.parkCode)|\(report.kind)|\(report.key)"] = report
+        case .posting(let posting):
+            for leg in posting.legs {
+                state.ledger.append(
+                    LedgerRow(
+                        id: Int64(state.ledger.count + 1), at: posting.at, kind: posting.kind.rawValue, reference: posting.reference,
+                        account: leg.account.text, fen: leg.fen))
+            }
         case .down(let entry):
             state.down[entry.parkCode, default: []].append((entry, false))
             state.lots[entry.parkCode]?.downEpoch = entry.epoch
@@ -170,11 +182,16 @@ public final class MemoryStore: Store {
         state.withLock { state in
             var image = CityImage()
             image.lots = state.lots.values.sorted { $0.parkCode < $1.parkCode }
-            image.activeOrders = state.orders.values.filter { $0.status.isActive }.sorted { $0.serial < $1.serial }
+            image.activeOrders = state.orders.values.filter { $0.status.isOpen }.sorted { $0.serial < $1.serial }
             image.openVisits = state.visits.values.flatMap { $0.values.filter { $0.leaveTime == nil } }
-            image.reports = Array(state.reports.values)
+            let rows = state.reports.values.sorted { ($0.parkCode, $0.kind, $0.key) < ($1.parkCode, $1.kind, $1.key) }
+            image.entities = rows.compactMap { try? Codec.entity($0) }
+            image.reports = rows.filter { !$0.kind.hasPrefix(Codec.entityMark) }
+            for row in state.ledger { if let account = Account(row.account) { image.balances[account, default: 0] += row.fen } }
+            image.balances = image.balances.filter { $0.value != 0 }
             image.bills = Array(state.bills.values)
-            image.pendingPayments = state.payments.values.filter { $0.state == .pending }
+            let deposits = Set(image.activeOrders.compactMap(\.prepayNo))
+            image.pendingPayments = state.payments.values.filter { $0.state == .pending || deposits.contains($0.payNo) }
             image.counters = state.counters.mapValues(\.count).filter { $0.value != 0 }
             image.lastSerial = state.orders.keys.max() ?? 0
             image.credentials = state.credentials.values.sorted { $0.appId < $1.appId }
@@ -293,7 +310,52 @@ public final class MemoryStore: Store {
             for payment in state.payments.values.sorted(by: { $0.payNo < $1.payNo }) {
                 lines.append("\(payment.payNo)|\(payment.state.rawValue)|\(Codec.encode(payment).string)")
             }
+            for row in state.ledger { lines.append("\(row.at)|\(row.kind)|\(row.reference)|\(row.account)|\(row.fen)") }
             return lines
+        }
+    }
+
+    public func count(occupancy: [OccupancyCount]) throws(StoreError) {
+        state.withLock { state in
+            for one in occupancy {
+                let key = "\(one.parkCode)|\(one.day)"
+                var day = state.occupancy[key] ?? OccupancyDay(parkCode: one.parkCode, day: one.day, counts: Array(repeating: -1, count: 48))
+                day.counts[one.slot] = one.count
+                state.occupancy[key] = day
+            }
+            if let day = occupancy.first?.day { state.occupancy = state.occupancy.filter { $0.value.day >= day - 60 } }
+        }
+    }
+
+    public func occupancy(days: ClosedRange<Int64>) -> [OccupancyDay] {
+        state.withLock { state in
+            state.occupancy.values.filter { days.contains($0.day) }.sorted { ($0.parkCode, $0.day) < ($1.parkCode, $1.day) }
+        }
+    }
+
+    public func ledger(_ account: Account, from: Millis, to: Millis, limit: Int) -> (before: Int64, rows: [LedgerRow]) {
+        state.withLock { state in
+            let own = state.ledger.filter { $0.account == account.text }
+            return (
+                own.filter { $0.at < from }.reduce(0) { $0 + $1.fen },
+                Array(own.filter { from <= $0.at && $0.at < to }.sorted { ($0.at, $0.id) < ($1.at, $1.id) }.prefix(limit))
+            )
+        }
+    }
+
+    public func visits(parkCode: String, leftFrom: Millis, to: Millis, limit: Int) -> [Visit] {
+        state.withLock { state in
+            Array(
+                (state.visits[parkCode] ?? [:]).values.filter { $0.leaveTime.map { leftFrom <= $0 && $0 < to } ?? false }
+                    .sorted { $0.recordNo < $1.recordNo }.prefix(limit))
+        }
+    }
+
+    public func payments(parkCode: String, from: Millis, to: Millis, limit: Int) -> [Payment] {
+        state.withLock { state in
+            Array(
+                state.payments.values.filter { $0.parkCode == parkCode && $0.payTime.map { from <= $0 && $0 < to } ?? false }
+                    .sorted { $0.payNo < $1.payNo }.prefix(limit))
         }
     }
 }

@@ -196,6 +196,8 @@ public final class SQLiteStore: Store {
             try db.execute(sql: "DELETE FROM notices WHERE at < ?", arguments: [records])
             try db.execute(
                 sql: "DELETE FROM payments WHERE state <> 0 AND json_extract(body, '$.t') < ?", arguments: [records])
+            try db.execute(
+                sql: "DELETE FROM reports WHERE kind >= ?1 AND kind < ?1 || char(1114111) AND at < ?2", arguments: [Codec.entityMark, records])
             try db.execute(sql: "DELETE FROM journal WHERE at < ?", arguments: [records])
             try db.execute(sql: "DELETE FROM audit WHERE at < ?", arguments: [now - retention.auditMillis])
         }
@@ -323,6 +325,73 @@ public final class SQLiteStore: Store {
         }
     }
 
+    public func count(occupancy: [OccupancyCount]) throws(StoreError) {
+        try write { db in
+            for one in occupancy {
+                let old = try String.fetchOne(
+                    db, sql: "SELECT counts FROM occupancy WHERE day = ? AND lot = ?", arguments: [one.day, one.parkCode])
+                var counts = SQLiteStore.counts(old ?? "")
+                counts[one.slot] = one.count
+                try db.cachedStatement(
+                    sql: "INSERT INTO occupancy VALUES(?,?,?) ON CONFLICT(day, lot) DO UPDATE SET counts = excluded.counts"
+                ).execute(arguments: [one.day, one.parkCode, counts.map { String($0) }.joined(separator: ",")])
+            }
+            if let day = occupancy.first?.day { try db.execute(sql: "DELETE FROM occupancy WHERE day < ?", arguments: [day - 60]) }
+        }
+    }
+
+    private static func counts(_ text: String) -> [Int] {
+        var counts = [Int](repeating: -1, count: 48)
+        for (index, value) in text.split(separator: ",").prefix(48).enumerated() { counts[index] = Int(value) ?? -1 }
+        return counts
+    }
+
+    public func occupancy(days: ClosedRange<Int64>) -> [OccupancyDay] {
+        read([]) { db in
+            try GRDB.Row.fetchAll(
+                db, sql: "SELECT * FROM occupancy WHERE day BETWEEN ? AND ? ORDER BY lot, day", arguments: [days.lowerBound, days.upperBound]
+            ).map { OccupancyDay(parkCode: $0["lot"], day: $0["day"], counts: SQLiteStore.counts($0["counts"])) }
+        }
+    }
+
+    public func ledger(_ account: Account, from: Millis, to: Millis, limit: Int) -> (before: Int64, rows: [LedgerRow]) {
+        read((0, [])) { db in
+            let before = try Int64.fetchOne(
+                db, sql: "SELECT sum(fen) FROM ledger WHERE account = ? AND at < ?", arguments: [account.text, from])
+            let rows = try GRDB.Row.fetchAll(
+                db, sql: "SELECT * FROM ledger WHERE account = ? AND at >= ? AND at < ? ORDER BY at, id LIMIT ?",
+                arguments: [account.text, from, to, limit]
+            ).map {
+                LedgerRow(id: $0["id"], at: $0["at"], kind: $0["kind"], reference: $0["ref"], account: $0["account"], fen: $0["fen"])
+            }
+            return (before ?? 0, rows)
+        }
+    }
+
+    public func visits(parkCode: String, leftFrom: Millis, to: Millis, limit: Int) -> [Visit] {
+        read([]) { db in
+            try String.fetchAll(
+                db,
+                sql: """
+                    SELECT body FROM visits WHERE lot = ? AND is_open = 0 AND json_extract(body, '$.lt') >= ? AND json_extract(body, '$.lt') < ?
+                    ORDER BY record_no LIMIT ?
+                    """, arguments: [parkCode, leftFrom, to, limit]
+            ).map { try codec.visit(Codec.parse($0)) }
+        }
+    }
+
+    public func payments(parkCode: String, from: Millis, to: Millis, limit: Int) -> [Payment] {
+        read([]) { db in
+            try String.fetchAll(
+                db,
+                sql: """
+                    SELECT body FROM payments WHERE json_extract(body, '$.lot') = ? AND json_extract(body, '$.t') >= ?
+                        AND json_extract(body, '$.t') < ? ORDER BY pay_no LIMIT ?
+                    """, arguments: [parkCode, from, to, limit]
+            ).map { try Codec.payment(Codec.parse($0)) }
+        }
+    }
+
     public func notices(parkCode: String?, limit: Int) -> [Notice] {
         read([]) { db in
             try String.fetchAll(
@@ -363,18 +432,28 @@ public final class SQLiteStore: Store {
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, seq, order_no FROM down_log WHERE settled = 0") {
             if let at = index[row["lot"]] { image.lots[at].awaiting[row["seq"]] = row["order_no"] }
         }
-        image.activeOrders = try String.fetchAll(
-            db, sql: "SELECT body FROM orders WHERE status < 3 ORDER BY serial"
-        ).map { try codec.order(Codec.parse($0)) }
+        // Those that wait for a place (9) are open too; each half has its own narrow index.
+        image.activeOrders = try ["status < 3", "status = 9"].flatMap { condition in
+            try String.fetchAll(db, sql: "SELECT body FROM orders WHERE \(condition)").map { try codec.order(Codec.parse($0)) }
+        }.sorted { $0.serial < $1.serial }
         image.lastSerial = try Int64.fetchOne(db, sql: "SELECT max(serial) FROM orders") ?? 0
         image.openVisits = try String.fetchAll(db, sql: "SELECT body FROM visits WHERE is_open = 1")
             .map { try codec.visit(Codec.parse($0)) }
         image.reports = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
             try codec.report(lot: $0["lot"], kind: $0["kind"], key: $0["key"], at: $0["at"], body: $0["body"])
         }
+        image.entities = try image.reports.compactMap(Codec.entity)
+        image.reports.removeAll { $0.kind.hasPrefix(Codec.entityMark) }
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT account, sum(fen) AS fen FROM ledger GROUP BY account HAVING sum(fen) <> 0") {
+            if let account = Account(row["account"] as String) { image.balances[account] = row["fen"] }
+        }
         image.bills = try String.fetchAll(db, sql: "SELECT body FROM bills").map { try Codec.bill(Codec.parse($0)) }
         image.pendingPayments = try String.fetchAll(db, sql: "SELECT body FROM payments WHERE state = 0")
             .map { try Codec.payment(Codec.parse($0)) }
+        for payNo in image.activeOrders.compactMap(\.prepayNo) {
+            let body = try String.fetchOne(db, sql: "SELECT body FROM payments WHERE pay_no = ?", arguments: [payNo])
+            if let body { image.pendingPayments.append(try Codec.payment(Codec.parse(body))) }
+        }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0") {
             image.counters[try codec.open(row["key"] as String)] = row["count"]
         }
@@ -446,6 +525,7 @@ public final class SQLiteStore: Store {
                 .map { "\($0.parkCode)|\($0.kind)|\($0.key)|\($0.at)|\($0.body)" }
             lines += try rows("SELECT bill_no, expire_at, body FROM bills ORDER BY bill_no")
             lines += try rows("SELECT pay_no, state, body FROM payments ORDER BY pay_no")
+            lines += try rows("SELECT at, kind, ref, account, fen FROM ledger ORDER BY id")
             return lines
         }
     }

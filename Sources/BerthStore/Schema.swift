@@ -106,6 +106,18 @@ package enum Schema {
             try seal(db, codec)
             try db.execute(sql: "CREATE INDEX orders_places ON orders(serial, client_key, plate_key)")
         }
+        migrator.registerMigration("5 rules") { db in
+            try db.execute(
+                sql: """
+                    -- Double entry: the legs of one posting stand together and sum to zero.
+                    CREATE TABLE ledger(id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, ref TEXT NOT NULL,
+                        account TEXT NOT NULL, fen INTEGER NOT NULL);
+                    CREATE INDEX ledger_account ON ledger(account, at);
+                    CREATE TABLE occupancy(day INTEGER, lot TEXT, counts TEXT NOT NULL, PRIMARY KEY(day, lot)) WITHOUT ROWID;
+                    CREATE INDEX orders_waiting ON orders(status) WHERE status = 9;
+                    CREATE INDEX payments_lot ON payments(json_extract(body, '$.lot'), json_extract(body, '$.t'));
+                    """)
+        }
         return migrator
     }
 

@@ -233,8 +233,10 @@ public struct CityImage: Sendable {
     public var activeOrders: [Order] = []
     public var openVisits: [Visit] = []
     public var reports: [Report] = []
+    public var entities: [Entity] = []
+    public var balances: [Account: Int64] = [:]
     public var bills: [Bill] = []
-    /// Those that are not concluded.
+    /// Those that are not concluded, and deposits of orders that are open.
     public var pendingPayments: [Payment] = []
     public var counters: [String: Int] = [:]
     public var lastSerial: Int64 = 0
@@ -245,6 +247,38 @@ public struct CityImage: Sendable {
     public var replyKeys: [Int64] = []
 
     public init() {}
+}
+
+/// How many places of a lot were occupied at the beginning of a half hour of a day (slot 0 to 47).
+public struct OccupancyCount: Sendable, Equatable {
+    public var parkCode: String
+    public var day: Int64
+    public var slot: Int
+    public var count: Int
+
+    public init(parkCode: String, day: Int64, slot: Int, count: Int) {
+        self.parkCode = parkCode
+        self.day = day
+        self.slot = slot
+        self.count = count
+    }
+}
+
+/// The counts of one lot and day; -1 where nobody counted.
+public struct OccupancyDay: Sendable, Equatable {
+    public var parkCode: String
+    public var day: Int64
+    public var counts: [Int]
+}
+
+/// One leg of a posting, as it stands in an account.
+public struct LedgerRow: Sendable, Equatable {
+    public var id: Int64
+    public var at: Millis
+    public var kind: String
+    public var reference: String
+    public var account: String
+    public var fen: Int64
 }
 
 /// Which orders a list asks for; newest first.
@@ -310,6 +344,16 @@ public protocol Store: Sendable, History {
     func counts(days: ClosedRange<Int64>, parkCode: String?, appId: String?) -> [DayCount]
     /// The entry of the journal up to which days are counted.
     func countedThrough() -> Int64
+
+    func count(occupancy: [OccupancyCount]) throws(StoreError)
+    /// By lot and day.
+    func occupancy(days: ClosedRange<Int64>) -> [OccupancyDay]
+
+    /// What moved in an account in a time, oldest first, and what it stood at before.
+    func ledger(_ account: Account, from: Millis, to: Millis, limit: Int) -> (before: Int64, rows: [LedgerRow])
+    /// Visits of a lot that ended in a time, and payments for it made in a time.
+    func visits(parkCode: String, leftFrom: Millis, to: Millis, limit: Int) -> [Visit]
+    func payments(parkCode: String, from: Millis, to: Millis, limit: Int) -> [Payment]
 
     /// Deletes replies and settled down entries that are over, and counters whose period is long over at `now`.
     func prune(_ retention: Retention, now: Millis) throws(StoreError)

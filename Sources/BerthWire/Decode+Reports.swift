@@ -16,7 +16,6 @@ extension Decode {
         "lot.tariff.report": Filing(kind: "tariff", list: nil, key: "tariffId"),
         "space.status.report": Filing(kind: "spaceStatus", list: "items", key: "spaceNo", knownBy: "space"),
         "device.status.report": Filing(kind: "device", list: "devices", key: "deviceCode"),
-        "share.space.report": Filing(kind: "offer", list: "offers", key: "offerId"),
         "list.local.report": Filing(kind: "list", list: "items", key: "plateNo"),
     ]
 
@@ -37,7 +36,8 @@ extension Decode {
         }
         return .file(
             parkCode: parkCode, reports, replaces: known["complete"]?.boolValue == true ? kind : nil,
-            knownBy: filing.knownBy, notice: nil)
+            knownBy: filing.knownBy, notice: nil,
+            tariff: service == "lot.tariff.report" ? reports.first.flatMap { lotTariff($0.body) } : nil)
     }
 
     /// U13 `vehicle.record.correct`.
@@ -79,7 +79,24 @@ extension Decode {
         "vehicle.lock": ("vehicle.lock", "plateNo"),
     ]
 
-    /// A message of section 9.2 for a lot's down log. The data has passed its shape.
+    /// A message of section 9.2 that an operator sends to a lot, as the rules take it. The data has passed its shape.
+    public static func operatorPost(service: String, data: JSONObject, parkCode: String, now: Int64) throws(WireError) -> Command {
+        switch service {
+        case "flow.policy.push": return .pushFlow(try flow(data, parkCode: parkCode))
+        case "share.auth.push": return .pushShare(try authorisation(data, parkCode: parkCode, now: now))
+        case "share.auth.revoke":
+            let fields = Fields(data)
+            return .revokeShare(
+                parkCode: parkCode, authNo: try fields.string("authNo", max: 32), authVer: try fields.int("authVer", in: 1...WireLimits.intMax),
+                reason: try fields.optionalString("reason", max: 256) ?? "operator")
+        case "list.black.push", "list.white.push":
+            if let command = list(service: service, data: data, parkCode: parkCode) { return command }
+        default: break
+        }
+        return post(service: service, data: data, parkCode: parkCode, now: now)
+    }
+
+    /// A message of section 9.2 as it is kept at the lot. The data has passed its shape.
     public static func post(service: String, data: JSONObject, parkCode: String, now: Int64) -> Command {
         let known = Profile.current.services[service]?.request.known(data) ?? data
         let body = JSON.object(known).canonicalString
@@ -125,27 +142,16 @@ extension Decode {
             rule.toMin = row["durEndMin"]?.intValue.flatMap { $0 < 0 ? nil : Int($0) }
             return rule
         }
-        return Tariff(
+        var tariff = Tariff(
             tariffId: tariffId, rules: rules, dailyCapFen: json["dailyCap"]?.intValue,
             overtimePercent: Int(json["overtimeMultiplierPct"]?.intValue ?? 100))
-    }
-
-    /// The tariff of a lot for a business at a time: the latest in force for it, else the latest in force for every business.
-    public static func tariff(_ reports: [Report], purpose: Purpose, at time: Int64) -> Tariff? {
-        let rows = reports.compactMap { report -> (from: Int64, biz: Int64?, body: String)? in
-            guard let json = try? JSON.parse(Array(report.body.utf8)) else { return nil }
-            let from = json["effectiveFrom"]?.intValue ?? 0
-            return from <= time ? (from, json["bizType"]?.intValue, report.body) : nil
-        }.sorted { $0.from < $1.from }
-        let own = rows.last { $0.biz == Int64(purpose.rawValue) } ?? rows.last { $0.biz == nil || $0.biz == 0 }
-        return own.flatMap { tariff($0.body) }
+        tariff.text = json["text"]?.stringValue ?? ""
+        return tariff
     }
 
     /// Whether a black or white list entry is in force at a time.
     public static func isInForce(_ body: String, at time: Int64) -> Bool {
-        guard let row = try? JSON.parse(Array(body.utf8)) else { return false }
-        return (row["status"]?.intValue ?? 1) == 1 && time >= (row["from"]?.intValue ?? .min)
-            && time <= (row["to"]?.intValue ?? .max)
+        listEntry(body)?.holds(at: time) ?? false
     }
 }
 

@@ -65,7 +65,7 @@ public enum Decode {
         if try fields.bool("reserveEnabled") { enabled.insert(.reservation) }
         if try fields.bool("shareEnabled") { enabled.insert(.shared) }
         if try fields.bool("publicBizEnabled") { enabled.insert(.publicService) }
-        return LotProfile(
+        var profile = LotProfile(
             parkCode: parkCode, name: try fields.string("parkName", max: 64),
             address: try fields.string("address", max: 256), regionCode: regionCode,
             longitude: try fields.coordinate("lng", limit: 180), latitude: try fields.coordinate("lat", limit: 90),
@@ -74,6 +74,15 @@ public enum Decode {
             lotClass: Int(try fields.int("lotClass", in: 1...4)), totalCount: total, quotas: quotas, enabled: enabled,
             openHours: hours, freeMin: Int(try fields.int("freeMin", in: 0...100_000)),
             leaveBufferMin: Int(try fields.int("leaveBufferMin", in: 0...100_000)))
+        let credit = try fields.optionalString("operatorCreditCode", max: 64) ?? ""
+        profile.group = try credit.isEmpty ? fields.optionalString("operatorName", max: 64) ?? "" : credit
+        if let limits = try fields.optionalObject("limits") {
+            profile.maxSeats = Int(try limits.optionalInt("maxSeats", in: 0...1000) ?? 0)
+            profile.maxHeightMm = Int(try limits.optionalInt("maxHeightMm", in: 0...100_000) ?? 0)
+            profile.plateTypes = Set((limits.object["plateTypes"]?.arrayValue ?? []).compactMap(\.stringValue))
+        }
+        profile.position = Ground.point(longitude: profile.longitude, latitude: profile.latitude, type: profile.coordType)
+        return profile
     }
 
     /// U04 `lot.gate.report`.
@@ -119,14 +128,33 @@ public enum Decode {
     /// A04 `order.create`; `plateColor` left out means undetermined (9).
     public static func booking(_ data: JSONObject, appId: String, dataHash: String) throws(WireError) -> Booking {
         let fields = Fields(data)
-        _ = try fields.optionalBool("waitlist")
-        return Booking(
+        var booking = Booking(
             appId: appId, clientOrderNo: try fields.string("clientOrderNo", max: 64),
             requestHash: dataHash, userToken: try fields.string("userToken", max: 64),
             plate: try plate(fields), plateColor: try color(fields, isMandatory: false) ?? 9,
             parkCode: try parkCode(fields), purpose: try purpose(fields, default: nil),
             planTime: try fields.time("planTime"), mobile: try fields.optionalString("mobile", max: 20) ?? "",
             extNo: try fields.optionalString("extNo", max: 64))
+        booking.waits = try fields.optionalBool("waitlist") ?? false
+        // Most orders say nothing of what follows.
+        for (name, value) in data.members where value != .null {
+            switch name {
+            case "plateNos":
+                booking.otherPlates = try plates(fields).filter { $0 != booking.plate }
+            case "poolType":
+                let text = try fields.string(name, max: 16)
+                guard let pool = Pool(rawValue: text), [.personal, .merchant, .charging].contains(pool), booking.purpose == .reservation
+                else { throw fields.illegal(name, "PERSONAL, MERCHANT or CHARGING of a reservation") }
+                booking.pool = pool
+            case "offerId": booking.offerId = try fields.optionalString(name, max: 32)
+            case "stayMin": booking.stayMin = try fields.optionalInt(name, in: 15...10_080).map { Int($0) }
+            case "seats": booking.seats = try fields.optionalInt(name, in: 1...100).map { Int($0) }
+            case "heightMm": booking.heightMm = try fields.optionalInt(name, in: 500...6000).map { Int($0) }
+            case "plateType": booking.plateType = try fields.optionalString(name, max: 2)
+            default: break
+            }
+        }
+        return booking
     }
 
     /// A05 `order.modify`.
@@ -156,14 +184,14 @@ public enum Decode {
         let carKind = try fields.int("carKind", in: 1...9)
         let orderNo = try fields.optionalString("orderNo", max: 32)
         if (5...7).contains(carKind), orderNo == nil { throw WireError("missingParameter", "orderNo") }
-        let passage = Passage(
+        var passage = Passage(
             recordNo: try fields.string("recordNo", max: 48), plate: try plate(fields),
             gateCode: try fields.string("gateCode", max: 32), enterTime: try fields.time("enterTime"),
             carKind: Int(carKind), orderNo: orderNo)
         _ = try color(fields, isMandatory: true)
-        _ = try fields.int("vehicleClass", in: 1...6)
+        passage.vehicleClass = Int(try fields.int("vehicleClass", in: 1...6))
         _ = try fields.string("gateName", max: 64)
-        _ = try fields.int("enterMode", in: 1...6)
+        passage.enterMode = Int(try fields.int("enterMode", in: 1...6))
         guard let remain = try fields.optionalObject("remain") else { throw WireError("missingParameter", "remain") }
         _ = try remain.optionalInt("total", in: 0...1_000_000)
         _ = try remain.optionalInt("remain", in: 0...1_000_000)
@@ -176,13 +204,15 @@ public enum Decode {
         let enterTime = try fields.time("enterTime")
         let leaveTime = try fields.time("leaveTime")
         guard leaveTime >= enterTime else { throw WireError("illegalValue", "leaveTime: before enterTime") }
-        return Passage(
+        var passage = Passage(
             recordNo: try fields.string("recordNo", max: 48), plate: try plate(fields),
             gateCode: try fields.optionalString("gateCode", max: 32) ?? "", enterTime: enterTime,
             carKind: Int(try fields.optionalInt("carKind", in: 1...9) ?? 1),
             orderNo: try fields.optionalString("orderNo", max: 32), leaveTime: leaveTime,
             exitGateCode: try fields.string("exitGateCode", max: 32),
             feeFen: try fields.optionalInt("totalFee", in: 0...1_000_000_000) ?? 0)
+        passage.vehicleClass = Int(try fields.optionalInt("vehicleClass", in: 1...6) ?? 0)
+        return passage
     }
 
     /// U14 `order.status.report`.
@@ -214,6 +244,7 @@ public enum Decode {
         try definition.request.check(data)
         if let command = filing(service: service, data: data, parkCode: parkCode, now: now) { return command }
         switch service {
+        case "share.space.report": return try lotOffers(data, parkCode: parkCode, now: now)
         case "vehicle.record.correct": return try correction(data, parkCode: parkCode)
         case "payment.record.report": return try paymentRecord(data, parkCode: parkCode)
         case "vehicle.entry.report": return .enter(parkCode: parkCode, try entry(data))

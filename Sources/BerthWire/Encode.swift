@@ -15,7 +15,10 @@ public enum Encode {
                     ("plateNo", .string(order.plate.revealed)), ("plateColor", .int(order.plateColor)),
                     ("planTime", .int(order.planTime)), ("enterStart", .int(order.enterStart)),
                     ("enterEnd", .int(order.enterEnd)), ("leaveDeadline", .optional(order.leaveDeadline)),
-                    ("validTo", .int(order.enterEnd)),
+                    // A later time to leave is for a car that is inside already.
+                    ("validTo", .int(order.status == .inLot ? max(order.enterEnd, order.leaveDeadline ?? 0) : order.enterEnd)),
+                    ("spaceNo", order.purpose == .shared ? .string(order.spaceNo ?? "") : .null),
+                    ("plateNos", order.otherPlates.isEmpty ? .null : .array(order.otherPlates.map { .string($0.revealed) })),
                 ])
             )
         case .cancel(let orderNo, let orderVer, let type):
@@ -26,6 +29,10 @@ public enum Encode {
                     "reason": .string("\(type)"),
                 ]
             )
+        case .authorise(let subscription): return ("share.auth.push", authorisation(subscription))
+        case .revoke(let authNo, let authVer, let reason):
+            return ("share.auth.revoke", ["authNo": .string(authNo), "authVer": .int(authVer), "reason": .string(reason)])
+        case .flow(let policy, let mode): return ("flow.policy.push", flow(policy, mode))
         case .relay(let service, let body): return (service, (try? JSON.parse(Array(body.utf8))) ?? [:])
         }
     }
@@ -38,10 +45,19 @@ public enum Encode {
             ("plateColor", .int(order.plateColor)), ("enterStart", .int(order.enterStart)),
             ("enterEnd", .int(order.enterEnd)), ("planTime", .int(order.planTime)),
             ("leaveDeadline", .optional(order.leaveDeadline)), ("entryLimit", .int(order.entryLimit)),
-            ("occupySpace", true), ("billingParty", .int(order.purpose == .shared ? 2 : 1)),
+            ("occupySpace", true), ("spaceNo", .optional(order.spaceNo)),
+            ("gateCodes", order.terms.gateCodes.isEmpty ? .null : .array(order.terms.gateCodes.map { .string($0) })),
+            ("billingParty", .int(order.purpose == .shared ? 2 : 1)), ("prepayNo", .optional(order.prepayNo)),
+            ("prepayAmount", order.prepayNo == nil ? .null : .int(order.terms.prepayFen)),
             ("contactMobile", order.mobile.isEmpty ? .null : .string(mask(mobile: order.mobile))),
             ("displayText", "预约车辆 欢迎光临"), ("sourceCode", .string(order.appId)), ("extNo", .optional(order.extNo)),
             ("validTo", .int(order.enterEnd)),
+            ("plateNos", order.otherPlates.isEmpty ? .null : .array(order.otherPlates.map { .string($0.revealed) })),
+            ("lateGraceMin", order.purpose == .shared ? .int(order.terms.graceMin) : .null),
+            ("overtimePct", order.terms.overtimePercent == 100 ? .null : .int(order.terms.overtimePercent)),
+            ("freeMin", order.terms.freeMin == 0 ? .null : .int(order.terms.freeMin)),
+            ("termsVer", order.terms.version == 0 ? .null : .int(order.terms.version)),
+            ("poolType", order.pool == order.purpose.pool ? .null : .string(order.pool.rawValue)),
         ])
     }
 
@@ -51,28 +67,39 @@ public enum Encode {
     }
 
     /// A07 detail; with `alternatives` it is the answer to A04. The plate is shown whole to the provider whose user it belongs to, masked to everyone else.
-    public static func order(_ order: Order, revealsPlate: Bool, hasAlternatives: Bool = false) -> JSON {
+    public static func order(_ order: Order, revealsPlate: Bool, alternatives: [Alternative]? = nil, waitPosition: Int? = nil) -> JSON {
+        func shown(_ plate: Plate) -> JSON { .string(revealsPlate ? plate.revealed : plate.masked) }
         // In canonical order, which saves the sorting.
-        .compact([
-            ("alternatives", hasAlternatives ? [] : .null), ("bizType", .int(order.purpose.rawValue)),
+        return .compact([
+            ("alternatives", alternatives.map { .array($0.map(alternative)) } ?? .null), ("bizType", .int(order.purpose.rawValue)),
             ("clientOrderNo", .string(order.clientOrderNo)), ("compensated", .bool(order.isCompensated)),
             ("createTime", .int(order.createdAt)), ("deliverStatus", .int(order.deliver.rawValue)),
+            ("discount", order.discountFen == 0 ? .null : .int(order.discountFen)), ("discountBy", .optional(order.discountBy)),
             ("enterEnd", .int(order.enterEnd)), ("enterStart", .int(order.enterStart)),
             ("enterTime", .optional(order.enterTime)), ("expectedLeave", .int(order.expectedLeave)),
-            ("holdDeadline", .optional(order.holdDeadline)), ("leaveDeadline", .optional(order.leaveDeadline)),
-            ("leaveTime", .optional(order.leaveTime)), ("orderNo", .string(order.orderNo)),
+            ("extNo", .optional(order.extNo)), ("holdDeadline", .optional(order.holdDeadline)),
+            ("leaveDeadline", .optional(order.leaveDeadline)),
+            ("leaveTime", .optional(order.leaveTime)), ("offerId", .optional(order.offerId)), ("orderNo", .string(order.orderNo)),
             ("orderVer", .int(order.orderVer)), ("overstay", .bool(order.overstay)),
-            ("parkCode", .string(order.parkCode)), ("payState", 0), ("planTime", .int(order.planTime)),
-            ("plateColor", .int(order.plateColor)),
-            ("plateNo", .string(revealsPlate ? order.plate.revealed : order.plate.masked)),
-            ("recordNo", .optional(order.recordNo)), ("status", .int(order.status.rawValue)),
+            ("parkCode", .string(order.parkCode)),
+            (
+                "payInfo",
+                order.status == .held && order.billNo != nil && order.prepayNo == nil
+                    ? ["amount": .int(order.terms.prepayFen), "billNo": .string(order.billNo!), "payBy": .int(order.holdDeadline ?? 0)] : .null
+            ),
+            ("payState", .int(order.prepayNo != nil ? (order.isCompensated || order.status == .cancelled ? 3 : 2) : order.billNo != nil ? 1 : 0)),
+            ("planTime", .int(order.planTime)), ("plateColor", .int(order.plateColor)), ("plateNo", shown(order.plate)),
+            ("plateNos", order.otherPlates.isEmpty ? .null : .array(order.plates.map(shown))),
+            ("poolType", order.pool == order.purpose.pool ? .null : .string(order.pool.rawValue)),
+            ("recordNo", .optional(order.recordNo)), ("rehomedFrom", .optional(order.rehomedFrom)), ("rehomedTo", .optional(order.rehomedTo)),
+            ("spaceNo", .optional(order.spaceNo)), ("status", .int(order.status.rawValue)),
             (
                 "terms",
-                [
-                    "entryLimit": .int(order.entryLimit), "freeCancelUntil": .int(order.enterStart),
-                    "stayMin": .int(order.stayMin),
-                ]
+                terms(
+                    order.terms, purpose: order.purpose, earlyMin: Int((order.planTime - order.enterStart) / CivilTime.minute),
+                    lateMin: Int((order.enterEnd - order.planTime) / CivilTime.minute), entryLimit: order.entryLimit, stayMin: order.stayMin)
             ),
+            ("waitPosition", .optional(waitPosition.map { Int64($0) })),
         ])
     }
 
@@ -86,13 +113,28 @@ public enum Encode {
     }
 
     /// The answer to a decision of the core.
-    public static func answer(_ outcome: Outcome) -> Answer {
-        switch outcome {
+    public static func answer(_ decision: Decision, waitPosition: Int? = nil) -> Answer {
+        switch decision.outcome {
         case .done: return Answer()
         case .order(let order, let isRepeat):
-            var answer = Answer(data: self.order(order, revealsPlate: true, hasAlternatives: true))
+            var answer = Answer(data: self.order(order, revealsPlate: true, alternatives: decision.alternatives, waitPosition: waitPosition))
             answer.duplicate = isRepeat
             return answer
+        case .entity(let entity): return Answer(data: self.entity(entity))
+        case .share(let subscription, let fee): return Answer(data: share(subscription, feeFen: fee))
+        case .consequences(let offer, let orders, let subscriptions):
+            return Answer(
+                code: Profile.current.code("wrongState").code,
+                data: [
+                    "offerId": .string(offer.offerId), "needsConfirm": true,
+                    "orders": .array(
+                        orders.map { ["orderNo": .string($0.orderNo), "enterStart": .int($0.enterStart), "until": .int($0.expectedLeave), "status": .int($0.status.rawValue)] }),
+                    "subscriptions": .array(
+                        subscriptions.map { ["authNo": .string($0.authNo), "validTo": .int($0.validTo), "shareStatus": .int($0.status.rawValue)] }),
+                    "occupiedUntil": .optional(orders.filter { $0.status == .inLot }.map(\.expectedLeave).max()),
+                ])
+        case .gate(let gate, let caseNo): return Answer(data: self.gate(gate, caseNo: caseNo))
+        case .balance(let fen): return Answer(data: ["balance": .int(fen)])
         case .cancelled(let order, let isBreach, let leftToday, let leftThisMonth):
             return Answer(data: [
                 "orderNo": .string(order.orderNo), "status": .int(order.status.rawValue),
@@ -125,7 +167,8 @@ public enum Encode {
             ])
             answer.duplicate = isRepeat
             return answer
-        case .refused(let refusal): return Answer(code: Profile.current.code(refusal.rawValue).code)
+        case .refused(let refusal):
+            return Answer(code: Profile.current.code(refusal.rawValue).code, data: note(decision))
         }
     }
 
@@ -156,6 +199,11 @@ public enum Encode {
                     "userToken": .string(userToken), "reason": .int(Profile.current.code(reason.rawValue).code),
                     "orderNo": .string(orderNo), "undone": .bool(isUndone), "occurTime": .int(tiding.at),
                 ]
+            )
+        case .share(let authNo, let status):
+            (
+                "share.status.notify",
+                ["authNo": .string(authNo), "shareStatus": .int(status.rawValue), "occurTime": .int(tiding.at)]
             )
         }
     }

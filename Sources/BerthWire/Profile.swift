@@ -78,7 +78,8 @@ public struct ServiceDefinition: Sendable {
 
     /// Whether a call with this role is about one lot, which the envelope must name.
     public func isAboutLot(_ role: Role) -> Bool {
-        if name == "stat.daily.query" { return role.speaksForLots }
+        // The same question means its own lot to a lot, and the city to an operator.
+        if name == "stat.daily.query" || name.hasPrefix("ledger.") { return role.speaksForLots }
         return direction != "app" && name != "sys.time.get" && role != .provider
     }
 }
@@ -139,6 +140,8 @@ public struct Profile: Sendable {
     public let catalogue: [ServiceDefinition]
 
     public let checklist: [ChecklistItem]
+    /// Public holidays and make-up workdays.
+    public let calendar: WorkCalendar
     public let machines: [StateMachine]
     /// The seed's eleven terms, and their names in the code.
     public let terms: [(zh: String, en: String, code: String, note: String)]
@@ -186,6 +189,15 @@ public struct Profile: Sendable {
                 purposes: Set((row["bizTypes"]?.arrayValue ?? []).compactMap { Purpose(rawValue: Int($0.intValue ?? 0)) }),
                 service: text(row, "service"), source: text(row, "source"))
         }
+        var exceptions: [Int64: WorkCalendar.Kind] = [:]
+        for row in try rows("holidays.json") {
+            for (name, kind) in [("holidays", WorkCalendar.Kind.holiday), ("workdays", .workday)] {
+                for date in row[name]?.arrayValue ?? [] {
+                    exceptions[try Decode.day(Fields(JSONObject([("date", date)])), "date")] = kind
+                }
+            }
+        }
+        calendar = WorkCalendar(exceptions: exceptions)
         machines = try rows("states.json").map { row in
             StateMachine(
                 name: text(row, "name"), zh: text(row, "zh"), en: text(row, "en"),

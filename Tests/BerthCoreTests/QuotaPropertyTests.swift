@@ -148,7 +148,7 @@ import Testing
             world.city.advance(world.lot, to: world.now)
             if over > 0 {
                 excesses += 1
-                if world.city.lots[world.lot]!.excess(.reservation, at: world.now) < over { return "an excess of \(over) is hidden" }
+                if world.city.lots[world.lot]!.excess(.personal, at: world.now) < over { return "an excess of \(over) is hidden" }
                 if world.book(in: 10).order != nil { return "sold while over the quota" }
             }
         }

@@ -92,7 +92,6 @@ struct World {
 
 extension Outcome {
     var order: Order? { if case .order(let order, _) = self { order } else { nil } }
-    var refusal: Refusal? { if case .refused(let refusal) = self { refusal } else { nil } }
 }
 
 /// SplitMix64: one number reproduces a whole run.

@@ -60,7 +60,7 @@ import Testing
 
         /// Every kind of event once and more.
         mutating func live() throws {
-            try run(.setPolicy(parkCode: "P1", Policy()))
+            try run(.setPolicy(.lot("P1"), ["lateMin": "30"]))
             try run(.reportGates(parkCode: "P1", upsert: [Gate(gateCode: "G1", name: "北", direction: 1)], delete: []))
             try run(.reportRemaining(parkCode: "P1", Remaining(reportedAt: now, total: 100, occupied: 40, remain: 60)))
             let orders = try (0..<6).compactMap { _ in try book() }

@@ -1,0 +1,296 @@
+// Public-service parking 公共业务停车 (R6): a hospital or hall says who comes and when; a place of the reserved quota is kept for him in the
+// order of appointments; what is left is released on the day by what the gates count.
+extension City {
+    /// When somebody with this appointment may drive in.
+    static func window(of appointment: Appointment, _ policy: Policy) -> Span {
+        Span(
+            appointment.appointTime - Millis(policy.bizBeforeMin) * CivilTime.minute,
+            appointment.appointTime + Millis(policy.bizAfterMin) * CivilTime.minute)
+    }
+
+    /// What a right keeps: whenever he comes inside his window he may stay as long as everybody.
+    private static func right(of appointment: Appointment, _ policy: Policy) -> Span {
+        let window = window(of: appointment, policy)
+        return Span(window.from, window.to + Millis(policy.bizStayMin) * CivilTime.minute)
+    }
+
+    /// The lots of a place; a place that nobody described is the lot of that code.
+    public func lots(ofPlace code: String) -> [String] {
+        places[code]?.parkCodes ?? (lots[code] == nil ? [] : [code])
+    }
+
+    static func key(_ appId: String, _ extNo: String) -> String { "\(appId)|\(extNo)" }
+    private static func holder(_ key: String) -> String { "right|\(key)" }
+
+    mutating func make(_ draft: Appointment, at now: Millis) -> Decision {
+        let key = City.key(draft.appId, draft.extNo)
+        if let known = appointments[key] {
+            guard known.appointTime == draft.appointTime, known.placeCode == draft.placeCode, known.personToken == draft.personToken else {
+                return Decision(.refused(known.state == .cancelled ? .appointmentCancelled : .keyReused))
+            }
+            return Decision(.entity(.appointment(known)))
+        }
+        let parkCodes = lots(ofPlace: draft.placeCode)
+        guard !parkCodes.isEmpty else { return Decision(.refused(.notFound)) }
+        guard parkCodes.contains(where: { lots[$0]?.profile?.enabled.contains(.publicService) == true }) else {
+            return Decision(.refused(.reservationNotEnabled))
+        }
+        guard draft.appointTime > now else { return Decision(.refused(.tooLate)) }
+        var events: [Event] = []
+        let given = giveRight(key, draft, at: now, &events)
+        return Decision(.entity(.appointment(given)), events)
+    }
+
+    /// Keeps a place of the reserved quota for an appointment, at the first of its lots that has one.
+    private mutating func giveRight(_ key: String, _ draft: Appointment, at now: Millis, _ events: inout [Event]) -> Appointment {
+        var appointment = draft
+        appointment.parkCode = nil
+        for parkCode in lots(ofPlace: appointment.placeCode) {
+            guard let lot = lots[parkCode], lot.profile?.enabled.contains(.publicService) == true, isOpened(lot, for: .publicService) else { continue }
+            let span = City.right(of: appointment, lot.policy(.publicService))
+            lots[parkCode]!.advance(to: now)
+            guard span.to > now, lots[parkCode]!.hasRoom(.publicService, from: span.from, to: span.to, now: now) else { continue }
+            lots[parkCode]!.keep(City.holder(key), .publicService, span)
+            lots[parkCode]!.noteDeadline(at: City.window(of: appointment, lot.policy(.publicService)).to)
+            appointment.parkCode = parkCode
+            break
+        }
+        note(rightless: key, appointment)
+        set(.appointment(appointment), &events)
+        return appointment
+    }
+
+    private mutating func note(rightless key: String, _ appointment: Appointment) {
+        for parkCode in lots(ofPlace: appointment.placeCode) {
+            if appointment.state == .made, appointment.parkCode == nil {
+                rightless[parkCode, default: []].insert(key)
+            } else {
+                rightless[parkCode]?.remove(key)
+                if rightless[parkCode]?.isEmpty == true { rightless[parkCode] = nil }
+            }
+        }
+    }
+
+    mutating func restoreRight(_ key: String, _ appointment: Appointment, now: Millis) {
+        note(rightless: key, appointment)
+        guard let parkCode = appointment.parkCode, let lot = lots[parkCode] else { return }
+        let policy = lot.policy(.publicService)
+        let end = City.window(of: appointment, policy).to
+        guard end > now else { return }
+        lots[parkCode]!.keep(City.holder(key), .publicService, City.right(of: appointment, policy))
+        lots[parkCode]!.noteDeadline(at: end)
+    }
+
+    /// A place of the quota has come back: the earliest appointment without one gets it.
+    mutating func giveRights(_ parkCode: String, at now: Millis, _ events: inout [Event]) {
+        guard let keys = rightless[parkCode] else { return }
+        let waiting = keys.compactMap { key in appointments[key].map { (key, $0) } }
+            .sorted { ($0.1.appointTime, $0.0) < ($1.1.appointTime, $1.0) }
+        for (key, appointment) in waiting {
+            guard appointment.state == .made, appointment.appointTime > now else {
+                rightless[parkCode]?.remove(key)
+                continue
+            }
+            let policy = lots[parkCode]!.policy(.publicService)
+            let span = City.right(of: appointment, policy)
+            guard lots[parkCode]!.hasRoom(.publicService, from: span.from, to: span.to, now: now) else { continue }
+            _ = giveRight(key, appointment, at: now, &events)
+        }
+        if rightless[parkCode]?.isEmpty == true { rightless[parkCode] = nil }
+    }
+
+    /// The appointment that a booking names, when it may be used for it.
+    func find(_ booking: Booking, at now: Millis) -> Result<Appointment, Refusal> {
+        guard let extNo = booking.extNo, !extNo.isEmpty else { return .failure(.appointmentNotFound) }
+        // The app that the hall itself runs, or another one that knows the same pseudonym.
+        let found =
+            appointments[City.key(booking.appId, extNo)]
+            ?? appointments.values.filter { $0.extNo == extNo && $0.personToken == booking.userToken }.min { $0.appId < $1.appId }
+        guard let appointment = found else { return .failure(.appointmentNotFound) }
+        switch appointment.state {
+        case .cancelled: return .failure(.appointmentCancelled)
+        case .booked, .used: return .failure(.appointmentUsed)
+        case .made: break
+        }
+        guard lots(ofPlace: appointment.placeCode).contains(booking.parkCode), let lot = lots[booking.parkCode] else {
+            return .failure(.appointmentNotFound)
+        }
+        if let plate = appointment.plate, plate != booking.plate { return .failure(.plateDiffers) }
+        let window = City.window(of: appointment, lot.policy(.publicService))
+        guard window.from <= booking.planTime, booking.planTime <= window.to, now <= window.to else { return .failure(.outsideAppointment) }
+        return .success(appointment)
+    }
+
+    /// The right becomes the order's place.
+    mutating func take(_ appointment: Appointment, for order: Order, _ events: inout [Event]) {
+        var appointment = appointment
+        let key = City.key(appointment.appId, appointment.extNo)
+        if let parkCode = appointment.parkCode {
+            lots[parkCode]?.release(City.holder(key))
+            noteFreed(parkCode)
+        }
+        appointment.state = .booked
+        appointment.parkCode = order.parkCode
+        appointment.orderNo = order.orderNo
+        note(rightless: key, appointment)
+        set(.appointment(appointment), &events)
+    }
+
+    private func appointment(of order: Order) -> (key: String, Appointment)? {
+        guard order.purpose == .publicService else { return nil }
+        return appointments.first { $0.value.orderNo == order.orderNo }.map { ($0.key, $0.value) }
+    }
+
+    /// The order is given back, the appointment stands: its right can be used again.
+    mutating func giveBackAppointment(of order: Order, _ events: inout [Event]) {
+        guard var (_, appointment) = appointment(of: order), appointment.state == .booked else { return }
+        appointment.state = .made
+        appointment.orderNo = nil
+        appointment.parkCode = nil
+        note(rightless: City.key(appointment.appId, appointment.extNo), appointment)
+        set(.appointment(appointment), &events)
+        noteFreed(order.parkCode)
+    }
+
+    /// His car is in: the appointment has done its work.
+    mutating func useAppointment(of order: Order, _ events: inout [Event]) {
+        guard var (_, appointment) = appointment(of: order), appointment.state == .booked else { return }
+        appointment.state = .used
+        set(.appointment(appointment), &events)
+    }
+
+    /// The appointment moves, and its place with it.
+    mutating func moveAppointment(appId: String, _ extNo: String, to time: Millis, at now: Millis, history: some History) -> Decision {
+        let key = City.key(appId, extNo)
+        guard var appointment = appointments[key] else { return Decision(.refused(.appointmentNotFound)) }
+        switch appointment.state {
+        case .cancelled: return Decision(.refused(.appointmentCancelled))
+        case .used: return Decision(.refused(.appointmentUsed))
+        case .made, .booked: break
+        }
+        guard time > now else { return Decision(.refused(.tooLate)) }
+        if time == appointment.appointTime { return Decision(.entity(.appointment(appointment))) }
+        let shift = time - appointment.appointTime
+        appointment.appointTime = time
+        var events: [Event] = []
+        guard appointment.state == .booked, let orderNo = appointment.orderNo, var order = order(orderNo, history: history) else {
+            if let parkCode = appointment.parkCode {
+                lots[parkCode]?.release(City.holder(key))
+                noteFreed(parkCode)
+            }
+            return Decision(.entity(.appointment(giveRight(key, appointment, at: now, &events))), events)
+        }
+        let policy = lots[order.parkCode]!.policy(.publicService)
+        let window = City.window(of: appointment, policy)
+        let old = order
+        order.planTime = min(max(order.planTime + shift, window.from), window.to)
+        order.enterStart = window.from
+        order.enterEnd = window.to
+        order.leaveDeadline = order.planTime + Millis(order.stayMin) * CivilTime.minute
+        order.terms.freeCancelUntil = window.from
+        order.pool = .publicService
+        lots[order.parkCode]!.advance(to: now)
+        lots[order.parkCode]!.release(orderNo)
+        if order.plates.contains(where: { overlaps($0, from: order.enterStart, to: order.expectedLeave, except: orderNo) })
+            || lacksRoom(&order, now: now) != nil
+        {
+            // No place at the new time: the order ends without anybody's fault, and the appointment waits for the next place.
+            lots[old.parkCode]!.rehold(old, now: now)
+            var revoked = old
+            appointment.state = .made
+            appointment.orderNo = nil
+            appointment.parkCode = nil
+            note(rightless: key, appointment)
+            set(.appointment(appointment), &events)
+            revoke(&revoked, .appointment, at: now, &events)
+            return Decision(.entity(.appointment(appointment)), events)
+        }
+        lots[order.parkCode]!.rehold(old, now: now)
+        set(.appointment(appointment), &events)
+        moveDay(from: old, to: order, policy: policy, &events)
+        order.orderVer += 1
+        sendChange(&order, at: now, &events)
+        update(order, at: now, &events)
+        return Decision(.entity(.appointment(appointment)), events)
+    }
+
+    private mutating func moveDay(from old: Order, to order: Order, policy: Policy, _ events: inout [Event]) {
+        guard CivilTime.day(of: old.planTime) != CivilTime.day(of: order.planTime) else { return }
+        giveBackDailyCount(of: old, &events)
+        // The day that the hall chose is not held against the user: the claim has no maximum.
+        let day = CivilTime.day(of: order.planTime)
+        count(City.userDayKey(order, day: day), by: 1, &events)
+        for plate in order.plates { count(City.plateDayKey(plate, day: day), by: 1, &events) }
+        for claim in areaClaims(of: order) { count(claim.key, by: 1, &events) }
+    }
+
+    mutating func cancelAppointment(appId: String, _ extNo: String, at now: Millis, history: some History) -> Decision {
+        let key = City.key(appId, extNo)
+        guard var appointment = appointments[key] else { return Decision(.refused(.appointmentNotFound)) }
+        guard appointment.state != .cancelled else { return Decision(.refused(.appointmentCancelled)) }
+        guard appointment.state != .used else { return Decision(.refused(.appointmentUsed)) }
+        var events: [Event] = []
+        let (orderNo, parkCode) = (appointment.orderNo, appointment.parkCode)
+        if let parkCode {
+            lots[parkCode]?.release(City.holder(key))
+            noteFreed(parkCode)
+        }
+        appointment.state = .cancelled
+        appointment.parkCode = nil
+        note(rightless: key, appointment)
+        set(.appointment(appointment), &events)
+        if let orderNo, var order = order(orderNo, history: history), order.status == .booked || order.status == .held {
+            order.status = .cancelled
+            order.orderVer += 1
+            giveBackDailyCount(of: order, &events)
+            returnDeposit(of: order, at: now, &events)
+            sendCancel(&order, .appointment, at: now, &events)
+            update(order, at: now, &events)
+        }
+        return Decision(.entity(.appointment(appointment)), events)
+    }
+
+    /// Rights that nobody used in their window give their place back.
+    mutating func dropRights(_ parkCode: String, at now: Millis, next: inout Millis) {
+        guard let policy = lots[parkCode]?.policy(.publicService), policy.bizBeforeMin >= 0 else { return }
+        for (key, appointment) in appointments where appointment.parkCode == parkCode && appointment.state == .made {
+            let end = City.window(of: appointment, policy).to
+            if end <= now {
+                lots[parkCode]!.release(City.holder(key))
+                noteFreed(parkCode)
+            } else {
+                next = min(next, end)
+            }
+        }
+    }
+
+    /// How the quota of a place stands on a day (`biz.quota.query`).
+    public struct PlaceQuota: Sendable, Equatable {
+        public var parkCode: String
+        public var quota: Int
+        /// Appointments of the day that have a place kept for them, those that are booked, and those that found none.
+        public var kept: Int
+        public var booked: Int
+        public var without: Int
+        public var windows: [Lot.Slot]
+        /// Places that the gates would release now.
+        public var rolling: Int
+    }
+
+    public mutating func quota(ofPlace code: String, day: Int64, at now: Millis) -> [PlaceQuota] {
+        let ofDay = appointments.values.filter { $0.placeCode == code && CivilTime.day(of: $0.appointTime) == day }
+        return lots(ofPlace: code).compactMap { parkCode in
+            guard lots[parkCode]?.profile != nil else { return nil }
+            lots[parkCode]!.advance(to: now)
+            let lot = lots[parkCode]!
+            return PlaceQuota(
+                parkCode: parkCode, quota: lot.quota(.publicService, at: max(now, CivilTime.start(ofDay: day))),
+                kept: ofDay.filter { $0.parkCode == parkCode && $0.state == .made }.count,
+                booked: ofDay.filter { $0.parkCode == parkCode && ($0.state == .booked || $0.state == .used) }.count,
+                without: ofDay.filter { $0.parkCode == nil && $0.state == .made }.count,
+                windows: lot.slots(.publicService, day: day, now: now),
+                rolling: CivilTime.day(of: now) == day
+                    ? max(0, lot.rollingRoom(from: now, to: now + Millis(lot.policy(.publicService).bizStayMin) * CivilTime.minute, now: now)) : 0)
+        }
+    }
+}

@@ -1,0 +1,81 @@
+/// Whose places are counted together (配额池; section 8).
+public enum Pool: String, Sendable, CaseIterable, Codable {
+    case personal = "PERSONAL"
+    case merchant = "MERCHANT"
+    case publicService = "PUBLIC_BIZ"
+    case charging = "CHARGING"
+    case shared = "SHARED"
+    /// Kept for cars that come without an order: the other pools together leave so many places free.
+    case walkIn = "WALK_IN"
+    /// Released on the day itself from what the gates count, when the public-service quota is used up (R6).
+    case rolling = "ROLLING"
+}
+
+extension Purpose {
+    /// The pool of an order that names none.
+    public var pool: Pool {
+        switch self {
+        case .reservation: .personal
+        case .shared: .shared
+        case .publicService: .publicService
+        }
+    }
+}
+
+/// A quota that a policy gives a pool for a time, in place of what the lot opened.
+struct PoolRule: Sendable, Equatable {
+    var pool: Pool
+    var count: Int
+    var from: Millis
+    var to: Millis
+}
+
+/// Who has which individual space and when: an interval has one holder.
+struct SpaceBook: Sendable {
+    struct Entry: Sendable, Equatable {
+        /// The order or subscription.
+        var holder: String
+        var span: Span
+    }
+
+    private(set) var entries: [String: [Entry]] = [:]
+
+    func isFree(_ space: String, from: Millis, to: Millis, except holder: String? = nil) -> Bool {
+        entries[space]?.contains { $0.holder != holder && $0.span.meets(from, to) } != true
+    }
+
+    mutating func hold(_ space: String, _ span: Span, for holder: String) {
+        entries[space, default: []].append(Entry(holder: holder, span: span))
+    }
+
+    mutating func release(_ space: String, of holder: String) {
+        entries[space]?.removeAll { $0.holder == holder }
+        if entries[space]?.isEmpty == true { entries[space] = nil }
+    }
+
+    /// How much free time around the interval is left over in its gap: the smaller, the less is cut to pieces.
+    func slack(_ space: String, from: Millis, to: Millis, within span: Span) -> Millis {
+        var (start, end) = (span.from, span.to)
+        for entry in entries[space] ?? [] {
+            if entry.span.to <= from { start = max(start, entry.span.to) }
+            if entry.span.from >= to { end = min(end, entry.span.from) }
+        }
+        return (from - start) + (end - to)
+    }
+
+    /// Who holds a space next after a moment.
+    func next(_ space: String, after time: Millis, except holder: String) -> Entry? {
+        entries[space]?.filter { $0.holder != holder && $0.span.from >= time }.min { $0.span.from < $1.span.from }
+    }
+
+    func holders(_ space: String, meeting span: Span) -> [String] {
+        (entries[space] ?? []).filter { $0.span.meets(span.from, span.to) }.map(\.holder)
+    }
+
+    mutating func forget(before time: Millis) {
+        for space in entries.keys {
+            entries[space]!.removeAll { $0.span.to < time }
+            if entries[space]!.isEmpty { entries[space] = nil }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+/// A half-open interval of time, ms.
+public struct Span: Sendable, Equatable, Codable {
+    public var from: Millis
+    public var to: Millis
+
+    public init(_ from: Millis, _ to: Millis) {
+        self.from = from
+        self.to = to
+    }
+
+    public func meets(_ from: Millis, _ to: Millis) -> Bool { self.from < to && from < self.to }
+
+    /// Overlapping and adjacent spans joined, in order.
+    public static func joined(_ spans: [Span]) -> [Span] {
+        var result: [Span] = []
+        for span in spans.sorted(by: { $0.from < $1.from }) where span.from < span.to {
+            if let last = result.last, span.from <= last.to {
+                result[result.count - 1].to = max(last.to, span.to)
+            } else {
+                result.append(span)
+            }
+        }
+        return result
+    }
+}
+
+/// A time of day that comes again: the windows of an offer, a subscription, quiet hours (U16, D05).
+public struct Segment: Sendable, Equatable, Codable {
+    public enum Repeat: String, Sendable, Codable { case daily, weekly, monthly, date }
+
+    public var repeats: Repeat
+    /// Weekdays 1 to 7, or days of the month 1 to 31.
+    public var days: [Int]
+    /// Civil days, days since 1970-01-01.
+    public var dates: [Int64]
+    /// Minutes of the day; an end not after the start passes midnight.
+    public var start: Int
+    public var end: Int
+
+    public init(_ repeats: Repeat, days: [Int] = [], dates: [Int64] = [], start: Int, end: Int) {
+        self.repeats = repeats
+        self.days = days
+        self.dates = dates
+        self.start = start
+        self.end = end
+    }
+
+    /// Off-peak sharing where nothing else is said (section 7): workdays 18:00 to 08:00, days of rest all day and until 08:00 of the next workday.
+    public static let offPeak = [
+        Segment(.weekly, days: [1, 2, 3, 4, 5, 7], start: 1080, end: 480), Segment(.weekly, days: [6, 7], start: 0, end: 1440),
+    ]
+    public static let always = [Segment(.daily, start: 0, end: 1440)]
+
+    func begins(onDay day: Int64, _ calendar: WorkCalendar) -> Bool {
+        switch repeats {
+        case .daily: true
+        case .weekly: days.contains(calendar.weekday(ofDay: day))
+        case .monthly: days.contains(Int(CivilTime.date(ofDay: day).day))
+        case .date: dates.contains(day)
+        }
+    }
+
+    /// When these segments are open between two moments, joined and in order.
+    public static func spans(_ segments: [Segment], from: Millis, to: Millis, _ calendar: WorkCalendar) -> [Span] {
+        guard from < to else { return [] }
+        var spans: [Span] = []
+        for day in (CivilTime.day(of: from) - 1)...CivilTime.day(of: to) {
+            let midnight = CivilTime.start(ofDay: day)
+            for segment in segments where segment.begins(onDay: day, calendar) {
+                let length = segment.end > segment.start ? segment.end - segment.start : segment.end + 1440 - segment.start
+                let start = midnight + Millis(segment.start) * CivilTime.minute
+                let span = Span(max(from, start), min(to, start + Millis(length) * CivilTime.minute))
+                if span.from < span.to { spans.append(span) }
+            }
+        }
+        return Span.joined(spans)
+    }
+
+    /// The open time that holds a moment, looked at up to a week each way.
+    public static func span(_ segments: [Segment], holding time: Millis, _ calendar: WorkCalendar) -> Span? {
+        spans(segments, from: time - 7 * CivilTime.dayLength, to: time + 7 * CivilTime.dayLength, calendar)
+            .first { $0.from <= time && time < $0.to }
+    }
+
+    public static func covers(_ segments: [Segment], from: Millis, to: Millis, _ calendar: WorkCalendar) -> Bool {
+        spans(segments, from: from, to: to, calendar) == [Span(from, to)]
+    }
+
+    /// `18:00-08:00`, or with weekdays `1-5 18:00-08:00; 6-7 00:00-24:00`. Nil when it is neither.
+    public static func parse(_ text: String) -> [Segment]? {
+        var segments: [Segment] = []
+        for part in text.split(separator: ";") {
+            let words = part.split(separator: " ")
+            guard let hours = words.last, words.count <= 2 else { return nil }
+            let ends = hours.split(separator: "-")
+            guard ends.count == 2, let start = minute(ends[0]), let end = minute(ends[1]), start < 1440 else { return nil }
+            if words.count == 1 { segments.append(Segment(.daily, start: start, end: end)); continue }
+            var days: [Int] = []
+            for range in words[0].split(separator: ",") {
+                let ends = range.split(separator: "-").compactMap { Int($0) }
+                guard let first = ends.first, let last = ends.last, ends.count <= 2, (1...7).contains(first), (first...7).contains(last)
+                else { return nil }
+                days += first...last
+            }
+            segments.append(Segment(.weekly, days: days, start: start, end: end))
+        }
+        return segments.isEmpty ? nil : segments
+    }
+
+    private static func minute(_ text: Substring) -> Int? {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 2, let hour = Int(parts[0]), let minute = Int(parts[1]), (0..<60).contains(minute),
+            (0..<24).contains(hour) || (hour == 24 && minute == 0)
+        else { return nil }
+        return hour * 60 + minute
+    }
+
+    public static func text(minute: Int) -> String { CivilTime.pad(Int64(minute / 60), 2) + ":" + CivilTime.pad(Int64(minute % 60), 2) }
+}

@@ -1,0 +1,85 @@
+import BerthCore
+import BerthStore
+import Logging
+import Synchronization
+
+/// Counts how full each lot is at every half hour, and makes from the last four same weekdays how it usually fills (section 8).
+final class OccupancyKeeper: Sendable {
+    private struct State {
+        /// Number of the last half hour that was counted.
+        var lastSlot: Int64 = -1
+        var madeDay: Int64 = -1
+    }
+
+    private let sequencer: Sequencer
+    private let store: any Store
+    private let logger: Logger
+    private let state = Mutex(State())
+    /// Days that are kept: four of each weekday, and one to hold out.
+    static let daysMax: Int64 = 42
+    /// A day with fewer counts says too little.
+    private static let countsMin = 40
+
+    init(sequencer: Sequencer, store: any Store, logger: Logger) {
+        self.sequencer = sequencer
+        self.store = store
+        self.logger = logger
+    }
+
+    func tick(now: Millis) {
+        let half = 30 * CivilTime.minute
+        let day = CivilTime.day(of: now)
+        let slot = (now - CivilTime.start(ofDay: day)) / half
+        let (isNew, isNewDay) = state.withLock { state in
+            let number = day * 48 + slot
+            defer {
+                state.lastSlot = number
+                state.madeDay = day
+            }
+            return (state.lastSlot != number, state.madeDay != day)
+        }
+        guard isNew else { return }
+        let counts = sequencer.peek { city in city.lots.values.filter { $0.profile != nil }.map { ($0.parkCode, $0.occupied) } }
+        do {
+            try store.count(occupancy: counts.map { OccupancyCount(parkCode: $0.0, day: day, slot: Int(slot), count: $0.1) })
+        } catch { logger.error("how full the lots are could not be kept", metadata: ["error": "\(error)"]) }
+        if isNewDay { make(upTo: day, now: now) }
+    }
+
+    /// Makes the profiles from the days before this one.
+    func make(upTo day: Int64, now: Millis) {
+        let (calendar, capacities) = sequencer.peek { city in
+            (city.calendar, city.lots.mapValues { $0.profile?.totalCount ?? 0 })
+        }
+        var days: [String: [(day: Int64, counts: [Int])]] = [:]
+        for row in store.occupancy(days: (day - OccupancyKeeper.daysMax)...(day - 1)) {
+            days[row.parkCode, default: []].append((row.day, row.counts))
+        }
+        var profiles: [OccupancyProfile] = []
+        for (parkCode, rows) in days {
+            for weekday in 1...7 {
+                let same = rows.filter { calendar.weekday(ofDay: $0.day) == weekday }.sorted { $0.day < $1.day }
+                    .compactMap { OccupancyKeeper.filled($0.counts) }
+                if let profile = OccupancyProfile.make(
+                    parkCode: parkCode, weekday: weekday, days: same, capacity: capacities[parkCode] ?? 0)
+                {
+                    profiles.append(profile)
+                }
+            }
+        }
+        let changed = sequencer.peek { city in profiles.filter { city.lots[$0.parkCode]?.occupancy[$0.weekday] != $0 } }
+        for start in stride(from: 0, to: changed.count, by: 500) {
+            sequencer.perform(.setOccupancy(Array(changed[start..<min(changed.count, start + 500)])), now: now)
+        }
+    }
+
+    /// A day's counts without holes: what was not counted is as it was before. Nil for a day with too few.
+    static func filled(_ counts: [Int]) -> [Int]? {
+        guard counts.filter({ $0 >= 0 }).count >= countsMin, let first = counts.first(where: { $0 >= 0 }) else { return nil }
+        var last = first
+        return counts.map { count in
+            if count >= 0 { last = count }
+            return last
+        }
+    }
+}

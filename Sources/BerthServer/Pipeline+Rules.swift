@@ -1,0 +1,458 @@
+import BerthCore
+import BerthLink
+import BerthStore
+import BerthWire
+
+// Services of the rules: waiting, standing, sharing, public service, flow control, the control room, settlement.
+extension Pipeline {
+    /// The command of a kept service of the rules; nil for every other one.
+    func ruleCommand(_ request: Authentic, now: Millis) throws(WireError) -> Command? {
+        let envelope = request.envelope
+        let data = envelope.data
+        let appId = envelope.appId
+        let fields = Fields(data)
+        switch envelope.service {
+        case "waitlist.join":
+            var booking = try Decode.booking(data, appId: appId, dataHash: request.dataHash)
+            booking.waits = true
+            return .create(booking)
+        case "waitlist.leave": return .leaveWaitlist(appId: appId, orderNo: try fields.string("orderNo", max: 32))
+        case "credit.appeal":
+            return .appeal(
+                appId: appId, penaltyId: try fields.string("penaltyId", max: 64), text: try fields.string("text", max: 1024),
+                images: (data["images"]?.arrayValue ?? []).compactMap(\.stringValue))
+        case "share.apply": return try Decode.subscription(data, appId: appId, now: now)
+        case "share.cancel": return .endShare(appId: appId, authNo: try fields.string("authNo", max: 32))
+        case "share.renew":
+            return .renewShare(appId: appId, authNo: try fields.string("authNo", max: 32), validTo: try fields.time("periodTo"))
+        case "share.offer.publish": return try Decode.offer(data, appId: appId, now: now)
+        case "share.offer.update": return try Decode.offerUpdate(data, appId: appId)
+        case "share.offer.close":
+            return .closeOffer(
+                appId: appId, offerId: try fields.string("offerId", max: 32), isConfirmed: try fields.optionalBool("confirm") ?? false)
+        case "share.withdraw.apply":
+            return .withdrawIncome(
+                appId: appId, providerToken: try fields.string("providerToken", max: 64), fen: try fields.int("amount", in: 1...WireLimits.moneyMax),
+                reference: "W" + envelope.requestId)
+        case "biz.appointment.push": return try Decode.appointment(data, appId: appId, now: now)
+        case "biz.appointment.change":
+            return .moveAppointment(appId: appId, extNo: try fields.string("extNo", max: 64), to: try fields.time("appointTime"))
+        case "biz.appointment.cancel": return .cancelAppointment(appId: appId, extNo: try fields.string("extNo", max: 64))
+        case "policy.set": return try Decode.policyValues(data)
+        case "calendar.set": return try Decode.calendarDay(data)
+        case "biz.place.set":
+            return .setPlace(
+                PublicPlace(
+                    placeCode: try fields.string("placeCode", max: 32), name: try fields.optionalString("name", max: 64) ?? "",
+                    parkCodes: try Decode.parkCodes(data)))
+        case "flow.area.set":
+            return .setArea(
+                FlowArea(
+                    areaId: try fields.string("areaId", max: 32), name: try fields.optionalString("name", max: 64) ?? "",
+                    parkCodes: try Decode.parkCodes(data)))
+        case "flow.policy.set": return .setFlow(try Decode.flow(data, parkCode: nil))
+        case "share.review":
+            let isPassed = try fields.bool("pass")
+            let remark = try fields.optionalString("remark", max: 256) ?? ""
+            let parkCode = try fields.optionalString("parkCode", max: 32) ?? ""
+            if let offerId = try fields.optionalString("offerId", max: 32), !offerId.isEmpty {
+                return .reviewOffer(parkCode: parkCode, offerId: offerId, isPassed: isPassed, remark: remark)
+            }
+            guard let authNo = try fields.optionalString("authNo", max: 32), !authNo.isEmpty else {
+                throw WireError("missingParameter", "offerId or authNo")
+            }
+            return .reviewShare(parkCode: parkCode, authNo: authNo, isPassed: isPassed, remark: remark)
+        case "credit.appeal.answer":
+            return .answerAppeal(
+                appealId: try fields.string("appealId", max: 64), isGranted: try fields.bool("grant"),
+                answer: try fields.string("answer", max: 1024))
+        case "gate.case.decide":
+            let orderNo = try fields.optionalString("orderNo", max: 32)
+            return .decideCase(
+                parkCode: try Decode.parkCode(fields), caseNo: try fields.string("caseNo", max: 32),
+                orderNo: orderNo?.isEmpty == false ? orderNo : nil, by: appId)
+        default: return nil
+        }
+    }
+
+    /// What an accepted appointment means for driving in, which the lots' policies say.
+    func enrich(_ answer: Answer, service: String, city: City) -> Answer {
+        guard service.hasPrefix("biz.appointment."), answer.code == 0, case .object(var row) = answer.data,
+            let time = row["appointTime"]?.intValue
+        else { return answer }
+        let parkCodes = city.lots(ofPlace: row["placeCode"]?.stringValue ?? "")
+        let parkCode = row["parkCode"]?.stringValue ?? parkCodes.first
+        guard let policy = parkCode.flatMap({ city.lots[$0]?.policy(.publicService) }) else { return answer }
+        row.append("parkCodes", .array(parkCodes.map { .string($0) }))
+        row.append("enterStart", .int(time - Millis(policy.bizBeforeMin) * CivilTime.minute))
+        row.append("enterEnd", .int(time + Millis(policy.bizAfterMin) * CivilTime.minute))
+        if row["granted"]?.boolValue == false, row["state"]?.stringValue == "made" {
+            row.append("rollingFrom", .int(CivilTime.start(ofDay: CivilTime.day(of: time))))
+        }
+        var answer = answer
+        answer.data = .object(row)
+        return answer
+    }
+
+    /// A query of the rules; false for every other one.
+    func ruleQuery(
+        _ request: Authentic, _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) -> Bool {
+        let appId = request.envelope.appId
+        let isOperator = request.credential.role == .operator
+        let store = store
+        func read(_ body: (inout City) -> Answer) { sequencer.read(nil, body, completion: completion) }
+        switch request.envelope.service {
+        case "waitlist.list":
+            let user = try fields.optionalString("userToken", max: 64)
+            let lot = try fields.optionalString("parkCode", max: 32)
+            read { city in
+                let lots = lot.map { city.lots[$0].map { [$0] } ?? [] } ?? Array(city.lots.values)
+                let rows = lots.sorted { $0.parkCode < $1.parkCode }.flatMap { lot in
+                    lot.waiting.enumerated().filter {
+                        (isOperator || $0.element.appId == appId) && (user == nil || user == $0.element.userToken)
+                    }.map { position, order -> JSON in
+                        [
+                            "orderNo": .string(order.orderNo), "parkCode": .string(order.parkCode), "planTime": .int(order.planTime),
+                            "waitPosition": .int(position + 1), "closesAt": .int(order.holdDeadline ?? 0), "status": .int(order.status.rawValue),
+                            "userToken": .string(order.userToken),
+                        ]
+                    }
+                }
+                return Answer(data: ["orders": .array(Array(rows.prefix(Limits.ruleRowsMax)))])
+            }
+        case "share.product.list":
+            let lot = try Decode.parkCode(fields)
+            read { city in Pipeline.products(city, lot, now: now) }
+        case "share.income.query":
+            let token = try fields.string("providerToken", max: 64)
+            let from = try fields.optionalTime("from") ?? 0
+            let to = try fields.optionalTime("to") ?? WireLimits.intMax
+            read { city in
+                let account = Account.owner(appId, token)
+                let offers = city.lots.values.flatMap { $0.offers.values }.filter { $0.appId == appId && $0.providerToken == token }
+                    .sorted { $0.offerId < $1.offerId }
+                let rows = store.ledger(account, from: from, to: to, limit: Limits.ruleRowsMax).rows
+                return Answer(data: [
+                    "balance": .int(-(city.balances[account] ?? 0)),
+                    "offers": .array(
+                        offers.prefix(Limits.ruleRowsMax).map {
+                            .compact([
+                                ("offerId", .string($0.offerId)), ("parkCode", .string($0.parkCode)), ("spaceNo", .optional($0.spaceNo)),
+                                ("offerStatus", .int($0.status.rawValue)),
+                            ])
+                        }),
+                    "rows": .array(rows.map { Pipeline.row($0, sign: -1) }),
+                ])
+            }
+        case "biz.quota.query":
+            let place = try fields.string("placeCode", max: 32)
+            let day = try Decode.day(fields, "date")
+            read { city in
+                let quotas = city.quota(ofPlace: place, day: day, at: now)
+                guard !quotas.isEmpty else { return Answer(WireError("notFound")) }
+                return Answer(data: [
+                    "placeCode": .string(place), "date": .string(CivilTime.text(ofDay: day)),
+                    "lots": .array(
+                        quotas.map {
+                            [
+                                "parkCode": .string($0.parkCode), "quota": .int($0.quota), "kept": .int($0.kept), "booked": .int($0.booked),
+                                "without": .int($0.without), "rolling": .int($0.rolling), "windows": .array($0.windows.map(LotView.slot)),
+                            ]
+                        }),
+                ])
+            }
+        case "policy.query":
+            let lot = try fields.optionalString("parkCode", max: 32)
+            let purpose = Purpose(rawValue: Int(try fields.optionalInt("bizType", in: 1...3) ?? 1))!
+            read { city in
+                if let lot, city.lots[lot] == nil { return Answer(WireError("lotNotRegistered")) }
+                let scopes = city.overrides.values.sorted { $0.scope < $1.scope }.prefix(10_000)
+                return Answer(
+                    data: .compact([
+                        (
+                            "scopes",
+                            .array(
+                                scopes.map {
+                                    ["scope": .string($0.scope), "version": .int($0.version), "at": .int($0.at), "values": Encode.values($0.values)]
+                                })
+                        ),
+                        (
+                            "inForce",
+                            lot.map { code in
+                                Encode.values(
+                                    Dictionary(uniqueKeysWithValues: city.lots[code]!.policy(purpose).values.map { ($0.name, $0.value) }))
+                            } ?? .null
+                        ),
+                    ]))
+            }
+        case "flow.policy.preview":
+            let policy = try Decode.flow(request.envelope.data, parkCode: nil)
+            read { city in
+                let parkCodes = policy.areaId.isEmpty ? [policy.parkCode] : city.areas[policy.areaId]?.parkCodes ?? []
+                guard !parkCodes.isEmpty, parkCodes.allSatisfy({ city.lots[$0] != nil }) else { return Answer(WireError("notFound")) }
+                let orders = city.affected(by: policy, at: now)
+                let rows = orders.prefix(100).map { order -> JSON in
+                    let others = city.alternatives(to: order, policy: city.lots[order.parkCode]!.policy(order.purpose), at: now)
+                        .filter { !parkCodes.contains($0.parkCode) }
+                    return [
+                        "orderNo": .string(order.orderNo), "parkCode": .string(order.parkCode), "planTime": .int(order.planTime),
+                        "alternatives": .int(others.count),
+                    ]
+                }
+                return Answer(data: [
+                    "affected": .int(orders.count), "orders": .array(Array(rows)), "saturationPct": .int(city.saturation(of: parkCodes) / 10),
+                ])
+            }
+        case "flow.policy.list":
+            let lot = try fields.optionalString("parkCode", max: 32)
+            let area = try fields.optionalString("areaId", max: 32)
+            read { city in
+                let policies = lot.map { city.flows(of: $0) } ?? Array(city.flows.values)
+                return Answer(data: [
+                    "policies": .array(
+                        policies.filter { area == nil || $0.areaId == area }
+                            .sorted { ($0.areaId, $0.parkCode, $0.policyId) < ($1.areaId, $1.parkCode, $1.policyId) }.prefix(Limits.ruleRowsMax)
+                            .map { Encode.policy($0, at: now, city.calendar) })
+                ])
+            }
+        case "saturation.query": try saturation(fields, now: now, completion: completion)
+        case "share.review.list":
+            let lot = try fields.optionalString("parkCode", max: 32)
+            read { city in
+                let lots = city.lots.values.filter { lot == nil || $0.parkCode == lot }.sorted { $0.parkCode < $1.parkCode }
+                return Answer(data: [
+                    "offers": .array(
+                        lots.flatMap { $0.offers.values.filter { $0.status == .underReview } }.prefix(Limits.ruleRowsMax).map { offer in
+                            guard case .object(var row) = Encode.offer(offer) else { return [:] }
+                            row.append("proofImages", .array(offer.proofs.map { .string($0) }))
+                            row.append("agreementVersion", .string(offer.agreementVersion))
+                            return .object(row)
+                        }),
+                    "subscriptions": .array(
+                        lots.flatMap { $0.subscriptions.values.filter { $0.status == .pending && $0.billNo == nil } }.prefix(Limits.ruleRowsMax)
+                            .map { Encode.share($0, revealsPlates: false) }),
+                ])
+            }
+        case "credit.appeal.list":
+            let state = try fields.optionalString("state", max: 16).flatMap { $0.isEmpty ? nil : $0 }
+            if let state, Appeal.State(rawValue: state) == nil { throw WireError("illegalValue", "state") }
+            read { city in
+                let appeals = city.appeals.values.filter { (isOperator || $0.appId == appId) && (state == nil || $0.state.rawValue == state) }
+                    .sorted { ($0.createdAt, $0.appealId) < ($1.createdAt, $1.appealId) }
+                return Answer(data: [
+                    "appeals": .array(
+                        appeals.prefix(Limits.ruleRowsMax).map { appeal in
+                            guard case .object(var row) = Encode.appeal(appeal) else { return [:] }
+                            row.append("text", .string(appeal.text))
+                            row.append("overdue", .bool(appeal.state == .open && now > appeal.answerBy))
+                            if let penalty = city.penalties[appeal.penaltyId] { row.append("evidence", .string(penalty.evidence)) }
+                            return .object(row)
+                        })
+                ])
+            }
+        case "gate.case.list":
+            let lot = try Decode.parkCode(fields)
+            let state = try fields.optionalString("state", max: 16).flatMap { $0.isEmpty ? nil : $0 }
+            if let state, GateCase.State(rawValue: state) == nil { throw WireError("illegalValue", "state") }
+            // Whole plates are shown to whoever has to tell them apart: on record first.
+            looked(request, now: now, completion) { [sequencer] in
+                sequencer.read(nil, { city in Pipeline.cases(city, lot, state: state) }, completion: completion)
+            }
+        case "ledger.statement.query": try statement(request, fields, parkCode, completion: completion)
+        case "ledger.recon.query": try reconcile(request, fields, parkCode, completion: completion)
+        default: return false
+        }
+        return true
+    }
+
+    private static func products(_ city: City, _ parkCode: String, now: Millis) -> Answer {
+        guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+        guard let profile = lot.profile, profile.enabled.contains(.shared), city.isOpened(lot, for: .shared) else {
+            return Answer(WireError("sharingNotEnabled"))
+        }
+        let policy = lot.policy(.shared)
+        var rows: [JSON] = []
+        if lot.quota(.shared) > 0 {
+            let window = Segment.parse(policy.shareWindow) ?? Segment.offPeak
+            rows.append(
+                .compact([
+                    ("kind", "pool"), ("count", .int(lot.quota(.shared, at: now))), ("segments", Encode.segments(window)),
+                    (
+                        "price",
+                        policy.shareMonthlyFen > 0 ? ["mode": 3, "amount": .int(policy.shareMonthlyFen)] : .null
+                    ), ("lateGraceMin", .int(policy.shareLateGraceMin)),
+                ]))
+        }
+        for offer in lot.offers.values.sorted(by: { $0.offerId < $1.offerId }) where offer.isBookable && now < offer.validTo {
+            guard case .object(var row) = Encode.offer(offer) else { continue }
+            row.append("kind", "space")
+            row.append("lateGraceMin", .int(policy.shareLateGraceMin))
+            rows.append(.object(row))
+        }
+        return Answer(data: ["products": .array(Array(rows.prefix(Limits.ruleRowsMax)))])
+    }
+
+    private static func cases(_ city: City, _ parkCode: String, state: String?) -> Answer {
+        guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+        let cases = city.gateCases.values.filter { $0.parkCode == parkCode && (state == nil || $0.state.rawValue == state) }
+            .sorted { $0.caseNo > $1.caseNo }.prefix(Limits.ruleRowsMax)
+        return Answer(data: [
+            "cases": .array(
+                cases.map { gateCase in
+                    .compact([
+                        ("caseNo", .string(gateCase.caseNo)), ("gateCode", .string(gateCase.gateCode)),
+                        ("plateNo", .string(gateCase.plate.revealed)), ("at", .int(gateCase.at)), ("state", .string(gateCase.state.rawValue)),
+                        ("confidence", .optional(gateCase.confidence.map { Int64($0) })),
+                        (
+                            "candidates",
+                            .array(
+                                gateCase.candidates.map { number in
+                                    let plates = lot.orders[number]?.plates ?? lot.subscriptions[number]?.plates ?? []
+                                    return ["orderNo": .string(number), "plateNos": .array(plates.map { .string($0.revealed) })]
+                                })
+                        ), ("orderNo", .optional(gateCase.orderNo)),
+                    ])
+                })
+        ])
+    }
+
+    /// O06: saturation now, and by half hours.
+    private func saturation(_ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+        let area = try fields.optionalString("areaId", max: 32) ?? ""
+        let lot = try fields.optionalString("parkCode", max: 32) ?? ""
+        guard area.isEmpty != lot.isEmpty else { throw WireError("missingParameter", "parkCode or areaId") }
+        let hours = try fields.optionalInt("hours", in: 1...48) ?? 6
+        sequencer.read(
+            nil,
+            { city in
+                let parkCodes = area.isEmpty ? [lot] : city.areas[area]?.parkCodes ?? []
+                let lots = parkCodes.compactMap { city.lots[$0] }
+                guard !lots.isEmpty else { return Answer(WireError(area.isEmpty ? "lotNotRegistered" : "notFound")) }
+                let capacity = lots.reduce(0) { $0 + ($1.profile?.totalCount ?? 0) }
+                let occupied = lots.reduce(0) { $0 + $1.occupied }
+                guard capacity > 0 else { return Answer(WireError("lotIncomplete")) }
+                let half = 30 * CivilTime.minute
+                let first = now / half * half + half
+                var history = Int.max
+                let windows = (0..<Int(hours) * 2).map { index -> JSON in
+                    let start = first + Millis(index) * half
+                    var (expected, held) = (0, 0)
+                    for lot in lots {
+                        let forecast = lot.expectedOccupied(at: start, now: now, city.calendar)
+                        expected += forecast.count
+                        history = min(history, forecast.dayCount)
+                        held += lot.notArrived(from: start, to: start + half)
+                    }
+                    let booked = Saturation(occupied: expected + held, capacity: capacity).perMille
+                    return [
+                        "start": .int(start), "end": .int(start + half), "expectedPct": .int(expected * 100 / capacity),
+                        "bookedPct": .int(booked / 10), "full": .bool(booked >= 1000),
+                    ]
+                }
+                let errors = lots.flatMap { $0.occupancy.values.compactMap(\.errorPerMille) }
+                let present = Saturation(occupied: occupied, capacity: capacity)
+                return Answer(
+                    data: .compact([
+                        ("saturationPct", .int(present.perMille / 10)), ("occupied", .int(occupied)), ("capacity", .int(capacity)),
+                        ("level", .int(present.level)), ("historyDays", .int(history == .max ? 0 : history)),
+                        ("errorPerMille", errors.isEmpty ? .null : .int(errors.reduce(0, +) / errors.count)), ("windows", .array(windows)),
+                    ]))
+            }, completion: completion)
+    }
+
+    // MARK: Settlement
+
+    private static func row(_ row: LedgerRow, sign: Int64 = 1) -> JSON {
+        [
+            "at": .int(row.at), "kind": .string(row.kind), "reference": .string(row.reference), "amount": .int(sign * row.fen),
+        ]
+    }
+
+    /// O10. A lot sees itself, a provider what it owes and the owners and users of its own app, an operator everybody.
+    private func statement(
+        _ request: Authentic, _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let kind = try fields.string("account", max: 16)
+        let credential = request.credential
+        let isOperator = credential.role == .operator
+        let appId = isOperator ? try fields.optionalString("appId", max: 32) ?? "" : credential.appId
+        let lot = credential.role.speaksForLots ? parkCode : try fields.optionalString("parkCode", max: 32) ?? ""
+        let token = try fields.optionalString("token", max: 64) ?? ""
+        let mine: Bool
+        let account: Account
+        switch kind {
+        case "lot": (account, mine) = (.lot(lot), credential.role.speaksForLots)
+        case "till": (account, mine) = (.till(lot), credential.role.speaksForLots)
+        case "provider": (account, mine) = (.provider(appId), credential.role == .provider)
+        case "owner": (account, mine) = (.owner(appId, token), credential.role == .provider)
+        case "user": (account, mine) = (.user(appId, token), credential.role == .provider)
+        case "platform": (account, mine) = (.platform, false)
+        case "compensation": (account, mine) = (.compensation, false)
+        case "payout": (account, mine) = (.payout, false)
+        default: throw WireError("illegalValue", "account")
+        }
+        guard isOperator || mine else { throw WireError("serviceNotAuthorised", "not your account") }
+        let from = try fields.optionalTime("from") ?? 0
+        let to = try fields.optionalTime("to") ?? WireLimits.intMax
+        sequencer.read(
+            nil,
+            { [store] _ in
+                let (before, rows) = store.ledger(account, from: from, to: to, limit: Limits.ruleRowsMax + 1)
+                let shown = rows.prefix(Limits.ruleRowsMax)
+                return Answer(data: [
+                    "account": .string(account.text), "opening": .int(before), "closing": .int(before + shown.reduce(0) { $0 + $1.fen }),
+                    "rows": .array(shown.map { Pipeline.row($0) }), "hasMore": .bool(rows.count > shown.count),
+                ])
+            }, completion: completion)
+    }
+
+    /// O11: what exits of a day cost by the lot's word, beside the payments that are known for the same records.
+    private func reconcile(
+        _ request: Authentic, _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let lot = request.credential.role.speaksForLots ? parkCode : try Decode.parkCode(fields)
+        let day = try Decode.day(fields, "date")
+        let from = CivilTime.start(ofDay: day)
+        let to = CivilTime.start(ofDay: day + 1)
+        sequencer.read(
+            nil,
+            { [store] city in
+                guard city.lots[lot] != nil else { return Answer(WireError("lotNotRegistered")) }
+                let visits = store.visits(parkCode: lot, leftFrom: from, to: to, limit: Limits.reconRowsMax).filter { !$0.isVoid }
+                // A fee may be paid before the exit, or later: a week each way is looked at.
+                let near = store.payments(
+                    parkCode: lot, from: from - 7 * CivilTime.dayLength, to: to + 7 * CivilTime.dayLength, limit: Limits.reconRowsMax
+                ).filter { $0.state != .failed && $0.state != .pending && !$0.recordNo.isEmpty }
+                let paid = Dictionary(grouping: near, by: \.recordNo).mapValues { $0.reduce(0) { $0 + $1.amountFen - $1.refundedFen } }
+                var differences: [JSON] = []
+                func note(_ recordNo: String, fee: Int64, paid: Int64, _ why: String) {
+                    guard differences.count < Limits.ruleRowsMax else { return }
+                    differences.append([
+                        "recordNo": .string(recordNo), "fee": .int(fee), "paid": .int(paid), "difference": .int(fee - paid), "why": .string(why),
+                    ])
+                }
+                var (reported, known): (Int64, Int64) = (0, 0)
+                for visit in visits {
+                    let isCity = city.sessionFee(lot, recordNo: visit.recordNo, at: to, history: store)
+                    let fee = isCity.map { $0.totalFen - $0.discountFen } ?? visit.feeFen
+                    let sum = paid[visit.recordNo] ?? 0
+                    reported += fee
+                    known += sum
+                    if fee != sum { note(visit.recordNo, fee: fee, paid: sum, sum == 0 ? "no payment" : sum < fee ? "paid less" : "paid more") }
+                }
+                let records = Set(visits.map(\.recordNo))
+                for payment in near where payment.payTime.map({ from <= $0 && $0 < to }) == true && !records.contains(payment.recordNo) {
+                    guard store.visit(parkCode: lot, recordNo: payment.recordNo) == nil else { continue }
+                    known += payment.amountFen - payment.refundedFen
+                    note(payment.recordNo, fee: 0, paid: payment.amountFen - payment.refundedFen, "no such record")
+                }
+                let refunded = near.filter { $0.payTime.map { from <= $0 && $0 < to } ?? false }.reduce(0) { $0 + $1.refundedFen }
+                return Answer(data: [
+                    "parkCode": .string(lot), "date": .string(CivilTime.text(ofDay: day)), "visits": .int(visits.count),
+                    "feesReported": .int(reported), "paymentsKnown": .int(known), "refunded": .int(refunded),
+                    "differences": .array(differences), "balanced": .bool(differences.isEmpty), "ledgerSum": .int(city.ledgerSum),
+                ])
+            }, completion: completion)
+    }
+}

@@ -1,0 +1,193 @@
+public import BerthCore
+
+// What the rules keep beside orders → fields of the wire.
+extension Encode {
+    public static func segments(_ segments: [Segment]) -> JSON {
+        .array(
+            segments.map { segment in
+                let data: JSON? =
+                    switch segment.repeats {
+                    case .daily: nil
+                    case .weekly, .monthly: .array(segment.days.map { .int($0) })
+                    case .date: .array(segment.dates.map { .string(CivilTime.text(ofDay: $0)) })
+                    }
+                return .compact([
+                    ("repeatType", .string(segment.repeats.rawValue)), ("repeatData", data ?? .null),
+                    ("start", .string(Segment.text(minute: segment.start))), ("end", .string(Segment.text(minute: segment.end))),
+                ])
+            })
+    }
+
+    static func quietHours(_ segments: [Segment]) -> JSON {
+        segments.isEmpty
+            ? .null
+            : .array(
+                segments.map {
+                    ["start": .string(Segment.text(minute: $0.start)), "end": .string(Segment.text(minute: $0.end))]
+                })
+    }
+
+    static func price(_ price: SharePrice?) -> JSON {
+        price.map { ["mode": .int($0.mode.rawValue), "amount": .int($0.fen)] } ?? .null
+    }
+
+    /// The terms, from the one source: shown before booking, in the order, to the lot.
+    public static func terms(_ terms: Terms, purpose: Purpose, earlyMin: Int, lateMin: Int, entryLimit: Int, stayMin: Int) -> JSON {
+        .compact([
+            ("billingParty", .int(purpose == .shared ? 2 : 1)), ("delayMin", .int(terms.delayMin)), ("earlyMin", .int(earlyMin)),
+            ("entryLimit", .int(entryLimit)), ("freeCancelUntil", .int(terms.freeCancelUntil)),
+            ("freeMin", terms.freeMin == 0 ? .null : .int(terms.freeMin)),
+            ("gateCodes", terms.gateCodes.isEmpty ? .null : .array(terms.gateCodes.map { .string($0) })),
+            ("lateGraceMin", purpose == .shared ? .int(terms.graceMin) : .null), ("lateMin", .int(lateMin)),
+            ("overtimePct", terms.overtimePercent == 100 ? .null : .int(terms.overtimePercent)),
+            ("plateChangesMax", .int(terms.plateChangesMax)),
+            ("prepayAmount", terms.prepayFen == 0 ? .null : .int(terms.prepayFen)), ("price", price(terms.price)), ("stayMin", .int(stayMin)),
+            ("version", .int(terms.version)),
+        ])
+    }
+
+    /// What a person is told beside the code of a refusal.
+    public static func note(_ decision: Decision) -> JSON {
+        let note = decision.note
+        return .compact([
+            ("alternatives", decision.alternatives.isEmpty ? .null : .array(decision.alternatives.map(alternative))),
+            ("max", .optional(note?.max.map { Int64($0) })), ("rule", .optional(note?.rule)),
+            ("until", .optional(note?.until)), ("used", .optional(note?.used.map { Int64($0) })),
+        ])
+    }
+
+    public static func alternative(_ a: Alternative) -> JSON {
+        .compact([
+            ("bizType", .int(a.purpose.rawValue)), ("distance", .int(a.metres)), ("freeMin", a.freeMin == 0 ? .null : .int(a.freeMin)),
+            ("name", .string(a.name)), ("parkCode", .string(a.parkCode)), ("planTime", .int(a.planTime)), ("walkMin", .int(a.walkMin)),
+        ])
+    }
+
+    public static func offer(_ o: SharedOffer) -> JSON {
+        .compact([
+            ("offerId", .string(o.offerId)), ("offerVer", .int(o.version)), ("offerStatus", .int(o.status.rawValue)),
+            ("parkCode", .string(o.parkCode)), ("spaceNo", .optional(o.spaceNo)), ("count", .int(o.count)),
+            ("segments", segments(o.segments)), ("quietHours", quietHours(o.quietHours)), ("price", price(o.price)),
+            ("validTo", .int(o.validTo)), ("remark", .optional(o.remark)),
+        ])
+    }
+
+    public static func share(_ s: SharedSubscription, feeFen: Int64 = 0, revealsPlates: Bool = true) -> JSON {
+        .compact([
+            ("authNo", .string(s.authNo)), ("authVer", .int(s.version)), ("shareStatus", .int(s.status.rawValue)),
+            ("parkCode", .string(s.parkCode)), ("offerId", .optional(s.offerId)), ("spaceNo", .optional(s.spaceNo)),
+            ("plateNos", .array(s.plates.map { .string(revealsPlates ? $0.revealed : $0.masked) })),
+            ("validFrom", .int(s.validFrom)), ("validTo", .int(s.validTo)), ("segments", segments(s.segments)), ("strikes", .int(s.strikes)), ("fee", .int(feeFen)),
+            (
+                "payInfo",
+                feeFen > 0 && s.billNo != nil
+                    ? ["billNo": .string(s.billNo!), "amount": .int(feeFen), "payBy": .int(s.holdDeadline ?? 0)] : .null
+            ),
+        ])
+    }
+
+    /// D05.
+    public static func authorisation(_ s: SharedSubscription) -> JSON {
+        .compact([
+            ("authNo", .string(s.authNo)), ("authVer", .int(s.version)), ("plateNos", .array(s.plates.map { .string($0.revealed) })),
+            ("spaceNo", .optional(s.spaceNo)), ("count", s.spaceNo == nil ? 1 : .null), ("validFrom", .int(s.validFrom)),
+            ("validTo", .int(s.validTo)), ("segments", segments(s.segments)), ("quietHours", quietHours(s.quietHours)),
+            ("lateGraceMin", .int(s.graceMin)), ("billingParty", 2), ("feeMode", s.price.map { .int($0.mode.rawValue) } ?? .null),
+        ])
+    }
+
+    /// D18: a lot's own policy whole; of an area's what is demanded now.
+    public static func flow(_ p: FlowPolicy, _ mode: FlowMode) -> JSON {
+        let isOwn = p.areaId.isEmpty
+        func pools(_ pools: [String: Int]) -> JSON {
+            pools.isEmpty
+                ? .null : .array(pools.sorted { $0.key < $1.key }.map { ["pool": .string($0.key), "count": .int($0.value)] })
+        }
+        return .compact([
+            ("policyId", .string(p.policyId)), ("mode", .int(mode.rawValue)),
+            ("saturationOpen", isOwn ? .optional(p.saturationOpen.map { Int64($0) }) : .null),
+            ("saturationClose", isOwn ? .optional(p.saturationClose.map { Int64($0) }) : .null),
+            ("maxEntriesPer5min", .optional(p.maxEntriesPer5min.map { Int64($0) })), ("pools", pools(p.pools)),
+            ("segments", isOwn && !p.segments.isEmpty ? segments(p.segments) : .null), ("validFrom", .int(p.validFrom)),
+            ("validTo", .int(p.validTo)),
+        ])
+    }
+
+    /// A policy as an operator set it, and how it stands.
+    public static func policy(_ p: FlowPolicy, at now: Int64, _ calendar: WorkCalendar) -> JSON {
+        guard case .object(var row) = flow(p, p.mode) else { return [:] }
+        if !p.areaId.isEmpty {
+            row.append("areaId", .string(p.areaId))
+            if let open = p.saturationOpen { row.append("saturationOpen", .int(open)) }
+            if let close = p.saturationClose { row.append("saturationClose", .int(close)) }
+            if !p.segments.isEmpty { row.append("segments", segments(p.segments)) }
+        } else {
+            row.append("parkCode", .string(p.parkCode))
+        }
+        row.append("bookingLimitPct", .int(p.bookingLimitPercent))
+        if !p.dailyQuotas.isEmpty {
+            row.append(
+                "dailyQuotas", .array(p.dailyQuotas.sorted { $0.key < $1.key }.map { ["pool": .string($0.key), "count": .int($0.value)] }))
+        }
+        row.append("inForce", .bool(p.mode(at: now, calendar) != .off))
+        row.append("modeNow", .int(p.mode(at: now, calendar).rawValue))
+        return .object(row)
+    }
+
+    public static func appeal(_ a: Appeal) -> JSON {
+        .compact([
+            ("appealId", .string(a.appealId)), ("penaltyId", .string(a.penaltyId)), ("state", .string(a.state.rawValue)),
+            ("answerBy", .int(a.answerBy)), ("answer", .optional(a.answer)),
+        ])
+    }
+
+    /// The answer to a command about one of them.
+    static func entity(_ entity: Entity) -> JSON {
+        switch entity {
+        case .policy(let o): ["scope": .string(o.scope), "version": .int(o.version), "values": values(o.values)]
+        case .calendarDay(let d): ["date": .string(CivilTime.text(ofDay: d.day)), "kind": .string(d.kind?.rawValue ?? "normal")]
+        case .offer(let o): offer(o)
+        case .subscription(let s): share(s)
+        case .place(let p): ["placeCode": .string(p.placeCode), "parkCodes": .array(p.parkCodes.map { .string($0) })]
+        // The window depends on the lots' policies: added by whoever knows them.
+        case .appointment(let a):
+            .compact([
+                ("extNo", .string(a.extNo)), ("placeCode", .string(a.placeCode)), ("appointTime", .int(a.appointTime)),
+                ("state", .string(a.state.rawValue)), ("granted", .bool(a.parkCode != nil)), ("parkCode", .optional(a.parkCode)),
+                ("orderNo", .optional(a.orderNo)),
+            ])
+        case .area(let a): ["areaId": .string(a.areaId), "parkCodes": .array(a.parkCodes.map { .string($0) })]
+        case .flow(let p): ["policyId": .string(p.policyId), "mode": .int(p.mode.rawValue)]
+        case .penalty(let p): ["penaltyId": .string(p.penaltyId), "state": .string(p.state.rawValue)]
+        case .appeal(let a): appeal(a)
+        case .gateCase(let c): .compact([("caseNo", .string(c.caseNo)), ("state", .string(c.state.rawValue)), ("orderNo", .optional(c.orderNo))])
+        case .occupancy(let o): ["parkCode": .string(o.parkCode), "weekday": .int(o.weekday)]
+        }
+    }
+
+    public static func values(_ values: [String: String]) -> JSON {
+        .object(JSONObject(values.sorted { $0.key < $1.key }.map { ($0.key, Int64($0.value).map { .int($0) } ?? .string($0.value)) }))
+    }
+
+    /// The decision at a gate (U09).
+    public static func gate(_ decision: GateDecision, caseNo: String? = nil) -> JSON {
+        let code = decision.refusal.map { Profile.current.code($0.rawValue) }
+        let isAllowed = decision.verdict == .allow
+        let number = decision.entry?.orderNo ?? decision.subscription?.authNo
+        let isShared = decision.entry?.purpose == .shared || decision.subscription != nil
+        let isAsked = !isAllowed && caseNo != nil
+        let match: String? = caseNo == nil ? (isAllowed && number != nil ? "exact" : nil) : decision.candidates.isEmpty ? "desk" : "almost"
+        return .compact([
+            ("decision", .int(decision.verdict.rawValue)), ("reasonCode", code.map { .int($0.code) } ?? .null),
+            ("displayText", .string(isAllowed ? (number == nil ? "欢迎光临" : "预约车辆 欢迎光临") : isAsked ? "请稍候 人工核对" : code?.zh ?? "")),
+            ("voiceText", .string(isAllowed ? "欢迎光临" : isAsked ? "请稍候" : code?.zh ?? "")), ("orderNo", .optional(number)),
+            ("bizType", .int(decision.entry?.purpose.rawValue ?? (decision.subscription == nil ? 0 : 2))),
+            ("shareStatus", decision.subscription.map { .int($0.status.rawValue) } ?? .null),
+            ("billingParty", .int(isShared ? 2 : 1)),
+            ("allowUntil", .optional(isAllowed ? decision.entry?.enterEnd ?? decision.subscription?.validTo : nil)),
+            ("caseNo", .optional(caseNo)),
+            ("candidates", decision.candidates.isEmpty ? .null : .array(decision.candidates.map { .string($0) })),
+            ("matchedBy", .optional(match)),
+        ])
+    }
+}
