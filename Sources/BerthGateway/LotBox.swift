@@ -14,15 +14,9 @@ public final class LotBox: Sendable {
         var upLast: Int64 = 0
         var upAck: Int64 = 0
         var down = LogPosition()
-        var orders: [String: LocalOrder] = [:]
+        /// Orders, and what the platform set.
+        var list = LocalList()
         var inside: [Plate: InsideCar] = [:]
-        /// What the platform set, by kind and key (D05 to D08, D18, D19, D21).
-        var standing: [String: [String: String]] = [:]
-        /// Of that, sharing authorisations and flow control as the gate reads them.
-        var authorisations: [String: SharedSubscription] = [:]
-        var flows: [String: FlowPolicy] = [:]
-        /// When cars without an order came in, lately.
-        var walkIns: [Int64] = []
         var lastRecord: Int64 = 0
         var deadCount = 0
         var remainChanged = true
@@ -41,6 +35,11 @@ public final class LotBox: Sendable {
             var epoch: String
             var seq: Int64
             var reloads: Int
+        }
+
+        mutating func readStanding(_ parkCode: String) {
+            let cars = inside
+            list.read(parkCode: parkCode) { authNo in cars.values.first { $0.orderNo == authNo }?.plate }
         }
 
         mutating func next() -> Place {
@@ -96,10 +95,10 @@ public final class LotBox: Sendable {
         state.upAck = image.upAck
         state.down = image.down
         state.deadCount = image.deadCount
-        state.standing = image.standing
-        for order in image.orders { state.orders[order.orderNo] = order }
+        state.list.standing = image.standing
+        for order in image.orders { state.list.orders[order.orderNo] = order }
         for car in image.inside { state.inside[car.plate] = car }
-        state.readStanding(parkCode: parkCode)
+        state.readStanding(parkCode)
         return state
     }
 
@@ -133,9 +132,9 @@ public final class LotBox: Sendable {
 
     /// The rule that the server has too, over what this box knows.
     private func decide(_ question: GateQuestion, _ state: inout State) -> GateDecision {
-        let book = state.book(
-            for: question, occupied: min(entry.totalCount, state.inside.count + state.reportedOccupied), capacity: entry.totalCount)
-        return GatePolicy.decide(question, orders: state.orders.values.map(\.entry), book)
+        state.list.decide(
+            question, isInside: state.inside[question.plate] != nil,
+            occupied: min(entry.totalCount, state.inside.count + state.reportedOccupied), capacity: entry.totalCount)
     }
 
     /// The lot's own rule for plates that no order speaks for.
@@ -167,27 +166,17 @@ public final class LotBox: Sendable {
                 throw Refused(status: 409, name: "repeatedEntry", description: "this plate is inside already")
             }
             // The order that speaks for the plate now, unless the PMS names one.
-            var order = orderNo.flatMap { state.orders[$0] }
-            var authNo = orderNo.flatMap { state.authorisations[$0]?.authNo }
+            var order = orderNo.flatMap { state.list.orders[$0] }
+            var authNo = orderNo.flatMap { state.list.authorisations[$0]?.authNo }
             if orderNo == nil {
                 let decision = decide(GateQuestion(plate: plate, time: time, gateCode: gateCode), &state)
                 if decision.verdict == .allow {
-                    order = decision.entry.flatMap { state.orders[$0.orderNo] }
+                    order = decision.entry.flatMap { state.list.orders[$0.orderNo] }
                     authNo = decision.subscription?.authNo
                 }
             }
-            if var used = order {
-                used.entry.entriesUsed += 1
-                used.entry.isInside = true
-                state.orders[used.orderNo] = used
-                order = used
-            }
-            if let authNo {
-                state.authorisations[authNo]?.insidePlate = plate
-            } else if order == nil {
-                state.walkIns.removeAll { $0 < time - 300_000 }
-                state.walkIns.append(time)
-            }
+            state.list.enter(plate, orderNo: order?.orderNo, authNo: authNo, at: time)
+            order = order.flatMap { state.list.orders[$0.orderNo] }
             state.lastRecord = max(state.lastRecord + 1, time)
             let purposeKind = [Purpose.reservation: 5, .shared: 6, .publicService: 7]
             let car = InsideCar(
@@ -224,10 +213,7 @@ public final class LotBox: Sendable {
                 throw Refused(status: 404, name: "noEntryRecord", description: "no such car is inside")
             }
             state.inside[car.plate] = nil
-            if let number = car.orderNo {
-                state.orders[number]?.entry.isInside = false
-                state.authorisations[number]?.insidePlate = nil
-            }
+            state.list.leave(car.orderNo)
             state.remainChanged = true
             guard case .object(var data) = passageData(car, inside: state.inside.count) else {
                 preconditionFailure("a passage is an object")
@@ -335,11 +321,16 @@ public final class LotBox: Sendable {
                 let old = state.down.epoch
                 let closed = old == nil || old == epoch ? nil : old
                 let isOrder = service.hasPrefix("order.reserve.")
-                if !isOrder, let (answer, report) = applyStanding(service, data, now: now, &state) {
+                let cars = state.inside
+                if !isOrder,
+                    let (answer, report) = state.list.apply(
+                        standing: service, data, parkCode: entry.parkCode, now: now,
+                        inside: { authNo in cars.values.first { $0.orderNo == authNo }?.plate })
+                {
                     state.down.consume(epoch: epoch, seq: seq)
                     return .write(positioned(answer, state.down), nil, report, toPMS: answer.code == 0, closed: closed)
                 }
-                let (answer, order) = isOrder ? apply(service, data, now: now, &state) : (Answer(WireError("unknownService")), nil)
+                let (answer, order) = isOrder ? state.list.apply(order: service, data, now: now) : (Answer(WireError("unknownService")), nil)
                 state.down.consume(epoch: epoch, seq: seq)
                 return .write(positioned(answer, state.down), order, nil, toPMS: false, closed: closed)
             }
@@ -389,42 +380,6 @@ public final class LotBox: Sendable {
         return answer
     }
 
-    private func apply(_ service: String, _ data: JSON, now: Int64, _ state: inout State) -> (Answer, LocalOrder?) {
-        guard let orderNo = data["orderNo"]?.stringValue, let orderVer = data["orderVer"]?.intValue else {
-            return (Answer(WireError("missingParameter")), nil)
-        }
-        let known = state.orders[orderNo]
-        // An older version never undoes a newer one; it is consumed all the same.
-        if let known, known.orderVer >= orderVer { return (Answer(data: ["accepted": true]), nil) }
-        var order: LocalOrder
-        switch service {
-        case "order.reserve.push":
-            if let validTo = data["validTo"]?.intValue, validTo < now { return (Answer(WireError("expiredBeforeDelivery")), nil) }
-            guard let new = LocalOrder(json: data) else { return (Answer(WireError("illegalValue")), nil) }
-            order = new
-        case "order.reserve.modify":
-            guard var changed = known else { return (Answer(WireError("orderNotFound")), nil) }
-            if let validTo = data["validTo"]?.intValue, validTo < now { return (Answer(WireError("expiredBeforeDelivery")), nil) }
-            if let text = data["plateNo"]?.stringValue {
-                guard let plate = Plate(text) else { return (Answer(WireError("illegalPlate")), nil) }
-                changed.entry.plate = plate
-            }
-            if let plates = data["plateNos"]?.arrayValue { changed.entry.otherPlates = plates.compactMap { $0.stringValue.flatMap { Plate($0) } } }
-            changed.entry.enterStart = data["enterStart"]?.intValue ?? changed.entry.enterStart
-            changed.entry.enterEnd = data["enterEnd"]?.intValue ?? changed.entry.enterEnd
-            changed.orderVer = orderVer
-            order = changed
-        case "order.reserve.cancel":
-            guard var cancelled = known else { return (Answer(data: ["accepted": true]), nil) }
-            cancelled.entry.isInForce = false
-            cancelled.orderVer = orderVer
-            order = cancelled
-        default: return (Answer(WireError("unknownService")), nil)
-        }
-        state.orders[orderNo] = order
-        return (Answer(data: ["accepted": true, "localNo": .string(orderNo)]), order)
-    }
-
     /// Goes on from a snapshot: everything in force, and the place in the down log from which to go on.
     func restore(snapshot: JSON) async {
         guard let epoch = snapshot["downEpoch"]?.stringValue, !epoch.isEmpty, let seq = snapshot["downSeq"]?.intValue
@@ -432,10 +387,10 @@ public final class LotBox: Sendable {
         let orders = (snapshot["orders"]?.arrayValue ?? []).compactMap { LocalOrder(json: $0) }
         let standing = LotBox.standing(of: snapshot, parkCode: entry.parkCode, now: now())
         state.withLock { state in
-            state.orders = Dictionary(orders.map { ($0.orderNo, $0) }) { $1 }
-            state.standing = [:]
-            for report in standing { state.standing[report.kind, default: [:]][report.key] = report.body }
-            state.readStanding(parkCode: entry.parkCode)
+            state.list.orders = Dictionary(orders.map { ($0.orderNo, $0) }) { $1 }
+            state.list.standing = [:]
+            for report in standing { state.list.standing[report.kind, default: [:]][report.key] = report.body }
+            state.readStanding(entry.parkCode)
             state.down.jump(epoch: epoch, seq: seq)
         }
         let lot = entry.parkCode
@@ -524,8 +479,8 @@ public final class LotBox: Sendable {
     func forgetOldOrders() {
         let limit = now() - 6 * 3_600_000
         let gone = state.withLock { state in
-            let gone = state.orders.values.filter { $0.entry.enterEnd < limit }.map(\.orderNo)
-            for orderNo in gone { state.orders[orderNo] = nil }
+            let gone = state.list.orders.values.filter { $0.entry.enterEnd < limit }.map(\.orderNo)
+            for orderNo in gone { state.list.orders[orderNo] = nil }
             return gone
         }
         guard !gone.isEmpty else { return }
@@ -562,7 +517,7 @@ public final class LotBox: Sendable {
                     ]
                 ),
                 ("down", ["epoch": .string(state.down.epoch ?? ""), "ackSeq": .int(state.down.ackSeq)]),
-                ("orders", .int(state.orders.values.filter(\.entry.isInForce).count)),
+                ("orders", .int(state.list.orders.values.filter(\.entry.isInForce).count)),
                 ("inside", .int(state.inside.count)), ("totalSpace", .int(entry.totalCount)),
                 ("clockOffsetMs", .int(state.clockOffset)),
                 ("lastError", state.lastError.isEmpty ? .null : .string(state.lastError)),
@@ -572,6 +527,6 @@ public final class LotBox: Sendable {
 
     /// The local list as it stands, for the engineer at the lot.
     public var localList: JSON {
-        state.withLock { state in .array(state.orders.values.sorted { $0.orderNo < $1.orderNo }.map(\.json)) }
+        state.withLock { state in .array(state.list.orders.values.sorted { $0.orderNo < $1.orderNo }.map(\.json)) }
     }
 }

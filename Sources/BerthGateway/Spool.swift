@@ -207,45 +207,6 @@ public final class Spool: Sendable {
     }
 }
 
-/// An order in the lot's local list.
-struct LocalOrder: Sendable, Equatable {
-    var orderNo: String
-    var orderVer: Int64
-    var entry: AuthorisedEntry
-
-    /// From D01, from a snapshot, or from our own row.
-    init?(json: JSON) {
-        guard let orderNo = json["orderNo"]?.stringValue, let orderVer = json["orderVer"]?.intValue,
-            let plate = json["plateNo"]?.stringValue.flatMap({ Plate($0) }), let enterStart = json["enterStart"]?.intValue,
-            let enterEnd = json["enterEnd"]?.intValue,
-            let purpose = json["bizType"]?.intValue.flatMap({ Purpose(rawValue: Int($0)) })
-        else { return nil }
-        self.orderNo = orderNo
-        self.orderVer = orderVer
-        entry = AuthorisedEntry(
-            orderNo: orderNo, purpose: purpose, plate: plate, enterStart: enterStart, enterEnd: enterEnd,
-            entryLimit: Int(json["entryLimit"]?.intValue ?? 1), entriesUsed: Int(json["entriesUsed"]?.intValue ?? 0),
-            isInForce: json["inForce"]?.boolValue ?? true)
-        entry.otherPlates = (json["plateNos"]?.arrayValue ?? []).compactMap { $0.stringValue.flatMap { Plate($0) } }
-        entry.gateCodes = (json["gateCodes"]?.arrayValue ?? []).compactMap(\.stringValue)
-        // In a snapshot the state says it; in our own row we do.
-        entry.isInside = json["inside"]?.boolValue ?? (json["status"]?.intValue == 2)
-        entry.isPending = json["status"]?.intValue == 0
-    }
-
-    var json: JSON {
-        .compact([
-            ("orderNo", .string(orderNo)), ("orderVer", .int(orderVer)), ("plateNo", .string(entry.plate.revealed)),
-            ("enterStart", .int(entry.enterStart)), ("enterEnd", .int(entry.enterEnd)),
-            ("bizType", .int(entry.purpose.rawValue)), ("entryLimit", .int(entry.entryLimit)),
-            ("entriesUsed", .int(entry.entriesUsed)), ("inForce", .bool(entry.isInForce)),
-            ("plateNos", entry.otherPlates.isEmpty ? .null : .array(entry.otherPlates.map { .string($0.revealed) })),
-            ("gateCodes", entry.gateCodes.isEmpty ? .null : .array(entry.gateCodes.map { .string($0) })),
-            ("inside", entry.isInside ? true : .null),
-        ])
-    }
-}
-
 /// A car inside, by the lot's own record.
 struct InsideCar: Sendable, Equatable {
     var recordNo: String

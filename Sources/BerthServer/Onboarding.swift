@@ -18,8 +18,8 @@ final class Onboarding: DurableListener {
 
     static let attestedKind = "attested"
     static let evidenceKind = "evidence"
-    static let infoKind = "info"
-    static let gateKind = "gate"
+    static let infoKind = Decode.infoKind
+    static let gateKind = Decode.gateKind
 
     private let sequencer: Sequencer
     private let presence: Presence

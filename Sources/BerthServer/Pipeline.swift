@@ -213,61 +213,12 @@ final class Pipeline: Sendable {
 
     private func keptCommand(_ request: Authentic, _ parkCode: String, now: Millis) throws(WireError) -> Command {
         let envelope = request.envelope
-        let data = envelope.data
-        try Profile.current.services[envelope.service]?.request.check(data)
-        if let command = Decode.filing(service: envelope.service, data: data, parkCode: parkCode, now: now) { return command }
-        switch envelope.service {
-        case "order.delay":
-            return .delay(appId: envelope.appId, orderNo: try Fields(data).string("orderNo", max: 32))
-        case "vehicle.bind", "vehicle.unbind":
-            return try Decode.binding(service: envelope.service, data, appId: envelope.appId)
-        case "space.subscribe":
-            let fields = Fields(data)
-            return .subscribe(
-                appId: envelope.appId, parkCodes: (data["parkCodes"]?.arrayValue ?? []).compactMap(\.stringValue),
-                minSeconds: Int(try fields.int("minInterval", in: 30...86_400)))
-        case "pay.create": return try payCommand(request)
-        case "refund.apply": return try refundCommand(request, now: now)
-        case "lot.info.report":
-            let known = Profile.current.services[envelope.service]!.request.known(data)
-            return .openLot(
-                try Decode.lotInfo(data, parkCode: parkCode),
-                info: Report(
-                    parkCode: parkCode, kind: Onboarding.infoKind, key: Onboarding.infoKind, body: JSON.object(known).canonicalString,
-                    at: now))
-        case "lot.gate.report": return try Decode.gates(data, parkCode: parkCode, kind: Onboarding.gateKind, now: now)
-        case "space.remain.report":
-            return .reportRemaining(parkCode: parkCode, try Decode.remaining(data, now: now))
-        case "order.create": return .create(try Decode.booking(data, appId: envelope.appId, dataHash: request.dataHash))
-        case "order.modify": return try Decode.modification(data, appId: envelope.appId)
-        case "order.cancel": return try Decode.cancellation(data, appId: envelope.appId)
-        default:
-            guard let command = try ruleCommand(request, now: now) else { throw WireError("maintenance", envelope.service) }
-            return command
+        try Profile.current.services[envelope.service]?.request.check(envelope.data)
+        if envelope.service == "pay.create", let channel = envelope.data["channel"]?.stringValue, !PaymentChannel.isKnown(channel) {
+            throw WireError("illegalValue", "channel")
         }
-    }
-
-    private func payCommand(_ request: Authentic) throws(WireError) -> Command {
-        let fields = Fields(request.envelope.data)
-        let channel = try fields.string("channel", max: 32)
-        guard PaymentChannel.isKnown(channel) else { throw WireError("illegalValue", "channel") }
-        return .pay(
-            appId: request.envelope.appId, billNo: try fields.string("billNo", max: 64),
-            payNo: try fields.string("payNo", max: 64), amountFen: try fields.int("amount", in: 0...WireLimits.moneyMax),
-            channel: channel, requestHash: request.dataHash)
-    }
-
-    private func refundCommand(_ request: Authentic, now: Millis) throws(WireError) -> Command {
-        let fields = Fields(request.envelope.data)
-        let payNo = try fields.string("payNo", max: 64)
-        let refundNo = try fields.string("refundNo", max: 64)
-        let amount = try fields.int("amount", in: 0...WireLimits.moneyMax)
-        let reason = try fields.optionalString("reason", max: 256)
-        let message = JSON.compact([
-            ("amount", .int(amount)), ("payNo", .string(payNo)), ("reason", .optional(reason)),
-            ("refundNo", .string(refundNo)), ("time", .int(now)),
-        ])
-        return .refund(
-            appId: request.envelope.appId, payNo: payNo, refundNo: refundNo, amountFen: amount, message: message.string)
+        let caller = Decode.Caller(
+            appId: envelope.appId, parkCode: parkCode, requestId: envelope.requestId, dataHash: request.dataHash, now: now)
+        return try Decode.command(service: envelope.service, data: envelope.data, caller)
     }
 }

@@ -67,48 +67,8 @@ final class Sequencer: Sendable {
         self.reviewsLots = reviewsLots
         self.clock = clock
         self.logger = logger
-        let city = Sequencer.city(from: image, policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
+        let city = image.city(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
         state = NIOLockedValueBox(State(city: city, knownReplies: Set(replyKeys)))
-    }
-
-    static func city(from image: CityImage, policy: Policy, newEpoch: String, reviewsLots: Bool, now: Millis) -> City {
-        var city = City(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, calendar: Profile.current.calendar)
-        city.listeners = Set(image.credentials.filter { $0.isEnabled && $0.callback != nil }.map(\.appId))
-        for lot in image.lots {
-            city.restore(
-                registered: lot.parkCode, policy: lot.policy, profile: lot.profile, gates: lot.gates,
-                remaining: lot.remaining, up: lot.up, downEpoch: lot.downEpoch, downLast: lot.downLast,
-                downAck: lot.downAck, awaiting: lot.awaiting)
-        }
-        for entity in image.entities { city.restore(entity: entity) }
-        for (account, fen) in image.balances { city.restore(balance: fen, of: account) }
-        for (key, count) in image.counters { city.restore(counter: key, count: count) }
-        city.restore(lastSerial: image.lastSerial)
-        for order in image.activeOrders { city.restore(order: order, now: now) }
-        for report in image.reports {
-            city.restore(report: report)
-            switch report.kind {
-            case "tariff": if let tariff = Decode.lotTariff(report.body) { city.restore(tariff: tariff, of: report.parkCode) }
-            case City.blackKind, City.whiteKind, City.exemptKind:
-                if let plate = Plate(report.key), let entry = Decode.listEntry(report.body) {
-                    city.restore(list: report.kind, report.parkCode, plate, entry)
-                }
-            case "share.auth.push":
-                // What an operator pushed under an older release.
-                if let object = (try? JSON.parse(Array(report.body.utf8)))?.objectValue,
-                    let subscription = try? Decode.authorisation(object, parkCode: report.parkCode, now: report.at),
-                    city.subscription(subscription.authNo) == nil
-                {
-                    city.restore(entity: .subscription(subscription))
-                }
-            default: break
-            }
-        }
-        for bill in image.bills { city.restore(bill: bill) }
-        for payment in image.pendingPayments { city.restore(payment: payment) }
-        for visit in image.openVisits { city.restore(visit: visit) }
-        city.finishRestoring(now: now)
-        return city
     }
 
     func start(_ listeners: [any DurableListener]) {
@@ -502,7 +462,7 @@ final class Sequencer: Sendable {
             if let image = try? store.load(noncesSince: .max) {
                 // What no message said, but the evidence of the present, is carried over.
                 let passed = state.city.lots.mapValues(\.passedThrough)
-                state.city = Sequencer.city(from: image, policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
+                state.city = image.city(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
                 for (parkCode, time) in passed { state.city.notePassed(parkCode, through: time) }
             }
             return void

@@ -115,17 +115,7 @@ import Testing
         var running = try Running(store)
         try running.live()
         let image = try store.load(noncesSince: 0)
-        var city = City(policy: Policy(), newEpoch: "dX")
-        for lot in image.lots {
-            city.restore(
-                registered: lot.parkCode, policy: lot.policy, profile: lot.profile, gates: lot.gates,
-                remaining: lot.remaining, up: lot.up, downEpoch: lot.downEpoch, downLast: lot.downLast, downAck: lot.downAck,
-                awaiting: lot.awaiting)
-        }
-        for (key, count) in image.counters { city.restore(counter: key, count: count) }
-        city.restore(lastSerial: image.lastSerial)
-        for order in image.activeOrders { city.restore(order: order, now: running.now) }
-        for visit in image.openVisits { city.restore(visit: visit) }
+        var city = image.city(policy: Policy(), newEpoch: "dX", now: running.now)
         for number in 0..<30 {
             let booking = Booking(
                 appId: "app1", clientOrderNo: "again\(number)", requestHash: "h", userToken: "u\(number % 7)",

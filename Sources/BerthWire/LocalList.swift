@@ -1,0 +1,179 @@
+public import BerthCore
+
+/// An order in a lot's local list.
+public struct LocalOrder: Sendable, Equatable {
+    public var orderNo: String
+    public var orderVer: Int64
+    public var entry: AuthorisedEntry
+
+    /// From D01, from a snapshot, or from the lot's own row.
+    public init?(json: JSON) {
+        guard let orderNo = json["orderNo"]?.stringValue, let orderVer = json["orderVer"]?.intValue,
+            let plate = json["plateNo"]?.stringValue.flatMap({ Plate($0) }), let enterStart = json["enterStart"]?.intValue,
+            let enterEnd = json["enterEnd"]?.intValue,
+            let purpose = json["bizType"]?.intValue.flatMap({ Purpose(rawValue: Int($0)) })
+        else { return nil }
+        self.orderNo = orderNo
+        self.orderVer = orderVer
+        entry = AuthorisedEntry(
+            orderNo: orderNo, purpose: purpose, plate: plate, enterStart: enterStart, enterEnd: enterEnd,
+            entryLimit: Int(json["entryLimit"]?.intValue ?? 1), entriesUsed: Int(json["entriesUsed"]?.intValue ?? 0),
+            isInForce: json["inForce"]?.boolValue ?? true)
+        entry.otherPlates = (json["plateNos"]?.arrayValue ?? []).compactMap { $0.stringValue.flatMap { Plate($0) } }
+        entry.gateCodes = (json["gateCodes"]?.arrayValue ?? []).compactMap(\.stringValue)
+        // In a snapshot the state says it; in the lot's own row the lot does.
+        entry.isInside = json["inside"]?.boolValue ?? (json["status"]?.intValue == 2)
+        entry.isPending = json["status"]?.intValue == 0
+    }
+
+    public var json: JSON {
+        .compact([
+            ("orderNo", .string(orderNo)), ("orderVer", .int(orderVer)), ("plateNo", .string(entry.plate.revealed)),
+            ("enterStart", .int(entry.enterStart)), ("enterEnd", .int(entry.enterEnd)),
+            ("bizType", .int(entry.purpose.rawValue)), ("entryLimit", .int(entry.entryLimit)),
+            ("entriesUsed", .int(entry.entriesUsed)), ("inForce", .bool(entry.isInForce)),
+            ("plateNos", entry.otherPlates.isEmpty ? .null : .array(entry.otherPlates.map { .string($0.revealed) })),
+            ("gateCodes", entry.gateCodes.isEmpty ? .null : .array(entry.gateCodes.map { .string($0) })),
+            ("inside", entry.isInside ? true : .null),
+        ])
+    }
+}
+
+/// What a lot knows by heart: its orders, and what the platform set there. From it the gate decides with and without a line. Pure: the box at a
+/// lot keeps it on its disk, a scene in its hand.
+public struct LocalList: Sendable {
+    public var orders: [String: LocalOrder] = [:]
+    /// What the platform set, by kind and key (D05 to D08, D18, D19, D21).
+    public var standing: [String: [String: String]] = [:]
+    /// Of that, sharing authorisations and flow control as the gate reads them.
+    public var authorisations: [String: SharedSubscription] = [:]
+    public var flows: [String: FlowPolicy] = [:]
+    /// When cars without an order came in, lately.
+    public var walkIns: [Int64] = []
+
+    public init() {}
+
+    // MARK: The down log
+
+    /// D01 to D03. An older version never undoes a newer one; it is consumed all the same.
+    public mutating func apply(order service: String, _ data: JSON, now: Int64) -> (Answer, LocalOrder?) {
+        guard let orderNo = data["orderNo"]?.stringValue, let orderVer = data["orderVer"]?.intValue else {
+            return (Answer(WireError("missingParameter")), nil)
+        }
+        let known = orders[orderNo]
+        if let known, known.orderVer >= orderVer { return (Answer(data: ["accepted": true]), nil) }
+        let isOver = data["validTo"]?.intValue.map { $0 < now } ?? false
+        var order: LocalOrder
+        switch service {
+        case "order.reserve.push":
+            if isOver { return (Answer(WireError("expiredBeforeDelivery")), nil) }
+            guard let new = LocalOrder(json: data) else { return (Answer(WireError("illegalValue")), nil) }
+            order = new
+        case "order.reserve.modify":
+            guard let known else { return (Answer(WireError("orderNotFound")), nil) }
+            if isOver { return (Answer(WireError("expiredBeforeDelivery")), nil) }
+            order = known
+            if let text = data["plateNo"]?.stringValue {
+                guard let plate = Plate(text) else { return (Answer(WireError("illegalPlate")), nil) }
+                order.entry.plate = plate
+            }
+            if let plates = data["plateNos"]?.arrayValue {
+                order.entry.otherPlates = plates.compactMap { $0.stringValue.flatMap { Plate($0) } }
+            }
+            order.entry.enterStart = data["enterStart"]?.intValue ?? order.entry.enterStart
+            order.entry.enterEnd = data["enterEnd"]?.intValue ?? order.entry.enterEnd
+            order.orderVer = orderVer
+        case "order.reserve.cancel":
+            guard let known else { return (Answer(data: ["accepted": true]), nil) }
+            order = known
+            order.entry.isInForce = false
+            order.orderVer = orderVer
+        default: return (Answer(WireError("unknownService")), nil)
+        }
+        orders[orderNo] = order
+        return (Answer(data: ["accepted": true, "localNo": .string(orderNo)]), order)
+    }
+
+    /// A message of the log that is not about an order: what it sets is kept by name. Nil for a service that is none of them.
+    public mutating func apply(
+        standing service: String, _ data: JSON, parkCode: String, now: Int64, inside: (_ authNo: String) -> Plate?
+    ) -> (Answer, Report?)? {
+        guard let definition = Profile.current.services[service], definition.direction == "down", definition.kind == .log,
+            let object = data.objectValue
+        else { return nil }
+        do { try definition.request.check(object) } catch { return (Answer(error), nil) }
+        guard case .post(_, _, _, let report) = Decode.post(service: service, data: object, parkCode: parkCode, now: now)
+        else { return nil }
+        if let report {
+            standing[report.kind, default: [:]][report.key] = report.isGone ? nil : report.body
+            if report.kind == "share.auth.push" || report.kind == "flow.policy.push" { read(parkCode: parkCode, inside: inside) }
+        }
+        return (Answer(data: ["accepted": true]), report)
+    }
+
+    /// Reads authorisations and flow control from what stands; how far a switch is stays known.
+    public mutating func read(parkCode: String, inside: (_ authNo: String) -> Plate?) {
+        let oldFlows = flows
+        authorisations = [:]
+        for (authNo, body) in standing["share.auth.push"] ?? [:] {
+            guard let object = (try? JSON.parse(Array(body.utf8)))?.objectValue,
+                var subscription = try? Decode.authorisation(object, parkCode: parkCode, now: 0)
+            else { continue }
+            subscription.insidePlate = inside(authNo)
+            authorisations[authNo] = subscription
+        }
+        flows = [:]
+        for (policyId, body) in standing["flow.policy.push"] ?? [:] {
+            guard let object = (try? JSON.parse(Array(body.utf8)))?.objectValue, var policy = try? Decode.flow(object, parkCode: parkCode)
+            else { continue }
+            policy.isOn = oldFlows[policyId]?.isOn ?? false
+            flows[policyId] = policy
+        }
+    }
+
+    // MARK: The gate
+
+    /// The rule that the server has too, over what the lot knows. A policy by saturation follows the cars that are counted here.
+    public mutating func decide(_ question: GateQuestion, isInside: Bool, occupied: Int, capacity: Int) -> GateDecision {
+        let perMille = Saturation(occupied: occupied, capacity: capacity).perMille
+        for policyId in flows.keys where flows[policyId]!.isBySaturation {
+            flows[policyId]!.isOn = flows[policyId]!.isOn(atPerMille: perMille)
+        }
+        var book = GateBook()
+        book.calendar = Profile.current.calendar
+        book.subscriptions = Array(authorisations.values)
+        book.isInside = isInside
+        book.isBlacklisted = isListed(City.blackKind, question.plate, at: question.time)
+        book.isWhitelisted = isListed(City.whiteKind, question.plate, at: question.time)
+        book.isExempt = question.plate.isExemptClass
+        let demanding = flows.values.filter { $0.mode(at: question.time, book.calendar) != .off }
+        book.flow = demanding.map { $0.mode(at: question.time, book.calendar) }.max() ?? .off
+        book.walkIns = walkIns.filter { $0 > question.time - 300_000 }.count
+        book.walkInsMax = demanding.filter { $0.mode == .throttle }.compactMap(\.maxEntriesPer5min).min()
+        book.fuzzyCharsMax = Policy().fuzzyCharsMax
+        return GatePolicy.decide(question, orders: orders.values.map(\.entry), book)
+    }
+
+    private func isListed(_ kind: String, _ plate: Plate, at time: Int64) -> Bool {
+        standing[kind]?[plate.revealed].map { Decode.isInForce($0, at: time) } ?? false
+    }
+
+    /// A car is in, on an order, a subscription, or on neither.
+    public mutating func enter(_ plate: Plate, orderNo: String?, authNo: String?, at time: Int64) {
+        if let orderNo, orders[orderNo] != nil {
+            orders[orderNo]!.entry.entriesUsed += 1
+            orders[orderNo]!.entry.isInside = true
+        } else if let authNo, authorisations[authNo] != nil {
+            authorisations[authNo]!.insidePlate = plate
+        } else {
+            walkIns.removeAll { $0 < time - 300_000 }
+            walkIns.append(time)
+        }
+    }
+
+    public mutating func leave(_ number: String?) {
+        guard let number else { return }
+        orders[number]?.entry.isInside = false
+        authorisations[number]?.insidePlate = nil
+    }
+}
