@@ -32,6 +32,8 @@ let package = Package(
             resources: [.copy("Profile")]),
         // 2 what integrators read, from the same catalogue
         .target(name: "BerthDocs", dependencies: ["BerthWire"]),
+        // 2 the scenes of annex B: executable stories
+        .target(name: "BerthScene", dependencies: ["BerthCore", "BerthWire"], resources: [.copy("Scenes")]),
         // 2 durability
         .target(
             name: "BerthStore",
@@ -53,7 +55,7 @@ let package = Package(
         .target(
             name: "BerthServer",
             dependencies: [
-                "BerthCore", "BerthWire", "BerthDocs", "BerthStore", "BerthLink", "CBerthPosix",
+                "BerthCore", "BerthWire", "BerthDocs", "BerthScene", "BerthStore", "BerthLink", "CBerthPosix",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "Hummingbird", package: "hummingbird"),
@@ -85,7 +87,7 @@ let package = Package(
         .executableTarget(
             name: "berth",
             dependencies: [
-                "BerthServer", "BerthKit", "BerthLink", "BerthWire", "BerthDocs",
+                "BerthServer", "BerthKit", "BerthLink", "BerthWire", "BerthDocs", "BerthScene",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
@@ -99,6 +101,7 @@ let package = Package(
         .testTarget(name: "BerthCoreTests", dependencies: ["BerthCore"]),
         .testTarget(name: "BerthWireTests", dependencies: ["BerthWire", "BerthCore"]),
         .testTarget(name: "BerthDocsTests", dependencies: ["BerthDocs", "BerthCore", "BerthWire"]),
+        .testTarget(name: "BerthSceneTests", dependencies: ["BerthScene", "BerthCore", "BerthWire"]),
         .testTarget(name: "BerthStoreTests", dependencies: ["BerthStore", "BerthCore", "BerthWire"]),
     ],
     swiftLanguageModes: [.v6]

@@ -8,6 +8,7 @@ ALLOWED = {
     "BerthCore": set(),
     "BerthWire": {"BerthCore", "Crypto", "Foundation"},
     "BerthDocs": {"BerthWire"},
+    "BerthScene": {"BerthCore", "BerthWire", "Foundation"},
     "BerthStore": {"BerthCore", "BerthWire", "Crypto", "GRDB", "Foundation", "Synchronization"},
     "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOSSL", "Logging", "Foundation", "Synchronization"},
     "BerthServer": {"BerthCore", "BerthWire", "BerthDocs", "BerthStore", "BerthLink", "CBerthPosix", "Crypto", "CryptoExtras", "Hummingbird", "HummingbirdTLS",

@@ -52,7 +52,7 @@ extension City {
         if let open = policy.saturationOpen, let close = policy.saturationClose, open > close {
             return Decision(.illegalValue, RuleNote("saturationOpen", used: open, max: close))
         }
-        guard policy.validFrom < policy.validTo else { return Decision(.refused(.illegalValue)) }
+        guard policy.validFrom <= policy.validTo else { return Decision(.refused(.illegalValue)) }
         guard policy.pools.keys.allSatisfy({ Pool(rawValue: $0) != nil }), policy.dailyQuotas.keys.allSatisfy({ Pool(rawValue: $0) != nil })
         else { return Decision(.illegalValue, RuleNote("pools")) }
         policy.isOn = policy.isBySaturation && policy.isOn(atPerMille: saturation(of: policy))

@@ -53,7 +53,10 @@ extension City {
         var fee = SessionFee(visit: visit, orderNo: number, totalFen: 0, discountFen: 0, paidFen: 0)
         switch stay {
         case .order(let order):
-            let tariff = sessionTariff(of: order, vehicleClass: visit.vehicleClass, at: visit.enterTime)
+            // What was in force when the car came in; a lot that reported none until later is billed by that.
+            let tariff =
+                sessionTariff(of: order, vehicleClass: visit.vehicleClass, at: visit.enterTime)
+                ?? sessionTariff(of: order, vehicleClass: visit.vehicleClass, at: now)
             let relief = Millis(order.terms.freeMin) * CivilTime.minute
             fee.totalFen = tariff?.fee(from: visit.enterTime + relief, to: left, deadline: order.leaveDeadline, calendar: calendar) ?? 0
             fee.discountFen = min(fee.totalFen, order.discountFen)

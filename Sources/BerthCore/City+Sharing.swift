@@ -262,7 +262,7 @@ extension City {
         if draft.plates.count > policy.platesPerOrderMax {
             return Decision(.illegalValue, RuleNote("platesPerOrderMax", used: draft.plates.count, max: policy.platesPerOrderMax))
         }
-        guard draft.validTo > max(now, draft.validFrom), draft.validTo - draft.validFrom <= 366 * CivilTime.dayLength else {
+        guard draft.validTo >= draft.validFrom, draft.validTo - max(now, draft.validFrom) <= 366 * CivilTime.dayLength else {
             return Decision(.illegalValue, RuleNote("periodTo", max: 366))
         }
         for plate in draft.plates {

@@ -116,7 +116,7 @@ extension Decode {
         guard !plates.isEmpty else { throw fields.missing("plateNos") }
         let from = try fields.time("periodFrom")
         let to = try fields.time("periodTo")
-        guard from < to else { throw fields.illegal("periodTo", "not after periodFrom") }
+        guard from <= to else { throw fields.illegal("periodTo", "before periodFrom") }
         return .subscribeShare(
             SharedSubscription(
                 authNo: "", appId: appId, userToken: try fields.string("userToken", max: 64), parkCode: try parkCode(fields),
@@ -186,7 +186,7 @@ extension Decode {
             policyId: try fields.string("policyId", max: 32), parkCode: lot, areaId: areaId,
             mode: mode, validFrom: try fields.time("validFrom"),
             validTo: try fields.time("validTo"))
-        guard policy.validFrom < policy.validTo else { throw fields.illegal("validTo", "not after validFrom") }
+        guard policy.validFrom <= policy.validTo else { throw fields.illegal("validTo", "before validFrom") }
         func number(_ name: String, _ range: ClosedRange<Int64>) throws(WireError) -> Int? {
             try fields.optionalInt(name, in: range).map { Int($0) }
         }

@@ -49,6 +49,11 @@ COMPLETED = {
     "lot.gate.report": lambda: {"gates": [{"gateCode": "G1", "gateName": "北门", "direction": 1}]},
     "order.modify": lambda: {"planTime": now() + 50 * MINUTE}, "order.detail": lambda: {"orderNo": "YY1"},
     "fee.query": lambda: {"orderNo": "YY1"}, "sync.batch.report": lambda: {"entries": []},
+    "share.offer.publish": lambda: {"count": 2}, "share.offer.update": lambda: {"price": {"mode": 2, "amount": 500}},
+    "policy.set": lambda: {"scope": "lot:SHAPE", "values": {"lateMin": 30}}, "calendar.set": lambda: {"kind": "normal"},
+    "flow.policy.set": lambda: {"parkCode": "SHAPE"}, "flow.policy.preview": lambda: {"parkCode": "SHAPE"},
+    "saturation.query": lambda: {"parkCode": "SHAPE"}, "share.review": lambda: {"offerId": "SO1"},
+    "ledger.statement.query": lambda: {"account": "lot"},
 }
 CALLABLE = [s for s in SERVICES if callers(s)]
 
@@ -203,7 +208,10 @@ def test_operator_messages_stand_in_the_log_and_in_snapshots(server):
         "gateCode": "G1", "plateNo": number, "plateColor": 0, "captureTime": now()}).data
     assert (ask(bad)["decision"], ask(bad)["reasonCode"]) == (-1, 1014) and ask(good)["decision"] == 1
     assert push("list.black.push", plateNo=bad, plateColor=0, status=-1) == 0
-    assert ask(bad)["decision"] == 0 and server.call(key, "sync.snapshot.query").data["blackList"] == []
+    # No longer on the list: what is left is flow control, which lets nobody in without a booking.
+    assert (ask(bad)["decision"], ask(bad)["reasonCode"]) == (-1, 302)
+    assert server.call(key, "sync.snapshot.query").data["blackList"] == []
+    assert server.call(key, "sync.snapshot.query").data["flowPolicies"][0]["policyId"] == "F1"
 
 
 def test_live_messages(server):
