@@ -25,7 +25,7 @@ extension City {
     mutating func make(_ draft: Appointment, at now: Millis) -> Decision {
         let key = City.key(draft.appId, draft.extNo)
         if let known = appointments[key] {
-            guard known.appointTime == draft.appointTime, known.placeCode == draft.placeCode, known.personToken == draft.personToken else {
+            guard known.state != .cancelled, known.appointTime == draft.appointTime, known.placeCode == draft.placeCode, known.personToken == draft.personToken else {
                 return Decision(.refused(known.state == .cancelled ? .appointmentCancelled : .keyReused))
             }
             return Decision(.entity(.appointment(known)))

@@ -420,10 +420,11 @@ extension City {
                 return Decision(.refused(.segmentOverlap))
             }
         } else {
-            // The last of its present times may reach into the new ones: that part it has.
-            let own = times(of: subscription, from: now)
-            let added = spans.filter { span in !own.contains { $0.meets(span.from, span.to) } }
-            guard added.allSatisfy({ lot.hasRoom(.shared, from: $0.from, to: $0.to, now: now) }) else { return Decision(.refused(.noBookableSpace)) }
+            // Its own places do not stand in its way.
+            lots[subscription.parkCode]!.drop(spansOf: authNo)
+            let hasRoom = spans.allSatisfy { lots[subscription.parkCode]!.hasRoom(.shared, from: $0.from, to: $0.to, now: now) }
+            holdTimes(of: subscription, now: now)
+            guard hasRoom else { return Decision(.refused(.noBookableSpace)) }
         }
         let policy = lot.policy(.shared)
         let months = max(1, Int((validTo - subscription.validTo + 29 * CivilTime.dayLength) / (30 * CivilTime.dayLength)))
@@ -609,7 +610,7 @@ extension City {
         if let leaveBy = subscription.leaveBy, !subscription.isLate {
             let limit = leaveBy + Millis(subscription.graceMin) * CivilTime.minute
             // On evidence only: the lot's log must have passed the limit without an exit.
-            if limit <= now, lots[subscription.parkCode]!.passedThrough >= limit {
+            if limit < now, lots[subscription.parkCode]!.passedThrough > limit {
                 subscription.isLate = true
                 set(.subscription(subscription), &events)
                 events.append(

@@ -75,7 +75,7 @@ extension City {
                         parkCode: order.parkCode, eventType: 2008, occurredAt: deadline, orderNo: order.orderNo, recordNo: order.recordNo)))
         }
         let limit = deadline + Millis(order.terms.graceMin) * CivilTime.minute
-        guard order.purpose == .shared, !order.isLate, limit <= now, lots[order.parkCode]!.passedThrough >= limit else { return }
+        guard order.purpose == .shared, !order.isLate, limit < now, lots[order.parkCode]!.passedThrough > limit else { return }
         chargeLate(&order, limit: limit, at: now, &events)
         update(order, at: now, &events)
     }

@@ -150,7 +150,7 @@ public struct Lot: Sendable {
             hold.from = min(order.enterStart, order.enterTime ?? order.enterStart)
             hold.grows = true
             // On whole steps from here on, so that what is released is what was held.
-            hold.to = hold.to <= now ? endOfStep(now) : endOfStep(hold.to - 1)
+            if hold.to <= now { hold.to = endOfStep(now) } else if hold.space == nil { hold.to = endOfStep(hold.to - 1) }
             nextExtension = min(nextExtension, hold.to)
         default: return
         }

@@ -1,5 +1,6 @@
 import BerthCore
 import BerthDocs
+import BerthScene
 import BerthWire
 import Foundation
 import HTTPTypes
@@ -30,6 +31,8 @@ struct Pages: HTTPResponder {
         case "/docs", "/docs/": return html(Pages.referenceZh)
         case "/docs/en", "/docs/en/": return html(Pages.referenceEn)
         case "/docs.css": return file(own: "docs.css")
+        case "/scenes", "/scenes/": return scene(Scene.names[0])
+        case let path where path.hasPrefix("/scenes/"): return scene(String(path.dropFirst("/scenes/".utf8.count)))
         case "/openapi.json": return json(Pages.openAPI)
         case "/asyncapi.json": return json(Pages.asyncAPI)
         case "/live/city": return json(live.city(now: clock()))
@@ -42,6 +45,12 @@ struct Pages: HTTPResponder {
         case let path where path.hasPrefix("/r/"): return await redirect(request)
         default: return Response(status: .notFound)
         }
+    }
+
+    /// Played when it is asked for: what the page says has just happened.
+    private func scene(_ name: String) -> Response {
+        guard let scene = try? Scene.load(name), let results = try? SceneRunner.run(scene) else { return Response(status: .notFound) }
+        return html(ScenePage.html(scene, results))
     }
 
     // MARK: Redirects (section 12)

@@ -126,7 +126,7 @@ struct Codec: Sendable {
     }
 
     func order(_ j: JSON) throws -> Order {
-        let r = Row(j)
+        let r = CodedRow(j)
         var (plate, mobile) = (r.optionalText("p") ?? "", r.optionalText("m") ?? "")
         if let sealed = r.optionalText("e") {
             let parts = try open(sealed).split(separator: "\n", maxSplits: 1).map(String.init)
@@ -199,7 +199,7 @@ struct Codec: Sendable {
     }
 
     func visit(_ j: JSON) throws -> Visit {
-        let r = Row(j)
+        let r = CodedRow(j)
         var v = Visit(
             parkCode: try r.text("lot"), recordNo: try r.text("r"), plate: try Codec.plate(open(r.text("p"))), enterTime: try r.int("et"),
             gateCode: try r.text("g"), carKind: Int(try r.int("k")), orderNo: r.optionalText("no"))
@@ -237,7 +237,7 @@ struct Codec: Sendable {
     }
 
     static func profile(_ j: JSON) throws -> LotProfile {
-        let r = Row(j)
+        let r = CodedRow(j)
         var profile = LotProfile(
             parkCode: try r.text("lot"), name: try r.text("name"), address: try r.text("addr"),
             regionCode: try r.text("reg"), longitude: try r.text("lng"), latitude: try r.text("lat"),
@@ -250,7 +250,7 @@ struct Codec: Sendable {
             openHours: try (j["hours"]?.arrayValue ?? []).map {
                 OpenHours(
                     days: Set(($0["d"]?.arrayValue ?? []).map { Int($0.intValue ?? 0) }),
-                    start: Int(try Row($0).int("s")), end: Int(try Row($0).int("e")))
+                    start: Int(try CodedRow($0).int("s")), end: Int(try CodedRow($0).int("e")))
             }, freeMin: Int(try r.int("free")), leaveBufferMin: Int(try r.int("buf")))
         profile.group = r.optionalText("grp") ?? ""
         profile.maxSeats = Int(r.optionalInt("seats") ?? 0)
@@ -281,7 +281,7 @@ struct Codec: Sendable {
 
     static func gates(_ j: JSON) throws -> [Gate] {
         try (j.arrayValue ?? []).map {
-            Gate(gateCode: try Row($0).text("c"), name: try Row($0).text("n"), direction: Int(try Row($0).int("d")))
+            Gate(gateCode: try CodedRow($0).text("c"), name: try CodedRow($0).text("n"), direction: Int(try CodedRow($0).int("d")))
         }
     }
 
@@ -290,7 +290,7 @@ struct Codec: Sendable {
     }
 
     static func remaining(_ j: JSON) throws -> Remaining {
-        let r = Row(j)
+        let r = CodedRow(j)
         return Remaining(
             reportedAt: try r.int("at"), total: Int(try r.int("n")), occupied: Int(try r.int("o")),
             remain: Int(try r.int("r")))
@@ -304,7 +304,7 @@ struct Codec: Sendable {
     }
 
     static func notice(_ j: JSON) throws -> Notice {
-        let r = Row(j)
+        let r = CodedRow(j)
         return Notice(
             parkCode: try r.text("lot"), eventType: Int(try r.int("t")), occurredAt: try r.int("at"),
             orderNo: r.optionalText("no"), recordNo: r.optionalText("r"), detail: r.optionalText("x") ?? "")
@@ -318,7 +318,7 @@ struct Codec: Sendable {
     }
 
     func report(_ j: JSON) throws -> Report {
-        let r = Row(j)
+        let r = CodedRow(j)
         return Report(
             parkCode: try r.text("lot"), kind: try r.text("k"), key: try open(r.text("key")), body: try open(r.text("b")),
             at: try r.int("at"))
@@ -341,7 +341,7 @@ struct Codec: Sendable {
     }
 
     static func bill(_ j: JSON) throws -> Bill {
-        let r = Row(j)
+        let r = CodedRow(j)
         var bill = Bill(
             billNo: try r.text("no"), parkCode: try r.text("lot"), recordNo: try r.text("r"),
             payableFen: try r.int("fen"), expireAt: try r.int("x"))
@@ -360,93 +360,13 @@ struct Codec: Sendable {
     }
 
     static func payment(_ j: JSON) throws -> Payment {
-        let r = Row(j)
+        let r = CodedRow(j)
         var payment = Payment(
             payNo: try r.text("no"), appId: try r.text("app"), parkCode: try r.text("lot"), recordNo: try r.text("r"),
             billNo: r.optionalText("b"), amountFen: try r.int("fen"), channel: try r.text("ch"), state: try r.raw("st"),
             payTime: r.optionalInt("t"), requestHash: try r.text("h"))
         payment.refundedFen = r.optionalInt("back") ?? 0
         return payment
-    }
-
-    // MARK: Entities and postings
-
-    /// Kinds of reports that are entities begin with it.
-    static let entityMark = "="
-
-    static func json(_ entity: Entity) throws -> String {
-        switch entity {
-        case .policy(let v): try json(v)
-        case .calendarDay(let v): try json(v)
-        case .offer(let v): try json(v)
-        case .subscription(let v): try json(v)
-        case .place(let v): try json(v)
-        case .appointment(let v): try json(v)
-        case .area(let v): try json(v)
-        case .flow(let v): try json(v)
-        case .penalty(let v): try json(v)
-        case .appeal(let v): try json(v)
-        case .gateCase(let v): try json(v)
-        case .occupancy(let v): try json(v)
-        }
-    }
-
-    private static func json(_ value: some Encodable) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(value), as: UTF8.self)
-    }
-
-    static func entity(kind: String, json: String) throws -> Entity {
-        func read<Value: Decodable>(_ type: Value.Type) throws -> Value { try JSONDecoder().decode(type, from: Data(json.utf8)) }
-        return switch kind {
-        case "policy": .policy(try read(PolicyOverride.self))
-        case "calendar": .calendarDay(try read(CalendarDay.self))
-        case "sharedOffer": .offer(try read(SharedOffer.self))
-        case "subscription": .subscription(try read(SharedSubscription.self))
-        case "publicPlace": .place(try read(PublicPlace.self))
-        case "appointment": .appointment(try read(Appointment.self))
-        case "flowArea": .area(try read(FlowArea.self))
-        case "flow": .flow(try read(FlowPolicy.self))
-        case "penalty": .penalty(try read(Penalty.self))
-        case "appeal": .appeal(try read(Appeal.self))
-        case "gateCase": .gateCase(try read(GateCase.self))
-        case "occupancy": .occupancy(try read(OccupancyProfile.self))
-        default: throw Unreadable(what: kind)
-        }
-    }
-
-    /// An entity as the row that keeps it; its time is when it may be forgotten.
-    static func row(_ entity: Entity) -> Report {
-        let place = entity.place
-        // The values are plain numbers and texts: encoding cannot fail.
-        let body = (try? json(entity)) ?? ""
-        return Report(
-            parkCode: place.parkCode, kind: entityMark + place.kind, key: place.key, body: body, at: place.endsAt ?? WireLimits.intMax)
-    }
-
-    static func entity(_ row: Report) throws -> Entity? {
-        guard row.kind.hasPrefix(entityMark) else { return nil }
-        return try entity(kind: String(row.kind.dropFirst()), json: row.body)
-    }
-
-    static func encode(_ p: Posting) -> JSON {
-        [
-            "at": .int(p.at), "k": .string(p.kind.rawValue), "ref": .string(p.reference),
-            "legs": .array(p.legs.map { [.string($0.account.text), .int($0.fen)] }),
-        ]
-    }
-
-    static func posting(_ j: JSON) throws -> Posting {
-        let r = Row(j)
-        guard let kind = Posting.Kind(rawValue: try r.text("k")) else { throw Unreadable(what: "posting") }
-        return Posting(
-            at: try r.int("at"), kind: kind, reference: try r.text("ref"),
-            try (j["legs"]?.arrayValue ?? []).map { row in
-                guard let leg = row.arrayValue, leg.count == 2, let account = leg[0].stringValue.flatMap(Account.init), let fen = leg[1].intValue
-                else { throw Unreadable(what: "leg") }
-                return (account, fen)
-            })
     }
 
     // MARK: Events
@@ -591,7 +511,7 @@ struct Codec: Sendable {
 }
 
 /// Typed reading of one encoded value.
-private struct Row {
+struct CodedRow {
     let json: JSON
     init(_ json: JSON) { self.json = json }
 

@@ -6,6 +6,7 @@ struct World {
     var now: Millis
     let lot = "P1"
     private var bookings = 0
+    var keys = 0
 
     static let start: Millis = 1_700_000_000_000 - 1_700_000_000_000 % 900_000
 
@@ -35,7 +36,7 @@ struct World {
 
     static let allDay = OpenHours(days: [1, 2, 3, 4, 5, 6, 7], start: 0, end: 1440)
 
-    mutating func decide(_ command: Command) -> Decision { city.decide(command, at: now, history: NoHistory()) }
+    @discardableResult mutating func decide(_ command: Command) -> Decision { city.decide(command, at: now, history: NoHistory()) }
 
     static func plate(_ number: Int) -> Plate { Plate("粤B\(10_000 + number % 90_000)")! }
 
