@@ -6,6 +6,7 @@ extension City {
             return known.requestHash == booking.requestHash
                 ? Decision(.order(known, isRepeat: true)) : Decision(.refused(.keyReused))
         }
+        lots[booking.parkCode]?.advance(to: now)
         guard let lot = lots[booking.parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         guard let profile = lot.profile else { return Decision(.refused(.lotIncomplete)) }
         if !profile.enabled.contains(booking.purpose) || !isOpened(lot, for: booking.purpose) {
@@ -42,7 +43,6 @@ extension City {
         let controls = flowDemands(on: order, at: now)
         if let refused = controls.refusal { return full(refused.outcome.refusal!, order, note: refused.note, policy: policy, at: now) }
 
-        lots[booking.parkCode]!.advance(to: now)
         var shortage: Refusal?
         if let appointment, appointment.parkCode == order.parkCode {
             // Its right holds the place already.

@@ -72,6 +72,8 @@ extension City {
         payments[payNo] ?? history.payment(payNo)
     }
 
+    public func bill(_ billNo: String) -> Bill? { bills[billNo] }
+
     /// Payments whose channel has not had the last word.
     public var pendingPayments: [Payment] { payments.values.filter { $0.state == .pending }.sorted { $0.payNo < $1.payNo } }
 

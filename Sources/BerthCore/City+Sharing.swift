@@ -254,6 +254,7 @@ extension City {
     }
 
     mutating func subscribe(_ draft: SharedSubscription, months: Int, at now: Millis) -> Decision {
+        lots[draft.parkCode]?.advance(to: now)
         guard let lot = lots[draft.parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         guard let profile = lot.profile, profile.enabled.contains(.shared), isOpened(lot, for: .shared) else {
             return Decision(.refused(.sharingNotEnabled))
@@ -399,6 +400,7 @@ extension City {
     }
 
     mutating func renewShare(appId: String, _ authNo: String, validTo: Millis, at now: Millis) -> Decision {
+        if let parkCode = lotOfShare[authNo] { lots[parkCode]?.advance(to: now) }
         guard var subscription = find(authNo, of: appId), let lot = lots[subscription.parkCode] else { return Decision(.refused(.notFound)) }
         switch subscription.status {
         case .pending: return Decision(.refused(.approvalPending))
@@ -659,6 +661,7 @@ extension City {
     /// Gives an order another place: in the same lot, else in the nearest one; what that costs more is the payer's. Nobody is left without a word.
     mutating func displace(_ displaced: Order, payer: Account, at now: Millis, _ events: inout [Event]) {
         var order = displaced
+        lots[order.parkCode]!.advance(to: now)
         let lot = lots[order.parkCode]!
         let old = estimate(order, at: now)
         var moved = order

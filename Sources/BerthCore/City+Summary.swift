@@ -20,7 +20,7 @@ extension City {
             }
             for (space, entries) in lot.spaces.entries.sorted(by: { $0.key < $1.key }) {
                 let open = entries.filter { $0.span.to > now }.sorted { ($0.span.from, $0.holder) < ($1.span.from, $1.holder) }
-                if !open.isEmpty { lines.append("\(code) \(space) \(open.map { "\($0.holder) \($0.span.from)-\($0.span.to)" })") }
+                if !open.isEmpty { lines.append("\(code) \(space) \(open.map { "\($0.holder) \(max(now, $0.span.from))-\($0.span.to)" })") }
             }
             for order in lot.orders.values.filter({ $0.status.isOpen }).sorted(by: { $0.serial < $1.serial }) {
                 var order = order
@@ -45,7 +45,10 @@ extension City {
         lines += gateCases.sorted { $0.key < $1.key }.map { "\($0.value)" }
         lines += balances.sorted { $0.key < $1.key }.map { "\($0.key.text) = \($0.value)" }
         lines += waitingOf.filter { $0.value != 0 }.sorted { $0.key < $1.key }.map { "waiting \($0.key) \($0.value)" }
-        lines += rightless.sorted { $0.key < $1.key }.map { "without \($0.key) \($0.value.sorted())" }
+        lines += rightless.sorted { $0.key < $1.key }.compactMap { parkCode, keys in
+            let open = keys.filter { (appointments[$0]?.appointTime ?? 0) > now }.sorted()
+            return open.isEmpty ? nil : "without \(parkCode) \(open)"
+        }
         lines.append("serial \(lastSerial) share \(lastShare) policy \(lastPolicyVersion)")
         return lines
     }

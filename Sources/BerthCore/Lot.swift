@@ -102,7 +102,7 @@ public struct Lot: Sendable {
     // MARK: Holding places
 
     /// Lets the hold of every car that is inside beyond its time reach the end of the present step.
-    mutating func advance(to now: Millis) {
+    package mutating func advance(to now: Millis) {
         guard now >= nextExtension else { return }
         nextExtension = .max
         for (holder, hold) in holds where hold.grows {
