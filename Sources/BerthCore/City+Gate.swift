@@ -37,7 +37,15 @@ extension City {
             return Decision(.gate(decision, caseNo: decided.caseNo))
         }
         let orders = lot.orders.values.map(AuthorisedEntry.init(order:))
-        let decision = GatePolicy.decide(question, orders: orders, book)
+        var decision = GatePolicy.decide(question, orders: orders, book)
+        // One space, one car: whoever stands in it keeps the next one out, whatever his right.
+        if decision.verdict == .allow, let number = decision.entry?.orderNo ?? decision.subscription?.authNo,
+            let space = lot.orders[number]?.spaceNo ?? decision.subscription?.spaceNo, lot.isTaken(space, except: number)
+        {
+            decision.verdict = .refuse
+            decision.refusal = .sharedSpaceOccupied
+            decision.candidates = []
+        }
         guard !decision.candidates.isEmpty else { return Decision(.gate(decision, caseNo: nil)) }
         // The same car at the same gate is one case, however often it is asked about.
         if let open = gateCases.values.first(where: {

@@ -112,6 +112,7 @@ extension City {
     private mutating func admit(
         _ order: inout Order, recordNo: String, enterTime: Millis, at now: Millis, _ events: inout [Event]
     ) {
+        let wasNoShow = order.status == .noShow
         if order.isPenalised {
             undo("\(order.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(recordNo)", at: now, &events)
             order.isPenalised = false
@@ -126,7 +127,10 @@ extension City {
         order.leaveTime = nil
         order.entriesUsed += 1
         update(order, at: now, &events)
-        if order.purpose == .shared { mark(order.offerId, in: order.parkCode, .inUse, &events) }
+        if order.purpose == .shared {
+            mark(order.offerId, in: order.parkCode, .inUse, &events)
+            if wasNoShow { makeWay(for: order, at: now, &events) }
+        }
         events.append(
             .notice(
                 Notice(

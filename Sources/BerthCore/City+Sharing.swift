@@ -645,6 +645,17 @@ extension City {
         }
     }
 
+    /// A late record has put a car into a space that was given on when nobody seemed to come: whoever booked it since gets another one. It is
+    /// nobody's fault; what it costs more is the platform's.
+    mutating func makeWay(for order: Order, at now: Millis, _ events: inout [Event]) {
+        guard let space = order.spaceNo, let lot = lots[order.parkCode] else { return }
+        let others = lot.orders.values.filter {
+            $0.spaceNo == space && $0.orderNo != order.orderNo && ($0.status == .booked || $0.status == .held)
+                && $0.enterStart < order.expectedLeave && now < $0.expectedLeave
+        }
+        for other in others.sorted(by: { $0.serial < $1.serial }) { displace(other, payer: .platform, at: now, &events) }
+    }
+
     /// Who stands in a space although his time is over.
     private func overstayer(in space: String, of lot: Lot, before order: Order, at now: Millis) -> Account? {
         if let other = lot.orders.values.first(where: {

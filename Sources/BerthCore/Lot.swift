@@ -298,6 +298,12 @@ public struct Lot: Sendable {
     /// Orders that wait for a place, in their order.
     public var waiting: [Order] { orders.values.filter { $0.status == .waitlisted }.sorted { $0.serial < $1.serial } }
 
+    /// Whether a car of somebody else stands in an individual space.
+    func isTaken(_ space: String, except holder: String) -> Bool {
+        orders.values.contains { $0.spaceNo == space && $0.status == .inLot && $0.orderNo != holder }
+            || subscriptions.values.contains { $0.spaceNo == space && $0.insidePlate != nil && $0.authNo != holder }
+    }
+
     /// Orders that the lot must have in its local list now.
     public var inForce: [Order] {
         orders.values.filter { $0.status.isActive }.sorted { $0.serial < $1.serial }
