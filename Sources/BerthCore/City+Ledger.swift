@@ -223,7 +223,7 @@ extension City {
         }
         var events: [Event] = []
         post(Posting(at: now, kind: .payout, reference: reference, [(account, fen), (.payout, -fen)]), &events)
-        return Decision(.balance(earned - fen), events)
+        return Decision(.withdrawn(reference: reference, fen: fen, left: earned - fen), events)
     }
 
     /// What all accounts come to: nothing, always.

@@ -322,7 +322,7 @@ extension City {
         // The same plate twice at one lot in one time is one right too many.
         let asked = draft.segments
         let candidates = (draft.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.sorted { $0.offerId < $1.offerId })
-            .filter { $0.isBookable && $0.validFrom <= draft.validFrom && draft.validTo <= $0.validTo }
+            .filter { $0.isBookable && $0.validFrom <= max(now, draft.validFrom) && draft.validTo <= $0.validTo }
         var worst = Refusal.outsideSegment
         func collides(_ spans: [Span]) -> Bool {
             lot.subscriptions.values.contains { other in
@@ -404,7 +404,7 @@ extension City {
         guard var subscription = find(authNo, of: appId), let lot = lots[subscription.parkCode] else { return Decision(.refused(.notFound)) }
         switch subscription.status {
         case .pending: return Decision(.refused(.approvalPending))
-        case .active, .inUse: break
+        case .active, .inUse: if subscription.validTo <= now { return Decision(.refused(.subscriptionExpired)) }
         case .expired: return Decision(.refused(.subscriptionExpired))
         case .terminated: return Decision(.refused(.lateDepartureStrikes))
         default: return Decision(.refused(.wrongState))

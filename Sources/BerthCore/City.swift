@@ -242,7 +242,7 @@ public struct City: Sendable {
         case .setCalendarDay(let day):
             var events: [Event] = []
             set(.calendarDay(day), &events)
-            return Decision(.done, events)
+            return Decision(.entity(.calendarDay(day)), events)
         case .publishOffer(let offer): return publish(offer, at: now)
         case .reviewOffer(let parkCode, let offerId, let isPassed, let remark):
             return review(parkCode, offerId: offerId, isPassed: isPassed, remark: remark, at: now)

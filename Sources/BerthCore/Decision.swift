@@ -314,7 +314,7 @@ public indirect enum Outcome: Sendable, Equatable {
     /// Closing this offer would hit these orders and subscriptions: nothing has been done yet.
     case consequences(SharedOffer, orders: [Order], subscriptions: [SharedSubscription])
     case gate(GateDecision, caseNo: String?)
-    case balance(Int64)
+    case withdrawn(reference: String, fen: Int64, left: Int64)
 }
 
 extension Outcome {

@@ -3,8 +3,10 @@ import BerthWire
 
 /// Where money is moved. The sandbox moves none, and lets the whole flow run without a bank.
 enum PaymentChannel {
-    /// `sandbox` pays, `sandbox-fail` refuses.
-    static func isKnown(_ channel: String) -> Bool { channel == "sandbox" || channel == "sandbox-fail" }
+    /// `sandbox` pays and gives back, `sandbox-fail` refuses, `sandbox-norefund` pays and gives nothing back.
+    static func isKnown(_ channel: String) -> Bool { ["sandbox", "sandbox-fail", "sandbox-norefund"].contains(channel) }
+
+    static func givesBack(_ channel: String) -> Bool { channel != "sandbox-norefund" }
 
     /// Concludes what is pending, also what a server that was killed left behind: asking a channel twice never pays twice.
     static func tick(_ sequencer: Sequencer, now: Millis) {
@@ -15,7 +17,7 @@ enum PaymentChannel {
                 ("payable", .int(payment.amountFen)), ("recordNo", .string(payment.recordNo)),
             ])
             sequencer.perform(
-                .conclude(payNo: payment.payNo, isPaid: payment.channel == "sandbox", message: message.string), now: now)
+                .conclude(payNo: payment.payNo, isPaid: payment.channel != "sandbox-fail", message: message.string), now: now)
         }
     }
 }

@@ -5,8 +5,17 @@ import BerthWire
 
 // Services of the rules: waiting, standing, sharing, public service, flow control, the control room, settlement.
 extension Pipeline {
-    /// What an accepted appointment means for driving in, which the lots' policies say.
-    func enrich(_ answer: Answer, service: String, city: City) -> Answer {
+    /// What an accepted appointment means for driving in, which the lots' policies say; and how a policy stands now.
+    func enrich(_ answer: Answer, service: String, city: City, now: Millis) -> Answer {
+        if service == "flow.policy.set" {
+            guard answer.code == 0, case .object(var row) = answer.data,
+                let policy = city.flows.values.filter({ $0.policyId == row["policyId"]?.stringValue }).max(by: { $0.validFrom < $1.validFrom })
+            else { return answer }
+            let mode = policy.mode(at: now, city.calendar)
+            row.append("inForce", .bool(mode != .off))
+            row.append("modeNow", .int(mode.rawValue))
+            return Answer(data: .object(row))
+        }
         guard service.hasPrefix("biz.appointment."), answer.code == 0, case .object(var row) = answer.data,
             let time = row["appointTime"]?.intValue
         else { return answer }

@@ -175,10 +175,11 @@ final class Pipeline: Sendable {
         case .kept:
             if let work = beyondRules(service.name) { return work(request, parkCode, now, completion) }
             let command = Pipeline.attempt { () throws(WireError) in try keptCommand(request, parkCode, now: now) }
-            if service.name.hasPrefix("biz.appointment.") {
+            if service.name.hasPrefix("biz.appointment.") || service.name == "flow.policy.set" {
                 let name = service.name
                 return sequencer.kept(
-                    request, command: command, adapting: { [self] in enrich($0, service: name, city: $1) }, now: now, completion: completion)
+                    request, command: command, adapting: { [self] in enrich($0, service: name, city: $1, now: now) }, now: now,
+                    completion: completion)
             }
             sequencer.kept(request, command: command, now: now, completion: completion)
         case .read, .sync:
@@ -216,6 +217,12 @@ final class Pipeline: Sendable {
         try Profile.current.services[envelope.service]?.request.check(envelope.data)
         if envelope.service == "pay.create", let channel = envelope.data["channel"]?.stringValue, !PaymentChannel.isKnown(channel) {
             throw WireError("illegalValue", "channel")
+        }
+        if envelope.service == "refund.apply", let payNo = envelope.data["payNo"]?.stringValue,
+            let payment = sequencer.peek({ city in city.payment(payNo, history: store) }), payment.appId == envelope.appId,
+            !PaymentChannel.givesBack(payment.channel)
+        {
+            throw WireError("refundFailed")
         }
         let caller = Decode.Caller(
             appId: envelope.appId, parkCode: parkCode, requestId: envelope.requestId, dataHash: request.dataHash, now: now)

@@ -134,7 +134,8 @@ public enum Encode {
                     "occupiedUntil": .optional(orders.filter { $0.status == .inLot }.map(\.expectedLeave).max()),
                 ])
         case .gate(let gate, let caseNo): return Answer(data: self.gate(gate, caseNo: caseNo))
-        case .balance(let fen): return Answer(data: ["balance": .int(fen)])
+        case .withdrawn(let reference, let fen, let left):
+            return Answer(data: ["withdrawNo": .string(reference), "amount": .int(fen), "balance": .int(left)])
         case .cancelled(let order, let isBreach, let leftToday, let leftThisMonth):
             return Answer(data: [
                 "orderNo": .string(order.orderNo), "status": .int(order.status.rawValue),

@@ -36,41 +36,35 @@ def files(*patterns):
     return "<br>".join(found[:3])
 
 
-WAITING = {s["name"] for s in rows("services.json")
-           if re.match(r"waitlist|credit\.appeal|share\.(product|apply|cancel|renew|offer|income|withdraw)|biz\.|share\.status\.notify", s["name"])}
-
-
 def service_row(s):
     name = s["name"]
     where = files(re.escape(f'"{name}"'))
-    if name in WAITING:
-        where = "wire form, validation and documents; 503 until the rules issue" if s["direction"] != "callback" else "wire form and documents; told when the rules issue makes it happen"
-    elif not where:
+    if not where:
         where = {"live": "BerthServer/Relay.swift", "log": "BerthServer/Deliverer.swift", "kept": "BerthServer/Pipeline.swift"}.get(s["kind"], "BerthServer/Pipeline+Queries.swift")
     test = first(lambda carrier, service, code: service == name and code in (0, None))
-    if test is None and (s["direction"] != "callback" or name not in WAITING):
-        test = first(lambda carrier, service, code: service == name and code not in (103, 204)) if s["direction"] != "callback" else None
-    if test is None and s["direction"] == "callback" and name in WAITING:
-        test = "none: nothing makes it happen before the rules issue"
+    if test is None and s["direction"] != "callback":
+        test = first(lambda carrier, service, code: service == name and code not in (103, 204))
     return f"| {s['id']} | `{name}` | {where} | {test or ''} | {s['mark']} |"
 
 
 def code_row(c):
     name, number = c["name"], c["code"]
-    where = files(rf'WireError\(\s*"{name}"', rf'\.refused\(\.{name}\)', rf'code\("{name}"\)', rf'\? \.{name} :', rf'return \.{name}\b', rf'refusal = .*\.{name}\b',
+    where = files(rf'Decision\(\s*\.{name}\b', rf'\.failure\(\.{name}\)', rf'worst = \.?(Refusal\.)?{name}\b', rf'full\(\.{name}', rf'WireError\(\s*"{name}"', rf'\.refused\(\.{name}\)', rf'code\("{name}"\)', rf'\? \.{name} :', rf'return \.{name}\b', rf'refusal = .*\.{name}\b',
                   rf': \.{name}\b', rf'recordedWith\(\.{name}', rf'refuse\("{name}"', rf'\.{name}, orderNo')
     if number == 0:
         where = "BerthWire/Encode.swift"
     if number == 1:
         return f"| {number} | {c['en']} | a fall-back for codes that the dictionary does not know | nothing sends it | nothing sends it | {c['mark']} |"
-    if number == 1104:
-        return f"| {number} | {c['en']} | rules issue; a reason in credit.notify until then | rules issue | rules issue | {c['mark']} |"
+    if number in (503, 1104) and not where:
+        where = "BerthCore/City+Standing.swift" if number == 1104 else "BerthServer/Pipeline.swift"
+    if number == 503:
+        return f"| {number} | {c['en']} | for a service whose rules a profile leaves out | nothing sends it | nothing sends it | {c['mark']} |"
     if number == 401:
         return f"| {number} | {c['en']} | reserved | reserved, not sent | reserved, not sent | {c['mark']} |"
     https = first(lambda carrier, service, code: carrier == "https" and code == number)
     mqtt = first(lambda carrier, service, code: carrier == "mqtt" and code == number)
     if not where and not https:
-        why = "reserved" if number in (500, 612) else "rules issue"
+        why = "reserved"
         return f"| {number} | {c['en']} | {why}: nothing sends it yet | {why} | {why} | {c['mark']} |"
     return f"| {number} | {c['en']} | {where or 'the lot says it; passed on by BerthServer/Relay.swift'} | {https or ''} | {mqtt or NOT_MQTT(number)} | {c['mark']} |"
 
@@ -85,8 +79,9 @@ def NOT_MQTT(number):
 
 #: What only bookings, payments and questions of providers and operators are answered.
 PROVIDERS = {502, 503, 600, 601, 602, 603, 1001, 1002, 1003, 1011, 1013, 1100, 1101, 1103, 1105, 1107, 1108, 1121, 1123, 1124, 1125, 1126, 1200,
-             1300, 1400, 1401, 1402, 1403, 1405, 1406, 1410, 1411, 1104}
-SERVER_EVENTS = {2002, 2003, 2004, 2006, 2007, 2008, 2009, 2012, 5001, 5002, 5003, 1012, 1013, 6001, 6002, 6010, 6090}
+             1300, 1400, 1401, 1402, 1403, 1405, 1406, 1410, 1411, 1412, 1104, 1012, 1015, 1016, 1102, 1106, 1110, 1111, 1112, 1132, 1201, 1202,
+             1203, 1209, 1301, 1302, 1303, 1304}
+SERVER_EVENTS = {1006, 1014, 1015, 2010, 2011, 2013, 3001, 3002, 3003, 3004, 3005, 3006, 3007, 3009, 4001, 4002, 4003, 4004, 4005, 7001, 7002, 2002, 2003, 2004, 2006, 2007, 2008, 2009, 2012, 5001, 5002, 5003, 1012, 1013, 6001, 6002, 6010, 6090}
 
 
 def event_row(e):
