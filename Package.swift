@@ -31,7 +31,7 @@ let package = Package(
             dependencies: ["BerthCore", .product(name: "Crypto", package: "swift-crypto")],
             resources: [.copy("Profile")]),
         // 2 what integrators read, from the same catalogue
-        .target(name: "BerthDocs", dependencies: ["BerthWire"]),
+        .target(name: "BerthDocs", dependencies: ["BerthCore", "BerthWire"]),
         // 2 the scenes of annex B: executable stories
         .target(name: "BerthScene", dependencies: ["BerthCore", "BerthWire"], resources: [.copy("Scenes")]),
         // 2 durability

@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ALLOWED = {
     "BerthCore": set(),
     "BerthWire": {"BerthCore", "Crypto", "Foundation"},
-    "BerthDocs": {"BerthWire"},
+    "BerthDocs": {"BerthCore", "BerthWire"},
     "BerthScene": {"BerthCore", "BerthWire", "Foundation"},
     "BerthStore": {"BerthCore", "BerthWire", "Crypto", "GRDB", "Foundation", "Synchronization"},
     "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOSSL", "Logging", "Foundation", "Synchronization"},

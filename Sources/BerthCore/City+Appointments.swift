@@ -25,7 +25,9 @@ extension City {
     mutating func make(_ draft: Appointment, at now: Millis) -> Decision {
         let key = City.key(draft.appId, draft.extNo)
         if let known = appointments[key] {
-            guard known.state != .cancelled, known.appointTime == draft.appointTime, known.placeCode == draft.placeCode, known.personToken == draft.personToken else {
+            guard known.state != .cancelled, known.appointTime == draft.appointTime, known.placeCode == draft.placeCode,
+                known.personToken == draft.personToken
+            else {
                 return Decision(.refused(known.state == .cancelled ? .appointmentCancelled : .keyReused))
             }
             return Decision(.entity(.appointment(known)))
@@ -46,7 +48,9 @@ extension City {
         var appointment = draft
         appointment.parkCode = nil
         for parkCode in lots(ofPlace: appointment.placeCode) {
-            guard let lot = lots[parkCode], lot.profile?.enabled.contains(.publicService) == true, isOpened(lot, for: .publicService) else { continue }
+            guard let lot = lots[parkCode], lot.profile?.enabled.contains(.publicService) == true, isOpened(lot, for: .publicService) else {
+                continue
+            }
             let span = City.right(of: appointment, lot.policy(.publicService))
             lots[parkCode]!.advance(to: now)
             guard span.to > now, lots[parkCode]!.hasRoom(.publicService, from: span.from, to: span.to, now: now) else { continue }
@@ -290,7 +294,9 @@ extension City {
                 without: ofDay.filter { $0.parkCode == nil && $0.state == .made }.count,
                 windows: lot.slots(.publicService, day: day, now: now),
                 rolling: CivilTime.day(of: now) == day
-                    ? max(0, lot.rollingRoom(from: now, to: now + Millis(lot.policy(.publicService).bizStayMin) * CivilTime.minute, now: now)) : 0)
+                    ? max(
+                        0, lot.rollingRoom(from: now, to: now + Millis(lot.policy(.publicService).bizStayMin) * CivilTime.minute, now: now))
+                    : 0)
         }
     }
 }

@@ -64,11 +64,13 @@ extension City {
         events.append(
             .notice(
                 Notice(
-                    parkCode: lots(of: policy).first ?? "", eventType: policy.mode(at: now, calendar) == .off ? 4005 : 4004, occurredAt: now,
+                    parkCode: lots(of: policy).first ?? "", eventType: policy.mode(at: now, calendar) == .off ? 4005 : 4004,
+                    occurredAt: now,
                     detail: policy.policyId)))
         for var order in revoked { revoke(&order, .server, at: now, &events) }
         for parkCode in lots(of: policy) { noteFreed(parkCode) }
-        return Decision(.entity(.flow(flows[City.FlowKey(parkCode: policy.parkCode, areaId: policy.areaId, policyId: policy.policyId)]!)), events)
+        return Decision(
+            .entity(.flow(flows[City.FlowKey(parkCode: policy.parkCode, areaId: policy.areaId, policyId: policy.policyId)]!)), events)
     }
 
     /// Orders already made that a policy would hit: those whose window it closes. What it does to them is shown before it is done.
@@ -140,14 +142,18 @@ extension City {
                 self.lots[parkCode]!.toldLevel = now2
                 events.append(
                     .notice(
-                        Notice(parkCode: parkCode, eventType: now2 == 2 ? 4002 : now2 == 1 ? 4001 : 4003, occurredAt: now, detail: "\(level / 10)")))
+                        Notice(
+                            parkCode: parkCode, eventType: now2 == 2 ? 4002 : now2 == 1 ? 4001 : 4003, occurredAt: now,
+                            detail: "\(level / 10)")))
             }
         }
         guard !flows.isEmpty else { return }
         var seen: Set<FlowKey> = []
         for parkCode in lots {
             for policy in flows(of: parkCode) {
-                guard seen.insert(FlowKey(parkCode: policy.parkCode, areaId: policy.areaId, policyId: policy.policyId)).inserted else { continue }
+                guard seen.insert(FlowKey(parkCode: policy.parkCode, areaId: policy.areaId, policyId: policy.policyId)).inserted else {
+                    continue
+                }
                 followSwitch(policy, at: now, &events)
             }
         }
@@ -227,7 +233,8 @@ extension City {
     public func bookedSaturation(_ parkCode: String, at time: Millis, now: Millis) -> Int {
         guard let lot = lots[parkCode], let capacity = lot.profile?.totalCount else { return 0 }
         return Saturation(
-            occupied: lot.expectedOccupied(at: time, now: now, calendar).count + lot.notArrived(from: time, to: time + 1), capacity: capacity
+            occupied: lot.expectedOccupied(at: time, now: now, calendar).count + lot.notArrived(from: time, to: time + 1),
+            capacity: capacity
         ).perMille
     }
 }
@@ -239,7 +246,9 @@ extension Lot {
         let present = occupied
         guard time > now else { return (present, 0) }
         func usual(_ time: Millis) -> (count: Int, days: Int)? {
-            guard let profile = occupancy[calendar.weekday(ofDay: CivilTime.day(of: time))], profile.occupied.count == 48 else { return nil }
+            guard let profile = occupancy[calendar.weekday(ofDay: CivilTime.day(of: time))], profile.occupied.count == 48 else {
+                return nil
+            }
             let minute = CivilTime.minuteOfDay(time)
             let (index, part) = (minute / 30, minute % 30)
             let next = profile.occupied[min(47, index + 1)]

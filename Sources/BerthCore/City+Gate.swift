@@ -49,7 +49,8 @@ extension City {
         guard !decision.candidates.isEmpty else { return Decision(.gate(decision, caseNo: nil)) }
         // The same car at the same gate is one case, however often it is asked about.
         if let open = gateCases.values.first(where: {
-            $0.parkCode == parkCode && $0.gateCode == question.gateCode && $0.plate == question.plate && $0.candidates == decision.candidates
+            $0.parkCode == parkCode && $0.gateCode == question.gateCode && $0.plate == question.plate
+                && $0.candidates == decision.candidates
                 && ($0.state == .open || $0.state == .admittedByRule) && $0.at > now - 10 * CivilTime.minute
         }) {
             return Decision(.gate(decision, caseNo: open.caseNo))
@@ -102,7 +103,8 @@ extension City {
     mutating func noteEntry(_ parkCode: String, _ passage: Passage, at now: Millis, _ events: inout [Event]) {
         func notice(_ type: Int, _ detail: String) {
             events.append(
-                .notice(Notice(parkCode: parkCode, eventType: type, occurredAt: passage.enterTime, recordNo: passage.recordNo, detail: detail)))
+                .notice(
+                    Notice(parkCode: parkCode, eventType: type, occurredAt: passage.enterTime, recordNo: passage.recordNo, detail: detail)))
         }
         if passage.enterMode == 5 { notice(1006, passage.gateCode) }
         if passage.plate.isVirtual { return notice(1014, passage.plate.revealed) }

@@ -34,7 +34,9 @@ extension City {
                 && ($0.vehicleClass == 0 || vehicleClass == 0 || $0.vehicleClass == vehicleClass)
         }
         return rows.max {
-            ($0.business == 0 ? 0 : 1, $0.vehicleClass == 0 ? 0 : 1, $0.from) < ($1.business == 0 ? 0 : 1, $1.vehicleClass == 0 ? 0 : 1, $1.from)
+            ($0.business == 0 ? 0 : 1, $0.vehicleClass == 0 ? 0 : 1, $0.from) < (
+                $1.business == 0 ? 0 : 1, $1.vehicleClass == 0 ? 0 : 1, $1.from
+            )
         }?.tariff
     }
 
@@ -149,7 +151,8 @@ extension City {
     private func discount(of order: Order, _ parkCode: String, _ recordNo: String, history: some History) -> Int64 {
         guard order.discountFen > 0 else { return 0 }
         let earlier = payments.values.filter {
-            $0.parkCode == parkCode && $0.recordNo == recordNo && ($0.state == .paid || $0.state == .partlyRefunded || $0.state == .refunded)
+            $0.parkCode == parkCode && $0.recordNo == recordNo
+                && ($0.state == .paid || $0.state == .partlyRefunded || $0.state == .refunded)
         }
         guard earlier.count <= 1, let fee = sessionFee(parkCode, recordNo: recordNo, at: .max / 4, history: history) else { return 0 }
         return min(order.discountFen, fee.totalFen)
@@ -167,7 +170,9 @@ extension City {
     mutating func returnDeposit(of order: Order, at now: Millis, _ events: inout [Event]) {
         let held = -balances[.deposit(order.orderNo), default: 0]
         guard held > 0 else { return }
-        post(Posting(at: now, kind: .refund, reference: order.orderNo, [(.deposit(order.orderNo), held), (.provider(order.appId), -held)]), &events)
+        post(
+            Posting(at: now, kind: .refund, reference: order.orderNo, [(.deposit(order.orderNo), held), (.provider(order.appId), -held)]),
+            &events)
         if let payNo = order.prepayNo, var payment = payments[payNo] {
             payment.refundedFen = payment.amountFen
             payment.state = .refunded
@@ -181,7 +186,9 @@ extension City {
     mutating func settleDeposit(of order: Order, _ kind: Posting.Kind, at now: Millis, _ events: inout [Event]) {
         let held = -balances[.deposit(order.orderNo), default: 0]
         guard held > 0 else { return }
-        post(Posting(at: now, kind: kind, reference: order.orderNo, [(.deposit(order.orderNo), held), (.lot(order.parkCode), -held)]), &events)
+        post(
+            Posting(at: now, kind: kind, reference: order.orderNo, [(.deposit(order.orderNo), held), (.lot(order.parkCode), -held)]),
+            &events)
     }
 
     mutating func forfeitDeposit(of order: Order, at now: Millis, _ events: inout [Event]) {

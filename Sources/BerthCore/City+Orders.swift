@@ -183,7 +183,9 @@ extension City {
                 probe.pool = purpose.pool
                 probe.spaceNo = nil
                 if purpose == .shared {
-                    guard case .success = sharedPlace(for: &probe, offerId: nil, stayMin: order.stayMin, lot: lot, at: now) else { continue }
+                    guard case .success = sharedPlace(for: &probe, offerId: nil, stayMin: order.stayMin, lot: lot, at: now) else {
+                        continue
+                    }
                 } else {
                     guard lot.hasRoom(probe.pool, from: probe.enterStart, to: probe.expectedLeave, now: now) else { continue }
                 }
@@ -203,7 +205,8 @@ extension City {
     private func refuseVehicle(_ booking: Booking, lot: Lot, profile: LotProfile, policy: Policy, at now: Millis) -> Decision? {
         guard booking.plate.fits(color: booking.plateColor) else { return Decision(.refused(.plateColorMismatch)) }
         if booking.otherPlates.count >= policy.platesPerOrderMax {
-            return Decision(.illegalValue, RuleNote("platesPerOrderMax", used: booking.otherPlates.count + 1, max: policy.platesPerOrderMax))
+            return Decision(
+                .illegalValue, RuleNote("platesPerOrderMax", used: booking.otherPlates.count + 1, max: policy.platesPerOrderMax))
         }
         for plate in [booking.plate] + booking.otherPlates {
             if isListed(City.blackKind, lot.parkCode, plate, at: now) { return Decision(.refused(.plateBlacklisted)) }
@@ -481,7 +484,8 @@ extension City {
         count(monthKey, by: 1, &events)
         if isBreach {
             charge(
-                order, .breach, evidence: "cancelled at \(now); free until \(order.terms.freeCancelUntil); left \(leftToday)/\(leftThisMonth)",
+                order, .breach,
+                evidence: "cancelled at \(now); free until \(order.terms.freeCancelUntil); left \(leftToday)/\(leftThisMonth)",
                 at: now, &events)
             forfeitDeposit(of: order, at: now, &events)
         } else {

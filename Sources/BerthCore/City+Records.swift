@@ -85,7 +85,8 @@ extension City {
     ) {
         guard !plates.contains(passage.plate) else { return }
         let isKnown = gateCases.values.contains {
-            $0.parkCode == parkCode && $0.plate == passage.plate && $0.orderNo == orderNo && $0.state != .open && $0.at > now - CivilTime.dayLength
+            $0.parkCode == parkCode && $0.plate == passage.plate && $0.orderNo == orderNo && $0.state != .open
+                && $0.at > now - CivilTime.dayLength
         }
         guard !isKnown else { return }
         let caseNo = "GC\(CivilTime.pad(now, 13))\(CivilTime.pad(Int64(gateCases.count % 10_000), 4))"

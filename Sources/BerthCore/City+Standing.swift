@@ -33,14 +33,17 @@ extension City {
         if policy.noShowMaxPerPlate > 0 {
             let used = counters[City.noShowPlateKey(now, plate, group), default: 0]
             if used >= policy.noShowMaxPerPlate {
-                return (.noShowBan, RuleNote("noShowMaxPerPlate", used: used, max: policy.noShowMaxPerPlate, until: CivilTime.endOfMonth(now)))
+                return (
+                    .noShowBan, RuleNote("noShowMaxPerPlate", used: used, max: policy.noShowMaxPerPlate, until: CivilTime.endOfMonth(now))
+                )
             }
         }
         if policy.noShowMaxPerYear > 0 {
             let used = counters[City.noShowYearKey(now, appId, userToken, group), default: 0]
             if used >= policy.noShowMaxPerYear {
                 return (
-                    .yearlyBlacklist, RuleNote("noShowMaxPerYear", used: used, max: policy.noShowMaxPerYear, until: CivilTime.endOfYear(now))
+                    .yearlyBlacklist,
+                    RuleNote("noShowMaxPerYear", used: used, max: policy.noShowMaxPerYear, until: CivilTime.endOfYear(now))
                 )
             }
         }
@@ -75,7 +78,8 @@ extension City {
     mutating func charge(_ order: Order, _ kind: Penalty.Kind, evidence: String, at now: Millis, _ events: inout [Event]) {
         charge(
             Penalty(
-                penaltyId: "\(order.orderNo)-\(kind.letter)", kind: kind, appId: order.appId, userToken: order.userToken, plate: order.plate,
+                penaltyId: "\(order.orderNo)-\(kind.letter)", kind: kind, appId: order.appId, userToken: order.userToken,
+                plate: order.plate,
                 parkCode: order.parkCode, group: group(of: order.parkCode), orderNo: order.orderNo, at: now,
                 chargedAt: kind == .noShow ? order.planTime : now, evidence: evidence), at: now, &events)
     }
@@ -92,7 +96,9 @@ extension City {
         let (time, appId, user, group) = (penalty.chargedAt, penalty.appId, penalty.userToken, penalty.group)
         switch penalty.kind {
         case .noShow:
-            return [noShowKey(time, appId, user, group), noShowYearKey(time, appId, user, group), noShowPlateKey(time, penalty.plate, group)]
+            return [
+                noShowKey(time, appId, user, group), noShowYearKey(time, appId, user, group), noShowPlateKey(time, penalty.plate, group),
+            ]
         case .lateDeparture: return [strikeKey(time, appId, user, group)]
         case .breach: return []
         }
@@ -144,7 +150,8 @@ extension City {
             }
         } else if let penalty = penalties[appeal.penaltyId] {
             tell(
-                penalty.appId, .credit(userToken: penalty.userToken, penalty.kind.refusal, orderNo: penalty.orderNo, isUndone: false), at: now,
+                penalty.appId, .credit(userToken: penalty.userToken, penalty.kind.refusal, orderNo: penalty.orderNo, isUndone: false),
+                at: now,
                 &events)
         }
         return Decision(.entity(.appeal(appeal)), events)
@@ -182,10 +189,15 @@ extension City {
         for (name, value) in overrides[.city]?.values ?? [:] { _ = city.set(name, value) }
         func used(_ key: String) -> Int { counters[key, default: 0] }
         var rows = [
-            Counter(name: "dailyMaxPerUser", used: used("ud|\(day)|\(key)"), max: city.dailyMaxPerUser, until: dayEnd, group: "", refusal: .dailyLimit),
-            Counter(name: "cancelMaxPerDay", used: used("cd|\(day)|\(key)"), max: city.cancelMaxPerDay, until: dayEnd, group: "", refusal: .cancelLimit),
             Counter(
-                name: "cancelMaxPerMonth", used: used("cm|\(CivilTime.month(of: now))|\(key)"), max: city.cancelMaxPerMonth, until: monthEnd,
+                name: "dailyMaxPerUser", used: used("ud|\(day)|\(key)"), max: city.dailyMaxPerUser, until: dayEnd, group: "",
+                refusal: .dailyLimit),
+            Counter(
+                name: "cancelMaxPerDay", used: used("cd|\(day)|\(key)"), max: city.cancelMaxPerDay, until: dayEnd, group: "",
+                refusal: .cancelLimit),
+            Counter(
+                name: "cancelMaxPerMonth", used: used("cm|\(CivilTime.month(of: now))|\(key)"), max: city.cancelMaxPerMonth,
+                until: monthEnd,
                 group: "", refusal: .cancelLimit),
             Counter(
                 name: "waitlistPerUser", used: waitingOf[key, default: 0], max: city.waitlistPerUser, until: dayEnd, group: "",
@@ -194,7 +206,8 @@ extension City {
         if let plate {
             rows.append(
                 Counter(
-                    name: "dailyMaxPerPlate", used: used(City.plateDayKey(plate, day: day)), max: city.dailyMaxPerPlate, until: dayEnd, group: "",
+                    name: "dailyMaxPerPlate", used: used(City.plateDayKey(plate, day: day)), max: city.dailyMaxPerPlate, until: dayEnd,
+                    group: "",
                     refusal: .dailyLimit))
         }
         let own = penalties.values.filter { $0.appId == appId && $0.userToken == userToken }
@@ -207,7 +220,8 @@ extension City {
             let strikes = members.map { $0.policy(.shared).shareLateStrikes }.min() ?? city.shareLateStrikes
             rows.append(
                 Counter(
-                    name: "noShowMaxPerMonth", used: used(City.noShowKey(now, appId, userToken, group)), max: months, until: monthEnd, group: group,
+                    name: "noShowMaxPerMonth", used: used(City.noShowKey(now, appId, userToken, group)), max: months, until: monthEnd,
+                    group: group,
                     refusal: .noShowBan))
             if years > 0 {
                 rows.append(
@@ -218,12 +232,14 @@ extension City {
             if plates > 0, let plate {
                 rows.append(
                     Counter(
-                        name: "noShowMaxPerPlate", used: used(City.noShowPlateKey(now, plate, group)), max: plates, until: monthEnd, group: group,
+                        name: "noShowMaxPerPlate", used: used(City.noShowPlateKey(now, plate, group)), max: plates, until: monthEnd,
+                        group: group,
                         refusal: .noShowBan))
             }
             rows.append(
                 Counter(
-                    name: "shareLateStrikes", used: used(City.strikeKey(now, appId, userToken, group)), max: strikes, until: yearEnd, group: group,
+                    name: "shareLateStrikes", used: used(City.strikeKey(now, appId, userToken, group)), max: strikes, until: yearEnd,
+                    group: group,
                     refusal: .lateDepartureStrikes))
         }
         return rows

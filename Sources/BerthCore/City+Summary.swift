@@ -7,8 +7,11 @@ extension City {
             var lot = lot
             lot.advance(to: now)
             let code = lot.parkCode
-            lines.append("\(code) policy \(lot.policyVersion) \(Purpose.allCases.map { lot.policy($0).values.map(\.value).joined(separator: ",") })")
-            lines.append("\(code) \(lot.stage) \(lot.opened.map(\.rawValue).sorted()) \(String(describing: lot.profile?.group)) \(lot.downLast)/\(lot.downAck)")
+            lines.append(
+                "\(code) policy \(lot.policyVersion) \(Purpose.allCases.map { lot.policy($0).values.map(\.value).joined(separator: ",") })")
+            lines.append(
+                "\(code) \(lot.stage) \(lot.opened.map(\.rawValue).sorted()) \(String(describing: lot.profile?.group)) \(lot.downLast)/\(lot.downAck)"
+            )
             for pool in Pool.allCases {
                 let held = (0..<96).map { step -> Int in
                     let time = now + Millis(step * 15) * CivilTime.minute

@@ -64,7 +64,8 @@ extension City {
             update(order, at: now, &events)
             tell(
                 order.appId,
-                .order(orderNo: order.orderNo, clientOrderNo: order.clientOrderNo, orderVer: order.orderVer, order.status), at: now, &events)
+                .order(orderNo: order.orderNo, clientOrderNo: order.clientOrderNo, orderVer: order.orderVer, order.status), at: now, &events
+            )
         }
         if deadline <= now, !order.overstay {
             order.overstay = true
@@ -84,7 +85,8 @@ extension City {
         order.isLate = true
         charge(
             order, .lateDeparture,
-            evidence: "record \(order.recordNo ?? ""): to leave by \(limit), log passed \(lots[order.parkCode]!.passedThrough) without an exit",
+            evidence:
+                "record \(order.recordNo ?? ""): to leave by \(limit), log passed \(lots[order.parkCode]!.passedThrough) without an exit",
             at: now, &events)
         events.append(
             .notice(
@@ -95,7 +97,9 @@ extension City {
     /// When a policy that follows the clock begins or ends next; looked at every half minute while there is one.
     private func nextClock(_ parkCode: String, after now: Millis) -> Millis {
         guard !flows.isEmpty else { return .max }
-        let isTimed = flows(of: parkCode).contains { !$0.areaId.isEmpty && areas[$0.areaId]?.parkCodes.first == parkCode && now < $0.validTo }
+        let isTimed = flows(of: parkCode).contains {
+            !$0.areaId.isEmpty && areas[$0.areaId]?.parkCodes.first == parkCode && now < $0.validTo
+        }
         return isTimed ? now + CivilTime.minute / 2 : .max
     }
 

@@ -4,7 +4,9 @@ extension City {
     mutating func wait(_ order: inout Order, policy: Policy, at now: Millis) -> Decision {
         let closes = order.planTime - Millis(policy.waitlistCloseMin) * CivilTime.minute
         guard now < closes else {
-            return full(.waitlistClosed, order, note: RuleNote("waitlistCloseMin", max: policy.waitlistCloseMin, until: closes), policy: policy, at: now)
+            return full(
+                .waitlistClosed, order, note: RuleNote("waitlistCloseMin", max: policy.waitlistCloseMin, until: closes), policy: policy,
+                at: now)
         }
         let own = waitingOf["\(order.appId)|\(order.userToken)", default: 0]
         guard own < policy.waitlistPerUser else {
@@ -42,7 +44,10 @@ extension City {
         order.holdDeadline = nil
         var events: [Event] = []
         update(order, at: now, &events)
-        return Decision(.cancelled(order, isBreach: false, leftToday: cancelsLeft(order, at: now).today, leftThisMonth: cancelsLeft(order, at: now).month), events)
+        return Decision(
+            .cancelled(
+                order, isBreach: false, leftToday: cancelsLeft(order, at: now).today, leftThisMonth: cancelsLeft(order, at: now).month),
+            events)
     }
 
     /// Gives what has become free to appointments without a place and to those who wait, in their order.
@@ -63,10 +68,12 @@ extension City {
         var order = waiting
         let lot = lots[order.parkCode]!
         let policy = lot.policy(order.purpose)
-        guard now < order.holdDeadline ?? 0, let profile = lot.profile, profile.enabled.contains(order.purpose), isOpened(lot, for: order.purpose)
+        guard now < order.holdDeadline ?? 0, let profile = lot.profile, profile.enabled.contains(order.purpose),
+            isOpened(lot, for: order.purpose)
         else { return }
         if order.purpose == .shared {
-            guard case .success(let place) = sharedPlace(for: &order, offerId: order.offerId, stayMin: order.stayMin, lot: lot, at: now) else { return }
+            guard case .success(let place) = sharedPlace(for: &order, offerId: order.offerId, stayMin: order.stayMin, lot: lot, at: now)
+            else { return }
             order.spaceNo = place.space
             order.offerId = place.offer?.offerId
         } else {

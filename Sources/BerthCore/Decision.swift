@@ -11,7 +11,7 @@ public enum Refusal: String, Error, Sendable, CaseIterable {
     case unknownSpace, plateBlacklisted, correctionWhileInside, delayNotAllowed, plateBoundElsewhere
     case nonceRepeated, noShowBan
     case vehicleNotAdmitted, notWhitelisted, exemptVehicle, flowControlActive
-    case saturated, yearlyBlacklist, approvalPending, poolEmpty, waitlistFull, waitlistClosed, gateNotCovered, notDeliveredYet
+    case saturated, yearlyBlacklist, approvalPending, poolEmpty, waitlistFull, waitlistClosed, gateNotCovered
     case offerUnderAudit, offerClosed, segmentOverlap, sharedSpaceOccupied, outsideSegment, quietHours, subscriptionExpired
     case lateDepartureStrikes, providerNotCertified, platformBilled
     case appointmentCancelled, appointmentUsed, outsideAppointment, publicQuotaUsedUp

@@ -130,7 +130,9 @@ public enum GatePolicy {
         var best: GateDecision?
         for entry in orders.filter({ $0.speaks(for: question.plate) }).sorted(by: { $0.enterStart < $1.enterStart }) {
             if entry.isPending {
-                if question.time <= entry.enterEnd { best = best ?? GateDecision(verdict: .refuse, refusal: .approvalPending, entry: entry) }
+                if question.time <= entry.enterEnd {
+                    best = best ?? GateDecision(verdict: .refuse, refusal: .approvalPending, entry: entry)
+                }
                 continue
             }
             guard entry.isInForce else { continue }

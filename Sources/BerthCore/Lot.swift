@@ -339,7 +339,9 @@ public struct Lot: Sendable {
     static func deadline(of subscription: SharedSubscription) -> Millis? {
         var times: [Millis] = []
         if let hold = subscription.holdDeadline { times.append(hold) }
-        if let leaveBy = subscription.leaveBy, !subscription.isLate { times.append(leaveBy + Millis(subscription.graceMin) * CivilTime.minute) }
+        if let leaveBy = subscription.leaveBy, !subscription.isLate {
+            times.append(leaveBy + Millis(subscription.graceMin) * CivilTime.minute)
+        }
         if subscription.status == .active { times.append(subscription.validTo) }
         return times.min()
     }

@@ -95,7 +95,9 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
 
     // MARK: Almost-matches
 
-    private static let lookalikes: [Set<Character>] = [["0", "O", "D", "Q"], ["8", "B"], ["1", "I", "L", "T"], ["2", "Z"], ["5", "S"], ["6", "G"]]
+    private static let lookalikes: [Set<Character>] = [
+        ["0", "O", "D", "Q"], ["8", "B"], ["1", "I", "L", "T"], ["2", "Z"], ["5", "S"], ["6", "G"],
+    ]
 
     /// Provinces that border on each other: the cars that come, and the characters that are taken for one another.
     private static let neighbours: [Character: String] = [

@@ -1,3 +1,4 @@
+import BerthCore
 public import BerthWire
 
 /// The readable reference, in Chinese or English: one list of blocks from the profile, written as Markdown or as a page.
@@ -64,6 +65,7 @@ public struct Reference: Sendable {
                     [say("码", "code"), say("名称", "name"), say("状态", "state")],
                     machine.states.map { [String($0.code), "`\($0.name)`", say($0.zh, $0.en)] }))
         }
+        blocks += policies
         blocks.append(.heading(2, say("车场建设清单（附录 A）", "What a lot must have (annex A)")))
         blocks.append(
             .table(
@@ -81,6 +83,31 @@ public struct Reference: Sendable {
                 [say("术语", "term"), say("英文", "Chinese"), say("代码中", "in code"), say("说明", "note")],
                 profile.terms.map { [say($0.zh, $0.en), say($0.en, $0.zh), "`\($0.code)`", half($0.note)] }))
         return blocks
+    }
+
+    /// Every value of the policy engine, and what a refusal says of it.
+    private var policies: [Block] {
+        let defaults = Dictionary(uniqueKeysWithValues: Policy().values.map { ($0.name, $0.value) })
+        let ranges = Dictionary(uniqueKeysWithValues: Policy.numbers.map { ($0.name, "\($0.range.lowerBound)…\($0.range.upperBound)") })
+        return [
+            .heading(2, say("规则参数", "Policy values")),
+            .text(
+                say(
+                    "按范围设置（`policy.set`），窄者优先：`city` → `product:业务` → `group:经营单位` → `lot:车场` → `lot:车场/业务`；每次设置一个新版本，订单保留订立时的条款（`terms`）。",
+                    "Set by scope (`policy.set`); the narrower lies over the wider: `city` → `product:N` → `group:NAME` → `lot:CODE` → `lot:CODE/N`. Each setting is a new version; an order keeps the terms under which it was made (`terms`)."
+                )),
+            .table(
+                [say("参数", "value"), say("默认", "default"), say("范围", "range"), say("含义", "meaning"), say("出处", "source")],
+                profile.policies.map { row in
+                    ["`\(row.name)`", defaults[row.name] ?? "", ranges[row.name] ?? say("文字", "text"), say(row.zh, row.en), row.mark]
+                }),
+            .heading(3, say("拒绝时说明规则", "A refusal names its rule")),
+            .text(
+                say(
+                    "被规则拒绝的应答在 `data` 中给出：`rule` 规则参数（或配额池、策略号）、`used` 已用、`max` 上限、`until` 何时解除；约满、饱和、管控时另有 `alternatives[]`：附近在同一时段有位的车场，由近及远，含距离与步行分钟。",
+                    "The answer of a rule that refuses has in its `data`: `rule`, the policy value (or pool, or policy), `used` and `max`, its counter, and `until`, when it ends. Where it is full, saturated or under flow control there is also `alternatives[]`: lots with room in the same window, the nearest first, with distance and minutes on foot."
+                )),
+        ]
     }
 
     /// One half of a note that is written in both languages.

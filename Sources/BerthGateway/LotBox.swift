@@ -330,7 +330,8 @@ public final class LotBox: Sendable {
                     state.down.consume(epoch: epoch, seq: seq)
                     return .write(positioned(answer, state.down), nil, report, toPMS: answer.code == 0, closed: closed)
                 }
-                let (answer, order) = isOrder ? state.list.apply(order: service, data, now: now) : (Answer(WireError("unknownService")), nil)
+                let (answer, order) =
+                    isOrder ? state.list.apply(order: service, data, now: now) : (Answer(WireError("unknownService")), nil)
                 state.down.consume(epoch: epoch, seq: seq)
                 return .write(positioned(answer, state.down), order, nil, toPMS: false, closed: closed)
             }

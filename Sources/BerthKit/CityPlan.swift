@@ -34,8 +34,11 @@ public struct PlannedLot: Sendable, Equatable {
             "parkCode": .string(parkCode), "parkName": .string(name), "address": .string(address),
             "regionCode": "440305", "lng": .string(longitude), "lat": .string(latitude), "coordType": 1,
             "lotType": .int(lotType), "lotClass": 2, "totalSpace": .int(capacity),
-            "reserveSpace": .int(isShared ? 0 : open), "shareSpace": .int(isShared ? open : 0), "publicBizSpace": 0,
-            "reserveEnabled": .bool(!isShared), "shareEnabled": .bool(isShared), "publicBizEnabled": false,
+            "reserveSpace": .int(isShared ? 0 : open), "shareSpace": .int(isShared ? open : 0),
+            // A hospital keeps a tenth of its places for those who have an appointment.
+            "publicBizSpace": .int(kind == .hospital && !isShared ? max(1, capacity / 10) : 0),
+            "reserveEnabled": .bool(!isShared), "shareEnabled": .bool(isShared),
+            "publicBizEnabled": .bool(kind == .hospital && !isShared), "operatorName": .string("\(kind)"),
             "freeMin": 15, "leaveBufferMin": 15,
             "openHours": [["days": [1, 2, 3, 4, 5, 6, 7], "start": "00:00", "end": "24:00"]],
         ]

@@ -78,8 +78,11 @@ public struct CityRun: Sendable {
         let drivers = Drivers(
             lots: fleet.lots, gateway: gateway, client: client, appId: fleet.drivers.0, secret: fleet.drivers.1,
             speed: options.speed)
+        let people = fleet.desk.map {
+            Townspeople(lots: fleet.lots, gateway: gateway, client: client, app: fleet.drivers, desk: $0, speed: options.speed)
+        }
         let view = TerminalView(
-            gateway: gateway, drivers: drivers, lotCount: fleet.lots.count, speed: options.speed, https: https, mqtt: mqtt,
+            gateway: gateway, drivers: drivers, people: people, lotCount: fleet.lots.count, speed: options.speed, https: https, mqtt: mqtt,
             page: ready["page"]?.stringValue, data: options.data, ca: ca, sampleLot: fleet.lots[0].parkCode)
         let running = Task {
             await withDiscardingTaskGroup { group in
@@ -89,7 +92,10 @@ public struct CityRun: Sendable {
                     for _ in 0..<600 where gateway.onlineCount < fleet.lots.count && !Task.isCancelled {
                         try? await Task.sleep(for: .milliseconds(100))
                     }
-                    await drivers.run()
+                    await withDiscardingTaskGroup { town in
+                        town.addTask { await drivers.run() }
+                        if let people { town.addTask { await people.run() } }
+                    }
                 }
                 group.addTask { await view.run() }
             }
@@ -123,6 +129,8 @@ public struct CityRun: Sendable {
         var lots: [PlannedLot]
         var entries: [GatewayConfiguration.LotEntry]
         var drivers: (String, String)
+        /// The city's own console; a city that an older release founded has none.
+        var desk: (String, String)?
     }
 
     /// The lots and credentials of this data folder: made on the first start, read on every later one.
@@ -141,11 +149,12 @@ public struct CityRun: Sendable {
         // The drivers' provider stands for every app of the city, so its limit is raised; the demo credential has the usual one.
         let providers: [JSON] = [
             ["role": "provider", "name": "simulated drivers", "rate": 100_000], ["role": "provider", "name": "demo"],
+            ["role": "operator", "name": "the city's desk", "rate": 1_000],
         ]
         let answer = try await SocketCall.post(
             ["command": "keys.issue", "keys": .array(wishes + providers)], socketPath: socketPath)
         let keys = answer["keys"]?.arrayValue ?? []
-        guard keys.count == lots.count + 2 else { throw Failed(description: "the server issued \(keys.count) credentials") }
+        guard keys.count == lots.count + 3 else { throw Failed(description: "the server issued \(keys.count) credentials") }
         let rows = zip(lots, keys).map { lot, key -> JSON in
             [
                 "parkCode": .string(lot.parkCode), "appId": key["appId"] ?? .null, "appSecret": key["appSecret"] ?? .null,
@@ -157,10 +166,35 @@ public struct CityRun: Sendable {
             _ = try await SocketCall.post(
                 ["command": "lots.set", "park": .string(lot.parkCode), "policy": ["lateMin": 1]], socketPath: socketPath)
         }
-        let json: JSON = ["lots": .array(rows), "drivers": keys[lots.count], "demo": keys[lots.count + 1]]
+        try await history(of: lots, socketPath: socketPath)
+        let json: JSON = ["lots": .array(rows), "drivers": keys[lots.count], "demo": keys[lots.count + 1], "desk": keys[lots.count + 2]]
         try CityRun.save(keys[lots.count + 1], options.data + "/demo-key.json")
         try CityRun.save(json, fleetFile)
         return try CityRun.fleet(json)
+    }
+
+    /// Four weeks in which nobody watched, so that forecasts have something to rest on: offices fill by day, homes by night.
+    private func history(of lots: [PlannedLot], socketPath: String) async throws {
+        var random = Seeded(11)
+        let today = CivilTime.day(of: Ambient.now())
+        for start in stride(from: 0, to: lots.count, by: 80) {
+            let part = lots[start..<min(lots.count, start + 80)]
+            let rows = part.flatMap { lot -> [JSON] in
+                let base = Int.random(in: 30...60, using: &random)
+                return (1...28).map { back -> JSON in
+                    let day = today - Int64(back)
+                    let rests = CivilTime.weekday(ofDay: day) > 5
+                    let counts = (0..<48).map { slot -> JSON in
+                        let isDay = (16...36).contains(slot)
+                        let swing = lot.kind == .residence ? (isDay ? -15 : 20) : isDay ? (rests ? 10 : 30) : -20
+                        return .int(max(0, min(100, base + swing + Int.random(in: -4...4, using: &random))) * lot.capacity / 100)
+                    }
+                    return ["park": .string(lot.parkCode), "day": .int(day), "counts": .array(counts)]
+                }
+            }
+            _ = try await SocketCall.post(
+                ["command": "occupancy.import", "rows": .array(rows), "make": .bool(start + 80 >= lots.count)], socketPath: socketPath)
+        }
     }
 
     private static func save(_ json: JSON, _ file: String) throws {
@@ -199,7 +233,11 @@ public struct CityRun: Sendable {
         guard let drivers = json["drivers"], let appId = drivers["appId"]?.stringValue,
             let secret = drivers["appSecret"]?.stringValue, !lots.isEmpty
         else { throw Failed(description: "fleet.json is damaged") }
-        return Fleet(lots: lots, entries: entries, drivers: (appId, secret))
+        let desk = json["desk"].flatMap { desk -> (String, String)? in
+            guard let appId = desk["appId"]?.stringValue, let secret = desk["appSecret"]?.stringValue else { return nil }
+            return (appId, secret)
+        }
+        return Fleet(lots: lots, entries: entries, drivers: (appId, secret), desk: desk)
     }
 }
 

@@ -18,6 +18,8 @@ final class Drivers: Sendable {
         var turnedAway = 0
         var left = 0
         var staysAway = 0
+        var waiting = 0
+        var appealed = 0
         var failures = 0
         var lastFailure = ""
     }
@@ -118,13 +120,21 @@ final class Drivers: Sendable {
             "clientOrderNo": .string(Ambient.uuid()), "userToken": .string(Ambient.token(20)), "plateNo": .string(plate),
             "plateColor": .int(color), "parkCode": .string(lot.parkCode), "bizType": .int(lot.isShared ? 2 : 1),
             "planTime": .int(plan), "mobile": "13800000000",
+            // Every third driver waits where it is full.
+            "waitlist": .bool(fate % 3 == 0),
         ]
         guard let made = await call("order.create", wish) else { return }
         let masked = Plate(plate)?.masked ?? "***"
         guard made.code == 0, let orderNo = made.data["orderNo"]?.stringValue else {
             count { if made.code == 1101 { $0.full += 1 } else { $0.otherwiseRefused += 1 } }
-            tell("\(masked)  \(lot.name)  \(made.code) \(made.resultCode.zh)")
+            let other = made.data["alternatives"]?.arrayValue?.first
+            let hint = other.flatMap { $0["name"]?.stringValue }.map { " → \($0) \(other?["distance"]?.intValue ?? 0) m" } ?? ""
+            tell("\(masked)  \(lot.name)  \(made.code) \(made.resultCode.zh)\(hint)")
             return
+        }
+        if made.data["status"]?.intValue == 9 {
+            count { $0.waiting += 1 }
+            return tell("\(masked)  \(lot.name)  候补第 \(made.data["waitPosition"]?.intValue ?? 0) 位 waits")
         }
         count { $0.reserved += 1 }
         tell("\(masked)  \(lot.name)  已预约 reserved")
@@ -136,9 +146,30 @@ final class Drivers: Sendable {
             count { $0.cancelled += 1 }
             return tell("\(masked)  \(lot.name)  已取消 cancelled")
         }
-        if staysAway { return count { $0.staysAway += 1 } }
+        if staysAway {
+            count { $0.staysAway += 1 }
+            return await appeal(orderNo)
+        }
         await pause(minutes: .random(in: 8...20))
         await park(lot, plate: plate, color: color, masked: masked)
+    }
+
+    /// Every other one who stayed away says that it was not his fault.
+    private func appeal(_ orderNo: String) async {
+        guard Int.random(in: 0..<2) == 0 else { return }
+        for _ in 0..<20 {
+            await pause(minutes: 15)
+            guard !Task.isCancelled else { return }
+            guard let detail = await call("order.detail", ["orderNo": .string(orderNo)]), detail.data["status"]?.intValue == 7 else {
+                continue
+            }
+            guard
+                let answer = await call("credit.appeal", ["penaltyId": .string(orderNo + "-N"), "text": "道闸没有抬杆 the barrier stayed down"]),
+                answer.code == 0
+            else { return }
+            count { $0.appealed += 1 }
+            return tell("\(orderNo)  申诉 appeals")
+        }
     }
 
     private func park(_ lot: PlannedLot, plate: String, color: Int, masked: String) async {

@@ -6,6 +6,7 @@ import Foundation
 struct TerminalView: Sendable {
     let gateway: Gateway
     let drivers: Drivers
+    let people: Townspeople?
     let lotCount: Int
     let speed: Double
     let https: String
@@ -46,6 +47,7 @@ struct TerminalView: Sendable {
             泊位 Berth 已启动。The city is open: \(lotCount) lots, drivers at \(speed)× life.
 
               地图 live map    \(page ?? https + "/")
+              场景 scenes      \((page ?? https + "/") + "scenes")   ·   berth scene hospital
               接口 interface   \(https)/api/v1/…   ·   \(mqtt)
               证书 CA          \(ca)
               凭证 credential  \(data)/demo-key.json
@@ -66,7 +68,13 @@ struct TerminalView: Sendable {
     private func line(_ t: Drivers.Tally) -> String {
         "links \(gateway.onlineCount)/\(lotCount)  reserved \(t.reserved)  entered \(t.entered)  left \(t.left)  "
             + "cancelled \(t.cancelled)  stayed away \(t.staysAway)  full \(t.full)  turned away \(t.turnedAway)  "
-            + "backlog \(gateway.backlog)" + (t.failures > 0 ? "  failures \(t.failures) (\(t.lastFailure.prefix(80)))" : "")
+            + "waiting \(t.waiting)  appeals \(t.appealed)  " + townLine + "backlog \(gateway.backlog)"
+            + (t.failures > 0 ? "  failures \(t.failures) (\(t.lastFailure.prefix(80)))" : "")
+    }
+
+    private var townLine: String {
+        guard let town = people?.tally else { return "" }
+        return "appointments \(town.appointments)  patients \(town.patients)  offers \(town.offers)  subscriptions \(town.subscriptions)  "
     }
 
     private func draw(_ t: Drivers.Tally, perSecond: Int, seconds: Int64, over lines: Int) -> Int {
@@ -81,9 +89,16 @@ struct TerminalView: Sendable {
             " 预约 reserved    \(t.reserved)   (+\(perSecond)/s)     约满 full \(t.full)     其他拒绝 refused \(t.otherwiseRefused)",
             " 入场 entered     \(t.entered)     在场 parked \(parked)     离场 left \(t.left)",
             " 取消 cancelled   \(t.cancelled)     未到 stayed away \(t.staysAway)     未放行 turned away \(t.turnedAway)",
-            "",
+            " 候补 waiting     \(t.waiting)     申诉 appeals \(t.appealed)",
         ]
-        picture += drivers.recent(8).map { "   " + $0 }
+        if let town = people?.tally {
+            picture.append(
+                " 挂号 appointments \(town.appointments) (\(town.granted) 留位 kept)   就诊 patients \(town.patients)   共享 offers \(town.offers)   订阅 subscribed \(town.subscriptions)"
+            )
+        }
+        picture.append("")
+        picture += drivers.recent(6).map { "   " + $0 }
+        picture += (people?.recent(4) ?? []).map { " ▸ " + $0 }
         if t.failures > 0 { picture.append(" ⚠ 失败 failures \(t.failures): \(t.lastFailure.prefix(100))") }
         var text = lines > 0 ? "\u{1B}[\(lines)A" : ""
         for row in picture { text += "\u{1B}[2K\(row)\n" }

@@ -18,7 +18,9 @@ public enum ScenePage {
             let block = String(block)
             if block.hasPrefix("## ") { return "<h2>\(bilingual(String(block.dropFirst(3))))</h2>" }
             if block.hasPrefix("# ") { return "<h1>\(bilingual(String(block.dropFirst(2)), by: " · "))</h1>" }
-            if block.hasPrefix("*"), block.hasSuffix("*") { return "<p lang=\"en\"><small>\(escape(String(block.dropFirst().dropLast())))</small></p>" }
+            if block.hasPrefix("*"), block.hasSuffix("*") {
+                return "<p lang=\"en\"><small>\(escape(String(block.dropFirst().dropLast())))</small></p>"
+            }
             return "<p>\(escape(block))</p>"
         }.joined(separator: "\n")
     }
@@ -51,7 +53,8 @@ public enum ScenePage {
                     let mark = result?.isAsTold == true ? "✓" : "✗"
                     let heard = Set(result?.heard ?? []).sorted().map { "<br><small>→ \(escape($0))</small>" }.joined()
                     body += "<tr>" + step.cells.map { "<td>\(escape($0))</td>" }.joined()
-                    body += "<td class=\"\(result?.isAsTold == true ? "good" : "bad")\">\(mark) \(escape(result?.fault ?? result?.said ?? ""))\(heard)</td></tr>"
+                    body +=
+                        "<td class=\"\(result?.isAsTold == true ? "good" : "bad")\">\(mark) \(escape(result?.fault ?? result?.said ?? ""))\(heard)</td></tr>"
                 }
                 body += "</table></div>"
             }

@@ -5,7 +5,7 @@ import BerthWire
 /// keeps, and the clock jumps from step to step through everything that falls due on the way.
 public struct SceneRunner {
     /// A lot and the box at it.
-    private struct Site {
+    struct Site {
         var list = LocalList()
         var inside: [Plate: (record: String, orderNo: String?, enterTime: Millis)] = [:]
         var isLinked = true
@@ -17,17 +17,17 @@ public struct SceneRunner {
         var others = 0
     }
 
-    private struct Fault: Error { let why: String }
+    struct Fault: Error { let why: String }
 
-    private var city: City
-    private var now: Millis
-    private let day: Int64
-    private var sites: [String: Site] = [:]
-    private var down: [String: [DownEntry]] = [:]
-    private var named: [String: JSON] = [:]
-    private var calls = 0
-    private var heard: [String] = []
-    private var lastOrders: [String: String] = [:]
+    var city: City
+    var now: Millis
+    let day: Int64
+    var sites: [String: Site] = [:]
+    var down: [String: [DownEntry]] = [:]
+    var named: [String: JSON] = [:]
+    var calls = 0
+    var heard: [String] = []
+    var lastOrders: [String: String] = [:]
 
     /// The Wednesday on which every scene begins.
     static let firstDay = CivilTime.day(year: 2026, month: 3, day: 4)!
@@ -64,9 +64,11 @@ public struct SceneRunner {
 
     // MARK: The stage
 
-    private mutating func build(_ header: [String], _ cells: [String]) throws(Fault) {
+    mutating func build(_ header: [String], _ cells: [String]) throws(Fault) {
         func cell(_ names: String...) -> String? {
-            for (index, title) in header.enumerated() where names.contains(where: { title.lowercased().contains($0) }) { return cells[index] }
+            for (index, title) in header.enumerated() where names.contains(where: { title.lowercased().contains($0) }) {
+                return cells[index]
+            }
             return nil
         }
         func number(_ names: String..., default value: Int = 0) throws(Fault) -> Int {
@@ -84,7 +86,7 @@ public struct SceneRunner {
             "parkCode": .string(parkCode), "parkName": .string(cell("名称", "name") ?? parkCode), "address": "深圳", "regionCode": "440304",
             "lng": .string(cell("经度", "lng") ?? "114.0500"), "lat": .string(cell("纬度", "lat") ?? "22.5400"), "coordType": 1, "lotType": 4,
             "lotClass": 1, "totalSpace": .int(total), "reserveSpace": .int(quotas.0), "shareSpace": .int(quotas.1),
-            "publicBizSpace": .int(quotas.2), "reserveEnabled": .bool(quotas.0 > 0), 
+            "publicBizSpace": .int(quotas.2), "reserveEnabled": .bool(quotas.0 > 0),
             // "–" is no sharing; 0 is sharing of offered spaces alone.
             "shareEnabled": .bool(cell("共享", "shar").map { $0 != "–" } ?? false),
             "publicBizEnabled": .bool(quotas.2 > 0), "freeMin": 15, "leaveBufferMin": 15,
@@ -100,7 +102,7 @@ public struct SceneRunner {
 
     // MARK: Steps
 
-    private mutating func play(_ step: SceneStep) -> SceneResult {
+    mutating func play(_ step: SceneStep) -> SceneResult {
         heard = []
         do throws(Fault) {
             if !step.time.isEmpty {
@@ -116,7 +118,7 @@ public struct SceneRunner {
         }
     }
 
-    private mutating func perform(_ step: SceneStep) throws(Fault) -> (Answer, String) {
+    mutating func perform(_ step: SceneStep) throws(Fault) -> (Answer, String) {
         let pairs = SceneRunner.pairs(step.with)
         if let deed = SceneWords.deeds[step.does] {
             let result = try perform(deed, step, pairs)
@@ -139,7 +141,8 @@ public struct SceneRunner {
         }
         complete(&data, service: service, who: step.who)
         let appId =
-            service.roles == [.operator] ? "operator" : service.roles.contains(.lot) ? "lot" : service.name.hasPrefix("biz.") ? "hospital" : "app"
+            service.roles == [.operator]
+            ? "operator" : service.roles.contains(.lot) ? "lot" : service.name.hasPrefix("biz.") ? "hospital" : "app"
         let parkCode = site ?? data["parkCode"]?.stringValue ?? sites.keys.sorted().first ?? ""
         var answer: Answer
         if service.kind == .log, service.direction == "up" {
@@ -155,13 +158,13 @@ public struct SceneRunner {
         return (answer, told(answer))
     }
 
-    private mutating func remember(_ pairs: [(String, String)], _ answer: Answer) {
+    mutating func remember(_ pairs: [(String, String)], _ answer: Answer) {
         guard let name = pairs.first(where: { $0.0 == "记" || $0.0 == "as" })?.1, answer.code == 0 else { return }
         named[name] = answer.data
         if let orderNo = answer.data["orderNo"]?.stringValue { lastOrders[name] = orderNo }
     }
 
-    private func told(_ answer: Answer) -> String {
+    func told(_ answer: Answer) -> String {
         if answer.code != 0 {
             var text = "\(answer.code) \(answer.resultCode.zh)"
             if let rule = answer.data["rule"]?.stringValue {
@@ -171,7 +174,10 @@ public struct SceneRunner {
                 text += "）"
             }
             if let others = answer.data["alternatives"]?.arrayValue, !others.isEmpty {
-                text += " → " + others.compactMap { row in row["name"]?.stringValue.map { "\($0) \(row["distance"]?.intValue ?? 0) m" } }.joined(separator: "、")
+                text +=
+                    " → "
+                    + others.compactMap { row in row["name"]?.stringValue.map { "\($0) \(row["distance"]?.intValue ?? 0) m" } }.joined(
+                        separator: "、")
             }
             return text
         }
@@ -188,7 +194,7 @@ public struct SceneRunner {
         return parts.isEmpty ? "成功" : parts.joined(separator: " ")
     }
 
-    private mutating func perform(_ deed: SceneWords.Deed, _ step: SceneStep, _ pairs: [(String, String)]) throws(Fault) -> (Answer, String) {
+    mutating func perform(_ deed: SceneWords.Deed, _ step: SceneStep, _ pairs: [(String, String)]) throws(Fault) -> (Answer, String) {
         func value(_ names: String...) -> String? { pairs.first { names.contains($0.0) }?.1 }
         let parkCode = value("车场", "lot", "parkCode") ?? sites.keys.sorted().first ?? ""
         guard sites[parkCode] != nil else { throw Fault(why: "\(parkCode): no such lot on the stage") }
@@ -228,9 +234,11 @@ public struct SceneRunner {
             let number = decision.entry?.orderNo ?? decision.subscription?.authNo
             sites[parkCode]!.inside[plate] = (record, number, now)
             sites[parkCode]!.list.enter(plate, orderNo: decision.entry?.orderNo, authNo: decision.subscription?.authNo, at: now)
-            let kind = decision.entry.map { [Purpose.reservation: 5, .shared: 6, .publicService: 7][$0.purpose]! } ?? (number == nil ? 1 : 6)
+            let kind =
+                decision.entry.map { [Purpose.reservation: 5, .shared: 6, .publicService: 7][$0.purpose]! } ?? (number == nil ? 1 : 6)
             let data: JSON = .compact([
-                ("recordNo", .string(record)), ("plateNo", .string(plate.revealed)), ("plateColor", 9), ("vehicleClass", 1), ("carKind", .int(kind)),
+                ("recordNo", .string(record)), ("plateNo", .string(plate.revealed)), ("plateColor", 9), ("vehicleClass", 1),
+                ("carKind", .int(kind)),
                 ("enterTime", .int(now)), ("gateCode", .string(gateCode)), ("gateName", .string(gateCode)), ("orderNo", .optional(number)),
                 ("enterMode", 1), ("remain", ["total": .int(sites[parkCode]!.capacity)]),
             ])
@@ -241,7 +249,8 @@ public struct SceneRunner {
             guard let car = sites[parkCode]!.inside.removeValue(forKey: plate) else { throw Fault(why: "\(plate) is not inside") }
             sites[parkCode]!.list.leave(car.orderNo)
             let data: JSON = .compact([
-                ("recordNo", .string(car.record)), ("plateNo", .string(plate.revealed)), ("plateColor", 9), ("vehicleClass", 1), ("carKind", 1),
+                ("recordNo", .string(car.record)), ("plateNo", .string(plate.revealed)), ("plateColor", 9), ("vehicleClass", 1),
+                ("carKind", 1),
                 ("enterTime", .int(car.enterTime)), ("gateCode", .string(gateCode)), ("gateName", .string(gateCode)),
                 ("orderNo", .optional(car.orderNo)), ("enterMode", 1), ("remain", ["total": .int(sites[parkCode]!.capacity)]),
                 ("leaveTime", .int(now)), ("parkSeconds", .int((now - car.enterTime) / 1000)), ("exitGateCode", "G2"), ("exitMode", 1),
@@ -257,9 +266,13 @@ public struct SceneRunner {
             }
             if fee.payableFen > 0 {
                 calls += 1
-                let bill = Bill(billNo: "B\(calls)", parkCode: parkCode, recordNo: record, payableFen: fee.payableFen, expireAt: now + 300_000)
+                let bill = Bill(
+                    billNo: "B\(calls)", parkCode: parkCode, recordNo: record, payableFen: fee.payableFen, expireAt: now + 300_000)
                 _ = decide(.bill(bill))
-                _ = decide(.pay(appId: "app", billNo: bill.billNo, payNo: "P\(calls)", amountFen: fee.payableFen, channel: "sandbox", requestHash: "h"))
+                _ = decide(
+                    .pay(
+                        appId: "app", billNo: bill.billNo, payNo: "P\(calls)", amountFen: fee.payableFen, channel: "sandbox",
+                        requestHash: "h"))
                 _ = decide(.conclude(payNo: "P\(calls)", isPaid: true, message: "{}"))
             }
             return (
@@ -271,7 +284,7 @@ public struct SceneRunner {
     }
 
     /// `查看`: an order, the room of a lot, an account, a user's standing, an offer or a subscription, saturation.
-    private mutating func look(_ pairs: [(String, String)]) throws(Fault) -> (Answer, String) {
+    mutating func look(_ pairs: [(String, String)]) throws(Fault) -> (Answer, String) {
         guard let (word, text) = pairs.first else { throw Fault(why: "what is to be looked at?") }
         let name = SceneWords.fields[word] ?? word
         switch name {
@@ -296,7 +309,9 @@ public struct SceneRunner {
             )
         case "userToken":
             let standing = city.standing(appId: "app", userToken: text, at: now)
-            let ban = standing.first { $0.used >= $0.max && $0.refusal != .dailyLimit && $0.refusal != .cancelLimit && $0.refusal != .waitlistFull }
+            let ban = standing.first {
+                $0.used >= $0.max && $0.refusal != .dailyLimit && $0.refusal != .cancelLimit && $0.refusal != .waitlistFull
+            }
             let shows = standing.filter { $0.name == "noShowMaxPerMonth" }.map(\.used).max() ?? 0
             let strikes = standing.filter { $0.name == "shareLateStrikes" }.map(\.used).max() ?? 0
             let penalty = city.penalties.values.filter { $0.userToken == text && $0.state == .inForce }.max { $0.at < $1.at }
@@ -304,11 +319,13 @@ public struct SceneRunner {
                 Answer(
                     data: .compact([
                         ("noShows", .int(shows)), ("strikes", .int(strikes)), ("banned", .bool(ban != nil)),
-                        ("penaltyId", .optional(penalty?.penaltyId)), ("userToken", .string(text)), ("evidence", .optional(penalty?.evidence)),
+                        ("penaltyId", .optional(penalty?.penaltyId)), ("userToken", .string(text)),
+                        ("evidence", .optional(penalty?.evidence)),
                     ])), "未到 \(shows) 次，晚离 \(strikes) 次\(ban == nil ? "" : "，停用至 \(SceneRunner.clock(ban!.until, day))")"
             )
         case "providerToken", "账户", "account":
-            let account: Account? = name == "providerToken" ? .owner("app", text) : Account(text.split(separator: ":").joined(separator: "|"))
+            let account: Account? =
+                name == "providerToken" ? .owner("app", text) : Account(text.split(separator: ":").joined(separator: "|"))
             guard let account else { throw Fault(why: "\(text): no such account") }
             let fen = -(city.balances[account] ?? 0)
             return (Answer(data: ["balance": .int(fen), "ledgerSum": .int(city.ledgerSum)]), "余额 \(SceneRunner.yuan(fen)) 元")
@@ -328,7 +345,7 @@ public struct SceneRunner {
 
     // MARK: What should come of it
 
-    private mutating func judge(_ step: SceneStep, _ answer: Answer) throws(Fault) -> String? {
+    mutating func judge(_ step: SceneStep, _ answer: Answer) throws(Fault) -> String? {
         for word in SceneRunner.joined(SceneRunner.words(step.then)) {
             guard let at = word.firstIndex(of: "=") else {
                 if let fault = judge(plain: word, answer) { return fault }
@@ -349,7 +366,9 @@ public struct SceneRunner {
             let actual: JSON? = name == "code" ? .int(answer.code) : answer.data[name]
             let expected = try value(right, name, type: actual.map(SceneRunner.type(of:)) ?? .any)
             guard actual == expected || (actual == nil && (right == "无" || right == "none")) else {
-                let shown = actual.map { json in json.intValue.map { $0 > 1_000_000_000_000 ? SceneRunner.clock($0, day) : "\($0)" } ?? json.string }
+                let shown = actual.map { json in
+                    json.intValue.map { $0 > 1_000_000_000_000 ? SceneRunner.clock($0, day) : "\($0)" } ?? json.string
+                }
                 return "\(left) is \(shown ?? "absent"), not \(right)"
             }
         }
@@ -357,7 +376,7 @@ public struct SceneRunner {
         return nil
     }
 
-    private func judge(plain word: String, _ answer: Answer) -> String? {
+    func judge(plain word: String, _ answer: Answer) -> String? {
         if let verdict = SceneWords.verdicts[word] {
             let actual = answer.data["decision"]?.intValue
             return actual == Int64(verdict) ? nil : "the gate says \(actual.map { "\($0)" } ?? "nothing") (\(told(answer)))"
@@ -373,7 +392,7 @@ public struct SceneRunner {
         return "\(word): what is that?"
     }
 
-    private static func type(of json: JSON) -> FieldType {
+    static func type(of json: JSON) -> FieldType {
         switch json {
         case .int(let number): number > 1_000_000_000_000 ? .time : .int(-WireLimits.intMax...WireLimits.intMax)
         case .bool: .bool
@@ -382,227 +401,19 @@ public struct SceneRunner {
         }
     }
 
-    // MARK: Words → values
-
-    private static func words(_ text: String) -> [String] { text.split(whereSeparator: { $0 == " " || $0 == "；" || $0 == ";" }).map(String.init) }
-
-    /// A day and its hour are one value: `可入场=次日 09:00`.
-    private static func joined(_ words: [String]) -> [String] {
-        words.reduce(into: []) { result, word in
-            if minute(word) != nil, word.contains(":"), let last = result.last, last.contains("="), last.last?.isNumber != true {
-                result[result.count - 1] += " " + word
-            } else {
-                result.append(word)
-            }
-        }
-    }
-
-    /// `名=值 名=值`: a value may hold spaces up to the next name.
-    static func pairs(_ text: String) -> [(String, String)] {
-        var pairs: [(String, String)] = []
-        for word in words(text) {
-            if let at = word.firstIndex(of: "="), at != word.startIndex {
-                pairs.append((String(word[..<at]), String(word[word.index(after: at)...])))
-            } else if !pairs.isEmpty {
-                pairs[pairs.count - 1].1 += " " + word
-            }
-        }
-        return pairs
-    }
-
-    private func field(_ word: String, _ text: String, of service: ServiceDefinition) throws(Fault) -> (String, JSON) {
-        let shape = service.request.fields
-        var name = SceneWords.fields[word] ?? word
-        if word == "时间" || word == "at" { name = shape.first { $0.type == .time }?.name ?? name }
-        if name == "extNo", shape.contains(where: { $0.name == "orderNo" }), !shape.contains(where: { $0.name == "extNo" }) { name = "orderNo" }
-        guard
-            let field = shape.first(where: { $0.name == name })
-                ?? shape.first(where: { $0.zh.prefix { $0 != " " && $0 != "（" && $0 != "，" && $0 != "、" } == word })
-        else { throw Fault(why: "\(word): not a field of \(service.name)") }
-        if field.maxCount != nil, case .object = field.type { return (field.name, try structure(field.name, text)) }
-        if field.maxCount != nil {
-            var items: [JSON] = []
-            for item in text.split(whereSeparator: { $0 == "、" || $0 == "," }) {
-                items.append(try value(String(item).trimmed, field.name, type: field.type))
-            }
-            return (field.name, .array(items))
-        }
-        switch field.name {
-        case "price", "values": return (field.name, try structure(field.name, text))
-        default: return (field.name, try value(text, field.name, type: field.type))
-        }
-    }
-
-    private func structure(_ name: String, _ text: String) throws(Fault) -> JSON {
-        switch name {
-        case "segments":
-            guard let segments = Segment.parse(text.split(whereSeparator: { $0 == "、" }).joined(separator: ";")) else {
-                throw Fault(why: "segments: 1-5 08:00-18:00 expected, not \(text)")
-            }
-            return Encode.segments(segments)
-        case "price":
-            for (words, mode) in [(["每次", "once"], 1), (["每小时", "hourly"], 2), (["包月", "monthly"], 3)] {
-                for word in words where text.hasPrefix(word) {
-                    guard let fen = SceneRunner.fen(String(text.dropFirst(word.count)).trimmed) else { break }
-                    return ["mode": .int(mode), "amount": .int(fen)]
-                }
-            }
-            throw Fault(why: "price: 每小时5元, 每次10元 or 包月300元 expected, not \(text)")
-        case "pools", "dailyQuotas":
-            return .array(SceneRunner.table(text).map { ["pool": .string($0.0), "count": .int(Int64($0.1) ?? 0)] })
-        case "values":
-            return .object(JSONObject(SceneRunner.table(text).map { ($0.0, Int64($0.1).map { .int($0) } ?? .string($0.1)) }))
-        case "rules":
-            guard let fen = SceneRunner.fen(text) else { throw Fault(why: "rules: a price of an hour expected, not \(text)") }
-            return [["stepMin": 60, "stepFee": .int(fen), "freeMin": 15]]
-        default: throw Fault(why: "\(name) cannot be written in a scene")
-        }
-    }
-
-    /// `名:值、名:值`.
-    private static func table(_ text: String) -> [(String, String)] {
-        text.split(whereSeparator: { $0 == "、" || $0 == "," }).compactMap { part in
-            let sides = part.split(separator: ":", maxSplits: 1).map { String($0).trimmed }
-            return sides.count == 2 ? (sides[0], sides[1]) : nil
-        }
-    }
-
-    private func value(_ text: String, _ name: String, type: FieldType) throws(Fault) -> JSON {
-        if text.hasPrefix("$") { return .string(try resolve(text, name)) }
-        switch type {
-        case .time:
-            guard let time = time(text) else { throw Fault(why: "\(name): HH:mm expected, not \(text)") }
-            return .int(time)
-        case .bool:
-            guard let flag = SceneWords.flags[text] else { throw Fault(why: "\(name): 是 or 否 expected, not \(text)") }
-            return .bool(flag)
-        case .money:
-            guard let fen = SceneRunner.fen(text) else { throw Fault(why: "\(name): an amount expected, not \(text)") }
-            return .int(fen)
-        case .int, .code:
-            if let number = Int64(text) { return .int(number) }
-            if let number = SceneWords.businesses[text] ?? SceneWords.modes[text] { return .int(number) }
-            if let fen = SceneRunner.fen(text) { return .int(fen) }
-            for machine in 0..<Profile.current.machines.count {
-                if let state = SceneWords.state(text, machine: machine), machine == 0 || name != "status" { return .int(state) }
-            }
-            throw Fault(why: "\(name): a number expected, not \(text)")
-        case .any:
-            if let number = Int64(text) { return .int(number) }
-            return SceneWords.flags[text].map { .bool($0) } ?? .string(text)
-        default: return .string(text)
-        }
-    }
-
-    /// `$甲` is what a step named 甲 gave: its number of this kind; `$甲.billNo` another field of it.
-    private func resolve(_ text: String, _ name: String) throws(Fault) -> String {
-        guard text.hasPrefix("$") else { return text }
-        let parts = text.dropFirst().split(separator: ".", maxSplits: 1).map(String.init)
-        guard let data = parts.first.flatMap({ named[$0] }) else { throw Fault(why: "\(text): no step has that name") }
-        let wanted = parts.count > 1 ? parts[1] : name
-        if let value = data[wanted]?.stringValue ?? data["payInfo"]?[wanted]?.stringValue { return value }
-        for key in ["orderNo", "authNo", "offerId", "penaltyId", "appealId", "billNo"] {
-            if parts.count == 1, let value = data[key]?.stringValue { return value }
-        }
-        throw Fault(why: "\(text) has no \(wanted)")
-    }
-
-    /// `HH:mm` of the day on which the clock stands; `次日 HH:mm` and `+3天 HH:mm` counted from the scene's first day; or `yyyy-MM-dd HH:mm`.
-    private func time(_ text: String) -> Millis? {
-        let words = text.split(separator: " ").map(String.init)
-        guard let clock = words.last, let minute = SceneRunner.minute(clock) else { return nil }
-        let today = CivilTime.day(of: now)
-        guard words.count == 2 else { return CivilTime.start(ofDay: today) + Millis(minute) * CivilTime.minute }
-        let base: Int64
-        switch words[0] {
-        case "次日", "tomorrow": base = day + 1
-        case "今日", "today": base = today
-        default:
-            if words[0].hasPrefix("+"), let days = Int64(words[0].dropFirst().prefix { $0.isNumber }) {
-                base = day + days
-            } else {
-                let parts = words[0].split(separator: "-").compactMap { Int64($0) }
-                guard parts.count == 3, let date = CivilTime.day(year: parts[0], month: parts[1], day: parts[2]) else { return nil }
-                base = date
-            }
-        }
-        return CivilTime.start(ofDay: base) + Millis(minute) * CivilTime.minute
-    }
-
-    private static func minute(_ text: String) -> Int? {
-        let parts = text.split(separator: ":").compactMap { Int($0) }
-        guard parts.count == 2, (0...24).contains(parts[0]), (0..<60).contains(parts[1]) else { return nil }
-        return parts[0] * 60 + parts[1]
-    }
-
-    private static func fen(_ text: String) -> Int64? {
-        let number = text.hasSuffix("元") ? String(text.dropLast()) : text.hasSuffix("yuan") ? String(text.dropLast(4)).trimmed : nil
-        if let number {
-            let parts = number.split(separator: ".").map(String.init)
-            guard let yuan = parts.first.flatMap({ Int64($0) }) else { return nil }
-            let cents = parts.count > 1 ? Int64((parts[1] + "00").prefix(2)) ?? 0 : 0
-            return yuan * 100 + cents
-        }
-        return Int64(text)
-    }
-
-    static func yuan(_ fen: Int64) -> String { "\(fen / 100).\(CivilTime.text(of: abs(fen % 100), 2))" }
-
-    static func clock(_ time: Millis, _ day: Int64) -> String {
-        let minute = CivilTime.minuteOfDay(time)
-        let clock = Segment.text(minute: minute)
-        let days = CivilTime.day(of: time) - day
-        return days == 0 ? clock : days == 1 ? "次日 \(clock)" : CivilTime.text(ofDay: CivilTime.day(of: time)) + " " + clock
-    }
-
-    // MARK: What a client fills in
-
-    private mutating func complete(_ data: inout JSONObject, service: ServiceDefinition, who: String) {
-        calls += 1
-        func fill(_ name: String, _ value: @autoclosure () -> JSON) {
-            guard data[name] == nil, service.request.fields.contains(where: { $0.name == name }) else { return }
-            data[name] = value()
-        }
-        fill("clientOrderNo", .string("c\(calls)"))
-        fill("userToken", .string(who))
-        fill("providerToken", .string(who))
-        fill("personToken", .string(who))
-        if service.name == "order.create" || service.name == "waitlist.join" { fill("bizType", 1) }
-        fill("bizCode", "hospital")
-        fill("proofImages", ["proof"])
-        fill("agreementVersion", "1.0")
-        fill("policyId", "F1")
-        if service.name.hasPrefix("flow.") {
-            fill("validFrom", .int(now))
-            fill("validTo", .int(now + CivilTime.dayLength))
-        }
-        fill("channel", "sandbox")
-        fill("payNo", .string("P\(calls)"))
-        fill("tariffId", "T1")
-        fill("effectiveFrom", .int(now))
-        fill("remark", "")
-        if service.name == "pay.create", let bill = data["billNo"]?.stringValue, data["amount"] == nil {
-            let amount = named.values.first { $0["payInfo"]?["billNo"]?.stringValue == bill }?["payInfo"]?["amount"]
-            data["amount"] = amount ?? 0
-        }
-        if service.name != "flow.policy.set", service.name != "share.review" { fill("parkCode", .string(sites.keys.sorted().first ?? "")) }
-        if service.name == "flow.policy.set", data["areaId"] == nil { fill("parkCode", .string(sites.keys.sorted().first ?? "")) }
-        fill("placeCode", .string(sites.keys.sorted().first ?? ""))
-    }
-
     // MARK: The city
 
-    private mutating func decide(_ command: Command) -> Decision {
+    mutating func decide(_ command: Command) -> Decision {
         let decision = city.decide(command, at: now, history: NoHistory())
         take(decision.events)
         return decision
     }
 
-    private mutating func take(_ events: [Event]) {
+    mutating func take(_ events: [Event]) {
         for case .down(let entry) in events { down[entry.parkCode, default: []].append(entry) }
     }
 
-    private mutating func call(_ service: String, _ data: JSONObject, appId: String, parkCode: String) -> Answer {
+    mutating func call(_ service: String, _ data: JSONObject, appId: String, parkCode: String) -> Answer {
         do throws(WireError) {
             guard let definition = Profile.current.services[service] else { throw WireError("unknownService", service) }
             try definition.request.check(data)
@@ -621,7 +432,7 @@ public struct SceneRunner {
 
     /// What a lot has recorded: at once while its line is up, else when it is up again.
     @discardableResult
-    private mutating func send(_ parkCode: String, _ service: String, _ data: JSONObject) -> Answer {
+    mutating func send(_ parkCode: String, _ service: String, _ data: JSONObject) -> Answer {
         guard sites[parkCode]!.isLinked else {
             sites[parkCode]!.queue.append((service, data))
             return Answer()
@@ -629,7 +440,7 @@ public struct SceneRunner {
         return report(parkCode, service, data)
     }
 
-    private mutating func report(_ parkCode: String, _ service: String, _ data: JSONObject) -> Answer {
+    mutating func report(_ parkCode: String, _ service: String, _ data: JSONObject) -> Answer {
         do throws(WireError) {
             let decision = decide(try Decode.logEntry(service: service, data: data, parkCode: parkCode, now: now))
             sites[parkCode]!.upSeq += 1
@@ -640,7 +451,7 @@ public struct SceneRunner {
     }
 
     /// The decision at the barrier: the server's while the line is up, else the lot's own.
-    private mutating func ask(_ parkCode: String, _ question: GateQuestion) -> (GateDecision, Answer) {
+    mutating func ask(_ parkCode: String, _ question: GateQuestion) -> (GateDecision, Answer) {
         if sites[parkCode]!.isLinked {
             let decision = decide(.check(parkCode: parkCode, question))
             if case .gate(let gate, _) = decision.outcome { return (gate, Encode.answer(decision)) }
@@ -652,7 +463,7 @@ public struct SceneRunner {
     }
 
     /// Lots whose line is up read their down logs, keep what they say, and answer.
-    private mutating func settle() {
+    mutating func settle() {
         var hasNews = true
         while hasNews {
             hasNews = false
@@ -685,7 +496,7 @@ public struct SceneRunner {
 
     // MARK: Time
 
-    private mutating func pass(to time: Millis) {
+    mutating func pass(to time: Millis) {
         while true {
             for parkCode in sites.keys where sites[parkCode]!.isLinked { city.notePassed(parkCode, through: now) }
             expireDue()
@@ -697,18 +508,7 @@ public struct SceneRunner {
         }
     }
 
-    private mutating func expireDue() {
+    mutating func expireDue() {
         for parkCode in sites.keys.sorted() where city.isDue(parkCode, at: now) { _ = decide(.expire(parkCode: parkCode)) }
-    }
-}
-
-extension String {
-    fileprivate var trimmed: String { split(separator: " ").joined(separator: " ") }
-}
-
-extension CivilTime {
-    fileprivate static func text(of number: Int64, _ width: Int) -> String {
-        let text = String(number)
-        return String(repeating: "0", count: max(0, width - text.count)) + text
     }
 }

@@ -14,7 +14,8 @@ enum SceneWords {
         "订阅车位": "share.apply", "subscribe": "share.apply", "收回车位": "share.offer.close", "take back": "share.offer.close",
         "申诉": "credit.appeal", "appeal": "credit.appeal", "答复申诉": "credit.appeal.answer", "answer appeal": "credit.appeal.answer",
         "管控": "flow.policy.set", "control": "flow.policy.set", "划区": "flow.area.set", "area": "flow.area.set", "设规则": "policy.set",
-        "set policy": "policy.set", "支付": "pay.create", "pay": "pay.create", "提现": "share.withdraw.apply", "withdraw": "share.withdraw.apply",
+        "set policy": "policy.set", "支付": "pay.create", "pay": "pay.create", "提现": "share.withdraw.apply",
+        "withdraw": "share.withdraw.apply",
         "报费率": "lot.tariff.report", "tariff": "lot.tariff.report", "报余位": "space.remain.report", "count": "space.remain.report",
     ]
 

@@ -72,7 +72,8 @@ enum LotView {
                     "共享停车：按时离场，宽限 \(p.shareLateGraceMin) 分钟；一年内晚离 \(p.shareLateStrikes) 次，停用共享至年底；由平台计费\(quiet)。"
             case .publicService:
                 let free = p.bizFreeMin > 0 ? "；减免 \(p.bizFreeMin) 分钟停车费" : ""
-                return "公共业务停车：凭业务预约号，于业务时间前 \(p.bizBeforeMin) 分钟至后 \(p.bizAfterMin) 分钟内入场，可停 \(p.bizStayMin) 分钟\(free)；预留车位按业务时间先后发放，用完后当日按出入口计数滚动释放。"
+                return
+                    "公共业务停车：凭业务预约号，于业务时间前 \(p.bizBeforeMin) 分钟至后 \(p.bizAfterMin) 分钟内入场，可停 \(p.bizStayMin) 分钟\(free)；预留车位按业务时间先后发放，用完后当日按出入口计数滚动释放。"
             }
         }.joined(separator: "\n")
     }

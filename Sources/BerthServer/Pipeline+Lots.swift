@@ -123,7 +123,8 @@ extension Pipeline {
             fee,
             JSONObject([
                 ("recordNo", .string(recordNo)), ("enterTime", .int(fee.visit.enterTime)),
-                ("parkSeconds", .int(max(0, left - fee.visit.enterTime) / 1000)), ("total", .int(fee.totalFen)), ("free", .int(fee.discountFen)),
+                ("parkSeconds", .int(max(0, left - fee.visit.enterTime) / 1000)), ("total", .int(fee.totalFen)),
+                ("free", .int(fee.discountFen)),
                 ("paid", .int(fee.paidFen)), ("payable", .int(fee.payableFen)), ("billingParty", 2),
                 ("bufferSec", .int((city.lots[parkCode]?.profile?.leaveBufferMin ?? 0) * 60)),
             ])

@@ -9,7 +9,9 @@ extension Pipeline {
     func enrich(_ answer: Answer, service: String, city: City, now: Millis) -> Answer {
         if service == "flow.policy.set" {
             guard answer.code == 0, case .object(var row) = answer.data,
-                let policy = city.flows.values.filter({ $0.policyId == row["policyId"]?.stringValue }).max(by: { $0.validFrom < $1.validFrom })
+                let policy = city.flows.values.filter({ $0.policyId == row["policyId"]?.stringValue }).max(by: {
+                    $0.validFrom < $1.validFrom
+                })
             else { return answer }
             let mode = policy.mode(at: now, city.calendar)
             row.append("inForce", .bool(mode != .off))
@@ -53,7 +55,8 @@ extension Pipeline {
                     }.map { position, order -> JSON in
                         [
                             "orderNo": .string(order.orderNo), "parkCode": .string(order.parkCode), "planTime": .int(order.planTime),
-                            "waitPosition": .int(position + 1), "closesAt": .int(order.holdDeadline ?? 0), "status": .int(order.status.rawValue),
+                            "waitPosition": .int(position + 1), "closesAt": .int(order.holdDeadline ?? 0),
+                            "status": .int(order.status.rawValue),
                             "userToken": .string(order.userToken),
                         ]
                     }
@@ -113,7 +116,10 @@ extension Pipeline {
                             "scopes",
                             .array(
                                 scopes.map {
-                                    ["scope": .string($0.scope), "version": .int($0.version), "at": .int($0.at), "values": Encode.values($0.values)]
+                                    [
+                                        "scope": .string($0.scope), "version": .int($0.version), "at": .int($0.at),
+                                        "values": Encode.values($0.values),
+                                    ]
                                 })
                         ),
                         (
@@ -140,7 +146,8 @@ extension Pipeline {
                     ]
                 }
                 return Answer(data: [
-                    "affected": .int(orders.count), "orders": .array(Array(rows)), "saturationPct": .int(city.saturation(of: parkCodes) / 10),
+                    "affected": .int(orders.count), "orders": .array(Array(rows)),
+                    "saturationPct": .int(city.saturation(of: parkCodes) / 10),
                 ])
             }
         case "flow.policy.list":
@@ -151,7 +158,9 @@ extension Pipeline {
                 return Answer(data: [
                     "policies": .array(
                         policies.filter { area == nil || $0.areaId == area }
-                            .sorted { ($0.areaId, $0.parkCode, $0.policyId) < ($1.areaId, $1.parkCode, $1.policyId) }.prefix(Limits.ruleRowsMax)
+                            .sorted { ($0.areaId, $0.parkCode, $0.policyId) < ($1.areaId, $1.parkCode, $1.policyId) }.prefix(
+                                Limits.ruleRowsMax
+                            )
                             .map { Encode.policy($0, at: now, city.calendar) })
                 ])
             }
@@ -169,16 +178,20 @@ extension Pipeline {
                             return .object(row)
                         }),
                     "subscriptions": .array(
-                        lots.flatMap { $0.subscriptions.values.filter { $0.status == .pending && $0.billNo == nil } }.prefix(Limits.ruleRowsMax)
-                            .map { Encode.share($0, revealsPlates: false) }),
+                        lots.flatMap { $0.subscriptions.values.filter { $0.status == .pending && $0.billNo == nil } }.prefix(
+                            Limits.ruleRowsMax
+                        )
+                        .map { Encode.share($0, revealsPlates: false) }),
                 ])
             }
         case "credit.appeal.list":
             let state = try fields.optionalString("state", max: 16).flatMap { $0.isEmpty ? nil : $0 }
             if let state, Appeal.State(rawValue: state) == nil { throw WireError("illegalValue", "state") }
             read { city in
-                let appeals = city.appeals.values.filter { (isOperator || $0.appId == appId) && (state == nil || $0.state.rawValue == state) }
-                    .sorted { ($0.createdAt, $0.appealId) < ($1.createdAt, $1.appealId) }
+                let appeals = city.appeals.values.filter {
+                    (isOperator || $0.appId == appId) && (state == nil || $0.state.rawValue == state)
+                }
+                .sorted { ($0.createdAt, $0.appealId) < ($1.createdAt, $1.appealId) }
                 return Answer(data: [
                     "appeals": .array(
                         appeals.prefix(Limits.ruleRowsMax).map { appeal in
@@ -241,7 +254,8 @@ extension Pipeline {
                 cases.map { gateCase in
                     .compact([
                         ("caseNo", .string(gateCase.caseNo)), ("gateCode", .string(gateCase.gateCode)),
-                        ("plateNo", .string(gateCase.plate.revealed)), ("at", .int(gateCase.at)), ("state", .string(gateCase.state.rawValue)),
+                        ("plateNo", .string(gateCase.plate.revealed)), ("at", .int(gateCase.at)),
+                        ("state", .string(gateCase.state.rawValue)),
                         ("confidence", .optional(gateCase.confidence.map { Int64($0) })),
                         (
                             "candidates",
@@ -368,7 +382,8 @@ extension Pipeline {
                 func note(_ recordNo: String, fee: Int64, paid: Int64, _ why: String) {
                     guard differences.count < Limits.ruleRowsMax else { return }
                     differences.append([
-                        "recordNo": .string(recordNo), "fee": .int(fee), "paid": .int(paid), "difference": .int(fee - paid), "why": .string(why),
+                        "recordNo": .string(recordNo), "fee": .int(fee), "paid": .int(paid), "difference": .int(fee - paid),
+                        "why": .string(why),
                     ])
                 }
                 var (reported, known): (Int64, Int64) = (0, 0)
@@ -378,7 +393,9 @@ extension Pipeline {
                     let sum = paid[visit.recordNo] ?? 0
                     reported += fee
                     known += sum
-                    if fee != sum { note(visit.recordNo, fee: fee, paid: sum, sum == 0 ? "no payment" : sum < fee ? "paid less" : "paid more") }
+                    if fee != sum {
+                        note(visit.recordNo, fee: fee, paid: sum, sum == 0 ? "no payment" : sum < fee ? "paid less" : "paid more")
+                    }
                 }
                 let records = Set(visits.map(\.recordNo))
                 for payment in near where payment.payTime.map({ from <= $0 && $0 < to }) == true && !records.contains(payment.recordNo) {

@@ -77,7 +77,8 @@ extension Codec {
         return Posting(
             at: try r.int("at"), kind: kind, reference: try r.text("ref"),
             try (j["legs"]?.arrayValue ?? []).map { row in
-                guard let leg = row.arrayValue, leg.count == 2, let account = leg[0].stringValue.flatMap(Account.init), let fen = leg[1].intValue
+                guard let leg = row.arrayValue, leg.count == 2, let account = leg[0].stringValue.flatMap(Account.init),
+                    let fen = leg[1].intValue
                 else { throw Unreadable(what: "leg") }
                 return (account, fen)
             })

@@ -169,7 +169,8 @@ struct Codec: Sendable {
         value("fm", \.freeMin)
         o.terms.prepayFen = r.optionalInt("pp") ?? 0
         o.terms.gateCodes = r.optionalText("gc").map { $0.split(separator: " ").map(String.init) } ?? []
-        if let words = r.optionalText("pr")?.split(separator: " "), words.count == 2, let mode = Int(words[0]).flatMap(SharePrice.Mode.init(rawValue:)),
+        if let words = r.optionalText("pr")?.split(separator: " "), words.count == 2,
+            let mode = Int(words[0]).flatMap(SharePrice.Mode.init(rawValue:)),
             let fen = Int64(words[1])
         {
             o.terms.price = SharePrice(mode: mode, fen: fen)

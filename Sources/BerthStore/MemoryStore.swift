@@ -319,11 +319,12 @@ public final class MemoryStore: Store {
         state.withLock { state in
             for one in occupancy {
                 let key = "\(one.parkCode)|\(one.day)"
-                var day = state.occupancy[key] ?? OccupancyDay(parkCode: one.parkCode, day: one.day, counts: Array(repeating: -1, count: 48))
+                var day =
+                    state.occupancy[key] ?? OccupancyDay(parkCode: one.parkCode, day: one.day, counts: Array(repeating: -1, count: 48))
                 day.counts[one.slot] = one.count
                 state.occupancy[key] = day
             }
-            if let day = occupancy.first?.day { state.occupancy = state.occupancy.filter { $0.value.day >= day - 60 } }
+            if let day = occupancy.map(\.day).max() { state.occupancy = state.occupancy.filter { $0.value.day >= day - 60 } }
         }
     }
 

@@ -197,7 +197,8 @@ public final class SQLiteStore: Store {
             try db.execute(
                 sql: "DELETE FROM payments WHERE state <> 0 AND json_extract(body, '$.t') < ?", arguments: [records])
             try db.execute(
-                sql: "DELETE FROM reports WHERE kind >= ?1 AND kind < ?1 || char(1114111) AND at < ?2", arguments: [Codec.entityMark, records])
+                sql: "DELETE FROM reports WHERE kind >= ?1 AND kind < ?1 || char(1114111) AND at < ?2",
+                arguments: [Codec.entityMark, records])
             try db.execute(sql: "DELETE FROM journal WHERE at < ?", arguments: [records])
             try db.execute(sql: "DELETE FROM audit WHERE at < ?", arguments: [now - retention.auditMillis])
         }
@@ -327,16 +328,18 @@ public final class SQLiteStore: Store {
 
     public func count(occupancy: [OccupancyCount]) throws(StoreError) {
         try write { db in
-            for one in occupancy {
+            struct Place: Hashable { let lot: String, day: Int64 }
+            for (place, ones) in Dictionary(grouping: occupancy, by: { Place(lot: $0.parkCode, day: $0.day) }) {
                 let old = try String.fetchOne(
-                    db, sql: "SELECT counts FROM occupancy WHERE day = ? AND lot = ?", arguments: [one.day, one.parkCode])
+                    db, sql: "SELECT counts FROM occupancy WHERE day = ? AND lot = ?", arguments: [place.day, place.lot])
                 var counts = SQLiteStore.counts(old ?? "")
-                counts[one.slot] = one.count
+                for one in ones where counts.indices.contains(one.slot) { counts[one.slot] = one.count }
                 try db.cachedStatement(
                     sql: "INSERT INTO occupancy VALUES(?,?,?) ON CONFLICT(day, lot) DO UPDATE SET counts = excluded.counts"
-                ).execute(arguments: [one.day, one.parkCode, counts.map { String($0) }.joined(separator: ",")])
+                ).execute(arguments: [place.day, place.lot, counts.map { String($0) }.joined(separator: ",")])
             }
-            if let day = occupancy.first?.day { try db.execute(sql: "DELETE FROM occupancy WHERE day < ?", arguments: [day - 60]) }
+            // Counts of long ago are no history any more; an import of old days must not forget itself.
+            if let day = occupancy.map(\.day).max() { try db.execute(sql: "DELETE FROM occupancy WHERE day < ?", arguments: [day - 60]) }
         }
     }
 
@@ -349,7 +352,8 @@ public final class SQLiteStore: Store {
     public func occupancy(days: ClosedRange<Int64>) -> [OccupancyDay] {
         read([]) { db in
             try GRDB.Row.fetchAll(
-                db, sql: "SELECT * FROM occupancy WHERE day BETWEEN ? AND ? ORDER BY lot, day", arguments: [days.lowerBound, days.upperBound]
+                db, sql: "SELECT * FROM occupancy WHERE day BETWEEN ? AND ? ORDER BY lot, day",
+                arguments: [days.lowerBound, days.upperBound]
             ).map { OccupancyDay(parkCode: $0["lot"], day: $0["day"], counts: SQLiteStore.counts($0["counts"])) }
         }
     }

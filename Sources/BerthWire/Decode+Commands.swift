@@ -66,10 +66,12 @@ extension Decode {
         case "share.offer.update": return try offerUpdate(data, appId: caller.appId)
         case "share.offer.close":
             return .closeOffer(
-                appId: caller.appId, offerId: try fields.string("offerId", max: 32), isConfirmed: try fields.optionalBool("confirm") ?? false)
+                appId: caller.appId, offerId: try fields.string("offerId", max: 32),
+                isConfirmed: try fields.optionalBool("confirm") ?? false)
         case "share.withdraw.apply":
             return .withdrawIncome(
-                appId: caller.appId, providerToken: try fields.string("providerToken", max: 64), fen: try fields.int("amount", in: 1...WireLimits.moneyMax),
+                appId: caller.appId, providerToken: try fields.string("providerToken", max: 64),
+                fen: try fields.int("amount", in: 1...WireLimits.moneyMax),
                 reference: "W" + caller.requestId)
         case "biz.appointment.push": return try appointment(data, appId: caller.appId, now: caller.now)
         case "biz.appointment.change":

@@ -87,7 +87,8 @@ extension Decode {
         case "share.auth.revoke":
             let fields = Fields(data)
             return .revokeShare(
-                parkCode: parkCode, authNo: try fields.string("authNo", max: 32), authVer: try fields.int("authVer", in: 1...WireLimits.intMax),
+                parkCode: parkCode, authNo: try fields.string("authNo", max: 32),
+                authVer: try fields.int("authVer", in: 1...WireLimits.intMax),
                 reason: try fields.optionalString("reason", max: 256) ?? "operator")
         case "list.black.push", "list.white.push":
             if let command = list(service: service, data: data, parkCode: parkCode) { return command }

@@ -121,7 +121,8 @@ extension Decode {
             SharedSubscription(
                 authNo: "", appId: appId, userToken: try fields.string("userToken", max: 64), parkCode: try parkCode(fields),
                 offerId: try fields.optionalString("offerId", max: 32).flatMap { $0.isEmpty ? nil : $0 }, spaceNo: nil, plates: plates,
-                segments: try segments(fields) ?? [], quietHours: [], validFrom: from, validTo: to, graceMin: 0, price: nil, status: .pending,
+                segments: try segments(fields) ?? [], quietHours: [], validFrom: from, validTo: to, graceMin: 0, price: nil,
+                status: .pending,
                 strikesMax: 1, createdAt: now), months: months(from, to))
     }
 
@@ -167,7 +168,8 @@ extension Decode {
         let hasPlate = fields.object["plateNo"] != nil && fields.object["plateNo"] != .null && fields.object["plateNo"] != .string("")
         return .makeAppointment(
             Appointment(
-                extNo: try fields.string("extNo", max: 64), appId: appId, bizCode: bizCode, placeCode: try fields.string("placeCode", max: 32),
+                extNo: try fields.string("extNo", max: 64), appId: appId, bizCode: bizCode,
+                placeCode: try fields.string("placeCode", max: 32),
                 appointTime: try fields.time("appointTime"), personToken: try fields.string("personToken", max: 64),
                 plate: hasPlate ? try plate(fields) : nil, createdAt: now))
     }

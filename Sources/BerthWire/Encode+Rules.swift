@@ -41,7 +41,8 @@ extension Encode {
             ("lateGraceMin", purpose == .shared ? .int(terms.graceMin) : .null), ("lateMin", .int(lateMin)),
             ("overtimePct", terms.overtimePercent == 100 ? .null : .int(terms.overtimePercent)),
             ("plateChangesMax", .int(terms.plateChangesMax)),
-            ("prepayAmount", terms.prepayFen == 0 ? .null : .int(terms.prepayFen)), ("price", price(terms.price)), ("stayMin", .int(stayMin)),
+            ("prepayAmount", terms.prepayFen == 0 ? .null : .int(terms.prepayFen)), ("price", price(terms.price)),
+            ("stayMin", .int(stayMin)),
             ("version", .int(terms.version)),
         ])
     }
@@ -77,7 +78,8 @@ extension Encode {
             ("authNo", .string(s.authNo)), ("authVer", .int(s.version)), ("shareStatus", .int(s.status.rawValue)),
             ("parkCode", .string(s.parkCode)), ("offerId", .optional(s.offerId)), ("spaceNo", .optional(s.spaceNo)),
             ("plateNos", .array(s.plates.map { .string(revealsPlates ? $0.revealed : $0.masked) })),
-            ("validFrom", .int(s.validFrom)), ("validTo", .int(s.validTo)), ("segments", segments(s.segments)), ("strikes", .int(s.strikes)), ("fee", .int(feeFen)),
+            ("validFrom", .int(s.validFrom)), ("validTo", .int(s.validTo)), ("segments", segments(s.segments)),
+            ("strikes", .int(s.strikes)), ("fee", .int(feeFen)),
             (
                 "payInfo",
                 feeFen > 0 && s.billNo != nil
@@ -160,7 +162,8 @@ extension Encode {
         case .flow(let p): ["policyId": .string(p.policyId), "mode": .int(p.mode.rawValue)]
         case .penalty(let p): ["penaltyId": .string(p.penaltyId), "state": .string(p.state.rawValue)]
         case .appeal(let a): appeal(a)
-        case .gateCase(let c): .compact([("caseNo", .string(c.caseNo)), ("state", .string(c.state.rawValue)), ("orderNo", .optional(c.orderNo))])
+        case .gateCase(let c):
+            .compact([("caseNo", .string(c.caseNo)), ("state", .string(c.state.rawValue)), ("orderNo", .optional(c.orderNo))])
         case .occupancy(let o): ["parkCode": .string(o.parkCode), "weekday": .int(o.weekday)]
         }
     }

@@ -85,19 +85,25 @@ public enum Encode {
             (
                 "payInfo",
                 order.status == .held && order.billNo != nil && order.prepayNo == nil
-                    ? ["amount": .int(order.terms.prepayFen), "billNo": .string(order.billNo!), "payBy": .int(order.holdDeadline ?? 0)] : .null
+                    ? ["amount": .int(order.terms.prepayFen), "billNo": .string(order.billNo!), "payBy": .int(order.holdDeadline ?? 0)]
+                    : .null
             ),
-            ("payState", .int(order.prepayNo != nil ? (order.isCompensated || order.status == .cancelled ? 3 : 2) : order.billNo != nil ? 1 : 0)),
+            (
+                "payState",
+                .int(order.prepayNo != nil ? (order.isCompensated || order.status == .cancelled ? 3 : 2) : order.billNo != nil ? 1 : 0)
+            ),
             ("planTime", .int(order.planTime)), ("plateColor", .int(order.plateColor)), ("plateNo", shown(order.plate)),
             ("plateNos", order.otherPlates.isEmpty ? .null : .array(order.plates.map(shown))),
             ("poolType", order.pool == order.purpose.pool ? .null : .string(order.pool.rawValue)),
-            ("recordNo", .optional(order.recordNo)), ("rehomedFrom", .optional(order.rehomedFrom)), ("rehomedTo", .optional(order.rehomedTo)),
+            ("recordNo", .optional(order.recordNo)), ("rehomedFrom", .optional(order.rehomedFrom)),
+            ("rehomedTo", .optional(order.rehomedTo)),
             ("spaceNo", .optional(order.spaceNo)), ("status", .int(order.status.rawValue)),
             (
                 "terms",
                 terms(
                     order.terms, purpose: order.purpose, earlyMin: Int((order.planTime - order.enterStart) / CivilTime.minute),
-                    lateMin: Int((order.enterEnd - order.planTime) / CivilTime.minute), entryLimit: order.entryLimit, stayMin: order.stayMin)
+                    lateMin: Int((order.enterEnd - order.planTime) / CivilTime.minute), entryLimit: order.entryLimit, stayMin: order.stayMin
+                )
             ),
             ("waitPosition", .optional(waitPosition.map { Int64($0) })),
         ])
@@ -117,7 +123,8 @@ public enum Encode {
         switch decision.outcome {
         case .done: return Answer()
         case .order(let order, let isRepeat):
-            var answer = Answer(data: self.order(order, revealsPlate: true, alternatives: decision.alternatives, waitPosition: waitPosition))
+            var answer = Answer(
+                data: self.order(order, revealsPlate: true, alternatives: decision.alternatives, waitPosition: waitPosition))
             answer.duplicate = isRepeat
             return answer
         case .entity(let entity): return Answer(data: self.entity(entity))
@@ -128,9 +135,16 @@ public enum Encode {
                 data: [
                     "offerId": .string(offer.offerId), "needsConfirm": true,
                     "orders": .array(
-                        orders.map { ["orderNo": .string($0.orderNo), "enterStart": .int($0.enterStart), "until": .int($0.expectedLeave), "status": .int($0.status.rawValue)] }),
+                        orders.map {
+                            [
+                                "orderNo": .string($0.orderNo), "enterStart": .int($0.enterStart), "until": .int($0.expectedLeave),
+                                "status": .int($0.status.rawValue),
+                            ]
+                        }),
                     "subscriptions": .array(
-                        subscriptions.map { ["authNo": .string($0.authNo), "validTo": .int($0.validTo), "shareStatus": .int($0.status.rawValue)] }),
+                        subscriptions.map {
+                            ["authNo": .string($0.authNo), "validTo": .int($0.validTo), "shareStatus": .int($0.status.rawValue)]
+                        }),
                     "occupiedUntil": .optional(orders.filter { $0.status == .inLot }.map(\.expectedLeave).max()),
                 ])
         case .gate(let gate, let caseNo): return Answer(data: self.gate(gate, caseNo: caseNo))

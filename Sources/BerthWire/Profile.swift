@@ -140,6 +140,8 @@ public struct Profile: Sendable {
     public let catalogue: [ServiceDefinition]
 
     public let checklist: [ChecklistItem]
+    /// What each policy value means, in the order of ``Policy``.
+    public let policies: [(name: String, zh: String, en: String, mark: String)]
     /// Public holidays and make-up workdays.
     public let calendar: WorkCalendar
     public let machines: [StateMachine]
@@ -189,6 +191,7 @@ public struct Profile: Sendable {
                 purposes: Set((row["bizTypes"]?.arrayValue ?? []).compactMap { Purpose(rawValue: Int($0.intValue ?? 0)) }),
                 service: text(row, "service"), source: text(row, "source"))
         }
+        policies = try rows("policies.json").map { (text($0, "name"), text($0, "zh"), text($0, "en"), text($0, "mark")) }
         var exceptions: [Int64: WorkCalendar.Kind] = [:]
         for row in try rows("holidays.json") {
             for (name, kind) in [("holidays", WorkCalendar.Kind.holiday), ("workdays", .workday)] {

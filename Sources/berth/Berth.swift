@@ -13,7 +13,7 @@ struct Berth: AsyncParsableCommand {
         abstract: "泊位 Berth: reservation and sharing of parking spaces for a city.",
         subcommands: [
             Serve.self, City.self, Bench.self, Keys.self, Lots.self, Audit.self, Notices.self, Call.self, Sign.self, Doctor.self,
-            Docs.self, Status.self, SceneCommand.self,
+            Docs.self, Status.self, SceneCommand.self, Occupancy.self,
         ])
 }
 

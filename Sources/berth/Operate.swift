@@ -191,3 +191,48 @@ struct Notices: AsyncParsableCommand {
         func run() async throws { print(await ask(["command": "tidings.retry", "appId": .string(appId)], data: folder.data).string) }
     }
 }
+
+/// How full lots were, counted before the city had this server.
+struct Occupancy: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "How full lots usually are: what forecasts rest on.", subcommands: [Import.self])
+
+    struct Import: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Bring in counts of earlier days.",
+            discussion: """
+                A CSV file without a header: parkCode, yyyy-MM-dd, and 48 numbers, the occupied places at each half hour from 00:00 on; empty
+                where nobody counted. A bad row is reported with its line, and nothing of the file is taken.
+                """)
+        @OptionGroup var folder: DataOption
+        @Argument(help: "The file.") var file: String
+
+        func run() async throws {
+            guard let text = try? String(contentsOfFile: file, encoding: .utf8) else { fail("\(file) cannot be read") }
+            var rows: [JSON] = []
+            var faults: [String] = []
+            for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() where !line.isEmpty {
+                let cells = line.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmingCharacters(in: .whitespaces) }
+                guard cells.count == 50 else {
+                    faults.append("line \(number + 1): \(cells.count) cells, 50 expected")
+                    continue
+                }
+                let counts = cells.dropFirst(2).map { $0.isEmpty ? -1 : Int($0) ?? -2 }
+                guard let day = try? Decode.day(Fields(JSONObject([("date", .string(cells[1]))])), "date"), !cells[0].isEmpty,
+                    counts.allSatisfy({ $0 >= -1 && $0 <= 1_000_000 })
+                else {
+                    faults.append("line \(number + 1): parkCode, yyyy-MM-dd and counts expected")
+                    continue
+                }
+                rows.append(["park": .string(cells[0]), "day": .int(day), "counts": .array(counts.map { .int($0) })])
+            }
+            guard faults.isEmpty else { fail(faults.prefix(20).joined(separator: "\n")) }
+            for start in stride(from: 0, to: rows.count, by: 2_000) {
+                let part = Array(rows[start..<min(rows.count, start + 2_000)])
+                let isLast = start + 2_000 >= rows.count
+                _ = await ask(["command": "occupancy.import", "rows": .array(part), "make": .bool(isLast)], data: folder.data)
+            }
+            print(JSON.object(JSONObject([("days", .int(rows.count))])).string)
+        }
+    }
+}

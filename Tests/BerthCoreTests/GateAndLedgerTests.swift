@@ -5,7 +5,9 @@ import Testing
 @Suite struct GateTests {
     private static let now: Millis = CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 3, day: 4)!) + 9 * 3_600_000
 
-    private static func entry(_ number: String, _ plate: String, from: Int64 = -10, to: Int64 = 10, _ change: (inout AuthorisedEntry) -> Void = { _ in }) -> AuthorisedEntry {
+    private static func entry(
+        _ number: String, _ plate: String, from: Int64 = -10, to: Int64 = 10, _ change: (inout AuthorisedEntry) -> Void = { _ in }
+    ) -> AuthorisedEntry {
         var entry = AuthorisedEntry(
             orderNo: number, purpose: .reservation, plate: Plate(plate)!, enterStart: now + from * 60_000, enterEnd: now + to * 60_000,
             entryLimit: 1, entriesUsed: 0, isInForce: true)
@@ -18,7 +20,9 @@ import Testing
     }
 
     @Test func theTable() {
-        func decide(_ plate: String, _ orders: [AuthorisedEntry], gate: String = "G1", _ change: (inout GateBook) -> Void = { _ in }) -> (GateVerdict, Refusal?) {
+        func decide(_ plate: String, _ orders: [AuthorisedEntry], gate: String = "G1", _ change: (inout GateBook) -> Void = { _ in }) -> (
+            GateVerdict, Refusal?
+        ) {
             var book = GateBook()
             book.fuzzyCharsMax = 1
             change(&book)
@@ -32,21 +36,65 @@ import Testing
             ("too early", decide(own, [GateTests.entry("a", own, from: 1, to: 9)]), (.refuse, .tooEarlyToEnter)),
             ("too late", decide(own, [GateTests.entry("a", own, from: -9, to: -1)]), (.refuse, .tooLateToEnter)),
             ("used up", decide(own, [GateTests.entry("a", own) { $0.entriesUsed = 1 }]), (.refuse, .entriesUsedUp)),
-            ("entries without limit", decide(own, [GateTests.entry("a", own) { $0.entriesUsed = 9; $0.entryLimit = -1 }]), (.allow, nil)),
-            ("a used-up one and a good one", decide(own, [GateTests.entry("a", own) { $0.entriesUsed = 1 }, GateTests.entry("b", own)]), (.allow, nil)),
-            ("not yet certain", decide(own, [GateTests.entry("a", own) { $0.isPending = true; $0.isInForce = false }]), (.refuse, .approvalPending)),
+            (
+                "entries without limit",
+                decide(
+                    own,
+                    [
+                        GateTests.entry("a", own) {
+                            $0.entriesUsed = 9; $0.entryLimit = -1
+                        }
+                    ]), (.allow, nil)
+            ),
+            (
+                "a used-up one and a good one", decide(own, [GateTests.entry("a", own) { $0.entriesUsed = 1 }, GateTests.entry("b", own)]),
+                (.allow, nil)
+            ),
+            (
+                "not yet certain",
+                decide(
+                    own,
+                    [
+                        GateTests.entry("a", own) {
+                            $0.isPending = true; $0.isInForce = false
+                        }
+                    ]), (.refuse, .approvalPending)
+            ),
             ("another gate", decide(own, [GateTests.entry("a", own) { $0.gateCodes = ["G2", "G3"] }]), (.refuse, .gateNotCovered)),
             ("one of its gates", decide(own, [GateTests.entry("a", own) { $0.gateCodes = ["G2", "G3"] }], gate: "G3"), (.allow, nil)),
             ("nobody's plate", decide("粤B99999", [GateTests.entry("a", own)]), (.local, nil)),
             ("a cancelled order", decide(own, [GateTests.entry("a", own) { $0.isInForce = false }]), (.local, nil)),
-            ("black list before everything", decide(own, [GateTests.entry("a", own)]) { $0.isBlacklisted = true }, (.refuse, .plateBlacklisted)),
+            (
+                "black list before everything", decide(own, [GateTests.entry("a", own)]) { $0.isBlacklisted = true },
+                (.refuse, .plateBlacklisted)
+            ),
             ("inside already", decide(own, [GateTests.entry("a", own)]) { $0.isInside = true }, (.refuse, .repeatedEntry)),
-            ("white list", decide("粤B99999", []) { $0.isWhitelisted = true; $0.flow = .closed }, (.allow, nil)),
-            ("exempt", decide("粤B0123警", []) { $0.isExempt = true; $0.flow = .closed }, (.allow, nil)),
+            (
+                "white list",
+                decide("粤B99999", []) {
+                    $0.isWhitelisted = true; $0.flow = .closed
+                }, (.allow, nil)
+            ),
+            (
+                "exempt",
+                decide("粤B0123警", []) {
+                    $0.isExempt = true; $0.flow = .closed
+                }, (.allow, nil)
+            ),
             ("booking only", decide("粤B99999", []) { $0.flow = .bookingOnly }, (.refuse, .flowControlActive)),
             ("booking only, with an order", decide(own, [GateTests.entry("a", own)]) { $0.flow = .bookingOnly }, (.allow, nil)),
-            ("throttle, below", decide("粤B99999", []) { $0.flow = .throttle; $0.walkInsMax = 2; $0.walkIns = 1 }, (.local, nil)),
-            ("throttle, reached", decide("粤B99999", []) { $0.flow = .throttle; $0.walkInsMax = 2; $0.walkIns = 2 }, (.refuse, .flowControlActive)),
+            (
+                "throttle, below",
+                decide("粤B99999", []) {
+                    $0.flow = .throttle; $0.walkInsMax = 2; $0.walkIns = 1
+                }, (.local, nil)
+            ),
+            (
+                "throttle, reached",
+                decide("粤B99999", []) {
+                    $0.flow = .throttle; $0.walkInsMax = 2; $0.walkIns = 2
+                }, (.refuse, .flowControlActive)
+            ),
         ]
         for row in rows { #expect(row.got == row.wanted, "\(row.name)") }
     }
@@ -79,7 +127,9 @@ import Testing
         func book(_ plate: String) -> Order { world.create("u\(world.keys)", in: 10) { $0.plate = Plate(plate)! }.outcome.order! }
         let (one, two) = (book("粤B8A123"), book("湘B8A123"))
         func check(_ plate: String) -> (GateDecision, String?) {
-            if case .gate(let gate, let number) = world.decide(.check(parkCode: "P1", GateQuestion(plate: Plate(plate)!, time: world.now, gateCode: "G1"))).outcome {
+            if case .gate(let gate, let number) = world.decide(
+                .check(parkCode: "P1", GateQuestion(plate: Plate(plate)!, time: world.now, gateCode: "G1"))
+            ).outcome {
                 return (gate, number)
             }
             preconditionFailure()
@@ -106,15 +156,20 @@ import Testing
         func enter(_ lot: String, _ plate: String, mode: Int = 1, order: String? = nil, record: String) -> [Int] {
             var passage = Passage(recordNo: record, plate: Plate(plate)!, gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: order)
             passage.enterMode = mode
-            return world.decide(.enter(parkCode: lot, passage)).events.compactMap { if case .notice(let n) = $0 { n.eventType } else { nil } }
+            return world.decide(.enter(parkCode: lot, passage)).events.compactMap {
+                if case .notice(let n) = $0 { n.eventType } else { nil }
+            }
         }
         #expect(enter("P1", "粤B11111", mode: 5, record: "a") == [1006])
         #expect(enter("P2", "粤B11111", record: "b") == [7002], "the same plate in two lots")
         #expect(enter("P1", "粤B11111", record: "c") == [1015])
         #expect(enter("P1", "无ES16V2A", record: "d") == [1014])
         let order = try #require(world.create("u", in: 10).outcome.order)
-        #expect(enter("P1", "无QR12345", mode: 4, order: order.orderNo, record: "e").contains(2004) || world.status(order.orderNo) == .inLot, "a code instead of a plate")
-        var old = Passage(recordNo: "z", plate: World.plate(7), gateCode: "G1", enterTime: world.now - 366 * 86_400_000, carKind: 1, orderNo: nil)
+        #expect(
+            enter("P1", "无QR12345", mode: 4, order: order.orderNo, record: "e").contains(2004) || world.status(order.orderNo) == .inLot,
+            "a code instead of a plate")
+        var old = Passage(
+            recordNo: "z", plate: World.plate(7), gateCode: "G1", enterTime: world.now - 366 * 86_400_000, carKind: 1, orderNo: nil)
         old.enterMode = 1
         #expect(world.decide(.enter(parkCode: "P1", old)).outcome == .refused(.recordTooOld))
     }
@@ -140,7 +195,9 @@ import Testing
                 if number(0...2) == 0 { (rule.start, rule.end) = (60 * number(0...12), 60 * number(13...24)) }
                 rules.append(rule)
             }
-            let tariff = Tariff(tariffId: "T", rules: rules, dailyCapFen: number(0...1) == 0 ? nil : Int64(number(0...6_000)), overtimePercent: number(100...300))
+            let tariff = Tariff(
+                tariffId: "T", rules: rules, dailyCapFen: number(0...1) == 0 ? nil : Int64(number(0...6_000)),
+                overtimePercent: number(100...300))
             let enter = midnight + Millis(number(0...2_880)) * 60_000
             let deadline = number(0...1) == 0 ? enter + Millis(number(0...2_000)) * 60_000 : nil
             var last: Int64 = 0
@@ -181,14 +238,22 @@ import Testing
             var rule = Tariff.Rule()
             rule.stepFen = fen
             let tariff = LotTariff(from: from, business: business, vehicleClass: vehicleClass, tariff: Tariff(tariffId: id, rules: [rule]))
-            world.decide(.file(parkCode: "P1", [Report(parkCode: "P1", kind: "tariff", key: id, body: id, at: 1)], replaces: nil, knownBy: nil, notice: nil, tariff: tariff))
+            world.decide(
+                .file(
+                    parkCode: "P1", [Report(parkCode: "P1", kind: "tariff", key: id, body: id, at: 1)], replaces: nil, knownBy: nil,
+                    notice: nil, tariff: tariff))
         }
         take("all", business: 0, vehicleClass: 0, fen: 1, from: 0)
         take("shared", business: 2, vehicleClass: 0, fen: 2, from: 0)
         take("large", business: 2, vehicleClass: 2, fen: 3, from: 0)
         take("later", business: 2, vehicleClass: 2, fen: 4, from: 1_000)
-        func id(_ purpose: Purpose, _ vehicleClass: Int, at time: Millis) -> String? { world.city.tariff("P1", purpose, vehicleClass: vehicleClass, at: time)?.tariffId }
-        #expect([id(.reservation, 1, at: 10), id(.shared, 1, at: 10), id(.shared, 2, at: 10), id(.shared, 2, at: 2_000)] == ["all", "shared", "large", "later"])
+        func id(_ purpose: Purpose, _ vehicleClass: Int, at time: Millis) -> String? {
+            world.city.tariff("P1", purpose, vehicleClass: vehicleClass, at: time)?.tariffId
+        }
+        #expect(
+            [id(.reservation, 1, at: 10), id(.shared, 1, at: 10), id(.shared, 2, at: 10), id(.shared, 2, at: 2_000)] == [
+                "all", "shared", "large", "later",
+            ])
     }
 
     @Test func splitsAddUpWhateverTheAmount() {
@@ -210,7 +275,8 @@ import Testing
         var world = World(quota: 5)
         world.add("S1", share: 0)
         let offer = world.offer("A1", lot: "S1", owner: "王", price: SharePrice(mode: .hour, fen: 999))
-        let order = try #require(world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.offerId = offer.offerId }.outcome.order)
+        let order = try #require(
+            world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.offerId = offer.offerId }.outcome.order)
         world.run(minutes: 1)
         let entered = world.now
         _ = world.come(order.orderNo, plate: World.plate(1), lot: "S1", record: "r1")
@@ -218,14 +284,17 @@ import Testing
         let fee = try #require(world.city.sessionFee("S1", recordNo: "r1", at: world.now, history: NoHistory()))
         #expect(fee.payableFen == 999)
         // The lot may not take it itself (1210).
-        let till = Payment(payNo: "t1", appId: "", parkCode: "S1", recordNo: "r1", billNo: nil, amountFen: 999, channel: "", state: .paid, payTime: world.now, requestHash: "h")
+        let till = Payment(
+            payNo: "t1", appId: "", parkCode: "S1", recordNo: "r1", billNo: nil, amountFen: 999, channel: "", state: .paid,
+            payTime: world.now, requestHash: "h")
         #expect(world.decide(.takeIn(till)).outcome == .refused(.platformBilled))
         world.decide(.bill(Bill(billNo: "b1", parkCode: "S1", recordNo: "r1", payableFen: 999, expireAt: world.now + 300_000)))
         world.decide(.pay(appId: "app1", billNo: "b1", payNo: "p1", amountFen: 999, channel: "c", requestHash: "h"))
         world.decide(.conclude(payNo: "p1", isPaid: true, message: "{}"))
         world.decide(.conclude(payNo: "p1", isPaid: true, message: "{}"))
         func balance(_ account: Account) -> Int64 { world.city.balances[account, default: 0] }
-        #expect([balance(.provider("app1")), balance(.platform), balance(.lot("S1")), balance(.owner("app1", "王"))] == [999, -99, -199, -701])
+        #expect(
+            [balance(.provider("app1")), balance(.platform), balance(.lot("S1")), balance(.owner("app1", "王"))] == [999, -99, -199, -701])
         for (refund, fen) in [("f1", Int64(333)), ("f2", 333), ("f3", 333)] {
             world.decide(.refund(appId: "app1", payNo: "p1", refundNo: refund, amountFen: fen, message: "{}"))
             world.decide(.refund(appId: "app1", payNo: "p1", refundNo: refund, amountFen: fen, message: "{}"))
@@ -240,7 +309,10 @@ import Testing
         own.recordNo = "other"
         world.decide(.takeIn(own))
         #expect(balance(.till("S1")) == 999 && balance(.lot("S1")) == -999 && world.city.ledgerSum == 0)
-        for account in [Account.provider("a"), .lot("l"), .till("l"), .owner("a", "o|x"), .user("a", "u"), .deposit("d"), .platform, .compensation, .payout] {
+        for account in [
+            Account.provider("a"), .lot("l"), .till("l"), .owner("a", "o|x"), .user("a", "u"), .deposit("d"), .platform, .compensation,
+            .payout,
+        ] {
             #expect(Account(account.text) == account)
         }
         #expect(Account("nobody") == nil && Account("lot") == nil)

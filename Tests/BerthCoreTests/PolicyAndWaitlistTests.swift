@@ -26,7 +26,10 @@ import Testing
     @Test func whatCannotBeIsRefusedAndChangesNothing() {
         var world = World(quota: 1)
         let before = world.city.summary(at: world.now)
-        for values in [["lateMin": "1441"], ["lateMin": "x"], ["nothing": "1"], ["quietHours": "late"], ["confirmMode": "perhaps"], ["lateMin": "5", "slotMin": "1"]] {
+        for values in [
+            ["lateMin": "1441"], ["lateMin": "x"], ["nothing": "1"], ["quietHours": "late"], ["confirmMode": "perhaps"],
+            ["lateMin": "5", "slotMin": "1"],
+        ] {
             let decision = world.decide(.setPolicy(.city, values))
             #expect(decision.outcome == .refused(.illegalValue) && decision.note != nil)
         }
@@ -49,10 +52,14 @@ import Testing
         let later = world.decide(.delay(appId: "app1", orderNo: order.orderNo)).outcome.order
         #expect(later?.enterEnd == order.enterEnd + 20 * 60_000)
         // Within its window already, but free to cancel by its own terms.
-        guard case .cancelled(_, let isBreach, _, _) = world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false)).outcome
+        guard
+            case .cancelled(_, let isBreach, _, _) = world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false))
+                .outcome
         else { Issue.record("not cancelled"); return }
         #expect(!isBreach)
-        #expect(world.city.terms(world.city.lots["P1"]!, .reservation, planTime: world.now).delayMin == 5, "what is shown before booking is new")
+        #expect(
+            world.city.terms(world.city.lots["P1"]!, .reservation, planTime: world.now).delayMin == 5, "what is shown before booking is new"
+        )
     }
 
     @Test func aDepositMakesAnOrderCertain() throws {
@@ -64,7 +71,9 @@ import Testing
         }
         let came = try #require(world.book(in: 20).order)
         #expect(came.status == .held && came.downSeq == 0 && came.billNo != nil, "its lot hears of it when it is paid")
-        #expect(world.decide(.pay(appId: "app1", billNo: came.billNo!, payNo: "p0", amountFen: 400, channel: "c", requestHash: "x")).outcome == .refused(.amountMismatch))
+        #expect(
+            world.decide(.pay(appId: "app1", billNo: came.billNo!, payNo: "p0", amountFen: 400, channel: "c", requestHash: "x")).outcome
+                == .refused(.amountMismatch))
         _ = pay(came, "p1")
         #expect(world.status(came.orderNo) == .booked && world.order(came.orderNo).downSeq > 0)
         #expect(world.city.balances[.deposit(came.orderNo)] == -500 && world.city.ledgerSum == 0)

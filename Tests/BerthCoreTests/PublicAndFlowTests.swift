@@ -11,15 +11,19 @@ import Testing
         return world
     }
 
-    private func appointment(_ world: inout World, _ extNo: String, hours: Int64, person: String = "p", plate: Plate? = nil) -> Appointment? {
+    private func appointment(_ world: inout World, _ extNo: String, hours: Int64, person: String = "p", plate: Plate? = nil) -> Appointment?
+    {
         let draft = Appointment(
-            extNo: extNo, appId: "app1", bizCode: "hospital", placeCode: "H1", appointTime: world.now + hours * 3_600_000, personToken: person,
+            extNo: extNo, appId: "app1", bizCode: "hospital", placeCode: "H1", appointTime: world.now + hours * 3_600_000,
+            personToken: person,
             plate: plate, createdAt: world.now)
         if case .entity(.appointment(let made)) = world.decide(.makeAppointment(draft)).outcome { return made }
         return nil
     }
 
-    private func book(_ world: inout World, _ extNo: String?, plan: Millis, user: String = "p", plate: Int? = nil, app: String = "app1") -> Decision {
+    private func book(_ world: inout World, _ extNo: String?, plan: Millis, user: String = "p", plate: Int? = nil, app: String = "app1")
+        -> Decision
+    {
         world.create(user, lot: "H1", purpose: .publicService, in: 0, plate: plate) {
             $0.planTime = plan
             $0.extNo = extNo
@@ -53,10 +57,14 @@ import Testing
         #expect(book(&world, "a", plan: time + 31 * 60_000).outcome == .refused(.outsideAppointment))
         #expect(book(&world, "z", plan: time, plate: 501).outcome == .refused(.plateDiffers))
         #expect(book(&world, "a", plan: time, user: "stranger", app: "app2").outcome == .refused(.appointmentNotFound))
-        let order = try #require(book(&world, "a", plan: time - 60 * 60_000, app: "app2").outcome.order, "the same pseudonym in another app")
-        #expect(order.enterStart == time - 60 * 60_000 && order.enterEnd == time + 30 * 60_000 && order.leaveDeadline == time + 120 * 60_000)
+        let order = try #require(
+            book(&world, "a", plan: time - 60 * 60_000, app: "app2").outcome.order, "the same pseudonym in another app")
+        #expect(
+            order.enterStart == time - 60 * 60_000 && order.enterEnd == time + 30 * 60_000 && order.leaveDeadline == time + 120 * 60_000)
         #expect(book(&world, "a", plan: time).outcome == .refused(.appointmentUsed))
-        #expect(world.decide(.modify(appId: "app2", orderNo: order.orderNo, planTime: time, plate: nil, plateColor: nil)).outcome == .refused(.wrongState))
+        #expect(
+            world.decide(.modify(appId: "app2", orderNo: order.orderNo, planTime: time, plate: nil, plateColor: nil)).outcome
+                == .refused(.wrongState))
         world.decide(.cancel(appId: "app2", orderNo: order.orderNo, confirmBreach: false))
         #expect(world.city.appointments["app1|a"]?.state == .made, "the appointment stands, and can be used again")
         #expect(book(&world, "a", plan: time).outcome.order != nil)
@@ -86,7 +94,9 @@ import Testing
         var world = world(quota: 1, total: 3)
         _ = appointment(&world, "a", hours: 3)
         let order = try #require(book(&world, "a", plan: world.now + 3 * 3_600_000).outcome.order)
-        for (number, hours) in [("b", Int64(3)), ("c", 3), ("d", 3), ("t", 27), ("u", 27)] { _ = appointment(&world, number, hours: hours, person: number) }
+        for (number, hours) in [("b", Int64(3)), ("c", 3), ("d", 3), ("t", 27), ("u", 27)] {
+            _ = appointment(&world, number, hours: hours, person: number)
+        }
         let tomorrow = book(&world, "u", plan: world.now + 27 * 3_600_000, user: "u")
         #expect(tomorrow.outcome == .refused(.publicQuotaUsedUp))
         #expect(tomorrow.note?.until == CivilTime.start(ofDay: CivilTime.day(of: world.now) + 1), "released from the day itself on")
@@ -114,7 +124,8 @@ import Testing
         world.decide(.setPlace(PublicPlace(placeCode: "医院", name: "医院", parkCodes: ["H1", "H2"])))
         func make(_ number: String) -> String? {
             let draft = Appointment(
-                extNo: number, appId: "app1", bizCode: "hospital", placeCode: "医院", appointTime: world.now + 26 * 3_600_000, personToken: "p",
+                extNo: number, appId: "app1", bizCode: "hospital", placeCode: "医院", appointTime: world.now + 26 * 3_600_000,
+                personToken: "p",
                 plate: nil, createdAt: world.now)
             if case .entity(.appointment(let made)) = world.decide(.makeAppointment(draft)).outcome { return made.parkCode ?? "none" }
             return nil
@@ -130,20 +141,27 @@ import Testing
 
     private func world() -> World { World(quota: 50, now: FlowTests.start) }
 
-    private func flow(_ world: World, _ mode: FlowMode, id: String = "F", lot: String = "P1", area: String = "", hours: Int64 = 10, _ change: (inout FlowPolicy) -> Void = { _ in }) -> FlowPolicy {
+    private func flow(
+        _ world: World, _ mode: FlowMode, id: String = "F", lot: String = "P1", area: String = "", hours: Int64 = 10,
+        _ change: (inout FlowPolicy) -> Void = { _ in }
+    ) -> FlowPolicy {
         var policy = FlowPolicy(
-            policyId: id, parkCode: area.isEmpty ? lot : "", areaId: area, mode: mode, validFrom: world.now, validTo: world.now + hours * 3_600_000)
+            policyId: id, parkCode: area.isEmpty ? lot : "", areaId: area, mode: mode, validFrom: world.now,
+            validTo: world.now + hours * 3_600_000)
         change(&policy)
         return policy
     }
 
     private func fill(_ world: inout World, _ occupied: Int, lot: String = "P1", total: Int = 100) {
         world.now += 1000
-        world.decide(.reportRemaining(parkCode: lot, Remaining(reportedAt: world.now, total: total, occupied: occupied, remain: total - occupied)))
+        world.decide(
+            .reportRemaining(parkCode: lot, Remaining(reportedAt: world.now, total: total, occupied: occupied, remain: total - occupied)))
     }
 
     private func gate(_ world: inout World, _ plate: Plate, lot: String = "P1") -> GateDecision {
-        guard case .gate(let gate, _) = world.decide(.check(parkCode: lot, GateQuestion(plate: plate, time: world.now, gateCode: "G1"))).outcome
+        guard
+            case .gate(let gate, _) = world.decide(.check(parkCode: lot, GateQuestion(plate: plate, time: world.now, gateCode: "G1")))
+                .outcome
         else { preconditionFailure() }
         return gate
     }
@@ -163,7 +181,12 @@ import Testing
         for (number, verdict) in [(31, GateVerdict.local), (32, .local), (33, .refuse)] {
             #expect(gate(&world, World.plate(number)).verdict == verdict)
             guard verdict == .local else { continue }
-            world.decide(.enter(parkCode: "P1", Passage(recordNo: "w\(number)", plate: World.plate(number), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil)))
+            world.decide(
+                .enter(
+                    parkCode: "P1",
+                    Passage(
+                        recordNo: "w\(number)", plate: World.plate(number), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil))
+            )
         }
         world.now += 5 * 60_000 + 1
         #expect(gate(&world, World.plate(33)).verdict == .local, "five minutes on")
@@ -173,13 +196,25 @@ import Testing
 
     @Test func hysteresis() {
         var world = world()
-        world.decide(.setFlow(flow(world, .bookingOnly) { $0.saturationOpen = 90; $0.saturationClose = 95 }))
-        let steps: [(Int, FlowMode)] = [(80, .off), (94, .off), (95, .bookingOnly), (91, .bookingOnly), (90, .bookingOnly), (89, .off), (94, .off), (99, .bookingOnly)]
+        world.decide(
+            .setFlow(
+                flow(world, .bookingOnly) {
+                    $0.saturationOpen = 90; $0.saturationClose = 95
+                }))
+        let steps: [(Int, FlowMode)] = [
+            (80, .off), (94, .off), (95, .bookingOnly), (91, .bookingOnly), (90, .bookingOnly), (89, .off), (94, .off), (99, .bookingOnly),
+        ]
         for (occupied, mode) in steps {
             fill(&world, occupied)
             #expect(world.city.flowMode("P1", at: world.now) == mode, "\(occupied) %")
         }
-        #expect(world.decide(.setFlow(flow(world, .bookingOnly) { $0.saturationOpen = 96; $0.saturationClose = 95 })).outcome == .refused(.illegalValue))
+        #expect(
+            world.decide(
+                .setFlow(
+                    flow(world, .bookingOnly) {
+                        $0.saturationOpen = 96; $0.saturationClose = 95
+                    })
+            ).outcome == .refused(.illegalValue))
     }
 
     @Test func levelsAreTold() {
@@ -187,7 +222,8 @@ import Testing
         var told: [Int] = []
         for occupied in [50, 89, 90, 92, 100, 97, 90, 86, 84, 91] {
             world.now += 1000
-            let decision = world.decide(.reportRemaining(parkCode: "P1", Remaining(reportedAt: world.now, total: 100, occupied: occupied, remain: 100 - occupied)))
+            let decision = world.decide(
+                .reportRemaining(parkCode: "P1", Remaining(reportedAt: world.now, total: 100, occupied: occupied, remain: 100 - occupied)))
             for case .notice(let notice) in decision.events where (4001...4003).contains(notice.eventType) { told.append(notice.eventType) }
         }
         #expect(told == [4001, 4002, 4001, 4003, 4001])
@@ -195,7 +231,9 @@ import Testing
 
     @Test func scheduleAndHolidays() {
         var world = world()
-        world.decide(.setFlow(flow(world, .bookingOnly, hours: 240) { $0.segments = [Segment(.weekly, days: [1, 2, 3, 4, 5], start: 420, end: 540)] }))
+        world.decide(
+            .setFlow(
+                flow(world, .bookingOnly, hours: 240) { $0.segments = [Segment(.weekly, days: [1, 2, 3, 4, 5], start: 420, end: 540)] }))
         func mode(_ hour: Int64, day: Int64 = 4) -> FlowMode {
             world.city.flowMode("P1", at: CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 3, day: day)!) + hour * 3_600_000)
         }
@@ -227,7 +265,11 @@ import Testing
         var profile = World.profile(quota: 10)
         profile.totalCount = 10
         world.decide(.openLot(profile))
-        world.decide(.setFlow(flow(world, .throttle) { $0.pools = ["WALK_IN": 7]; $0.bookingLimitPercent = 1000 }))
+        world.decide(
+            .setFlow(
+                flow(world, .throttle) {
+                    $0.pools = ["WALK_IN": 7]; $0.bookingLimitPercent = 1000
+                }))
         let made = (0..<5).map { world.create("u\($0)", in: 20).outcome.order != nil }
         #expect(made == [true, true, true, false, false], "ten places, seven for those who come without")
     }
@@ -256,7 +298,8 @@ import Testing
         #expect(made?.errorPerMille == 150, "the newest day, 30, was forecast as 15")
         #expect(OccupancyProfile.make(parkCode: "P", weekday: 1, days: [days[0]], capacity: 100)?.errorPerMille == nil)
         #expect(OccupancyProfile.make(parkCode: "P", weekday: 1, days: [], capacity: 100) == nil)
-        let many = OccupancyProfile.make(parkCode: "P", weekday: 1, days: Array(repeating: days[0], count: 3) + Array(repeating: days[2], count: 4), capacity: 100)
+        let many = OccupancyProfile.make(
+            parkCode: "P", weekday: 1, days: Array(repeating: days[0], count: 3) + Array(repeating: days[2], count: 4), capacity: 100)
         #expect(many?.dayCount == 4 && many?.occupied[0] == 30, "the last four")
         let world = world()
         #expect(world.city.lots["P1"]!.expectedOccupied(at: world.now + 3_600_000, now: world.now, world.city.calendar) == (0, 0))
@@ -269,7 +312,11 @@ import Testing
         world.add("A3", metres: 300, reserve: 20)
         #expect(world.decide(.setFlow(flow(world, .bookingOnly, area: "景区"))).outcome == .refused(.notFound))
         world.decide(.setArea(FlowArea(areaId: "景区", name: "景区", parkCodes: ["A1", "A2"])))
-        world.decide(.setFlow(flow(world, .bookingOnly, area: "景区") { $0.saturationOpen = 50; $0.saturationClose = 60; $0.dailyQuotas = ["PERSONAL": 2, "MERCHANT": 1] }))
+        world.decide(
+            .setFlow(
+                flow(world, .bookingOnly, area: "景区") {
+                    $0.saturationOpen = 50; $0.saturationClose = 60; $0.dailyQuotas = ["PERSONAL": 2, "MERCHANT": 1]
+                }))
         let before = world.city.lots["A1"]!.downLast
         fill(&world, 100, lot: "A1")
         #expect(world.city.flowMode("A2", at: world.now) == .off, "100 of 200: half")
@@ -282,12 +329,18 @@ import Testing
         let first = try #require(world.create("a", lot: "A1", in: 20).outcome.order)
         #expect(world.create("b", lot: "A2", in: 20).outcome.order != nil)
         let full = world.create("c", lot: "A1", in: 20)
-        #expect(full.outcome == .refused(.poolEmpty) && full.note?.used == 2 && full.note?.until == CivilTime.start(ofDay: CivilTime.day(of: world.now) + 1))
-        #expect(full.alternatives.map(\.parkCode).contains("A3") && !full.alternatives.map(\.parkCode).contains("A2"), "another lot of the area is no alternative")
+        #expect(
+            full.outcome == .refused(.poolEmpty) && full.note?.used == 2
+                && full.note?.until == CivilTime.start(ofDay: CivilTime.day(of: world.now) + 1))
+        #expect(
+            full.alternatives.map(\.parkCode).contains("A3") && !full.alternatives.map(\.parkCode).contains("A2"),
+            "another lot of the area is no alternative")
         world.now = first.enterStart - 60_000
         world.decide(.cancel(appId: "app1", orderNo: first.orderNo, confirmBreach: false))
         #expect(world.create("c", lot: "A1", in: 40).outcome.order != nil)
-        #expect(world.decide(.setArea(FlowArea(areaId: "景区", name: "", parkCodes: []))).outcome == .refused(.wrongState), "a policy rests on it")
+        #expect(
+            world.decide(.setArea(FlowArea(areaId: "景区", name: "", parkCodes: []))).outcome == .refused(.wrongState), "a policy rests on it"
+        )
     }
 
     @Test func whatIsRevokedIsShownFirstAndHasNoPenalty() throws {
@@ -295,7 +348,9 @@ import Testing
         world.add("P2", metres: 300, reserve: 5)
         let hit = try #require(world.create("a", in: 50).outcome.order)
         let spared = try #require(world.create("b", in: 5).outcome.order)
-        var policy = flow(world, .closed) { $0.validFrom += 30 * 60_000 - 60_000; $0.revokes = true }
+        var policy = flow(world, .closed) {
+            $0.validFrom += 30 * 60_000 - 60_000; $0.revokes = true
+        }
         policy.validFrom = hit.enterStart
         #expect(world.city.affected(by: policy, at: world.now).map(\.orderNo) == [hit.orderNo])
         world.decide(.setFlow(policy))

@@ -29,7 +29,9 @@ import Testing
             Segment.span(segments, holding: CivilTime.start(ofDay: day) + hour * 3_600_000, calendar) != nil
         }
         #expect(!open(SharingTests.work, day, 10) && open(SharingTests.work, day + 9, 10) && open(SharingTests.work, day + 1, 10))
-        #expect(open(Segment.offPeak, day, 10) && !open(Segment.offPeak, day + 1, 10) && open(Segment.offPeak, day + 1, 7), "until 08:00 of the next workday")
+        #expect(
+            open(Segment.offPeak, day, 10) && !open(Segment.offPeak, day + 1, 10) && open(Segment.offPeak, day + 1, 7),
+            "until 08:00 of the next workday")
         calendar.exceptions = [:]
         #expect(Segment.parse("1-5 18:00-08:00; 6-7 00:00-24:00")?.count == 2 && Segment.parse("22:00-06:00")?[0].repeats == .daily)
         for text in ["", "25:00-26:00", "8-9 00:00-01:00", "1-5", "18:00", "24:00-25:00"] { #expect(Segment.parse(text) == nil, "\(text)") }
@@ -42,7 +44,8 @@ import Testing
         var world = world()
         func publish(_ change: (inout SharedOffer) -> Void = { _ in }) -> Decision {
             var offer = SharedOffer(
-                offerId: "", appId: "app1", providerToken: "w", parkCode: "S1", spaceNo: "A1", count: 1, segments: SharingTests.work, price: nil,
+                offerId: "", appId: "app1", providerToken: "w", parkCode: "S1", spaceNo: "A1", count: 1, segments: SharingTests.work,
+                price: nil,
                 validFrom: world.now, validTo: .max / 4, status: .draft, proofs: ["p"], agreementVersion: "1.0", createdAt: world.now)
             change(&offer)
             return world.decide(.publishOffer(offer))
@@ -65,8 +68,10 @@ import Testing
         #expect(world.city.offer(offer.offerId)?.status == .underReview, "put right, it is looked at again")
         world.decide(.reviewOffer(parkCode: "S1", offerId: offer.offerId, isPassed: true, remark: ""))
         #expect(world.city.offer(offer.offerId)?.status == .open)
-        #expect(world.decide(.reviewOffer(parkCode: "S1", offerId: offer.offerId, isPassed: true, remark: "")).outcome == .refused(.wrongState))
-        #expect(world.decide(.updateOffer(appId: "other", offerId: offer.offerId, segments: nil, price: nil)).outcome == .refused(.notFound))
+        #expect(
+            world.decide(.reviewOffer(parkCode: "S1", offerId: offer.offerId, isPassed: true, remark: "")).outcome == .refused(.wrongState))
+        #expect(
+            world.decide(.updateOffer(appId: "other", offerId: offer.offerId, segments: nil, price: nil)).outcome == .refused(.notFound))
         #expect(world.create("u", lot: "S1", purpose: .shared, in: 10) { $0.offerId = "SO9" }.outcome == .refused(.offerClosed))
     }
 
@@ -76,7 +81,9 @@ import Testing
         world.now = at(7, 40)
         let order = try #require(world.create("a", lot: "S1", purpose: .shared, in: 30) { $0.stayMin = 60 }.outcome.order)
         #expect(order.spaceNo == "A1" && order.enterStart == at(8) && order.leaveDeadline == at(9, 10))
-        #expect(world.create("b", lot: "S1", purpose: .shared, in: 40) { $0.stayMin = 30 }.outcome == .refused(.noBookableSpace), "no space for two cars")
+        #expect(
+            world.create("b", lot: "S1", purpose: .shared, in: 40) { $0.stayMin = 30 }.outcome == .refused(.noBookableSpace),
+            "no space for two cars")
         #expect(world.create("c", lot: "S1", purpose: .shared, in: 10).outcome == .refused(.outsideSegment))
         world.now = at(17, 10)
         let last = try #require(world.create("d", lot: "S1", purpose: .shared, in: 10) { $0.stayMin = 300 }.outcome.order)
@@ -111,15 +118,26 @@ import Testing
         var world = world()
         _ = world.offer("A1", lot: "S1")
         let (one, two) = (World.plate(1), World.plate(2))
-        let order = try #require(world.create("a", lot: "S1", purpose: .shared, in: 10) { $0.plate = one; $0.otherPlates = [two] }.outcome.order)
+        let order = try #require(
+            world.create("a", lot: "S1", purpose: .shared, in: 10) {
+                $0.plate = one; $0.otherPlates = [two]
+            }.outcome.order)
         func ask(_ plate: Plate) -> GateDecision? {
-            if case .gate(let gate, _) = world.decide(.check(parkCode: "S1", GateQuestion(plate: plate, time: world.now, gateCode: "G1"))).outcome { gate } else { nil }
+            if case .gate(let gate, _) = world.decide(.check(parkCode: "S1", GateQuestion(plate: plate, time: world.now, gateCode: "G1")))
+                .outcome
+            {
+                gate
+            } else {
+                nil
+            }
         }
         #expect(ask(one)?.verdict == .allow && ask(two)?.verdict == .allow)
         #expect(world.come(order.orderNo, plate: two, lot: "S1", record: "r1") == .recorded(recordNo: "r1", .inLot, isRepeat: false))
         #expect(ask(one)?.refusal == .sharedSpaceOccupied)
         #expect(world.create("b", in: 10) { $0.plate = two }.outcome == .refused(.overlappingBooking), "each of the group is spoken for")
-        #expect(world.create("c", lot: "S1", purpose: .shared, in: 10) { $0.otherPlates = (10...20).map(World.plate) }.note?.rule == "platesPerOrderMax")
+        #expect(
+            world.create("c", lot: "S1", purpose: .shared, in: 10) { $0.otherPlates = (10...20).map(World.plate) }.note?.rule
+                == "platesPerOrderMax")
     }
 
     /// Grace, then a strike; the evidence is the lot's log. A late record undoes it. After so many no sharing for the year.
@@ -128,7 +146,9 @@ import Testing
         _ = world.offer("A1", lot: "S1", price: SharePrice(mode: .hour, fen: 500))
         world.city.listeners = ["app1"]
         func stay(_ plate: Plate, isLinked: Bool = true) -> Order {
-            let order = world.create("u", lot: "S1", purpose: .shared, in: 1) { $0.plate = plate; $0.stayMin = 60 }.outcome.order!
+            let order = world.create("u", lot: "S1", purpose: .shared, in: 1) {
+                $0.plate = plate; $0.stayMin = 60
+            }.outcome.order!
             world.run(minutes: 1)
             _ = world.come(order.orderNo, plate: plate, lot: "S1", record: "r\(world.keys)")
             world.run(minutes: 46)
@@ -178,7 +198,9 @@ import Testing
         let moved = world.order(next.orderNo)
         #expect(moved.status == .revoked && moved.isCompensated)
         let new = world.order(try #require(moved.rehomedTo))
-        #expect(new.parkCode == "S2" && new.spaceNo == "B1" && new.status == .booked && new.rehomedFrom == next.orderNo && new.planTime == next.planTime)
+        #expect(
+            new.parkCode == "S2" && new.spaceNo == "B1" && new.status == .booked && new.rehomedFrom == next.orderNo
+                && new.planTime == next.planTime)
         #expect(new.discountFen == 300 && new.discountBy == "user|app1|a")
         #expect(world.city.balances[.user("app1", "a")] == 300 && world.city.ledgerSum == 0)
         #expect(world.city.counters(of: "b", at: world.now) == 1, "it counts once against his day")
@@ -192,10 +214,14 @@ import Testing
         let stays = try #require(world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.stayMin = 60 }.outcome.order)
         world.run(minutes: 1)
         _ = world.come(stays.orderNo, plate: World.plate(1), lot: "S1", record: "r1")
-        let next = try #require(world.create("b", lot: "S1", purpose: .shared, in: 55, plate: 2) { $0.planTime += 36 * 60_000; $0.stayMin = 30 }.outcome.order ?? {
-            world.run(minutes: 40)
-            return world.create("b", lot: "S1", purpose: .shared, in: 55, plate: 2) { $0.stayMin = 30 }.outcome.order
-        }())
+        let next = try #require(
+            world.create("b", lot: "S1", purpose: .shared, in: 55, plate: 2) {
+                $0.planTime += 36 * 60_000; $0.stayMin = 30
+            }.outcome.order
+                ?? {
+                    world.run(minutes: 40)
+                    return world.create("b", lot: "S1", purpose: .shared, in: 55, plate: 2) { $0.stayMin = 30 }.outcome.order
+                }())
         _ = world.offer("A2", lot: "S1")
         world.run(minutes: 62)
         let moved = world.order(next.orderNo)
@@ -208,11 +234,17 @@ import Testing
         let inside = try #require(world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.stayMin = 30 }.outcome.order)
         world.run(minutes: 1)
         _ = world.come(inside.orderNo, plate: World.plate(1), lot: "S1", record: "r1")
-        let booked = try #require(world.create("b", lot: "S1", purpose: .shared, in: 60, plate: 2) { $0.planTime += 60_000; $0.planTime -= 60_000 }.outcome.order)
+        let booked = try #require(
+            world.create("b", lot: "S1", purpose: .shared, in: 60, plate: 2) {
+                $0.planTime += 60_000; $0.planTime -= 60_000
+            }.outcome.order)
         let before = world.city.summary(at: world.now)
-        guard case .consequences(_, let orders, _) = world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: false)).outcome
+        guard
+            case .consequences(_, let orders, _) = world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: false))
+                .outcome
         else { Issue.record("not shown"); return }
-        #expect(orders.map(\.orderNo) == [inside.orderNo, booked.orderNo] && world.city.summary(at: world.now) == before, "shown, not done")
+        #expect(
+            orders.map(\.orderNo) == [inside.orderNo, booked.orderNo] && world.city.summary(at: world.now) == before, "shown, not done")
         world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: true))
         #expect(world.city.offer(offer.offerId)?.status == .closed)
         #expect(world.status(booked.orderNo) == .revoked && world.status(inside.orderNo) == .inLot)
@@ -224,12 +256,15 @@ import Testing
         var world = world()
         let offer = world.offer("A1", lot: "S1", segments: SharingTests.work)
         let (one, two) = (World.plate(1), World.plate(2))
-        #expect(world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [one], segments: [Segment(.daily, start: 0, end: 60)]).refusal == .outsideSegment)
+        #expect(
+            world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [one], segments: [Segment(.daily, start: 0, end: 60)]).refusal
+                == .outsideSegment)
         let subscription = try #require(world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [one, two]).subscription)
         #expect(subscription.status == .active && subscription.spaceNo == "A1" && subscription.segments == SharingTests.work)
         #expect(world.subscribe("b", lot: "S1", offerId: offer.offerId, plates: [World.plate(3)]).refusal == .segmentOverlap)
         world.now = at(9)
-        #expect(world.create("c", lot: "S1", purpose: .shared, in: 30).outcome == .refused(.noBookableSpace), "the space is his at work hours")
+        #expect(
+            world.create("c", lot: "S1", purpose: .shared, in: 30).outcome == .refused(.noBookableSpace), "the space is his at work hours")
         // In at nine, the other plate waits; out in time.
         #expect(world.come(subscription.authNo, plate: one, lot: "S1", record: "r1") == .recorded(recordNo: "r1", nil, isRepeat: false))
         #expect(world.city.subscription(subscription.authNo)?.status == .inUse && world.city.offer(offer.offerId)?.status == .inUse)
@@ -250,7 +285,9 @@ import Testing
         let gate = world.decide(.check(parkCode: "S1", GateQuestion(plate: one, time: at(9, day: 9), gateCode: "G1")))
         guard case .gate(let decision, _) = gate.outcome else { return }
         #expect(decision.refusal == .lateDepartureStrikes && decision.verdict == .local)
-        #expect(world.decide(.renewShare(appId: "app1", authNo: subscription.authNo, validTo: .max / 4)).outcome == .refused(.lateDepartureStrikes))
+        #expect(
+            world.decide(.renewShare(appId: "app1", authNo: subscription.authNo, validTo: .max / 4)).outcome
+                == .refused(.lateDepartureStrikes))
     }
 
     @Test func aMonthIsPaidReviewedRenewedAndOver() throws {
@@ -258,10 +295,14 @@ import Testing
         world.decide(.setPolicy(.lot("S1"), ["shareMonthlyFen": "10000", "shareWindow": "1-5 18:00-08:00; 6-7 00:00-24:00"]))
         func pay(_ number: String) {
             let subscription = world.city.subscription(number)!
-            world.decide(.pay(appId: "app1", billNo: subscription.billNo!, payNo: "p\(world.now)", amountFen: 10_000, channel: "c", requestHash: "h"))
+            world.decide(
+                .pay(appId: "app1", billNo: subscription.billNo!, payNo: "p\(world.now)", amountFen: 10_000, channel: "c", requestHash: "h")
+            )
             world.decide(.conclude(payNo: "p\(world.now)", isPaid: true, message: "{}"))
         }
-        guard case .share(let pending, let fee) = world.subscribe("a", lot: "S1", plates: [World.plate(1)]) else { Issue.record("no"); return }
+        guard case .share(let pending, let fee) = world.subscribe("a", lot: "S1", plates: [World.plate(1)]) else {
+            Issue.record("no"); return
+        }
         #expect(pending.status == .pending && fee == 10_000 && pending.spaceNo == nil)
         #expect(world.decide(.renewShare(appId: "app1", authNo: pending.authNo, validTo: .max / 4)).outcome == .refused(.approvalPending))
         world.run(minutes: 6)
@@ -281,7 +322,8 @@ import Testing
         world.now = end + 30 * 86_400_000 + 1
         world.run(minutes: 1)
         #expect(world.city.subscription(second.authNo)?.status == .expired)
-        #expect(world.decide(.renewShare(appId: "app1", authNo: second.authNo, validTo: .max / 4)).outcome == .refused(.subscriptionExpired))
+        #expect(
+            world.decide(.renewShare(appId: "app1", authNo: second.authNo, validTo: .max / 4)).outcome == .refused(.subscriptionExpired))
         world.decide(.setPolicy(.lot("S1"), ["subscriptionReview": "1", "shareMonthlyFen": "0"]))
         let asked = try #require(world.subscribe("c", lot: "S1", plates: [World.plate(3)]).subscription)
         #expect(asked.status == .pending)

@@ -23,7 +23,10 @@ import Testing
         for count in 1...3 {
             let order = try #require(missOne(&world, lot: "A1"))
             #expect(order.status == .noShow && order.isPenalised)
-            #expect(world.city.standing(appId: "app1", userToken: "u", at: world.now).first { $0.name == "noShowMaxPerMonth" && $0.group == "甲公司" }?.used == count)
+            #expect(
+                world.city.standing(appId: "app1", userToken: "u", at: world.now).first {
+                    $0.name == "noShowMaxPerMonth" && $0.group == "甲公司"
+                }?.used == count)
         }
         let refused = world.create("u", lot: "A2", in: 10)
         #expect(refused.outcome == .refused(.noShowBan))
@@ -45,7 +48,10 @@ import Testing
         for plate in 20...22 { _ = missOne(&world, "y", plate: plate) }
         let refused = world.create("y", in: 10)
         #expect(refused.outcome == .refused(.yearlyBlacklist))
-        #expect(refused.note == RuleNote("noShowMaxPerYear", used: 3, max: 3, until: CivilTime.start(ofDay: CivilTime.day(year: 2024, month: 1, day: 1)!)))
+        #expect(
+            refused.note
+                == RuleNote(
+                    "noShowMaxPerYear", used: 3, max: 3, until: CivilTime.start(ofDay: CivilTime.day(year: 2024, month: 1, day: 1)!)))
     }
 
     /// Every penalty has evidence, and is undone with it.
@@ -58,7 +64,9 @@ import Testing
         _ = world.enter(order, record: "late", at: order.planTime)
         #expect(world.evidence().map(\.state) == [.undone] && world.evidence()[0].undoneBy == "record late")
         #expect(world.city.standing(appId: "app1", userToken: "u", at: world.now).first { $0.name == "noShowMaxPerMonth" }?.used == 0)
-        let told = world.city.tidings("app1").compactMap { if case .credit(_, let reason, _, let isUndone) = $0.subject { (reason, isUndone) } else { nil } }
+        let told = world.city.tidings("app1").compactMap {
+            if case .credit(_, let reason, _, let isUndone) = $0.subject { (reason, isUndone) } else { nil }
+        }
         #expect(told.map(\.0) == [.noShowBan, .noShowBan] && told.map(\.1) == [false, true])
     }
 
@@ -132,11 +140,17 @@ import Testing
         #expect(world.create("s", in: 20) { $0.seats = 9 }.note == RuleNote("maxSeats", used: 9, max: 7))
         #expect(world.create("h", in: 20) { $0.heightMm = 2_100 }.note == RuleNote("maxHeightMm", used: 2_100, max: 2_000))
         #expect(world.create("t", in: 20) { $0.plateType = "01" }.note?.rule == "plateTypes")
-        #expect(world.create("ok", in: 20) { $0.seats = 5; $0.plateType = "02" }.outcome.order != nil)
+        #expect(
+            world.create("ok", in: 20) {
+                $0.seats = 5; $0.plateType = "02"
+            }.outcome.order != nil)
         world.decide(.setPolicy(.lot("P1"), ["membersOnly": "1", "exemptClasses": "0"]))
         #expect(plate("粤B0123警").outcome == .refused(.notWhitelisted))
         let entry = ListEntry(isInForce: true, from: 0, to: .max)
-        world.decide(.list(.lot("P1"), service: "list.white.push", body: "{}", kind: City.whiteKind, plate: Plate("粤B12345")!, entry, kept: "{}", isExempt: false))
+        world.decide(
+            .list(
+                .lot("P1"), service: "list.white.push", body: "{}", kind: City.whiteKind, plate: Plate("粤B12345")!, entry, kept: "{}",
+                isExempt: false))
         #expect(plate("粤B12345").outcome.order != nil)
     }
 
@@ -147,7 +161,8 @@ import Testing
         let bad = Plate("粤B66666")!
         let entry = ListEntry(isInForce: true, from: 0, to: .max)
         func list(_ scope: ListScope, _ entry: ListEntry?) {
-            world.decide(.list(scope, service: "list.black.push", body: "{}", kind: City.blackKind, plate: bad, entry, kept: "{}", isExempt: false))
+            world.decide(
+                .list(scope, service: "list.black.push", body: "{}", kind: City.blackKind, plate: bad, entry, kept: "{}", isExempt: false))
         }
         func books(_ lot: String) -> Bool {
             let decision = world.create("u\(world.keys)", lot: lot, in: 20) { $0.plate = bad }
@@ -165,7 +180,8 @@ import Testing
         list(.city, nil)
         #expect(books("A2"))
         // Filed with the city: a fire engine needs no booking anywhere.
-        world.decide(.list(.city, service: "list.white.push", body: "{}", kind: City.whiteKind, plate: bad, entry, kept: "{}", isExempt: true))
+        world.decide(
+            .list(.city, service: "list.white.push", body: "{}", kind: City.whiteKind, plate: bad, entry, kept: "{}", isExempt: true))
         #expect(world.create("x", lot: "A1", in: 20) { $0.plate = bad }.outcome == .refused(.exemptVehicle))
     }
 }

@@ -5,14 +5,16 @@ extension World {
 
     /// One more lot, so many metres to the east.
     mutating func add(
-        _ parkCode: String, metres: Int64 = 300, reserve: Int = 0, share: Int? = nil, publicBiz: Int = 0, total: Int = 100, group: String = ""
+        _ parkCode: String, metres: Int64 = 300, reserve: Int = 0, share: Int? = nil, publicBiz: Int = 0, total: Int = 100,
+        group: String = ""
     ) {
         _ = decide(.register(parkCode: parkCode))
         var profile = LotProfile(
             parkCode: parkCode, name: parkCode, address: "深圳", regionCode: "440305", longitude: "113.9", latitude: "22.5", coordType: 1,
             lotType: 4, lotClass: 1, totalCount: total,
             quotas: [.reservation: reserve, .shared: share ?? 0, .publicService: publicBiz],
-            enabled: Set([reserve > 0 ? .reservation : nil, share != nil ? .shared : nil, publicBiz > 0 ? .publicService : nil].compactMap { $0 }),
+            enabled: Set(
+                [reserve > 0 ? .reservation : nil, share != nil ? .shared : nil, publicBiz > 0 ? .publicService : nil].compactMap { $0 }),
             openHours: [World.allDay], freeMin: 15, leaveBufferMin: 15)
         profile.group = group
         // A degree of longitude is some 102.8 km here.
@@ -25,11 +27,13 @@ extension World {
     ) -> Booking {
         Booking(
             appId: "app1", clientOrderNo: key, requestHash: key, userToken: user, plate: plate ?? World.plate(abs(key.hashValue) % 80_000),
-            plateColor: 0, parkCode: lot ?? self.lot, purpose: purpose, planTime: now + Millis(minutes) * World.minute, mobile: "", extNo: nil)
+            plateColor: 0, parkCode: lot ?? self.lot, purpose: purpose, planTime: now + Millis(minutes) * World.minute, mobile: "",
+            extNo: nil)
     }
 
     mutating func create(
-        _ user: String, lot: String? = nil, purpose: Purpose = .reservation, in minutes: Int, plate: Int? = nil, _ change: (inout Booking) -> Void = { _ in }
+        _ user: String, lot: String? = nil, purpose: Purpose = .reservation, in minutes: Int, plate: Int? = nil,
+        _ change: (inout Booking) -> Void = { _ in }
     ) -> Decision {
         keys += 1
         var wish = booking(user, lot: lot, purpose: purpose, in: minutes, plate: World.plate(plate ?? keys), key: "k\(keys)")
@@ -70,7 +74,8 @@ extension World {
     }
 
     mutating func offer(
-        _ space: String?, lot: String? = nil, owner: String = "owner", segments: [Segment] = Segment.always, price: SharePrice? = nil, count: Int = 1
+        _ space: String?, lot: String? = nil, owner: String = "owner", segments: [Segment] = Segment.always, price: SharePrice? = nil,
+        count: Int = 1
     ) -> SharedOffer {
         let outcome = decide(
             .publishOffer(
@@ -85,7 +90,8 @@ extension World {
     }
 
     mutating func subscribe(
-        _ user: String, lot: String? = nil, offerId: String? = nil, plates: [Plate], segments: [Segment] = [], days: Int = 30, from: Millis? = nil
+        _ user: String, lot: String? = nil, offerId: String? = nil, plates: [Plate], segments: [Segment] = [], days: Int = 30,
+        from: Millis? = nil
     ) -> Outcome {
         decide(
             .subscribeShare(

@@ -5,6 +5,11 @@ import Foundation
 import Testing
 
 @Suite struct DocsTests {
+    /// Every value of the policy engine is explained, and nothing else is.
+    @Test func everyPolicyValueIsExplained() {
+        #expect(Profile.current.policies.map(\.name).sorted() == Policy().values.map(\.name).sorted())
+    }
+
     static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent()
 

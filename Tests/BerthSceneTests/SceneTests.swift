@@ -9,7 +9,9 @@ import Testing
         let results = try SceneRunner.run(scene)
         #expect(results.count > 20)
         for result in results {
-            #expect(result.isAsTold, "\(name).md line \(result.step.line): \(result.fault ?? "") — \(result.step.cells.joined(separator: " | "))")
+            #expect(
+                result.isAsTold,
+                "\(name).md line \(result.step.line): \(result.fault ?? "") — \(result.step.cells.joined(separator: " | "))")
         }
     }
 
@@ -29,6 +31,8 @@ import Testing
         #expect(throws: Scene.Unreadable.self) { try Scene(name: "x", text: "| a | b |\n| c | d |") }
         #expect(throws: Scene.Unreadable.self) { try Scene(name: "x", text: "| 时间 | 谁 |\n|---|---|\n| 1 |") }
         #expect(throws: Scene.Unreadable.self) { try Scene.load("nothing") }
-        #expect(throws: Scene.Unreadable.self) { _ = try SceneRunner.run(Scene(name: "x", text: "| 车场 lot | 总数 total |\n|---|---|\n| P1 | many |")) }
+        #expect(throws: Scene.Unreadable.self) {
+            _ = try SceneRunner.run(Scene(name: "x", text: "| 车场 lot | 总数 total |\n|---|---|\n| P1 | many |"))
+        }
     }
 }

@@ -57,7 +57,8 @@ import Testing
 
         mutating func open(_ code: String, reserve: Int, share: Int, biz: Int) throws {
             var profile = LotProfile(
-                parkCode: code, name: code, address: "深圳", regionCode: "440305", longitude: "113.9", latitude: "22.5", coordType: 1, lotType: 4,
+                parkCode: code, name: code, address: "深圳", regionCode: "440305", longitude: "113.9", latitude: "22.5", coordType: 1,
+                lotType: 4,
                 lotClass: 1, totalCount: 12, quotas: [.reservation: reserve, .shared: share, .publicService: biz],
                 enabled: [.reservation, .shared, .publicService], openHours: [OpenHours(days: [1, 2, 3, 4, 5, 6, 7], start: 0, end: 1440)],
                 freeMin: 15, leaveBufferMin: 15)
@@ -104,7 +105,9 @@ import Testing
         if pool == .shared {
             for subscription in street.city.lots[lot]!.subscriptions.values where subscription.status.holds && subscription.spaceNo == nil {
                 let end = max(subscription.validTo, subscription.renewTo ?? 0)
-                if !Segment.spans(subscription.segments, from: max(time, subscription.validFrom), to: min(time + 1, end), street.city.calendar).isEmpty {
+                if !Segment.spans(
+                    subscription.segments, from: max(time, subscription.validFrom), to: min(time + 1, end), street.city.calendar
+                ).isEmpty {
                     count += 1
                 }
             }
@@ -136,7 +139,8 @@ import Testing
     /// Accepting takes no instant over the quota: where an order holds more than before, no moment of it is beyond. What was over already
     /// (overstays, a lowered quota, a right that became an order) is not taken further.
     static func overQuota(_ number: String, _ street: Street, before: Street) -> String? {
-        guard let order = street.order(number), order.status == .held || order.status == .booked, order.spaceNo == nil, order.pool != .rolling
+        guard let order = street.order(number), order.status == .held || order.status == .booked, order.spaceNo == nil,
+            order.pool != .rolling
         else { return nil }
         var time = max(street.now, order.enterStart)
         while time < order.expectedLeave {
@@ -170,7 +174,10 @@ import Testing
             for subscription in lot.subscriptions.values where subscription.status.holds && subscription.spaceNo != nil {
                 if subscription.insidePlate != nil { standing[subscription.spaceNo!, default: []].append(subscription.authNo) }
                 let end = max(subscription.validTo, subscription.renewTo ?? 0)
-                for span in Segment.spans(subscription.segments, from: max(street.now, subscription.validFrom), to: min(end, street.now + 2 * 1440 * minute), city.calendar) {
+                for span in Segment.spans(
+                    subscription.segments, from: max(street.now, subscription.validFrom), to: min(end, street.now + 2 * 1440 * minute),
+                    city.calendar)
+                {
                     spans[subscription.spaceNo!, default: []].append((subscription.authNo, span.from, span.to))
                 }
             }
@@ -178,7 +185,9 @@ import Testing
                 for (index, one) in list.enumerated() {
                     for two in list.dropFirst(index + 1) where one.0 != two.0 && one.1 < two.2 && two.1 < one.2 {
                         // A late record may disprove a no-show whose space a subscription got since; its car has to wait.
-                        let isDisproved = [one.0, two.0].contains { city.penalties["\($0)-N"]?.state == .undone && lot.orders[$0]?.status == .inLot }
+                        let isDisproved = [one.0, two.0].contains {
+                            city.penalties["\($0)-N"]?.state == .undone && lot.orders[$0]?.status == .inLot
+                        }
                         if isDisproved, [one.0, two.0].contains(where: { $0.hasPrefix("SA") }) { continue }
                         return "\(space) of \(lot.parkCode) is promised to \(one.0) and \(two.0)"
                     }
@@ -186,11 +195,17 @@ import Testing
             }
             for (space, cars) in standing where cars.count > 1 { return "\(cars) stand in \(space) together" }
             for order in lot.orders.values {
-                if [.cancelled, .cancelledBreach, .rejected, .revoked, .noShow, .waitlisted, .waitlistFailed].contains(order.status), order.enterTime != nil, order.leaveTime == nil {
+                if [.cancelled, .cancelledBreach, .rejected, .revoked, .noShow, .waitlisted, .waitlistFailed].contains(order.status),
+                    order.enterTime != nil, order.leaveTime == nil
+                {
                     return "\(order.orderNo) is \(order.status) and admitted"
                 }
-                if order.isPenalised != (city.penalties["\(order.orderNo)-N"]?.state == .inForce) { return "\(order.orderNo): a penalty without its order" }
-                if order.status == .noShow, !order.isPenalised, city.penalties["\(order.orderNo)-N"] == nil { return "a no-show without a penalty" }
+                if order.isPenalised != (city.penalties["\(order.orderNo)-N"]?.state == .inForce) {
+                    return "\(order.orderNo): a penalty without its order"
+                }
+                if order.status == .noShow, !order.isPenalised, city.penalties["\(order.orderNo)-N"] == nil {
+                    return "a no-show without a penalty"
+                }
             }
             for pool in [Pool.personal, .shared, .publicService] {
                 let over = holders(street, lot.parkCode, pool, at: street.now) - quota(street, lot.parkCode, pool, at: street.now)
@@ -208,13 +223,17 @@ import Testing
             if penalty.evidence.isEmpty { return "\(penalty.penaltyId) has no evidence" }
             guard penalty.state == .inForce else { continue }
             counted["\(penalty.userToken) \(penalty.kind.rawValue)", default: 0] += 1
-            if penalty.kind == .noShow, street.order(penalty.orderNo)?.status != .noShow { return "\(penalty.penaltyId) stands, but its order does not" }
+            if penalty.kind == .noShow, street.order(penalty.orderNo)?.status != .noShow {
+                return "\(penalty.penaltyId) stands, but its order does not"
+            }
         }
         for user in ["u0", "u1", "u2", "u3"] {
             let rows = city.standing(appId: "app1", userToken: user, at: street.now)
             let shows = rows.filter { $0.name == "noShowMaxPerMonth" }.reduce(0) { $0 + $1.used }
             let strikes = rows.filter { $0.name == "shareLateStrikes" }.reduce(0) { $0 + $1.used }
-            if shows != counted["\(user) noShow"] ?? 0 { return "\(user) has \(shows) no-shows counted, \(counted["\(user) noShow"] ?? 0) on record" }
+            if shows != counted["\(user) noShow"] ?? 0 {
+                return "\(user) has \(shows) no-shows counted, \(counted["\(user) noShow"] ?? 0) on record"
+            }
             if strikes != counted["\(user) lateDeparture"] ?? 0 { return "\(user) has \(strikes) strikes counted" }
         }
         // The ledger.
@@ -250,16 +269,22 @@ import Testing
             guard let billNo, let bill = street.city.bill(billNo) else { return }
             street.count += 1
             let made = try street.run(
-                .pay(appId: "app1", billNo: billNo, payNo: "pay\(street.count)", amountFen: bill.payableFen, channel: "c", requestHash: "h\(street.count)"))
+                .pay(
+                    appId: "app1", billNo: billNo, payNo: "pay\(street.count)", amountFen: bill.payableFen, channel: "c",
+                    requestHash: "h\(street.count)"))
             guard case .paid = made.outcome else { return }
             let before = street.city.balances[.provider("app1"), default: 0]
             try street.run(.conclude(payNo: "pay\(street.count)", isPaid: true, message: "{}"))
             street.collected += bill.payableFen
-            if street.city.balances[.provider("app1"), default: 0] - before != bill.payableFen { throw Broken("a payment posted something else") }
+            if street.city.balances[.provider("app1"), default: 0] - before != bill.payableFen {
+                throw Broken("a payment posted something else")
+            }
             tally.postings += 1
             // Paying twice is not possible.
             let again = try street.run(
-                .pay(appId: "app1", billNo: billNo, payNo: "again\(street.count)", amountFen: bill.payableFen, channel: "c", requestHash: "x"))
+                .pay(
+                    appId: "app1", billNo: billNo, payNo: "again\(street.count)", amountFen: bill.payableFen, channel: "c", requestHash: "x"
+                ))
             if case .paid = again.outcome { throw Broken("a bill was paid twice") }
         }
         /// Deposits that went back are the provider's again.
@@ -309,7 +334,8 @@ import Testing
                 let open = street.orderNos.compactMap { street.order($0) }.filter { [.booked, .noShow, .held].contains($0.status) }
                 guard let order = open.randomElement(using: &random) else { continue }
                 let time = number(0...3) == 0 ? min(street.now, order.enterEnd) : street.now
-                guard time >= order.enterStart - 20 * RuleHistoryTests.minute, street.city.lots[order.parkCode]!.inside[order.plate] == nil else { continue }
+                guard time >= order.enterStart - 20 * RuleHistoryTests.minute, street.city.lots[order.parkCode]!.inside[order.plate] == nil
+                else { continue }
                 street.records += 1
                 let passage = Passage(
                     recordNo: "r\(street.records)", plate: order.plate, gateCode: "G1", enterTime: time, carKind: 5, orderNo: order.orderNo)
@@ -318,10 +344,13 @@ import Testing
             case 11, 12:
                 guard !street.inside.isEmpty else { continue }
                 let car = street.inside.remove(at: number(0...(street.inside.count - 1)))
-                var passage = Passage(recordNo: car.record, plate: car.plate, gateCode: "G1", enterTime: car.since, carKind: 5, orderNo: nil)
+                var passage = Passage(
+                    recordNo: car.record, plate: car.plate, gateCode: "G1", enterTime: car.since, carKind: 5, orderNo: nil)
                 passage.leaveTime = number(0...3) == 0 ? max(car.since, street.now - 40 * RuleHistoryTests.minute) : street.now
                 passage.exitGateCode = "G2"
-                if let fee = street.city.sessionFee(car.lot, recordNo: car.record, at: street.now, history: street.store), fee.payableFen > 0 {
+                if let fee = street.city.sessionFee(car.lot, recordNo: car.record, at: street.now, history: street.store),
+                    fee.payableFen > 0
+                {
                     street.count += 1
                     try street.run(
                         .bill(
@@ -338,7 +367,8 @@ import Testing
                 let offer = SharedOffer(
                     offerId: "", appId: "app1", providerToken: "owner", parkCode: lot(), spaceNo: "A\(number(1...4))", count: 1,
                     segments: number(0...1) == 0 ? Segment.always : [Segment(.daily, start: 480, end: 1080)],
-                    price: SharePrice(mode: .hour, fen: Int64(100 * number(1...9))), validFrom: street.now, validTo: street.now + 90 * 86_400_000,
+                    price: SharePrice(mode: .hour, fen: Int64(100 * number(1...9))), validFrom: street.now,
+                    validTo: street.now + 90 * 86_400_000,
                     status: .draft, proofs: ["p"], agreementVersion: "1", createdAt: street.now)
                 decision = try street.run(.publishOffer(offer))
                 if case .entity(.offer(let made)) = decision!.outcome { street.offers.append(made.offerId) }
@@ -348,8 +378,10 @@ import Testing
             case 16:
                 let draft = SharedSubscription(
                     authNo: "", appId: "app1", userToken: "u\(number(0...3))", parkCode: lot(), offerId: nil, spaceNo: nil,
-                    plates: [RuleHistoryTests.plate(60 + number(0...9))], segments: number(0...1) == 0 ? [] : [Segment(.daily, start: 60 * number(0...20), end: 60 * number(21...24))],
-                    quietHours: [], validFrom: street.now, validTo: street.now + Millis(number(1...30)) * 86_400_000, graceMin: 0, price: nil,
+                    plates: [RuleHistoryTests.plate(60 + number(0...9))],
+                    segments: number(0...1) == 0 ? [] : [Segment(.daily, start: 60 * number(0...20), end: 60 * number(21...24))],
+                    quietHours: [], validFrom: street.now, validTo: street.now + Millis(number(1...30)) * 86_400_000, graceMin: 0,
+                    price: nil,
                     status: .pending, strikesMax: 1, createdAt: street.now)
                 decision = try street.run(.subscribeShare(draft, months: 1))
                 if case .share(let made, _) = decision!.outcome {
@@ -357,19 +389,24 @@ import Testing
                     tally.subscriptions += 1
                 }
             case 17:
-                guard let subscription = street.subscriptions.compactMap({ street.city.subscription($0) }).randomElement(using: &random) else { continue }
+                guard let subscription = street.subscriptions.compactMap({ street.city.subscription($0) }).randomElement(using: &random)
+                else { continue }
                 if number(0...2) == 0 {
                     decision = try street.run(.endShare(appId: "app1", authNo: subscription.authNo))
                 } else if street.city.lots[subscription.parkCode]!.inside[subscription.plates[0]] == nil {
                     // A car of a subscription, when the gate would let it in.
-                    let ask = try street.run(.check(parkCode: subscription.parkCode, GateQuestion(plate: subscription.plates[0], time: street.now, gateCode: "G1")))
-                    guard case .gate(let gate, _) = ask.outcome, gate.subscription?.authNo == subscription.authNo, gate.verdict == .allow else { continue }
+                    let ask = try street.run(
+                        .check(
+                            parkCode: subscription.parkCode, GateQuestion(plate: subscription.plates[0], time: street.now, gateCode: "G1")))
+                    guard case .gate(let gate, _) = ask.outcome, gate.subscription?.authNo == subscription.authNo, gate.verdict == .allow
+                    else { continue }
                     street.records += 1
                     decision = try street.run(
                         .enter(
                             parkCode: subscription.parkCode,
                             Passage(
-                                recordNo: "r\(street.records)", plate: subscription.plates[0], gateCode: "G1", enterTime: street.now, carKind: 6,
+                                recordNo: "r\(street.records)", plate: subscription.plates[0], gateCode: "G1", enterTime: street.now,
+                                carKind: 6,
                                 orderNo: subscription.authNo)))
                     street.inside.append((subscription.parkCode, subscription.plates[0], "r\(street.records)", street.now))
                 }
@@ -388,7 +425,8 @@ import Testing
                 decision =
                     number(0...1) == 0
                     ? try street.run(.cancelAppointment(appId: "app1", extNo: ext))
-                    : try street.run(.moveAppointment(appId: "app1", extNo: ext, to: street.now + Millis(number(30...400)) * RuleHistoryTests.minute))
+                    : try street.run(
+                        .moveAppointment(appId: "app1", extNo: ext, to: street.now + Millis(number(30...400)) * RuleHistoryTests.minute))
             case 20:
                 switch number(0...3) {
                 case 0: try street.open("P1", reserve: number(0...3), share: number(0...2), biz: number(0...2))
@@ -402,7 +440,8 @@ import Testing
                     flow.bookingLimitPercent = number(0...1) == 0 ? 1000 : 100
                     decision = try street.run(.setFlow(flow))
                 case 2:
-                    decision = try street.run(.setPolicy(.lot(lot()), ["lateMin": String(number(10...40)), "delayMin": String(number(5...60))]))
+                    decision = try street.run(
+                        .setPolicy(.lot(lot()), ["lateMin": String(number(10...40)), "delayMin": String(number(5...60))]))
                 default:
                     let penalty = street.city.penalties.values.filter { $0.state == .inForce }.min { $0.penaltyId < $1.penaltyId }
                     guard let penalty else { continue }

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from berth import Lot, Server, booking, entry, envelope, eventually, exit_, lot_info, now, sign
+from berth import Lot, Server, booking, entry, envelope, eventually, exit_, lot_info, now, plate, sign
 from callback import Callback, certificate
 
 MINUTE = 60_000
@@ -268,6 +268,23 @@ def test_money_and_credit_are_told(city, party):
     party.wait(lambda all: len(told("credit.notify")) == 2)
     assert told("credit.notify")[1]["undone"] is True
     lot.disconnect()
+
+
+def test_subscriptions_and_waiting_are_told(city, party):
+    """A17: what becomes of a subscription and of an order that waits is told without asking."""
+    city.lot("TOLD", 1, shareSpace=3, shareEnabled=True)
+    provider = issue(city, party, "provider")
+    number = plate()
+    made = city.call(provider, "share.apply", {"parkCode": "TOLD", "userToken": "u", "plateNos": [number], "periodFrom": now(), "periodTo": now() + 86_400_000}).data
+    told = lambda service: [b["data"] for b in party.received if b["service"] == service]
+    party.wait(lambda all: told("share.status.notify"))
+    assert (told("share.status.notify")[0]["authNo"], told("share.status.notify")[0]["shareStatus"]) == (made["authNo"], 1)
+    assert city.call(provider, "share.cancel", {"authNo": made["authNo"]}).code == 0
+    party.wait(lambda all: [d for d in told("share.status.notify") if d["shareStatus"] == 5])
+    first = city.call(provider, "order.create", booking("TOLD", now() + 50 * MINUTE)).data
+    waits = city.call(provider, "order.create", {**booking("TOLD", now() + 50 * MINUTE), "waitlist": True}).data
+    assert city.call(provider, "order.cancel", {"orderNo": first["orderNo"]}).code == 0
+    party.wait(lambda all: [d for d in told("order.status.notify") if d["orderNo"] == waits["orderNo"] and d["status"] == 1])
 
 
 def test_remaining_spaces_by_subscription(city, party):
