@@ -1,4 +1,4 @@
-public import BerthCore
+import BerthCore
 import Foundation
 
 /// One line of a scene's table: at a time somebody does something, and something should come of it.

@@ -1,4 +1,4 @@
-public import BerthCore
+import BerthCore
 import BerthWire
 
 /// Plays a scene: the messages of the interface go through the real decoding into the real rules, each lot keeps the list that a real box
