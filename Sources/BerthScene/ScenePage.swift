@@ -21,8 +21,16 @@ public enum ScenePage {
             if block.hasPrefix("*"), block.hasSuffix("*") {
                 return "<p lang=\"en\"><small>\(escape(String(block.dropFirst().dropLast())))</small></p>"
             }
-            return "<p>\(escape(block))</p>"
+            return "<p>\(escape(joined(block)))</p>"
         }.joined(separator: "\n")
+    }
+
+    /// Lines of one paragraph: between Chinese ones there is no space.
+    private static func joined(_ block: String) -> String {
+        block.split(separator: "\n").reduce(into: "") { text, line in
+            if let last = text.unicodeScalars.last, last.value < 128 { text += " " }
+            text += line
+        }
     }
 
     /// Chinese first, the English after it smaller: it begins at the first Latin word.

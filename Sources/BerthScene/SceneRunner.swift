@@ -188,9 +188,10 @@ public struct SceneRunner {
         if let from = answer.data["enterStart"]?.intValue, let to = answer.data["enterEnd"]?.intValue {
             parts.append("\(SceneRunner.clock(from, day))–\(SceneRunner.clock(to, day))")
         }
-        for name in ["spaceNo", "displayText", "waitPosition", "granted", "fee", "balance"] {
-            if let value = answer.data[name], value != .null { parts.append(value.stringValue ?? value.string) }
-        }
+        for name in ["spaceNo", "displayText"] { if let text = answer.data[name]?.stringValue { parts.append(text) } }
+        if let position = answer.data["waitPosition"]?.intValue { parts.append("候补第 \(position) 位") }
+        if let isGranted = answer.data["granted"]?.boolValue { parts.append(isGranted ? "已获资格" : "尚无资格") }
+        if let fen = answer.data["fee"]?.intValue { parts.append("应付 \(SceneRunner.yuan(fen)) 元") }
         return parts.isEmpty ? "成功" : parts.joined(separator: " ")
     }
 
