@@ -2,16 +2,22 @@
 // order of appointments; what is left is released on the day by what the gates count.
 extension City {
     /// When somebody with this appointment may drive in.
-    static func window(of appointment: Appointment, _ policy: Policy) -> Span {
+    static func window(of appointment: Appointment, _ terms: RightTerms) -> Span {
         Span(
-            appointment.appointTime - Millis(policy.bizBeforeMin) * CivilTime.minute,
-            appointment.appointTime + Millis(policy.bizAfterMin) * CivilTime.minute)
+            appointment.appointTime - Millis(terms.beforeMin) * CivilTime.minute,
+            appointment.appointTime + Millis(terms.afterMin) * CivilTime.minute)
     }
 
     /// What a right keeps: whenever he comes inside his window he may stay as long as everybody.
-    private static func right(of appointment: Appointment, _ policy: Policy) -> Span {
-        let window = window(of: appointment, policy)
-        return Span(window.from, window.to + Millis(policy.bizStayMin) * CivilTime.minute)
+    private static func right(of appointment: Appointment, _ terms: RightTerms) -> Span {
+        let window = window(of: appointment, terms)
+        return Span(window.from, window.to + Millis(terms.stayMin) * CivilTime.minute)
+    }
+
+    /// The times of an appointment at a lot: those of its right there, else those of now.
+    public func terms(of appointment: Appointment, at parkCode: String) -> RightTerms {
+        if appointment.parkCode == parkCode, let terms = appointment.terms { return terms }
+        return RightTerms(lots[parkCode]?.policy(.publicService) ?? policy)
     }
 
     /// The lots of a place; a place that nobody described is the lot of that code.
@@ -47,16 +53,19 @@ extension City {
     private mutating func giveRight(_ key: String, _ draft: Appointment, at now: Millis, _ events: inout [Event]) -> Appointment {
         var appointment = draft
         appointment.parkCode = nil
+        appointment.terms = nil
         for parkCode in lots(ofPlace: appointment.placeCode) {
             guard let lot = lots[parkCode], lot.profile?.enabled.contains(.publicService) == true, isOpened(lot, for: .publicService) else {
                 continue
             }
-            let span = City.right(of: appointment, lot.policy(.publicService))
+            let terms = RightTerms(lot.policy(.publicService))
+            let span = City.right(of: appointment, terms)
             lots[parkCode]!.advance(to: now)
             guard span.to > now, lots[parkCode]!.hasRoom(.publicService, from: span.from, to: span.to, now: now) else { continue }
             lots[parkCode]!.keep(City.holder(key), .publicService, span)
-            lots[parkCode]!.noteDeadline(at: City.window(of: appointment, lot.policy(.publicService)).to)
+            lots[parkCode]!.noteDeadline(at: City.window(of: appointment, terms).to)
             appointment.parkCode = parkCode
+            appointment.terms = terms
             break
         }
         note(rightless: key, appointment)
@@ -77,11 +86,11 @@ extension City {
 
     mutating func restoreRight(_ key: String, _ appointment: Appointment, now: Millis) {
         note(rightless: key, appointment)
-        guard let parkCode = appointment.parkCode, let lot = lots[parkCode] else { return }
-        let policy = lot.policy(.publicService)
-        let end = City.window(of: appointment, policy).to
+        guard let parkCode = appointment.parkCode, lots[parkCode] != nil else { return }
+        let terms = terms(of: appointment, at: parkCode)
+        let end = City.window(of: appointment, terms).to
         guard end > now else { return }
-        lots[parkCode]!.keep(City.holder(key), .publicService, City.right(of: appointment, policy))
+        lots[parkCode]!.keep(City.holder(key), .publicService, City.right(of: appointment, terms))
         lots[parkCode]!.noteDeadline(at: end)
     }
 
@@ -95,8 +104,7 @@ extension City {
                 rightless[parkCode]?.remove(key)
                 continue
             }
-            let policy = lots[parkCode]!.policy(.publicService)
-            let span = City.right(of: appointment, policy)
+            let span = City.right(of: appointment, RightTerms(lots[parkCode]!.policy(.publicService)))
             guard lots[parkCode]!.hasRoom(.publicService, from: span.from, to: span.to, now: now) else { continue }
             _ = giveRight(key, appointment, at: now, &events)
         }
@@ -106,23 +114,49 @@ extension City {
     /// The appointment that a booking names, when it may be used for it.
     func find(_ booking: Booking, at now: Millis) -> Result<Appointment, Refusal> {
         guard let extNo = booking.extNo, !extNo.isEmpty else { return .failure(.appointmentNotFound) }
-        // The app that the hall itself runs, or another one that knows the same pseudonym.
-        let found =
-            appointments[City.key(booking.appId, extNo)]
-            ?? appointments.values.filter { $0.extNo == extNo && $0.personToken == booking.userToken }.min { $0.appId < $1.appId }
-        guard let appointment = found else { return .failure(.appointmentNotFound) }
+        guard let appointment = named(extNo, by: booking) else { return .failure(.appointmentNotFound) }
         switch appointment.state {
         case .cancelled: return .failure(.appointmentCancelled)
         case .booked, .used: return .failure(.appointmentUsed)
         case .made: break
         }
-        guard lots(ofPlace: appointment.placeCode).contains(booking.parkCode), let lot = lots[booking.parkCode] else {
+        guard lots(ofPlace: appointment.placeCode).contains(booking.parkCode), lots[booking.parkCode] != nil else {
             return .failure(.appointmentNotFound)
         }
         if let plate = appointment.plate, plate != booking.plate { return .failure(.plateDiffers) }
-        let window = City.window(of: appointment, lot.policy(.publicService))
+        let window = City.window(of: appointment, terms(of: appointment, at: booking.parkCode))
         guard window.from <= booking.planTime, booking.planTime <= window.to, now <= window.to else { return .failure(.outsideAppointment) }
         return .success(appointment)
+    }
+
+    /// The app that the hall itself runs, or another one that knows the same pseudonym.
+    private func named(_ extNo: String, by booking: Booking) -> Appointment? {
+        appointments[City.key(booking.appId, extNo)]
+            ?? appointments.values.filter { $0.extNo == extNo && $0.personToken == booking.userToken }.min { $0.appId < $1.appId }
+    }
+
+    /// When the appointment of a booking lets its car in, for a refusal to name.
+    func appointmentWindow(_ booking: Booking, policy: Policy, at now: Millis) -> RuleNote? {
+        guard let appointment = booking.extNo.flatMap({ named($0, by: booking) }) else { return nil }
+        let window = City.window(of: appointment, terms(of: appointment, at: booking.parkCode))
+        return booking.planTime < window.from
+            ? RuleNote("bizBeforeMin", max: policy.bizBeforeMin, until: window.from)
+            : RuleNote("bizAfterMin", max: policy.bizAfterMin, until: window.to)
+    }
+
+    /// Minutes of fee relief for a visitor who found the hall's own lots full and parks nearby (R6): he names his appointment, which is of that
+    /// day and has no place of its own.
+    func relief(for booking: Booking) -> Int? {
+        guard booking.purpose != .publicService, let extNo = booking.extNo, let appointment = named(extNo, by: booking),
+            appointment.state == .made, CivilTime.day(of: appointment.appointTime) == CivilTime.day(of: booking.planTime),
+            let here = lots[booking.parkCode]?.profile?.position
+        else { return nil }
+        for parkCode in lots(ofPlace: appointment.placeCode) {
+            guard let lot = lots[parkCode], let position = lot.profile?.position else { continue }
+            let policy = lot.policy(.publicService)
+            if policy.bizFreeMin > 0, position.metres(to: here) <= policy.alternativesMetres { return policy.bizFreeMin }
+        }
+        return nil
     }
 
     /// The right becomes the order's place.
@@ -134,6 +168,8 @@ extension City {
             noteFreed(parkCode)
         }
         appointment.state = .booked
+        // Its times are the order's now.
+        appointment.terms = terms(of: appointment, at: order.parkCode)
         appointment.parkCode = order.parkCode
         appointment.orderNo = order.orderNo
         note(rightless: key, appointment)
@@ -177,7 +213,12 @@ extension City {
         let shift = time - appointment.appointTime
         appointment.appointTime = time
         var events: [Event] = []
-        guard appointment.state == .booked, let orderNo = appointment.orderNo, var order = order(orderNo, history: history) else {
+        guard appointment.state == .booked, let orderNo = appointment.orderNo, var order = order(orderNo, history: history),
+            order.status == .booked || order.status == .held
+        else {
+            // Without an order that could come: a right at the new time. What an earlier order of it was charged with stands for itself.
+            appointment.state = .made
+            appointment.orderNo = nil
             if let parkCode = appointment.parkCode {
                 lots[parkCode]?.release(City.holder(key))
                 noteFreed(parkCode)
@@ -185,7 +226,7 @@ extension City {
             return Decision(.entity(.appointment(giveRight(key, appointment, at: now, &events))), events)
         }
         let policy = lots[order.parkCode]!.policy(.publicService)
-        let window = City.window(of: appointment, policy)
+        let window = City.window(of: appointment, terms(of: appointment, at: order.parkCode))
         let old = order
         order.planTime = min(max(order.planTime + shift, window.from), window.to)
         order.enterStart = window.from
@@ -211,21 +252,19 @@ extension City {
         }
         lots[order.parkCode]!.rehold(old, now: now)
         set(.appointment(appointment), &events)
-        moveDay(from: old, to: order, policy: policy, &events)
+        moveDay(from: old, to: &order, policy: policy, &events)
         order.orderVer += 1
         sendChange(&order, at: now, &events)
         update(order, at: now, &events)
         return Decision(.entity(.appointment(appointment)), events)
     }
 
-    private mutating func moveDay(from old: Order, to order: Order, policy: Policy, _ events: inout [Event]) {
+    private mutating func moveDay(from old: Order, to order: inout Order, policy: Policy, _ events: inout [Event]) {
         guard CivilTime.day(of: old.planTime) != CivilTime.day(of: order.planTime) else { return }
         giveBackDailyCount(of: old, &events)
         // The day that the hall chose is not held against the user: the claim has no maximum.
-        let day = CivilTime.day(of: order.planTime)
-        count(City.userDayKey(order, day: day), by: 1, &events)
-        for plate in order.plates { count(City.plateDayKey(plate, day: day), by: 1, &events) }
-        for claim in areaClaims(of: order) { count(claim.key, by: 1, &events) }
+        order.quotaKeys = []
+        claim(&order, policy: policy, isAsked: false, &events)
     }
 
     mutating func cancelAppointment(appId: String, _ extNo: String, at now: Millis, history: some History) -> Decision {
@@ -256,9 +295,8 @@ extension City {
 
     /// Rights that nobody used in their window give their place back.
     mutating func dropRights(_ parkCode: String, at now: Millis, next: inout Millis) {
-        guard let policy = lots[parkCode]?.policy(.publicService), policy.bizBeforeMin >= 0 else { return }
         for (key, appointment) in appointments where appointment.parkCode == parkCode && appointment.state == .made {
-            let end = City.window(of: appointment, policy).to
+            let end = City.window(of: appointment, terms(of: appointment, at: parkCode)).to
             if end <= now {
                 lots[parkCode]!.release(City.holder(key))
                 noteFreed(parkCode)
@@ -292,7 +330,7 @@ extension City {
                 kept: ofDay.filter { $0.parkCode == parkCode && $0.state == .made }.count,
                 booked: ofDay.filter { $0.parkCode == parkCode && ($0.state == .booked || $0.state == .used) }.count,
                 without: ofDay.filter { $0.parkCode == nil && $0.state == .made }.count,
-                windows: lot.slots(.publicService, day: day, now: now),
+                windows: slots(parkCode, .publicService, day: day, now: now),
                 rolling: CivilTime.day(of: now) == day
                     ? max(
                         0, lot.rollingRoom(from: now, to: now + Millis(lot.policy(.publicService).bizStayMin) * CivilTime.minute, now: now))

@@ -31,15 +31,34 @@ extension City {
 
     mutating func setArea(_ area: FlowArea, at now: Millis) -> Decision {
         guard area.parkCodes.allSatisfy({ lots[$0] != nil }) else { return Decision(.refused(.lotNotRegistered)) }
-        if area.parkCodes.isEmpty, flows.values.contains(where: { $0.areaId == area.areaId && now < $0.validTo }) {
-            return Decision(.refused(.wrongState))
+        let own = flows.values.filter { $0.areaId == area.areaId && now < $0.validTo }
+        if area.parkCodes.isEmpty, !own.isEmpty { return Decision(.refused(.wrongState)) }
+        for policy in own where isNameTaken(policy, by: area.parkCodes, at: now) {
+            return Decision(.wrongState, RuleNote("policyId \(policy.policyId)"))
         }
         var events: [Event] = []
         let old = areas[area.areaId]?.parkCodes ?? []
         set(.area(area), &events)
         refreshPoolRules(old + area.parkCodes)
-        for policy in flows.values where policy.areaId == area.areaId { tellLots(of: policy, always: true, at: now, &events) }
+        for policy in flows.values where policy.areaId == area.areaId {
+            tellLots(of: policy, always: true, at: now, &events)
+            noteClock(policy, at: now)
+            // A lot that left the area is free of it.
+            for parkCode in old where !area.parkCodes.contains(parkCode) && now < policy.validTo {
+                append(.flow(policy, .off), to: parkCode, about: "", at: now, &events)
+                noteFreed(parkCode)
+            }
+        }
         return Decision(.entity(.area(area)), events)
+    }
+
+    /// A lot keeps what it is told by `policyId` alone, so two policies that meet in a lot have two names.
+    private func isNameTaken(_ policy: FlowPolicy, by parkCodes: [String], at now: Millis) -> Bool {
+        parkCodes.contains { parkCode in
+            flows(of: parkCode).contains {
+                $0.policyId == policy.policyId && now < $0.validTo && ($0.parkCode, $0.areaId) != (policy.parkCode, policy.areaId)
+            }
+        }
     }
 
     mutating func setFlow(_ draft: FlowPolicy, at now: Millis) -> Decision {
@@ -49,43 +68,71 @@ extension City {
             guard areas[draft.areaId] != nil else { return Decision(.refused(.notFound)) }
         }
         var policy = draft
-        if let open = policy.saturationOpen, let close = policy.saturationClose, open > close {
-            return Decision(.illegalValue, RuleNote("saturationOpen", used: open, max: close))
+        guard !policy.isBySaturation || policy.openPercent <= policy.closePercent else {
+            return Decision(.illegalValue, RuleNote("saturationOpen", used: policy.openPercent, max: policy.closePercent))
         }
         guard policy.validFrom <= policy.validTo else { return Decision(.refused(.illegalValue)) }
         guard policy.pools.keys.allSatisfy({ Pool(rawValue: $0) != nil }), policy.dailyQuotas.keys.allSatisfy({ Pool(rawValue: $0) != nil })
         else { return Decision(.illegalValue, RuleNote("pools")) }
+        guard !isNameTaken(policy, by: lots(of: policy), at: now) else { return Decision(.illegalValue, RuleNote("policyId")) }
+        let old = flows[key(of: policy)]
+        // What its saturation has switched on stays on until the lower end, also over a change of its text.
+        policy.isOn = old?.isOn ?? false
         policy.isOn = policy.isBySaturation && policy.isOn(atPerMille: saturation(of: policy))
-        let revoked = policy.revokes ? affected(by: policy, at: now) : []
+        let isInForce = policy.isInForce(at: now, calendar)
+        policy.wasInForce = isInForce
+        let revoked = policy.revokes && (!policy.isBySaturation || policy.isOn) ? affected(by: policy, at: now) : []
         var events: [Event] = []
         set(.flow(policy), &events)
         refreshPoolRules(lots(of: policy))
         tellLots(of: policy, always: true, at: now, &events)
-        events.append(
-            .notice(
-                Notice(
-                    parkCode: lots(of: policy).first ?? "", eventType: policy.mode(at: now, calendar) == .off ? 4005 : 4004,
-                    occurredAt: now,
-                    detail: policy.policyId)))
+        noteSwitch(policy, from: old.map { ($0.wasInForce ?? false) && $0.mode != .off } ?? false, at: now, &events)
+        noteClock(policy, at: now)
         for var order in revoked { revoke(&order, .server, at: now, &events) }
+        countDailyQuotas(of: policy, at: now, &events)
         for parkCode in lots(of: policy) { noteFreed(parkCode) }
-        return Decision(
-            .entity(.flow(flows[City.FlowKey(parkCode: policy.parkCode, areaId: policy.areaId, policyId: policy.policyId)]!)), events)
+        return Decision(.entity(.flow(flows[key(of: policy)]!)), events)
     }
 
-    /// Orders already made that a policy would hit: those whose window it closes. What it does to them is shown before it is done.
+    private func key(of policy: FlowPolicy) -> FlowKey {
+        FlowKey(parkCode: policy.parkCode, areaId: policy.areaId, policyId: policy.policyId)
+    }
+
+    /// Orders already made that a policy hits when it is set, or, by saturation, when that switches it on: those whose window it closes. Of a
+    /// policy by saturation nobody knows how long it will be on: it hits windows that are open at that moment.
     public func affected(by policy: FlowPolicy, at now: Millis) -> [Order] {
         guard policy.mode == .closed else { return [] }
         return lots(of: policy).flatMap { lots[$0]?.orders.values.map { $0 } ?? [] }.filter { order in
             guard order.status == .held || order.status == .booked else { return false }
             let from = max(now, order.enterStart)
             guard policy.validFrom < order.enterEnd, from < policy.validTo else { return false }
+            if policy.isBySaturation {
+                return from == now && now <= order.enterEnd && policy.validFrom <= now && policy.holdsSegment(at: now, calendar)
+            }
             // Part of a window that stays open is enough to come.
             let window = Span(max(from, policy.validFrom), min(order.enterEnd, policy.validTo))
             let closed =
                 policy.segments.isEmpty ? [window] : Segment.spans(policy.segments, from: window.from, to: window.to, calendar)
             return closed == [Span(from, order.enterEnd)] || closed.first.map { $0.from <= from && $0.to >= order.enterEnd } == true
         }.sorted { $0.serial < $1.serial }
+    }
+
+    /// Orders that exist already count against a quota of the day that is set now.
+    private mutating func countDailyQuotas(of policy: FlowPolicy, at now: Millis, _ events: inout [Event]) {
+        guard !policy.dailyQuotas.isEmpty else { return }
+        for parkCode in lots(of: policy) {
+            for var order in (lots[parkCode]?.orders.values.map { $0 } ?? []).sorted(by: { $0.serial < $1.serial }) {
+                switch order.status {
+                case .held, .booked, .inLot, .done, .noShow, .cancelledBreach: break
+                default: continue
+                }
+                let fresh = quotas(of: order).map(\.key).filter { !order.quotaKeys.contains($0) }
+                guard !fresh.isEmpty else { continue }
+                for key in fresh { count(key, by: 1, &events) }
+                order.quotaKeys += fresh
+                update(order, at: order.changedAt, &events)
+            }
+        }
     }
 
     /// Ends an order without anybody's fault (state 8).
@@ -103,12 +150,16 @@ extension City {
             .notice(Notice(parkCode: order.parkCode, eventType: 2012, occurredAt: now, orderNo: order.orderNo, detail: "\(type)")))
     }
 
-    /// Pools that policies name, as each lot counts them.
+    /// Pools that policies name, as each lot counts them. Those of a policy by saturation hold while that has switched it on.
     mutating func refreshPoolRules(_ parkCodes: [String]) {
         for parkCode in Set(parkCodes) where lots[parkCode] != nil {
-            lots[parkCode]!.poolRules = flows(of: parkCode).flatMap { policy in
+            lots[parkCode]!.poolRules = flows(of: parkCode).filter { !$0.isBySaturation || $0.isOn }.flatMap { policy in
                 policy.pools.sorted { $0.key < $1.key }.compactMap { name, count in
-                    Pool(rawValue: name).map { PoolRule(pool: $0, count: count, from: policy.validFrom, to: policy.validTo) }
+                    Pool(rawValue: name).map {
+                        PoolRule(
+                            pool: $0, count: count, from: policy.validFrom, to: policy.validTo, segments: policy.segments,
+                            calendar: calendar)
+                    }
                 }
             }
         }
@@ -136,8 +187,12 @@ extension City {
         for parkCode in lots {
             let level = self.lots[parkCode]!.saturation.perMille
             let told = self.lots[parkCode]!.toldLevel
-            // 2 full, 1 nearly full; back to normal only well below, so that one car does not make a row of events.
-            let now2 = level >= 1000 ? 2 : level >= 900 ? max(1, told == 2 && level > 950 ? 2 : 1) : told > 0 && level > 850 ? told : 0
+            let policies = flows.isEmpty ? [] : flows(of: parkCode).filter { $0.areaId.isEmpty && $0.isBySaturation && now < $0.validTo }
+            // Nearly full from where the lot's policy opens again, else from 90 %; back to normal only well below, so that one car does not
+            // make a row of events.
+            let nearly = (policies.map(\.openPercent).min() ?? 90) * 10
+            let now2 =
+                level >= 1000 ? 2 : level >= nearly ? max(1, told == 2 && level > 950 ? 2 : 1) : told > 0 && level > nearly - 50 ? told : 0
             if now2 != told {
                 self.lots[parkCode]!.toldLevel = now2
                 events.append(
@@ -150,42 +205,74 @@ extension City {
         guard !flows.isEmpty else { return }
         var seen: Set<FlowKey> = []
         for parkCode in lots {
-            for policy in flows(of: parkCode) {
-                guard seen.insert(FlowKey(parkCode: policy.parkCode, areaId: policy.areaId, policyId: policy.policyId)).inserted else {
-                    continue
-                }
-                followSwitch(policy, at: now, &events)
-            }
+            for policy in flows(of: parkCode) where seen.insert(key(of: policy)).inserted { followSwitch(policy, at: now, &events) }
         }
     }
 
     private mutating func followSwitch(_ policy: FlowPolicy, at now: Millis, _ events: inout [Event]) {
-        guard policy.isBySaturation, policy.mode != .off, now < policy.validTo else { return }
+        guard policy.isBySaturation, now < policy.validTo else { return }
         let isOn = policy.isOn(atPerMille: saturation(of: policy))
         guard isOn != policy.isOn else { return }
         var policy = policy
         policy.isOn = isOn
         set(.flow(policy), &events)
-        for parkCode in lots(of: policy) {
-            events.append(
-                .notice(Notice(parkCode: parkCode, eventType: isOn ? 4004 : 4005, occurredAt: now, detail: policy.policyId)))
-            if !isOn { noteFreed(parkCode) }
-        }
+        if !policy.pools.isEmpty { refreshPoolRules(lots(of: policy)) }
+        let revoked = isOn && policy.revokes ? affected(by: policy, at: now) : []
+        followForce(policy, at: now, &events)
+        for var order in revoked { revoke(&order, .server, at: now, &events) }
+    }
+
+    /// A policy begins or ends, by its switch or by the clock.
+    private mutating func followForce(_ policy: FlowPolicy, at now: Millis, _ events: inout [Event]) {
+        let isInForce = policy.isInForce(at: now, calendar)
+        let was = policy.wasInForce ?? false
+        guard isInForce != was else { return }
+        var policy = policy
+        policy.wasInForce = isInForce
+        set(.flow(policy), &events)
+        noteSwitch(policy, from: was && policy.mode != .off, at: now, &events)
         if !policy.areaId.isEmpty { tellLots(of: policy, always: false, at: now, &events) }
     }
 
-    /// Policies of areas that follow the clock: their lots are told when the demand changes. Called with the lot's deadlines.
+    /// Tells that flow control begins (4004) or ends (4005) at the lots of a policy; where it ends, or its pools change, somebody may get a place.
+    private mutating func noteSwitch(_ policy: FlowPolicy, from was: Bool, at now: Millis, _ events: inout [Event]) {
+        let isOn = policy.mode(at: now, calendar) != .off
+        for parkCode in lots(of: policy) where lots[parkCode] != nil {
+            noteFreed(parkCode)
+            guard isOn != was else { continue }
+            events.append(
+                .notice(Notice(parkCode: parkCode, eventType: isOn ? 4004 : 4005, occurredAt: now, detail: policy.policyId)))
+        }
+    }
+
+    /// Policies that follow the clock. Called with the deadlines of the first lot of each.
     mutating func followClock(_ parkCode: String, at now: Millis, _ events: inout [Event]) {
         guard !flows.isEmpty else { return }
-        for policy in flows(of: parkCode) where !policy.areaId.isEmpty && areas[policy.areaId]?.parkCodes.first == parkCode {
-            tellLots(of: policy, always: false, at: now, &events)
-        }
+        for policy in flows(of: parkCode) where lots(of: policy).first == parkCode { followForce(policy, at: now, &events) }
+    }
+
+    /// The first lot of a policy looks at it when the clock may change it.
+    mutating func noteClock(_ policy: FlowPolicy, at now: Millis) {
+        guard let first = lots(of: policy).first else { return }
+        let isBehind = policy.isInForce(at: now, calendar) != (policy.wasInForce ?? false)
+        lots[first]?.noteDeadline(at: isBehind ? now : policy.nextChange(after: now))
+    }
+
+    /// When a policy that a lot looks at may begin or end next.
+    func nextClock(_ parkCode: String, after now: Millis) -> Millis {
+        guard !flows.isEmpty else { return .max }
+        return flows(of: parkCode).filter { lots(of: $0).first == parkCode }.map { $0.nextChange(after: now) }.min() ?? .max
     }
 
     // MARK: Booking under flow control
 
-    /// What flow control says to a new order, and which daily quotas of areas it counts against.
-    func flowDemands(on order: Order, at now: Millis, isNew: Bool = true) -> (refusal: Decision?, claims: [(key: String, max: Int)]) {
+    /// What flow control says to a new or moved order, and which daily quotas it counts against.
+    /// - Parameters:
+    ///   - except: holders of places that are its own: they do not stand in its way.
+    ///   - hasRight: its place is kept for it already, so nothing is added by booking it.
+    func flowDemands(on order: Order, at now: Millis, except: Set<String> = [], hasRight: Bool = false) -> (
+        refusal: Decision?, claims: [(key: String, max: Int)]
+    ) {
         guard !flows.isEmpty else { return (nil, []) }
         for policy in flows(of: order.parkCode) {
             // A policy by saturation says how it is now; what it will say at the time of entry nobody knows.
@@ -195,14 +282,14 @@ extension City {
             if mode == .closed {
                 return (Decision(.flowControlActive, RuleNote(policy.policyId, until: policy.validTo)), [])
             }
+            guard !hasRight else { continue }
             let limit = policy.bookingLimitPercent * 10
-            let expected = bookedSaturation(order.parkCode, at: max(now, order.planTime), now: now)
+            let expected = bookedSaturation(order.parkCode, at: max(now, order.planTime), now: now, except: except)
             if expected >= limit {
-                return (Decision(.saturated, RuleNote(policy.policyId, used: expected, max: limit)), [])
+                return (Decision(.saturated, RuleNote(policy.policyId, used: expected, max: limit, until: policy.validTo)), [])
             }
         }
-        guard isNew else { return (nil, []) }
-        let claims = areaClaims(of: order)
+        let claims = quotas(of: order).filter { !order.quotaKeys.contains($0.key) }
         for claim in claims where counters[claim.key, default: 0] >= claim.max {
             return (
                 Decision(
@@ -215,8 +302,8 @@ extension City {
         return (nil, claims)
     }
 
-    /// The daily quotas that an order counts against.
-    func areaClaims(of order: Order) -> [(key: String, max: Int)] {
+    /// The daily quotas (R5) that an order falls under by its day.
+    func quotas(of order: Order) -> [(key: String, max: Int)] {
         guard !flows.isEmpty else { return [] }
         let day = CivilTime.day(of: order.planTime)
         return flows(of: order.parkCode).compactMap { policy in
@@ -227,54 +314,120 @@ extension City {
         }
     }
 
+    /// Counts an order against the daily quotas that it falls under now, and no longer against those of its old day.
+    mutating func countQuotas(of order: inout Order, _ events: inout [Event]) {
+        let keys = quotas(of: order).map(\.key)
+        for key in order.quotaKeys where !keys.contains(key) { count(key, by: -1, &events) }
+        for key in keys where !order.quotaKeys.contains(key) { count(key, by: 1, &events) }
+        order.quotaKeys = keys
+    }
+
+    /// The lowest limit of S_book that a policy sets at a lot at a moment, per thousand; nil while none is in force.
+    public func bookingLimit(_ parkCode: String, at time: Millis, now: Millis) -> Int? {
+        guard !flows.isEmpty else { return nil }
+        return flows(of: parkCode).filter { $0.mode(at: $0.isBySaturation ? now : time, calendar) != .off }.map { $0.bookingLimitPercent * 10 }
+            .min()
+    }
+
+    /// The slots of a day as a booking would find them: what the lot has, less what flow control and the places kept for walk-ins take away.
+    public func slots(_ parkCode: String, _ purpose: Purpose, day: Int64, now: Millis) -> [Lot.Slot] {
+        guard let lot = lots[parkCode] else { return [] }
+        let slots = lot.slots(purpose, day: day, now: now)
+        guard !flows.isEmpty, !flows(of: parkCode).isEmpty else { return slots }
+        return slots.map { slot in
+            guard slot.reason == nil, slot.end > now else { return slot }
+            var slot = slot
+            let time = max(now, slot.start)
+            let modes = [time, slot.end - 1].map { time in
+                flows(of: parkCode).map { $0.mode(at: $0.isBySaturation ? now : time, calendar) }.max() ?? .off
+            }
+            if modes.allSatisfy({ $0 == .closed }) {
+                slot.reason = .flowControlActive
+            } else if let limit = bookingLimit(parkCode, at: time, now: now), let capacity = lot.profile?.totalCount {
+                let left = max(0, (limit - bookedSaturation(parkCode, at: time, now: now)) * capacity + 999) / 1000
+                slot.remain = min(slot.remain, left)
+                if slot.remain == 0 { slot.reason = .saturated }
+            }
+            if slot.reason != nil {
+                slot.remain = 0
+                slot.isFull = true
+            }
+            return slot
+        }
+    }
+
     // MARK: Forecast
 
     /// S_book(t) of section 8, per thousand: expected cars, and orders that hold a place and are not in yet, of the capacity.
-    public func bookedSaturation(_ parkCode: String, at time: Millis, now: Millis) -> Int {
+    public func bookedSaturation(_ parkCode: String, at time: Millis, now: Millis, except: Set<String> = []) -> Int {
         guard let lot = lots[parkCode], let capacity = lot.profile?.totalCount else { return 0 }
         return Saturation(
-            occupied: lot.expectedOccupied(at: time, now: now, calendar).count + lot.notArrived(from: time, to: time + 1),
+            occupied: lot.expectedOccupied(at: time, now: now, calendar).count + lot.notArrived(at: time, now: now, except: except),
             capacity: capacity
         ).perMille
     }
 }
 
 extension Lot {
-    /// Cars expected at a moment: those of now, and how the lot usually changes from now until then (last four same weekdays). Without that
-    /// history, those of now; `dayCount` says what it rests on.
+    /// Cars expected at a moment (section 8): those of now, less those of orders and subscriptions whose time is over by then, and how cars
+    /// without an order usually change from now until then (last four same weekdays). Without that history they stay as they are; `dayCount`
+    /// says what it rests on.
     public func expectedOccupied(at time: Millis, now: Millis, _ calendar: WorkCalendar) -> (count: Int, dayCount: Int) {
         let present = occupied
         guard time > now else { return (present, 0) }
-        func usual(_ time: Millis) -> (count: Int, days: Int)? {
-            guard let profile = occupancy[calendar.weekday(ofDay: CivilTime.day(of: time))], profile.occupied.count == 48 else {
-                return nil
+        let leaving =
+            orders.values.reduce(0) { $0 + ($1.status == .inLot && now < $1.expectedLeave && $1.expectedLeave <= time ? 1 : 0) }
+            + subscriptions.values.reduce(0) { sum, share in
+                sum + (share.insidePlate != nil && share.leaveBy.map { now < $0 && $0 <= time } == true ? 1 : 0)
             }
-            let minute = CivilTime.minuteOfDay(time)
-            let (index, part) = (minute / 30, minute % 30)
-            let next = profile.occupied[min(47, index + 1)]
-            return (profile.occupied[index] + (next - profile.occupied[index]) * part / 30, profile.dayCount)
-        }
-        guard let then = usual(time), let today = usual(now) else { return (present, 0) }
+        guard let then = usual(at: time, calendar), let today = usual(at: now, calendar) else { return (max(0, present - leaving), 0) }
         let capacity = profile?.totalCount ?? 0
-        return (min(capacity, max(0, present + then.count - today.count)), min(then.days, today.days))
+        return (min(capacity, max(0, present - leaving + then.count - today.count)), min(then.days, today.days))
+    }
+
+    /// Cars without an order, as a rule, at this time of this weekday.
+    private func usual(at time: Millis, _ calendar: WorkCalendar) -> (count: Int, days: Int)? {
+        guard let profile = occupancy[calendar.weekday(ofDay: CivilTime.day(of: time))], profile.occupied.count == 48 else { return nil }
+        let minute = CivilTime.minuteOfDay(time)
+        let (index, part) = (minute / 30, minute % 30)
+        let next = profile.occupied[min(47, index + 1)]
+        return (profile.occupied[index] + (next - profile.occupied[index]) * part / 30, profile.dayCount)
+    }
+
+    /// Cars that are in without an order or a subscription, as profiles count them.
+    public var walkInCount: Int {
+        max(0, occupied - inside.values.reduce(0) { $0 + (visits[$1]?.orderNo == nil ? 0 : 1) })
     }
 }
 
 extension OccupancyProfile {
-    /// The profile of a weekday from days of it, each 48 counts, the newest last; at most four are used. Its error is measured by forecasting
-    /// the newest day from those before it.
+    /// How far ahead the error is measured: half an hour to two hours, in half hours.
+    private static let horizons = 1...4
+
+    /// The profile of a weekday from days of it, each 48 counts, the newest last; at most four are used. Its error is that of the forecast as it
+    /// is made (the count of a moment, and how the other days changed from then on), half an hour to two hours ahead, on each day held out.
     public static func make(parkCode: String, weekday: Int, days: [[Int]], capacity: Int) -> OccupancyProfile? {
-        let days = days.filter { $0.count == 48 }
+        let days = Array(days.filter { $0.count == 48 }.suffix(5))
         guard !days.isEmpty else { return nil }
-        func mean(_ days: ArraySlice<[Int]>) -> [Int] {
+        func mean(_ days: [[Int]]) -> [Int] {
             (0..<48).map { slot in (days.reduce(0) { $0 + $1[slot] } + days.count / 2) / days.count }
         }
         var error: Int?
         if days.count >= 2, capacity > 0 {
-            let (held, before) = (days.last!, mean(days.dropLast().suffix(4)))
-            error = zip(held, before).reduce(0) { $0 + abs($1.0 - $1.1) } * 1000 / (48 * capacity)
+            var (sum, count) = (0, 0)
+            for held in days.indices {
+                let usual = mean(days.indices.filter { $0 != held }.map { days[$0] })
+                for horizon in horizons {
+                    for slot in 0..<(48 - horizon) {
+                        let forecast = min(capacity, max(0, days[held][slot] + usual[slot + horizon] - usual[slot]))
+                        sum += abs(days[held][slot + horizon] - forecast)
+                        count += 1
+                    }
+                }
+            }
+            error = sum * 1000 / (count * capacity)
         }
         return OccupancyProfile(
-            parkCode: parkCode, weekday: weekday, occupied: mean(days.suffix(4)), dayCount: min(4, days.count), errorPerMille: error)
+            parkCode: parkCode, weekday: weekday, occupied: mean(Array(days.suffix(4))), dayCount: min(4, days.count), errorPerMille: error)
     }
 }

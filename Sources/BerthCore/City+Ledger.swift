@@ -23,17 +23,21 @@ extension City {
     public mutating func restore(tariff: LotTariff, of parkCode: String) { set(tariff, of: parkCode) }
 
     mutating func set(_ tariff: LotTariff, of parkCode: String) {
-        lots[parkCode]?.tariffs.removeAll { $0.tariff.tariffId == tariff.tariff.tariffId }
+        // A tariff that is reported again for a later time leaves the one in force until then.
+        lots[parkCode]?.tariffs.removeAll { $0.tariff.tariffId == tariff.tariff.tariffId && $0.from == tariff.from }
         lots[parkCode]?.tariffs.append(tariff)
     }
 
     /// The tariff of a lot for a business and a class of vehicle at a time: the latest in force, the more exact one first.
     public func tariff(_ parkCode: String, _ purpose: Purpose, vehicleClass: Int = 0, at time: Millis) -> Tariff? {
-        let rows = (lots[parkCode]?.tariffs ?? []).filter {
-            $0.from <= time && ($0.business == 0 || $0.business == purpose.rawValue)
-                && ($0.vehicleClass == 0 || vehicleClass == 0 || $0.vehicleClass == vehicleClass)
-        }
-        return rows.max {
+        let rows = (lots[parkCode]?.tariffs ?? []).filter { $0.from <= time && ($0.business == 0 || $0.business == purpose.rawValue) }
+        // A class that is not known is charged by what holds for all, else as a small car.
+        let general = rows.filter { $0.vehicleClass == 0 }
+        let fitting =
+            vehicleClass > 0
+            ? rows.filter { $0.vehicleClass == 0 || $0.vehicleClass == vehicleClass }
+            : !general.isEmpty ? general : rows.filter { $0.vehicleClass == rows.map(\.vehicleClass).min() }
+        return fitting.max {
             ($0.business == 0 ? 0 : 1, $0.vehicleClass == 0 ? 0 : 1, $0.from) < (
                 $1.business == 0 ? 0 : 1, $1.vehicleClass == 0 ? 0 : 1, $1.from
             )
@@ -43,7 +47,22 @@ extension City {
     /// By what an order is charged where the city bills: its offer's price when it was booked, else the lot's tariff.
     func sessionTariff(of order: Order, vehicleClass: Int = 0, at time: Millis) -> Tariff? {
         if let price = order.terms.price, price.mode != .month { return Tariff(price: price, overtimePercent: order.terms.overtimePercent) }
-        return tariff(order.parkCode, order.purpose, vehicleClass: vehicleClass, at: time)
+        var tariff = tariff(order.parkCode, order.purpose, vehicleClass: vehicleClass, at: time)
+        // The lot's own multiplier, else the one that the order was made under.
+        if tariff?.overtimePercent == 100 { tariff?.overtimePercent = order.terms.overtimePercent }
+        return tariff
+    }
+
+    /// What a stay of the usual length would cost from the start of a slot, fen; nil where no price is known.
+    public func slotPrice(_ parkCode: String, _ purpose: Purpose, _ slot: Lot.Slot) -> Int64? {
+        guard let lot = lots[parkCode] else { return nil }
+        let policy = lot.policy(purpose)
+        if purpose == .shared {
+            let offers = lot.offers.values.filter { $0.isBookable && $0.validFrom <= slot.start && slot.start < $0.validTo }
+            if let price = offers.compactMap(\.price).filter({ $0.mode != .month }).min(by: { $0.fen < $1.fen }) { return price.fen }
+        }
+        let stay = Millis(purpose == .publicService ? policy.bizStayMin : policy.stayMin) * CivilTime.minute
+        return tariff(parkCode, purpose, at: slot.start)?.fee(from: slot.start, to: slot.start + stay, calendar: calendar)
     }
 
     /// What a car owes now, where the city bills; nil where the lot does.
@@ -51,8 +70,11 @@ extension City {
         guard let visit = visit(parkCode, recordNo, history: history), !visit.isVoid, let number = visit.orderNo,
             let stay = sharedStay(parkCode, recordNo, history: history)
         else { return nil }
-        let left = visit.leaveTime ?? now
-        var fee = SessionFee(visit: visit, orderNo: number, totalFen: 0, discountFen: 0, paidFen: 0)
+        var left = visit.leaveTime ?? now
+        // Who has paid has time to drive out.
+        let buffer = Millis(lots[parkCode]?.profile?.leaveBufferMin ?? 0) * CivilTime.minute
+        if let paidAt = visit.paidAt, visit.paidFen > 0, paidAt < left, left <= paidAt + buffer { left = paidAt }
+        var fee = SessionFee(visit: visit, orderNo: number, totalFen: 0, discountFen: 0, paidFen: visit.paidFen)
         switch stay {
         case .order(let order):
             // What was in force when the car came in; a lot that reported none until later is billed by that.
@@ -63,17 +85,26 @@ extension City {
             fee.totalFen = tariff?.fee(from: visit.enterTime + relief, to: left, deadline: order.leaveDeadline, calendar: calendar) ?? 0
             fee.discountFen = min(fee.totalFen, order.discountFen)
         case .subscription(let subscription):
-            // A month is paid beforehand.
+            let percent = lots[parkCode]?.policy(.shared).overtimePercent ?? 100
+            let leaveBy = timeToLeave(subscription, enteredAt: visit.enterTime)
             if let price = subscription.price, price.mode != .month {
-                fee.totalFen = Tariff(price: price, overtimePercent: lots[parkCode]?.policy(.shared).overtimePercent ?? 100)
-                    .fee(from: visit.enterTime, to: left, calendar: calendar)
+                fee.totalFen = Tariff(price: price, overtimePercent: percent)
+                    .fee(from: visit.enterTime, to: left, deadline: leaveBy, calendar: calendar)
+            } else if left > leaveBy + Millis(subscription.graceMin) * CivilTime.minute,
+                var tariff = tariff(parkCode, .shared, vehicleClass: visit.vehicleClass, at: visit.enterTime)
+            {
+                // A month is paid beforehand; what goes beyond its times costs what the lot charges.
+                if tariff.overtimePercent == 100 { tariff.overtimePercent = percent }
+                fee.totalFen = tariff.fee(from: leaveBy, to: left, deadline: leaveBy, calendar: calendar)
             }
         }
-        fee.paidFen = payments.values.filter {
-            $0.parkCode == parkCode && $0.recordNo == recordNo && $0.state != .failed && $0.state != .pending
-        }
-        .reduce(0) { $0 + $1.amountFen - $1.refundedFen }
         return fee
+    }
+
+    /// Keeps a record's new value.
+    mutating func keep(_ visit: Visit, _ events: inout [Event]) {
+        with(visit.parkCode) { lot in if lot.visits[visit.recordNo] != nil || visit.leaveTime == nil { lot.visits[visit.recordNo] = visit } }
+        events.append(.visit(visit))
     }
 
     // MARK: Postings
@@ -96,90 +127,118 @@ extension City {
         return legs
     }
 
-    /// Money that a provider has collected.
-    mutating func post(paid payment: Payment, bill: Bill?, at now: Millis, history: some History, _ events: inout [Event]) {
-        var legs: [(Account, Int64)] = [(.provider(payment.appId), payment.amountFen)]
-        if let subject = bill?.subject {
-            if let subscription = subscription(subject) {
-                let offer = subscription.offerId.flatMap { lots[subscription.parkCode]?.offers[$0] }
-                legs += shares(payment.amountFen, payment.parkCode, offer: offer)
-                post(Posting(at: now, kind: .payment, reference: payment.payNo, legs), &events)
-                paid(subject, at: now, &events)
-            } else {
-                legs.append((.deposit(subject), -payment.amountFen))
-                post(Posting(at: now, kind: .deposit, reference: payment.payNo, legs), &events)
-                certifyPaid(subject, by: payment.payNo, at: now, &events)
+    /// Money that a provider has collected. What it was for may have ended meanwhile: then it goes back.
+    mutating func post(paid payment: Payment, at now: Millis, history: some History, _ events: inout [Event]) {
+        if let subject = payment.subject {
+            if let share = subscription(subject), share.status.holds, share.billNo == payment.billNo {
+                let offer = share.offerId.flatMap { lots[share.parkCode]?.offers[$0] }
+                shareOut(payment, shares(payment.amountFen, payment.parkCode, offer: offer), at: now, &events)
+                return paid(subject, at: now, &events)
             }
+            post(
+                Posting(
+                    at: now, kind: .deposit, reference: payment.payNo,
+                    [(.provider(payment.appId), payment.amountFen), (.deposit(subject), -payment.amountFen)]), &events)
+            if certifyPaid(subject, by: payment.payNo, at: now, &events) { return }
+            giveBack(payment.payNo, of: subject, refundNo: "R\(subject)", at: now, &events)
             return
         }
         switch sharedStay(payment.parkCode, payment.recordNo, history: history) {
         case nil:
             // The lot bills: all of it is the lot's.
-            legs.append((.lot(payment.parkCode), -payment.amountFen))
+            shareOut(payment, [(.lot(payment.parkCode), -payment.amountFen)], at: now, &events)
         case .subscription(let subscription):
-            legs += shares(payment.amountFen, payment.parkCode, offer: subscription.offerId.flatMap { self.offer($0) })
+            shareOut(
+                payment, shares(payment.amountFen, payment.parkCode, offer: subscription.offerId.flatMap { self.offer($0) }), at: now, &events)
         case .order(let order):
             // What re-homing cost more is paid by whoever caused it.
-            let helped = discount(of: order, payment.parkCode, payment.recordNo, history: history)
-            legs.append((.compensation, helped))
-            legs += shares(payment.amountFen + helped, payment.parkCode, offer: order.offerId.flatMap { self.offer($0) })
+            let helped = compensation(of: order, payment.parkCode, payment.recordNo, history: history)
+            shareOut(
+                payment,
+                [(.compensation, helped)] + shares(payment.amountFen + helped, payment.parkCode, offer: order.offerId.flatMap { self.offer($0) }),
+                helped: helped, at: now, &events)
         }
-        post(Posting(at: now, kind: .payment, reference: payment.payNo, legs), &events)
+        guard var visit = visit(payment.parkCode, payment.recordNo, history: history) else { return }
+        visit.paidFen += payment.amountFen
+        visit.paidAt = now
+        visit.compensatedFen += payments[payment.payNo]?.legs.first { $0.account == .compensation }?.fen ?? 0
+        keep(visit, &events)
+    }
+
+    /// Posts a payment and keeps with it who got how much.
+    private mutating func shareOut(
+        _ payment: Payment, _ legs: [(Account, Int64)], helped: Int64 = 0, at now: Millis, _ events: inout [Event]
+    ) {
+        let posting = Posting(
+            at: now, kind: .payment, reference: payment.payNo, [(.provider(payment.appId), payment.amountFen)] + legs)
+        post(posting, &events)
+        guard var kept = payments[payment.payNo] else { return }
+        kept.legs = Array(posting.legs.dropFirst())
+        payments[payment.payNo] = kept
+        events.append(.payment(kept))
+    }
+
+    /// A deposit that nothing stands for any more.
+    private mutating func giveBack(_ payNo: String, of subject: String, refundNo: String, at now: Millis, _ events: inout [Event]) {
+        let held = -balances[.deposit(subject), default: 0]
+        guard held > 0, var payment = payments[payNo] else { return }
+        post(
+            Posting(at: now, kind: .refund, reference: refundNo, [(.deposit(subject), held), (.provider(payment.appId), -held)]), &events)
+        payment.refundedFen = payment.amountFen
+        payment.state = .refunded
+        payments[payNo] = payment
+        events.append(.payment(payment))
+        tell(payment.appId, .refund(payNo: payNo, refundNo: refundNo, amountFen: held), at: now, &events)
+    }
+
+    /// A stay that was re-homed and costs its driver nothing: the lot and the owner get from its compensation what it costs.
+    mutating func settleCompensation(of order: Order, _ visit: inout Visit, at now: Millis, history: some History, _ events: inout [Event]) {
+        guard order.discountFen > 0, visit.compensatedFen == 0, City.isBilledByCity(order.purpose),
+            let fee = sessionFee(order.parkCode, recordNo: visit.recordNo, at: visit.leaveTime ?? now, history: history),
+            fee.discountFen > 0, fee.payableFen == 0, fee.paidFen == 0
+        else { return }
+        visit.compensatedFen = fee.discountFen
+        post(
+            Posting(
+                at: now, kind: .payment, reference: order.orderNo,
+                [(.compensation, fee.discountFen)]
+                    + shares(fee.discountFen, order.parkCode, offer: order.offerId.flatMap { self.offer($0) })), &events)
     }
 
     /// What a stay that the city bills rests on.
-    private enum SharedStay {
+    enum SharedStay {
         case order(Order)
         case subscription(SharedSubscription)
-
-        var offerId: String? {
-            switch self {
-            case .order(let order): order.offerId
-            case .subscription(let subscription): subscription.offerId
-            }
-        }
     }
 
-    private func sharedStay(_ parkCode: String, _ recordNo: String, history: some History) -> SharedStay? {
+    func sharedStay(_ parkCode: String, _ recordNo: String, history: some History) -> SharedStay? {
         guard let number = visit(parkCode, recordNo, history: history)?.orderNo else { return nil }
         if let subscription = subscription(number) { return .subscription(subscription) }
         guard let order = order(number, history: history), City.isBilledByCity(order.purpose) else { return nil }
         return .order(order)
     }
 
-    /// Of an order's discount, what its first payment uses.
-    private func discount(of order: Order, _ parkCode: String, _ recordNo: String, history: some History) -> Int64 {
-        guard order.discountFen > 0 else { return 0 }
-        let earlier = payments.values.filter {
-            $0.parkCode == parkCode && $0.recordNo == recordNo
-                && ($0.state == .paid || $0.state == .partlyRefunded || $0.state == .refunded)
-        }
-        guard earlier.count <= 1, let fee = sessionFee(parkCode, recordNo: recordNo, at: .max / 4, history: history) else { return 0 }
+    /// Of an order's compensation, what its first payment uses.
+    private func compensation(of order: Order, _ parkCode: String, _ recordNo: String, history: some History) -> Int64 {
+        guard order.discountFen > 0, visit(parkCode, recordNo, history: history)?.compensatedFen == 0,
+            let fee = sessionFee(parkCode, recordNo: recordNo, at: .max / 4, history: history)
+        else { return 0 }
         return min(order.discountFen, fee.totalFen)
     }
 
-    /// The deposit is there: the order is certain, and its lot is told.
-    private mutating func certifyPaid(_ orderNo: String, by payNo: String, at now: Millis, _ events: inout [Event]) {
-        guard let parkCode = lotOfOrder[orderNo], var order = lots[parkCode]?.orders[orderNo], order.status == .held else { return }
+    /// The deposit is there: the order is certain, and its lot is told. False when it is too late for that.
+    private mutating func certifyPaid(_ orderNo: String, by payNo: String, at now: Millis, _ events: inout [Event]) -> Bool {
+        guard let parkCode = lotOfOrder[orderNo], var order = lots[parkCode]?.orders[orderNo], order.status == .held, order.prepayNo == nil
+        else { return false }
         order.prepayNo = payNo
         order.orderVer += 1
         certify(&order, policy: lots[parkCode]!.policy(order.purpose), at: now, &events)
+        return true
     }
 
     /// Nobody's fault: the deposit goes back.
     mutating func returnDeposit(of order: Order, at now: Millis, _ events: inout [Event]) {
-        let held = -balances[.deposit(order.orderNo), default: 0]
-        guard held > 0 else { return }
-        post(
-            Posting(at: now, kind: .refund, reference: order.orderNo, [(.deposit(order.orderNo), held), (.provider(order.appId), -held)]),
-            &events)
-        if let payNo = order.prepayNo, var payment = payments[payNo] {
-            payment.refundedFen = payment.amountFen
-            payment.state = .refunded
-            payments[payNo] = payment
-            events.append(.payment(payment))
-            tell(payment.appId, .refund(payNo: payNo, refundNo: "R\(order.orderNo)", amountFen: held), at: now, &events)
-        }
+        if let payNo = order.prepayNo { giveBack(payNo, of: order.orderNo, refundNo: "R\(order.orderNo)", at: now, &events) }
     }
 
     /// He came: the deposit is the lot's. He did not, or cancelled too late: it is the lot's as a penalty.
@@ -189,6 +248,21 @@ extension City {
         post(
             Posting(at: now, kind: kind, reference: order.orderNo, [(.deposit(order.orderNo), held), (.lot(order.parkCode), -held)]),
             &events)
+    }
+
+    /// A breach or no-show that an appeal undid: the deposit that was kept for it goes back.
+    mutating func returnForfeit(of order: Order, reference: String, at now: Millis, history: some History, _ events: inout [Event]) {
+        guard order.status == .noShow || order.status == .cancelledBreach, let payNo = order.prepayNo,
+            var payment = payment(payNo, history: history), payment.state == .paid, payment.subject == order.orderNo
+        else { return }
+        let fen = payment.amountFen
+        post(
+            Posting(at: now, kind: .refund, reference: reference, [(.lot(order.parkCode), fen), (.provider(payment.appId), -fen)]), &events)
+        payment.refundedFen = fen
+        payment.state = .refunded
+        payments[payNo] = payment
+        events.append(.payment(payment))
+        tell(payment.appId, .refund(payNo: payNo, refundNo: reference, amountFen: fen), at: now, &events)
     }
 
     mutating func forfeitDeposit(of order: Order, at now: Millis, _ events: inout [Event]) {
@@ -204,19 +278,20 @@ extension City {
     }
 
     /// A refund takes from everybody what the payment gave him, in the same proportions.
-    mutating func post(
-        refund fen: Int64, of payment: Payment, reference: String, at now: Millis, history: some History, _ events: inout [Event]
-    ) {
+    mutating func post(refund fen: Int64, of payment: Payment, reference: String, at now: Millis, _ events: inout [Event]) {
+        // What all refunds together take is what one of that amount would, so that rounding adds nothing up.
+        func taken(_ sum: Int64) -> [Int64] {
+            var parts = payment.legs.map { floorDiv(-$0.fen * sum, payment.amountFen) }
+            if !parts.isEmpty { parts[0] += sum - parts.reduce(0, +) }
+            return parts
+        }
         var legs: [(Account, Int64)] = [(.provider(payment.appId), -fen)]
-        let subscription = payment.billNo.flatMap { bills[$0]?.subject }.flatMap { self.subscription($0) }
-        if let stay = sharedStay(payment.parkCode, payment.recordNo, history: history) ?? subscription.map({ .subscription($0) }) {
-            let offer = stay.offerId.flatMap { self.offer($0) }
-            // What all refunds together take is what one of that amount would, so that rounding adds nothing up.
-            let whole = shares(payment.refundedFen, payment.parkCode, offer: offer)
-            let earlier = shares(payment.refundedFen - fen, payment.parkCode, offer: offer)
-            for (now, old) in zip(whole, earlier) { legs.append((now.0, old.1 - now.1)) }
-        } else {
+        if payment.legs.isEmpty {
             legs.append((.lot(payment.parkCode), fen))
+        } else {
+            for (leg, (whole, earlier)) in zip(payment.legs, zip(taken(payment.refundedFen), taken(payment.refundedFen - fen))) {
+                legs.append((leg.account, whole - earlier))
+            }
         }
         post(Posting(at: now, kind: .refund, reference: reference, legs), &events)
     }

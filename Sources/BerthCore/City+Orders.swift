@@ -18,7 +18,10 @@ extension City {
         if booking.purpose == .publicService {
             switch find(booking, at: now) {
             case .success(let found): appointment = found
-            case .failure(let refusal): return Decision(.refused(refusal))
+            case .failure(let refusal):
+                var refused = Decision(.refused(refusal))
+                if refusal == .outsideAppointment { refused.note = appointmentWindow(booking, policy: policy, at: now) }
+                return refused
             }
         }
         if let refused = refuseTime(booking.planTime, lot: lot, profile: profile, purpose: booking.purpose, at: now) { return refused }
@@ -31,21 +34,22 @@ extension City {
             switch sharedPlace(for: &order, offerId: booking.offerId, stayMin: booking.stayMin, lot: lot, at: now) {
             case .success(let found): place = found
             case .failure(let refusal):
-                if refusal != .noBookableSpace || !booking.waits { return full(refusal, order, policy: policy, at: now) }
+                guard booking.waits, refusal == .noBookableSpace || refusal == .poolEmpty else {
+                    return full(refusal, order, policy: policy, at: now)
+                }
             }
             order.spaceNo = place?.space
             order.offerId = place?.offer?.offerId ?? booking.offerId
         }
-        for plate in order.plates where overlaps(plate, from: order.enterStart, to: order.expectedLeave, except: nil) {
-            return Decision(.refused(.overlappingBooking))
-        }
+        if let refused = refuseOverlap(of: order) { return refused }
         if let refused = refuseDay(of: order, policy: policy) { return refused }
-        let controls = flowDemands(on: order, at: now)
+        let hasRight = appointment != nil && appointment?.parkCode == order.parkCode
+        let controls = flowDemands(on: order, at: now, hasRight: hasRight)
         if let refused = controls.refusal { return full(refused.outcome.refusal!, order, note: refused.note, policy: policy, at: now) }
 
         var shortage: Refusal?
-        if let appointment, appointment.parkCode == order.parkCode {
-            // Its right holds the place already.
+        if hasRight {
+            // Its right holds the place already, for the times under which it was given.
         } else if order.purpose == .shared {
             if place == nil { shortage = .noBookableSpace }
         } else {
@@ -61,7 +65,7 @@ extension City {
         lastSerial = orderSerial
         var events: [Event] = []
         if let appointment { take(appointment, for: order, &events) }
-        claim(order, policy: policy, controls.claims, &events)
+        claim(&order, policy: policy, &events)
         certify(&order, policy: policy, at: now, &events)
         return Decision(.order(lots[order.parkCode]!.orders[order.orderNo]!, isRepeat: false), events)
     }
@@ -73,8 +77,13 @@ extension City {
         let isPublic = booking.purpose == .publicService
         let early = Millis(policy.earlyMin) * CivilTime.minute
         let late = Millis(policy.lateMin) * CivilTime.minute
-        let stayMin = isPublic ? policy.bizStayMin : booking.purpose == .shared ? booking.stayMin ?? policy.stayMin : policy.stayMin
-        let window = appointment.map { City.window(of: $0, policy) } ?? Span(booking.planTime - early, booking.planTime + late)
+        // A right that was given here keeps the times under which it was given.
+        let right = appointment.map { $0.parkCode == booking.parkCode ? $0.terms ?? RightTerms(policy) : RightTerms(policy) }
+        let stayMin =
+            isPublic
+            ? right?.stayMin ?? policy.bizStayMin
+            : booking.purpose == .shared ? booking.stayMin ?? policy.stayMin : policy.stayMin
+        let window = appointment.map { City.window(of: $0, right!) } ?? Span(booking.planTime - early, booking.planTime + late)
         var order = Order(
             serial: serial,
             orderNo: "YY" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(serial, 10),
@@ -86,17 +95,22 @@ extension City {
             stayMin: stayMin, entryLimit: policy.entriesPerOrder, status: .booked, createdAt: now)
         order.terms = Terms(
             policy, version: lot.policyVersion, purpose: booking.purpose, planTime: booking.planTime, enterStart: window.from)
+        if let relief = relief(for: booking) { order.terms.freeMin = relief }
         order.otherPlates = booking.otherPlates
         order.pool = booking.pool ?? booking.purpose.pool
         return order
     }
 
-    /// Counts an accepted order against its user's and plates' day, and against the day's quota of areas.
-    mutating func claim(_ order: Order, policy: Policy, _ areaClaims: [(key: String, max: Int)], _ events: inout [Event]) {
+    /// Counts an accepted order against its user's and plates' day, and against daily quotas.
+    /// - Parameter isAsked: the user wants it, so that his limits have been looked at; what is done for him is counted and has no limit.
+    mutating func claim(_ order: inout Order, policy: Policy, isAsked: Bool = true, _ events: inout [Event]) {
         let day = CivilTime.day(of: order.planTime)
-        count(City.userDayKey(order, day: day), by: 1, max: policy.dailyMaxPerUser, &events)
-        for plate in order.plates { count(City.plateDayKey(plate, day: day), by: 1, max: policy.dailyMaxPerPlate, &events) }
-        for claim in areaClaims { count(claim.key, by: 1, max: claim.max, &events) }
+        let most = Int(Int32.max)
+        count(City.userDayKey(order, day: day), by: 1, max: isAsked ? policy.dailyMaxPerUser : most, &events)
+        for plate in order.plates {
+            count(City.plateDayKey(plate, day: day), by: 1, max: isAsked ? policy.dailyMaxPerPlate : most, &events)
+        }
+        countQuotas(of: &order, &events)
     }
 
     /// Makes an accepted order certain, or holds its place until its deposit is paid or its lot has answered, and tells the lot.
@@ -137,7 +151,8 @@ extension City {
         var decision = Decision(.refused(refusal))
         decision.note = note
         switch refusal {
-        case .noBookableSpace, .poolEmpty, .saturated, .publicQuotaUsedUp, .flowControlActive, .outsideSegment:
+        case .noBookableSpace, .poolEmpty, .saturated, .publicQuotaUsedUp, .flowControlActive, .outsideSegment, .waitlistClosed,
+            .waitlistFull:
             decision.alternatives = alternatives(to: order, policy: policy, at: now)
         default: break
         }
@@ -209,13 +224,7 @@ extension City {
                 .illegalValue, RuleNote("platesPerOrderMax", used: booking.otherPlates.count + 1, max: policy.platesPerOrderMax))
         }
         for plate in [booking.plate] + booking.otherPlates {
-            if isListed(City.blackKind, lot.parkCode, plate, at: now) { return Decision(.refused(.plateBlacklisted)) }
-        }
-        if isExempt(booking.plate, lot: lot, policy: policy, at: now) {
-            return Decision(.exemptVehicle, RuleNote("exemptClasses"))
-        }
-        if policy.membersOnly == 1, !isListed(City.whiteKind, lot.parkCode, booking.plate, at: now) {
-            return Decision(.notWhitelisted, RuleNote("membersOnly"))
+            if let refused = refusePlate(plate, lot: lot, policy: policy, at: now) { return refused }
         }
         if let seats = booking.seats, profile.maxSeats > 0, seats > profile.maxSeats {
             return Decision(.vehicleNotAdmitted, RuleNote("maxSeats", used: seats, max: profile.maxSeats))
@@ -231,18 +240,40 @@ extension City {
         return nil
     }
 
+    /// What speaks against a plate, beside its owner's standing.
+    private func refusePlate(_ plate: Plate, lot: Lot, policy: Policy, at now: Millis) -> Decision? {
+        if let until = blacklisted(lot.parkCode, plate, at: now) { return Decision(.plateBlacklisted, RuleNote("blackList", until: until)) }
+        if isExempt(plate, lot: lot, policy: policy, at: now) { return Decision(.exemptVehicle, RuleNote("exemptClasses")) }
+        if policy.membersOnly == 1, !isListed(City.whiteKind, lot.parkCode, plate, at: now) {
+            return Decision(.notWhitelisted, RuleNote("membersOnly"))
+        }
+        return nil
+    }
+
+    /// One car is in one place at a time.
+    private func refuseOverlap(of order: Order, except orderNo: String? = nil) -> Decision? {
+        for plate in order.plates {
+            let other = plateSpans[plate]?.first {
+                $0.orderNo != orderNo && $0.from < order.expectedLeave && order.enterStart < $0.to
+            }
+            if let other { return Decision(.overlappingBooking, RuleNote("overlap", until: other.to)) }
+        }
+        return nil
+    }
+
     /// The plate category that a colour stands for; nil where it says nothing.
     private static func plateType(color: Int) -> String? { [0: "02", 1: "01", 4: "52", 5: "51"][color] }
 
     /// Bookings of the day, by user and plate.
-    private func refuseDay(of order: Order, policy: Policy) -> Decision? {
+    private func refuseDay(of order: Order, policy: Policy, except known: Set<String> = []) -> Decision? {
         let day = CivilTime.day(of: order.planTime)
         let dayEnd = CivilTime.start(ofDay: day + 1)
-        let used = counters[City.userDayKey(order, day: day), default: 0]
-        if used >= policy.dailyMaxPerUser {
+        let userKey = City.userDayKey(order, day: day)
+        let used = counters[userKey, default: 0]
+        if used >= policy.dailyMaxPerUser, !known.contains(userKey) {
             return Decision(.dailyLimit, RuleNote("dailyMaxPerUser", used: used, max: policy.dailyMaxPerUser, until: dayEnd))
         }
-        for plate in order.plates {
+        for plate in order.plates where !known.contains(City.plateDayKey(plate, day: day)) {
             let used = counters[City.plateDayKey(plate, day: day), default: 0]
             if used >= policy.dailyMaxPerPlate {
                 return Decision(.dailyLimit, RuleNote("dailyMaxPerPlate", used: used, max: policy.dailyMaxPerPlate, until: dayEnd))
@@ -261,12 +292,14 @@ extension City {
         let policy = lot.policy(purpose)
         let isPublic = purpose == .publicService
         // Whoever has an appointment may come later than he planned.
-        if planTime < now - (isPublic ? Millis(policy.bizBeforeMin) * CivilTime.minute : 0) { return Decision(.refused(.tooLate)) }
+        if planTime < now - (isPublic ? Millis(policy.bizBeforeMin) * CivilTime.minute : 0) {
+            return Decision(.tooLate, RuleNote("planTime", until: now))
+        }
         let (rule, ahead) = isPublic ? ("bizAdvanceMaxMin", policy.bizAdvanceMaxMin) : ("advanceMaxMin", policy.advanceMaxMin)
         if planTime > now + Millis(ahead) * CivilTime.minute {
             return Decision(.notOpenYet, RuleNote(rule, max: ahead, until: planTime - Millis(ahead) * CivilTime.minute))
         }
-        if !profile.isOpen(at: planTime) { return Decision(.refused(.lotClosed)) }
+        if !profile.isOpen(at: planTime) { return Decision(.lotClosed, RuleNote("openHours", until: profile.opens(after: planTime))) }
         return nil
     }
 
@@ -293,10 +326,12 @@ extension City {
         if let plate { order.plate = plate }
         if let plateColor { order.plateColor = plateColor }
         if let planTime {
+            // Early and late minutes as they were agreed, with a delay that was granted.
             order.planTime = planTime
-            order.enterStart = planTime - Millis(policy.earlyMin) * CivilTime.minute
-            order.enterEnd = planTime + Millis(policy.lateMin) * CivilTime.minute
-            order.terms.freeCancelUntil += planTime - old.planTime
+            order.enterStart += planTime - old.planTime
+            order.enterEnd += planTime - old.planTime
+            // What could not be cancelled freely any more cannot be moved into being free again.
+            if now < order.terms.freeCancelUntil { order.terms.freeCancelUntil += planTime - old.planTime }
             if order.leaveDeadline != nil { order.leaveDeadline = planTime + Millis(order.stayMin) * CivilTime.minute }
         }
         if order == old { return Decision(.order(old, isRepeat: false)) }
@@ -305,31 +340,22 @@ extension City {
             if order.plateChanges >= order.terms.plateChangesMax {
                 return Decision(.wrongState, RuleNote("plateChangesMax", used: order.plateChanges, max: order.terms.plateChangesMax))
             }
-            if isListed(City.blackKind, order.parkCode, order.plate, at: now) { return Decision(.refused(.plateBlacklisted)) }
+            if let refused = refusePlate(order.plate, lot: lot, policy: policy, at: now) { return refused }
+            let standing = standing(
+                of: appId, order.userToken, order.plate, lot: lot, purpose: order.purpose, policy: policy, at: now)
+            if let standing, standing.1.rule == "noShowMaxPerPlate" { return Decision(standing.0, standing.1) }
             order.plateChanges += 1
         }
         if order.planTime != old.planTime {
             if let refused = refuseTime(order.planTime, lot: lot, profile: profile, purpose: order.purpose, at: now) { return refused }
-            if let refused = flowDemands(on: order, at: now, isNew: false).refusal { return refused }
+            if let refused = flowDemands(on: order, at: now, except: [orderNo]).refusal {
+                return full(refused.outcome.refusal!, order, note: refused.note, policy: policy, at: now)
+            }
         }
-        if overlaps(order.plate, from: order.enterStart, to: order.expectedLeave, except: orderNo) {
-            return Decision(.refused(.overlappingBooking))
-        }
-        let oldDay = CivilTime.day(of: old.planTime)
-        let day = CivilTime.day(of: order.planTime)
-        let userKeys = (City.userDayKey(old, day: oldDay), City.userDayKey(order, day: day))
-        let plateKeys = (City.plateDayKey(old.plate, day: oldDay), City.plateDayKey(order.plate, day: day))
-        let dayEnd = CivilTime.start(ofDay: day + 1)
-        if userKeys.0 != userKeys.1, counters[userKeys.1, default: 0] >= policy.dailyMaxPerUser {
-            return Decision(
-                .dailyLimit,
-                RuleNote("dailyMaxPerUser", used: counters[userKeys.1], max: policy.dailyMaxPerUser, until: dayEnd))
-        }
-        if plateKeys.0 != plateKeys.1, counters[plateKeys.1, default: 0] >= policy.dailyMaxPerPlate {
-            return Decision(
-                .dailyLimit,
-                RuleNote("dailyMaxPerPlate", used: counters[plateKeys.1], max: policy.dailyMaxPerPlate, until: dayEnd))
-        }
+        if let refused = refuseOverlap(of: order, except: orderNo) { return refused }
+        // Days that it counts in and did not before: of its user, and of each of its plates.
+        let (gone, fresh) = (City.dayKeys(old), City.dayKeys(order))
+        if let refused = refuseDay(of: order, policy: policy, except: Set(gone)) { return refused }
         if order.planTime != old.planTime {
             // Its own place does not stand in its way.
             lots[order.parkCode]!.advance(to: now)
@@ -355,14 +381,11 @@ extension City {
         // What rests on the old terms keeps them; the version says under which the change was made.
         order.terms.version = max(order.terms.version, lot.policyVersion)
         var events: [Event] = []
-        if userKeys.0 != userKeys.1 {
-            count(userKeys.0, by: -1, &events)
-            count(userKeys.1, by: 1, max: policy.dailyMaxPerUser, &events)
+        for key in gone where !fresh.contains(key) { count(key, by: -1, &events) }
+        for key in fresh where !gone.contains(key) {
+            count(key, by: 1, max: key.hasPrefix("ud|") ? policy.dailyMaxPerUser : policy.dailyMaxPerPlate, &events)
         }
-        if plateKeys.0 != plateKeys.1 {
-            count(plateKeys.0, by: -1, &events)
-            count(plateKeys.1, by: 1, max: policy.dailyMaxPerPlate, &events)
-        }
+        countQuotas(of: &order, &events)
         order.orderVer += 1
         sendChange(&order, at: now, &events)
         update(order, at: now, &events)
@@ -410,7 +433,7 @@ extension City {
             order.leaveDeadline = deadline + more
             order.isWarned = false
         } else {
-            if now > order.enterEnd { return Decision(.refused(.tooLate)) }
+            if now > order.enterEnd { return Decision(.tooLate, RuleNote("enterEnd", until: order.enterEnd)) }
             var later = order.enterEnd + more
             if later > order.expectedLeave {
                 // As much of a stay as he had.
@@ -422,7 +445,7 @@ extension City {
                     later = order.expectedLeave
                 }
             }
-            guard later > order.enterEnd else { return Decision(.refused(.delayNotAllowed)) }
+            guard later > order.enterEnd else { return Decision(.delayNotAllowed, RuleNote("delayMin", until: order.enterEnd)) }
             order.enterEnd = later
         }
         order.isDelayed = true
@@ -437,7 +460,9 @@ extension City {
     private func canStay(_ order: Order, from: Millis, to: Millis, now: Millis) -> Bool {
         guard let lot = lots[order.parkCode] else { return false }
         guard let space = order.spaceNo else { return lot.hasRoom(order.pool, from: from, to: to, now: now) }
-        guard let offer = order.offerId.flatMap({ lot.offers[$0] }) else { return false }
+        guard let offer = order.offerId.flatMap({ lot.offers[$0] }), offer.isBookable, to <= offer.validTo,
+            Segment.spans(offer.quietHours + lot.policy(.shared).quiet, from: to, to: to + 1, calendar).isEmpty
+        else { return false }
         return lot.spaces.isFree(space, from: from, to: to, except: order.orderNo)
             && Segment.covers(offer.segments, from: from, to: to, calendar)
     }
@@ -455,6 +480,10 @@ extension City {
         case .done: return Decision(.refused(.orderFinished))
         default: return Decision(.refused(.notCancellable))
         }
+        // When his window is over he has come or he has not: the lot's log says which.
+        if order.status == .booked, now > order.enterEnd {
+            return Decision(.notCancellable, RuleNote("enterEnd", until: order.enterEnd))
+        }
         let policy = lots[order.parkCode]?.policy(order.purpose) ?? self.policy
         let dayKey = "cd|\(CivilTime.day(of: now))|\(order.appId)|\(order.userToken)"
         let monthKey = "cm|\(CivilTime.month(of: now))|\(order.appId)|\(order.userToken)"
@@ -464,7 +493,8 @@ extension City {
         if isLate, !confirmBreach {
             return Decision(.breachNeedsConfirm, RuleNote("freeCancelUntil", until: order.terms.freeCancelUntil))
         }
-        let isOverLimit = leftToday <= 0 || leftThisMonth <= 0
+        // What was never certain is given back freely.
+        let isOverLimit = order.status == .booked && (leftToday <= 0 || leftThisMonth <= 0)
         if isOverLimit, !confirmBreach {
             return Decision(
                 .cancelLimit,
@@ -503,10 +533,13 @@ extension City {
 
     /// A booking that ended without the user's fault does not count against his day.
     mutating func giveBackDailyCount(of order: Order, _ events: inout [Event]) {
+        for key in City.dayKeys(order) + order.quotaKeys { count(key, by: -1, &events) }
+    }
+
+    /// The counters of its day that an order is counted in.
+    static func dayKeys(_ order: Order) -> [String] {
         let day = CivilTime.day(of: order.planTime)
-        count(City.userDayKey(order, day: day), by: -1, &events)
-        for plate in order.plates { count(City.plateDayKey(plate, day: day), by: -1, &events) }
-        for claim in areaClaims(of: order) { count(claim.key, by: -1, &events) }
+        return [userDayKey(order, day: day)] + order.plates.map { plateDayKey($0, day: day) }
     }
 
     static func userDayKey(_ order: Order, day: Int64) -> String { "ud|\(day)|\(order.appId)|\(order.userToken)" }

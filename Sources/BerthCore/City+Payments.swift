@@ -46,6 +46,10 @@ public struct Payment: Sendable, Equatable {
     public var refundedFen: Int64 = 0
     /// Digest of what was asked, so that a repeat is known from another use of the number.
     public var requestHash: String
+    /// The order whose deposit it is, or the subscription; nil for a stay.
+    public var subject: String?
+    /// Who got how much of it: what a refund takes back in the same proportions.
+    public var legs: [Posting.Leg] = []
 
     public init(
         payNo: String, appId: String, parkCode: String, recordNo: String, billNo: String?, amountFen: Int64,
@@ -85,11 +89,7 @@ extension City {
                 ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.alreadyPaid))
         }
         // Where the city bills, the lot takes nothing beforehand.
-        if let order = visit(payment.parkCode, payment.recordNo, history: history)?.orderNo.flatMap({ order($0, history: history) }),
-            City.isBilledByCity(order.purpose)
-        {
-            return Decision(.refused(.platformBilled))
-        }
+        if sharedStay(payment.parkCode, payment.recordNo, history: history) != nil { return Decision(.refused(.platformBilled)) }
         payments[payment.payNo] = payment
         var events: [Event] = [
             .payment(payment),
@@ -103,8 +103,31 @@ extension City {
     }
 
     mutating func bill(_ bill: Bill) -> Decision {
+        var bill = bill
+        // Asked again under the same number: what is paid, or being paid, stays so.
+        if let payNo = bills[bill.billNo]?.paidBy, payments[payNo]?.state != .failed { bill.paidBy = payNo }
         bills[bill.billNo] = bill
         return Decision(.done, [.bill(bill)])
+    }
+
+    /// Whether an order or subscription still waits for the payment of a bill.
+    private func awaits(_ subject: String, _ billNo: String) -> Bool {
+        if let share = subscription(subject) { return share.status.holds && share.billNo == billNo }
+        guard let order = lotOfOrder[subject].flatMap({ lots[$0]?.orders[subject] }) else { return false }
+        return order.status == .held && order.billNo == billNo && order.prepayNo == nil
+    }
+
+    /// A stay that is paid under one bill is not paid under another that was asked for before.
+    private mutating func close(billsOf payment: Payment, _ events: inout [Event]) {
+        guard !payment.recordNo.isEmpty else { return }
+        for var other in bills.values.sorted(by: { $0.billNo < $1.billNo })
+        where other.parkCode == payment.parkCode && other.recordNo == payment.recordNo && other.billNo != payment.billNo
+            && other.paidBy.map({ payments[$0]?.state == .failed }) ?? true
+        {
+            other.paidBy = payment.payNo
+            bills[other.billNo] = other
+            events.append(.bill(other))
+        }
     }
 
     /// A13 `pay.create`: a payment begins; money has moved only when ``conclude(_:isPaid:at:)`` says so.
@@ -120,14 +143,23 @@ extension City {
         if let earlier = bill.paidBy, payments[earlier].map({ $0.state != .failed }) ?? true {
             return Decision(.refused(.alreadyPaid))
         }
-        guard now <= bill.expireAt else { return Decision(.refused(.billExpired)) }
+        guard now <= bill.expireAt, bill.subject.map({ awaits($0, bill.billNo) }) ?? true else { return Decision(.refused(.billExpired)) }
+        // One payment of a stay at a time: the other one may be through any moment.
+        if !bill.recordNo.isEmpty,
+            let other = payments.values.first(where: {
+                $0.state == .pending && $0.parkCode == bill.parkCode && $0.recordNo == bill.recordNo
+            })
+        {
+            return Decision(.alreadyPaid, RuleNote("pending \(other.payNo)", until: bill.expireAt))
+        }
         guard amountFen == bill.payableFen else { return Decision(.refused(.amountMismatch)) }
         guard amountFen > 0 else { return Decision(.refused(.noPaymentNeeded)) }
         bill.paidBy = payNo
         bills[billNo] = bill
-        let payment = Payment(
+        var payment = Payment(
             payNo: payNo, appId: appId, parkCode: bill.parkCode, recordNo: bill.recordNo, billNo: billNo,
             amountFen: amountFen, channel: channel, state: .pending, payTime: nil, requestHash: requestHash)
+        payment.subject = bill.subject
         payments[payNo] = payment
         return Decision(.paid(payment, isRepeat: false), [.bill(bill), .payment(payment)])
     }
@@ -141,12 +173,13 @@ extension City {
         payments[payNo] = payment
         var events: [Event] = [.payment(payment)]
         if isPaid {
-            let bill = payment.billNo.flatMap { bills[$0] }
             // What is not for a stay is no affair of the gate's.
-            if bill?.subject == nil {
+            if payment.subject == nil {
                 append(.relay(service: "payment.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
+                close(billsOf: payment, &events)
             }
-            post(paid: payment, bill: bill, at: now, history: history, &events)
+            post(paid: payment, at: now, history: history, &events)
+            payment = payments[payNo]!
         }
         tell(
             payment.appId,
@@ -175,6 +208,10 @@ extension City {
         guard payment.state == .paid || payment.state == .partlyRefunded, amountFen > 0 else {
             return Decision(.refused(.refundNotAllowed))
         }
+        // A deposit follows its order: it comes back with a free cancel and is kept with a breach.
+        if let orderNo = payment.subject, subscription(orderNo) == nil {
+            return Decision(.refundNotAllowed, RuleNote("deposit of \(orderNo)"))
+        }
         guard payment.refundedFen + amountFen <= payment.amountFen else { return Decision(.refused(.refundTooLarge)) }
         payment.refundedFen += amountFen
         payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded
@@ -182,7 +219,11 @@ extension City {
         var events: [Event] = [.payment(payment)]
         keep(Report(parkCode: payment.parkCode, kind: "refund", key: key, body: String(amountFen), at: now), &events)
         append(.relay(service: "refund.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
-        post(refund: amountFen, of: payment, reference: refundNo, at: now, history: history, &events)
+        post(refund: amountFen, of: payment, reference: refundNo, at: now, &events)
+        if !payment.recordNo.isEmpty, var visit = visit(payment.parkCode, payment.recordNo, history: history) {
+            visit.paidFen = max(0, visit.paidFen - amountFen)
+            keep(visit, &events)
+        }
         tell(payment.appId, .refund(payNo: payNo, refundNo: refundNo, amountFen: amountFen), at: now, &events)
         events.append(
             .notice(

@@ -43,8 +43,10 @@ extension City {
     mutating func forgetEntities(endedBefore time: Millis) {
         func isOver(_ entity: Entity) -> Bool { entity.place.endsAt.map { $0 < time } ?? false }
         appointments = appointments.filter { !isOver(.appointment($0.value)) }
-        penalties = penalties.filter { !isOver(.penalty($0.value)) }
-        appeals = appeals.filter { !isOver(.appeal($0.value)) }
+        // What counts for a year can be undone for as long as records are taken.
+        let yearly = time - (City.recordDaysMax - 5) * CivilTime.dayLength
+        penalties = penalties.filter { $0.value.at >= yearly }
+        appeals = appeals.filter { $0.value.createdAt >= yearly }
         gateCases = gateCases.filter { !isOver(.gateCase($0.value)) }
         flows = flows.filter { !isOver(.flow($0.value)) }
         for parkCode in lots.keys where !lots[parkCode]!.offers.isEmpty || !lots[parkCode]!.subscriptions.isEmpty {
@@ -72,12 +74,25 @@ extension City {
         var events: [Event] = []
         set(.policy(override), &events)
         let concerned = scope.parkCode.map { [$0] } ?? Array(lots.keys)
-        for parkCode in concerned {
+        for parkCode in concerned.sorted() {
+            let told = GateRules(lots[parkCode]!.policy)
             resolvePolicies(of: parkCode)
             noteFreed(parkCode)
+            tellGateRules(parkCode, since: told, at: now, &events)
         }
         return Decision(.entity(.policy(override)), events)
     }
+
+    /// What a lot's box needs of its policy to decide as the server does: told through its log (D19) when it changes.
+    mutating func tellGateRules(_ parkCode: String, since told: GateRules, at now: Millis, _ events: inout [Event]) {
+        guard let lot = lots[parkCode], lot.profile != nil else { return }
+        let rules = GateRules(lot.policy)
+        guard rules != told else { return }
+        keep(Report(parkCode: parkCode, kind: City.gateRulesKind, key: "", body: rules.json, at: now), &events)
+        append(.relay(service: "config.push", body: rules.json), to: parkCode, about: "", at: now, &events)
+    }
+
+    public static let gateRulesKind = "gate.rules"
 
     /// Lays the scopes that concern a lot over each other.
     mutating func resolvePolicies(of parkCode: String) {

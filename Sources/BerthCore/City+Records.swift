@@ -2,7 +2,31 @@
 extension City {
     mutating func enter(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
-        notePassed(parkCode, through: passage.enterTime)
+        var decision = takeEntry(lot, passage, at: now, history: history)
+        // A record that could not be taken shows all the same that the car was there: nothing is held against its order.
+        if decision.outcome.refusal != nil { dispute(lot, passage, at: now, &decision.events) }
+        notePassed(parkCode, through: passage.enterTime, at: now)
+        return decision
+    }
+
+    /// Orders of a plate whose window holds the time of a record that was refused.
+    private mutating func dispute(_ lot: Lot, _ passage: Passage, at now: Millis, _ events: inout [Event]) {
+        for order in lot.orders.values.sorted(by: { $0.serial < $1.serial })
+        where (order.status == .booked || order.status == .noShow) && !order.isDisputed && order.enterStart <= passage.enterTime
+            && passage.enterTime <= order.enterEnd && (order.speaks(for: passage.plate) || order.orderNo == passage.orderNo)
+        {
+            guard var order = lots[lot.parkCode]?.orders[order.orderNo] else { continue }
+            order.isDisputed = true
+            if order.isPenalised {
+                undo("\(order.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(passage.recordNo)", at: now, &events)
+                order.isPenalised = false
+            }
+            update(order, at: now, &events)
+        }
+    }
+
+    private mutating func takeEntry(_ lot: Lot, _ passage: Passage, at now: Millis, history: some History) -> Decision {
+        let parkCode = lot.parkCode
         if !lot.gates.isEmpty, lot.gates[passage.gateCode] == nil { return Decision(.refused(.unknownGate)) }
         if passage.enterTime < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
         if let known = visit(parkCode, passage.recordNo, history: history) {
@@ -35,6 +59,7 @@ extension City {
                 let plate = found.plates.contains(passage.plate) ? passage.plate : found.plates[0]
                 refusal = GatePolicy.refuse(found, plate: plate, at: passage.enterTime, calendar)
                 subscription = found
+                noteReading(found.plates, orderNo, passage, parkCode, at: now, &events)
             } else {
                 guard let order = order(orderNo, history: history), order.parkCode == parkCode else {
                     return Decision(.refused(.orderNotFound))
@@ -43,7 +68,7 @@ extension City {
                     mayStand(
                         passage.plate, for: order.plates, orderNo: orderNo, passage: passage, policy: lot.policy, parkCode: parkCode)
                 else { return Decision(.refused(.plateDiffers)) }
-                refusal = refuseEntry(of: order, at: passage.enterTime)
+                refusal = refuseEntry(of: order, passage, at: now)
                 linked = order
                 noteReading(order.plates, orderNo, passage, parkCode, at: now, &events)
             }
@@ -54,7 +79,10 @@ extension City {
             parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
             gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
         visit.vehicleClass = passage.vehicleClass
-        if var order = linked, refusal == nil, order.status.canEnter {
+        if let order = linked, order.status == .inLot, order.recordNo == passage.recordNo {
+            // The lot said before (U14) that it is in, under this record.
+            visit.orderNo = order.orderNo
+        } else if var order = linked, refusal == nil, order.status.canEnter {
             visit.orderNo = order.orderNo
             admit(&order, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
             linked = order
@@ -68,7 +96,7 @@ extension City {
             $0.inside[visit.plate] = visit.recordNo
             guard visit.orderNo == nil else { return }
             $0.walkIns.removeAll { $0 < now - 5 * CivilTime.minute }
-            $0.walkIns.append(now)
+            if visit.enterTime > now - 5 * CivilTime.minute { $0.walkIns.append(visit.enterTime) }
         }
         noteInside(visit.plate, parkCode, isInside: true)
         events.append(.visit(visit))
@@ -79,38 +107,32 @@ extension City {
     /// Records older than this many days are not taken any more (1503; section 13 keeps them for a year).
     static let recordDaysMax: Millis = 365
 
-    /// A car that was admitted under another reading than its order's plate: on record.
-    private mutating func noteReading(
-        _ plates: [Plate], _ orderNo: String, _ passage: Passage, _ parkCode: String, at now: Millis, _ events: inout [Event]
-    ) {
-        guard !plates.contains(passage.plate) else { return }
-        let isKnown = gateCases.values.contains {
-            $0.parkCode == parkCode && $0.plate == passage.plate && $0.orderNo == orderNo && $0.state != .open
-                && $0.at > now - CivilTime.dayLength
-        }
-        guard !isKnown else { return }
-        let caseNo = "GC\(CivilTime.pad(now, 13))\(CivilTime.pad(Int64(gateCases.count % 10_000), 4))"
-        set(
-            .gateCase(
-                GateCase(
-                    caseNo: caseNo, parkCode: parkCode, gateCode: passage.gateCode, plate: passage.plate, at: now, confidence: nil,
-                    candidates: [orderNo], state: .admittedByRule, orderNo: orderNo)), &events)
-    }
-
     /// Why an entry at this time is not the order's, or nil.
-    private func refuseEntry(of order: Order, at enterTime: Millis) -> Refusal? {
+    private func refuseEntry(of order: Order, _ passage: Passage, at now: Millis) -> Refusal? {
         switch order.status {
-        case .held, .booked, .noShow: return enterTime > order.enterEnd ? .tooLateToEnter : nil
+        case .held, .booked, .noShow: return passage.enterTime > order.enterEnd ? .tooLateToEnter : nil
         case .inLot, .done:
+            if order.status == .inLot, order.recordNo == passage.recordNo { return nil }
             let isUsedUp = order.entryLimit >= 0 && order.entriesUsed >= order.entryLimit
             if isUsedUp { return .entriesUsedUp }
-            return order.status == .inLot ? .repeatedEntry : nil
+            if passage.enterTime > order.enterEnd { return .tooLateToEnter }
+            return order.status == .inLot ? .repeatedEntry : refuseReturn(of: order, at: now)
         default: return nil
         }
     }
 
+    /// Whether the place that an order gave back when its car left is somebody else's by now: then it cannot come in again on it.
+    func refuseReturn(of order: Order, at now: Millis) -> Refusal? {
+        guard let lot = lots[order.parkCode] else { return nil }
+        if let space = order.spaceNo {
+            return lot.spaces.isFree(space, from: now, to: max(now + 1, order.expectedLeave), except: order.orderNo) ? nil : .sharedSpaceOccupied
+        }
+        return lot.hasRoom(order.pool, from: now, to: max(now + 1, order.expectedLeave), now: now) || order.pool == .rolling
+            ? nil : .noBookableSpace
+    }
+
     /// The order's car is in. A no-show that this disproves loses its penalty (section 5.5).
-    private mutating func admit(
+    mutating func admit(
         _ order: inout Order, recordNo: String, enterTime: Millis, at now: Millis, _ events: inout [Event]
     ) {
         let wasNoShow = order.status == .noShow
@@ -143,7 +165,7 @@ extension City {
         guard lots[parkCode] != nil, let leaveTime = passage.leaveTime else {
             return Decision(.refused(.lotNotRegistered))
         }
-        notePassed(parkCode, through: leaveTime)
+        notePassed(parkCode, through: leaveTime, at: now)
         var events: [Event] = []
         let known = visit(parkCode, passage.recordNo, history: history)
         if let known {
@@ -167,7 +189,7 @@ extension City {
             order.parkCode == parkCode
         {
             if known == nil, order.speaks(for: passage.plate), order.status.canEnter,
-                refuseEntry(of: order, at: passage.enterTime) == nil
+                refuseEntry(of: order, passage, at: now) == nil
             {
                 admit(&order, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
                 visit.orderNo = order.orderNo
@@ -181,6 +203,10 @@ extension City {
         visit.leaveTime = leaveTime
         visit.exitGateCode = passage.exitGateCode
         visit.feeFen = passage.feeFen
+        if let order = visit.orderNo.flatMap({ order($0, history: history) }), order.discountFen > 0 {
+            with(parkCode) { $0.visits[visit.recordNo] = visit }
+            settleCompensation(of: order, &visit, at: now, history: history, &events)
+        }
         with(parkCode) {
             $0.visits[visit.recordNo] = visit
             if $0.inside[visit.plate] == visit.recordNo { $0.inside[visit.plate] = nil }
@@ -191,7 +217,7 @@ extension City {
         return Decision(.recorded(recordNo: visit.recordNo, status, isRepeat: false), events)
     }
 
-    private mutating func leave(_ order: inout Order, at leaveTime: Millis, now: Millis, _ events: inout [Event]) {
+    mutating func leave(_ order: inout Order, at leaveTime: Millis, now: Millis, _ events: inout [Event]) {
         order.status = .done
         order.leaveTime = leaveTime
         let wasOverstay = order.overstay
@@ -225,7 +251,7 @@ extension City {
         guard var order = order(orderNo, history: history), order.parkCode == parkCode else {
             return Decision(.refused(.orderNotFound))
         }
-        notePassed(parkCode, through: occurred)
+        notePassed(parkCode, through: occurred, at: now)
         // What the lot says of an agreement must be of the newest one; what it says of a car is a fact.
         if statement == .accepted || statement == .refused, orderVer < order.orderVer {
             return Decision(.refused(.newerVersionExists))
@@ -233,7 +259,7 @@ extension City {
         var events: [Event] = []
         switch (statement, order.status) {
         case (.accepted, .held), (.accepted, .booked):
-            accept(&order, at: now, &events)
+            accept(&order, occurred: occurred, at: now, &events)
         case (.refused, .held), (.refused, .booked):
             reject(&order, at: now, &events)
         case (.revoked, .held), (.revoked, .booked):
@@ -261,7 +287,10 @@ extension City {
                     .notice(Notice(parkCode: parkCode, eventType: 2008, occurredAt: occurred, orderNo: orderNo)))
             }
         case (.notArrived, .booked):
-            guard now > order.enterEnd else { return Decision(.refused(.wrongState)) }
+            // Its log must have passed the window, whatever it says.
+            guard now > order.enterEnd, lots[parkCode]!.passedThrough >= order.enterEnd else {
+                return Decision(.wrongState, RuleNote("enterEnd", until: order.enterEnd))
+            }
             judgeNoShow(&order, at: now, &events)
         case (.accepted, .inLot), (.arrived, .inLot), (.left, .done), (.notArrived, .noShow), (.revoked, .revoked),
             (.refused, .rejected), (.accepted, .done):
@@ -273,10 +302,10 @@ extension City {
         return Decision(.recorded(recordNo: recordNo ?? "", order.status, isRepeat: false), events)
     }
 
-    /// The lot has the order and will honour it.
-    private mutating func accept(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
+    /// The lot has the order and will honour it: where it got it before the window was over.
+    private mutating func accept(_ order: inout Order, occurred: Millis, at now: Millis, _ events: inout [Event]) {
         let old = order
-        order.deliver = .accepted
+        order.deliver = order.status == .booked && (occurred > order.enterEnd || order.deliver == .expired) ? .expired : .accepted
         if order.status == .held {
             order.status = .booked
             order.holdDeadline = nil
@@ -317,7 +346,7 @@ extension City {
                 var order = order(orderNo, history: history)
             else { continue }
             if result.isAccepted {
-                if order.downSeq == result.seq { accept(&order, at: now, &events) }
+                if order.downSeq == result.seq { accept(&order, occurred: now, at: now, &events) }
             } else if order.status == .held || order.status == .booked {
                 reject(&order, at: now, &events)
             } else if order.downSeq == result.seq {

@@ -57,6 +57,10 @@ extension City {
             record(estimate(moved, at: now) - old, of: &moved, payer: payer, at: now, &events)
             sendChange(&moved, at: now, &events)
             update(moved, at: now, &events)
+            // Its state is as it was; that its space is another one is news all the same.
+            tell(
+                moved.appId,
+                .order(orderNo: moved.orderNo, clientOrderNo: moved.clientOrderNo, orderVer: moved.orderVer, moved.status), at: now, &events)
             events.append(
                 .notice(
                     Notice(
@@ -78,7 +82,9 @@ extension City {
             sendCancel(&order, .server, at: now, &events)
             update(order, at: now, &events)
             record(estimate(next, at: now) - old, of: &next, payer: payer, at: now, &events)
-            claim(next, policy: lots[next.parkCode]!.policy(next.purpose), areaClaims(of: next), &events)
+            // He did not ask for it: no limit of his stands in its way.
+            next.quotaKeys = []
+            claim(&next, policy: lots[next.parkCode]!.policy(next.purpose), isAsked: false, &events)
             certify(&next, policy: lots[next.parkCode]!.policy(next.purpose), at: now, &events)
         } else {
             sendCancel(&order, .server, at: now, &events)

@@ -137,11 +137,43 @@ extension City {
             eventType = 1013
         }
         with(parkCode) { $0.visits[recordNo] = visit }
-        return Decision(
-            .recorded(recordNo: recordNo, nil, isRepeat: false),
-            [
-                .visit(visit),
-                .notice(Notice(parkCode: parkCode, eventType: eventType, occurredAt: now, recordNo: recordNo)),
-            ])
+        var events: [Event] = []
+        followCorrection(&visit, correction, at: now, history: history, &events)
+        with(parkCode) { $0.visits[recordNo] = visit }
+        events.append(.visit(visit))
+        events.append(.notice(Notice(parkCode: parkCode, eventType: eventType, occurredAt: now, recordNo: recordNo)))
+        return Decision(.recorded(recordNo: recordNo, nil, isRepeat: false), events)
+    }
+
+    /// What a corrected record proves: that somebody came after all, or left in time.
+    private mutating func followCorrection(
+        _ visit: inout Visit, _ correction: Correction, at now: Millis, history: some History, _ events: inout [Event]
+    ) {
+        switch correction {
+        case .fee, .void, .merge: return
+        case .plate, .times: break
+        }
+        if visit.orderNo == nil {
+            let (plate, time) = (visit.plate, visit.enterTime)
+            let came = lots[visit.parkCode]?.orders.values.filter {
+                $0.speaks(for: plate) && ($0.status == .booked || $0.status == .noShow) && $0.enterStart <= time && time <= $0.enterEnd
+            }.min { $0.serial < $1.serial }
+            guard var order = came else { return }
+            visit.orderNo = order.orderNo
+            admit(&order, recordNo: visit.recordNo, enterTime: time, at: now, &events)
+            order = lots[order.parkCode]?.orders[order.orderNo] ?? order
+            if let left = visit.leaveTime { leave(&order, at: left, now: now, &events) }
+        } else if var order = visit.orderNo.flatMap({ order($0, history: history) }), order.status == .done, let left = visit.leaveTime,
+            order.recordNo == visit.recordNo
+        {
+            order.enterTime = visit.enterTime
+            order.leaveTime = left
+            let limit = (order.leaveDeadline ?? .max / 4) + Millis(order.terms.graceMin) * CivilTime.minute
+            if order.isLate, left <= limit {
+                undo("\(order.orderNo)-\(Penalty.Kind.lateDeparture.letter)", by: "correction \(visit.recordNo)", at: now, &events)
+                order.isLate = false
+            }
+            update(order, at: now, &events)
+        }
     }
 }

@@ -16,16 +16,28 @@ extension City {
         let plan = order.planTime
         let stay = Millis(stayMin ?? policy.stayMin) * CivilTime.minute
         var worst = Refusal.outsideSegment
-        /// Entry and leave inside one open time.
-        func fit(_ segments: [Segment], _ quiet: [Segment]) -> (window: Span, leave: Millis, open: Span)? {
-            guard let open = Segment.span(segments, holding: plan, calendar) else { return nil }
-            if !quiet.isEmpty, Segment.span(quiet, holding: plan, calendar) != nil {
-                worst = .quietHours
-                return nil
+        /// Entry and leave inside one open time, before it is taken back, and at no time at which nobody may pass.
+        func fit(_ segments: [Segment], _ quiet: [Segment], until: Millis) -> (window: Span, leave: Millis, open: Span)? {
+            guard var open = Segment.span(segments, holding: plan, calendar) else { return nil }
+            open.to = min(open.to, until)
+            var window = Span(
+                max(plan - Millis(policy.earlyMin) * CivilTime.minute, open.from), min(plan + Millis(policy.lateMin) * CivilTime.minute, open.to)
+            )
+            var leave = min(plan + stay, open.to)
+            if !quiet.isEmpty {
+                for span in Segment.spans(quiet, from: window.from, to: leave + 1, calendar) {
+                    if span.from <= plan, plan < span.to {
+                        worst = .quietHours
+                        return nil
+                    }
+                    if span.to <= plan { window.from = max(window.from, span.to) }
+                    if span.from > plan { window.to = min(window.to, span.from) }
+                    // Who cannot drive out then has to leave before.
+                    if span.from > plan, span.from <= leave, leave < span.to { leave = span.from }
+                }
             }
-            let enterStart = max(plan - Millis(policy.earlyMin) * CivilTime.minute, open.from)
-            let enterEnd = min(plan + Millis(policy.lateMin) * CivilTime.minute, open.to)
-            return (Span(enterStart, enterEnd), min(plan + stay, open.to), open)
+            guard leave > plan else { return nil }
+            return (window, leave, open)
         }
         func use(_ fit: (window: Span, leave: Millis, open: Span)) {
             order.enterStart = fit.window.from
@@ -43,7 +55,7 @@ extension City {
         }
         for offer in (named.map { [$0] } ?? lot.offers.values.sorted { $0.offerId < $1.offerId })
         where offer.isBookable && offer.validFrom <= plan && plan < offer.validTo {
-            guard let fit = fit(offer.segments, offer.quietHours + policy.quiet) else { continue }
+            guard let fit = fit(offer.segments, offer.quietHours + policy.quiet, until: offer.validTo) else { continue }
             worst = .noBookableSpace
             for unit in offer.units
             where unit != taken && lot.spaces.isFree(unit, from: max(now, fit.window.from), to: fit.leave, except: order.orderNo)
@@ -60,7 +72,8 @@ extension City {
         }
         if named == nil, lot.quota(.shared, at: plan) > 0 {
             let window = policy.shareWindow.isEmpty ? Segment.always : Segment.parse(policy.shareWindow) ?? Segment.always
-            if let fit = policy.shareWindow.isEmpty && policy.quietHours.isEmpty ? unbounded(plan, stay, policy) : fit(window, policy.quiet)
+            if let fit = policy.shareWindow.isEmpty && policy.quietHours.isEmpty
+                ? unbounded(plan, stay, policy) : fit(window, policy.quiet, until: .max / 4)
             {
                 if lot.hasRoom(.shared, from: fit.window.from, to: fit.leave, now: now) {
                     use(fit)
@@ -141,20 +154,30 @@ extension City {
         return Decision(.entity(.offer(offer)), events)
     }
 
-    /// New times must hold what is booked; a new price is for new bookings.
-    mutating func updateOffer(appId: String, _ offerId: String, segments: [Segment]?, price: SharePrice?, at now: Millis) -> Decision {
+    /// New times must hold what is booked, or, confirmed, move it at the owner's cost (an early return for one evening); a new price is for new
+    /// bookings.
+    mutating func updateOffer(
+        appId: String, _ offerId: String, segments: [Segment]?, price: SharePrice?, isConfirmed: Bool, at now: Millis
+    ) -> Decision {
         guard let parkCode = lotOfShare[offerId], var offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
             return Decision(.refused(.notFound))
         }
         if offer.status == .closed || offer.status == .withdrawn { return Decision(.refused(.offerClosed)) }
+        if let segments, isConfirmed {
+            let (orders, subscriptions) = affected(by: offer, at: now)
+            let (hit, hitShares) = outside(segments, orders, subscriptions, at: now)
+            offer.segments = segments
+            if let price { offer.price = price }
+            offer.version += 1
+            var events: [Event] = []
+            set(.offer(offer), &events)
+            move(hit, hitShares, outOf: offer, at: now, &events)
+            return Decision(.entity(.offer(offer)), events)
+        }
         if let segments {
             let (orders, subscriptions) = affected(by: offer, at: now)
-            let fits =
-                orders.allSatisfy { Segment.covers(segments, from: $0.enterStart, to: $0.expectedLeave, calendar) }
-                && subscriptions.allSatisfy { sub in
-                    times(of: sub, from: now).allSatisfy { Segment.covers(segments, from: $0.from, to: $0.to, calendar) }
-                }
-            guard fits else { return Decision(.consequences(offer, orders: orders, subscriptions: subscriptions)) }
+            let (hit, hitShares) = outside(segments, orders, subscriptions, at: now)
+            guard hit.isEmpty, hitShares.isEmpty else { return consequences(offer, hit, hitShares, at: now) }
             offer.segments = segments
         }
         if let price { offer.price = price }
@@ -163,6 +186,18 @@ extension City {
         var events: [Event] = []
         set(.offer(offer), &events)
         return Decision(.entity(.offer(offer)), events)
+    }
+
+    /// Of what is booked, what new times would not hold.
+    private func outside(_ segments: [Segment], _ orders: [Order], _ subscriptions: [SharedSubscription], at now: Millis) -> (
+        orders: [Order], subscriptions: [SharedSubscription]
+    ) {
+        (
+            orders.filter { !Segment.covers(segments, from: $0.enterStart, to: $0.expectedLeave, calendar) },
+            subscriptions.filter { share in
+                !times(of: share, from: now).allSatisfy { Segment.covers(segments, from: $0.from, to: $0.to, calendar) }
+            }
+        )
     }
 
     /// Who is booked into an offer from now on, beside cars that are inside.
@@ -183,7 +218,7 @@ extension City {
         if offer.status == .closed || offer.status == .withdrawn { return Decision(.refused(.offerClosed)) }
         let (orders, subscriptions) = affected(by: offer, at: now)
         if !isConfirmed, !orders.isEmpty || !subscriptions.isEmpty {
-            return Decision(.consequences(offer, orders: orders, subscriptions: subscriptions))
+            return consequences(offer, orders, subscriptions, at: now)
         }
         var events: [Event] = []
         let closed = withdraw(offer, orders, subscriptions, as: .closed, at: now, &events)
@@ -199,7 +234,33 @@ extension City {
         offer.version += 1
         set(.offer(offer), &events)
         announce(offer, 3002, at: now, &events)
-        let payer: Account = offer.providerToken.isEmpty ? .lot(offer.parkCode) : .owner(offer.appId, offer.providerToken)
+        move(orders, subscriptions, outOf: offer, at: now, &events)
+        return offer
+    }
+
+    /// Whom a change would hit, and what it would cost its owner: found by doing it to a copy.
+    private func consequences(
+        _ offer: SharedOffer, _ orders: [Order], _ subscriptions: [SharedSubscription], at now: Millis
+    ) -> Decision {
+        var trial = self
+        var events: [Event] = []
+        var closed = offer
+        closed.status = .closed
+        trial.set(.offer(closed), &events)
+        trial.move(orders, subscriptions, outOf: offer, at: now, &events)
+        let payer = payer(of: offer)
+        let cost = trial.balances[payer, default: 0] - balances[payer, default: 0]
+        return Decision(.consequences(offer, orders: orders, subscriptions: subscriptions, costFen: cost))
+    }
+
+    /// Who bears what an offer's owner causes.
+    func payer(of offer: SharedOffer) -> Account {
+        offer.providerToken.isEmpty ? .lot(offer.parkCode) : .owner(offer.appId, offer.providerToken)
+    }
+
+    private mutating func move(
+        _ orders: [Order], _ subscriptions: [SharedSubscription], outOf offer: SharedOffer, at now: Millis, _ events: inout [Event]
+    ) {
         for order in orders {
             guard let order = lots[order.parkCode]?.orders[order.orderNo] else { continue }
             if order.status == .inLot {
@@ -209,11 +270,13 @@ extension City {
                             parkCode: offer.parkCode, eventType: 3006, occurredAt: now, orderNo: order.orderNo, recordNo: order.recordNo,
                             detail: offer.offerId)))
             } else {
-                displace(order, payer: payer, at: now, &events)
+                displace(order, payer: payer(of: offer), at: now, &events)
             }
         }
-        for subscription in subscriptions { end(subscription, as: .cancelled, reason: "offer closed", at: now, &events) }
-        return offer
+        for subscription in subscriptions {
+            giveBackRest(of: subscription, payer: payer(of: offer), at: now, &events)
+            end(subscription, as: .cancelled, reason: "offer closed", at: now, &events)
+        }
     }
 
     mutating func report(_ parkCode: String, _ offers: [SharedOffer], gone: [String], at now: Millis, history: some History) -> Decision {

@@ -2,6 +2,10 @@
 extension City {
     public static let blackKind = "list.black.push"
     public static let whiteKind = "list.white.push"
+    /// The lot's own lists (U24).
+    public static let localMonthlyKind = "list1"
+    public static let localWhiteKind = "list2"
+    public static let localBlackKind = "list3"
 
     static func noShowKey(_ time: Millis, _ appId: String, _ userToken: String, _ group: String) -> String {
         // The city's own group has no name, and keys of older releases had none.
@@ -60,15 +64,20 @@ extension City {
     }
 
     func refuseStanding(of booking: Booking, lot: Lot, policy: Policy, at now: Millis) -> Decision? {
-        standing(
-            of: booking.appId, booking.userToken, booking.plate, lot: lot, purpose: booking.purpose, policy: policy, at: now
-        ).map { Decision($0.0, $0.1) }
+        for plate in [booking.plate] + booking.otherPlates {
+            if let (refusal, note) = standing(
+                of: booking.appId, booking.userToken, plate, lot: lot, purpose: booking.purpose, policy: policy, at: now)
+            {
+                return Decision(refusal, note)
+            }
+        }
+        return nil
     }
 
     /// Vehicles that need no booking and never use a quota (R5): police, armed police, military, and filed ones.
     public func isExempt(_ plate: Plate, lot: Lot, policy: Policy, at now: Millis) -> Bool {
         guard policy.exemptClasses == 1 else { return false }
-        return plate.isExemptClass || isListed(City.exemptKind, "", plate, at: now)
+        return plate.isExemptClass || isListed(City.exemptKind, lot.parkCode, plate, at: now)
     }
 
     public static let exemptKind = "list.exempt"
@@ -144,10 +153,7 @@ extension City {
         set(.appeal(appeal), &events)
         if isGranted {
             undo(appeal.penaltyId, by: appealId, at: now, &events)
-            if let penalty = penalties[appeal.penaltyId], var order = order(penalty.orderNo, history: history), order.isPenalised {
-                order.isPenalised = false
-                update(order, at: now, &events)
-            }
+            if let penalty = penalties[appeal.penaltyId] { makeGood(penalty, by: appealId, at: now, history: history, &events) }
         } else if let penalty = penalties[appeal.penaltyId] {
             tell(
                 penalty.appId, .credit(userToken: penalty.userToken, penalty.kind.refusal, orderNo: penalty.orderNo, isUndone: false),
@@ -155,6 +161,36 @@ extension City {
                 &events)
         }
         return Decision(.entity(.appeal(appeal)), events)
+    }
+
+    /// What a penalty brought with it beside its counters: the deposit that was kept, the subscription that it ended.
+    private mutating func makeGood(_ penalty: Penalty, by reference: String, at now: Millis, history: some History, _ events: inout [Event]) {
+        if var order = order(penalty.orderNo, history: history) {
+            if order.isPenalised {
+                order.isPenalised = false
+                update(order, at: now, &events)
+            }
+            if penalty.kind != .lateDeparture { returnForfeit(of: order, reference: reference, at: now, history: history, &events) }
+            return
+        }
+        guard penalty.kind == .lateDeparture, var share = subscription(penalty.orderNo), share.strikes > 0 else { return }
+        share.strikes -= 1
+        let spans = times(of: share, from: now)
+        let lot = lots[share.parkCode]!
+        if share.status == .terminated, share.strikes < share.strikesMax, now < share.validTo,
+            spans.allSatisfy({ span in
+                share.spaceNo.map { lot.spaces.isFree($0, from: span.from, to: span.to, except: share.authNo) }
+                    ?? lot.hasRoom(.shared, from: span.from, to: span.to, now: now)
+            })
+        {
+            share.status = share.insidePlate == nil ? .active : .inUse
+            share.version += 1
+            set(.subscription(share), &events)
+            holdTimes(of: share, now: now)
+            authorise(share, at: now, &events)
+        } else {
+            set(.subscription(share), &events)
+        }
     }
 
     // MARK: Shown before it hurts

@@ -25,7 +25,7 @@ extension City {
             return Decision(.illegalValue, RuleNote("periodTo", max: 366))
         }
         for plate in draft.plates {
-            if isListed(City.blackKind, lot.parkCode, plate, at: now) { return Decision(.refused(.plateBlacklisted)) }
+            if let until = blacklisted(lot.parkCode, plate, at: now) { return Decision(.plateBlacklisted, RuleNote("blackList", until: until)) }
             if let (refusal, note) = standing(
                 of: draft.appId, draft.userToken, plate, lot: lot, purpose: .shared, policy: policy, at: now)
             {
@@ -33,11 +33,15 @@ extension City {
             }
         }
         switch chooseSpace(for: draft, lot: lot, policy: policy, at: now) {
-        case .failure(let refusal): return Decision(.refused(refusal))
+        case .failure(let refusal):
+            var refused = Decision(.refused(refusal))
+            refused.alternatives = alternatives(to: draft, policy: policy, at: now)
+            return refused
         case .success(var subscription):
             lastShare += 1
             subscription.authNo = "SA" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(lastShare, 8)
             subscription.graceMin = policy.shareLateGraceMin
+            subscription.warnMin = policy.shareWarnMin
             subscription.strikesMax = policy.shareLateStrikes
             var events: [Event] = []
             let fee = subscription.price?.mode == .month ? subscription.price!.fen * Int64(max(1, months)) : 0
@@ -67,6 +71,43 @@ extension City {
         events.append(.bill(bill))
         subscription.billNo = bill.billNo
         subscription.holdDeadline = deadline
+    }
+
+    /// The nearest lots that would take a subscription that finds no place here.
+    private func alternatives(to draft: SharedSubscription, policy: Policy, at now: Millis) -> [Alternative] {
+        guard let here = lots[draft.parkCode]?.profile?.position else { return [] }
+        let near = points.filter { $0.parkCode != draft.parkCode }.map { (metres: here.metres(to: $0.at), parkCode: $0.parkCode) }
+            .filter { $0.metres <= policy.alternativesMetres }.sorted { ($0.metres, $0.parkCode) < ($1.metres, $1.parkCode) }
+        var found: [Alternative] = []
+        for candidate in near {
+            guard found.count < policy.alternativesMax else { break }
+            guard var lot = lots[candidate.parkCode], let profile = lot.profile, profile.enabled.contains(.shared), isOpened(lot, for: .shared)
+            else { continue }
+            lot.advance(to: now)
+            var probe = draft
+            probe.parkCode = candidate.parkCode
+            probe.offerId = nil
+            guard case .success = chooseSpace(for: probe, lot: lot, policy: lot.policy(.shared), at: now) else { continue }
+            found.append(
+                Alternative(
+                    parkCode: candidate.parkCode, name: profile.name, purpose: .shared, metres: candidate.metres,
+                    walkMin: (candidate.metres * 13 / 10 + policy.walkMetresPerMin - 1) / policy.walkMetresPerMin,
+                    planTime: max(now, draft.validFrom), freeMin: 0))
+        }
+        return found
+    }
+
+    /// What has been paid for the time that an owner takes back goes back to the subscriber, at the owner's cost.
+    mutating func giveBackRest(of subscription: SharedSubscription, payer: Account, at now: Millis, _ events: inout [Event]) {
+        guard let paid = subscription.paidFen, paid > 0, subscription.validFrom < subscription.validTo else { return }
+        let rest = max(0, subscription.validTo - max(now, subscription.validFrom))
+        let fen = paid * rest / (subscription.validTo - subscription.validFrom)
+        guard fen > 0 else { return }
+        post(
+            Posting(
+                at: now, kind: .refund, reference: subscription.authNo, [(payer, fen), (.provider(subscription.appId), -fen)]), &events)
+        tell(
+            subscription.appId, .refund(payNo: subscription.payNo ?? "", refundNo: "R\(subscription.authNo)", amountFen: fen), at: now, &events)
     }
 
     /// A space whose open times hold all of the subscription's and in which nobody else is, else the lot's pool.
@@ -121,7 +162,7 @@ extension City {
     }
 
     /// Tells the lot of an agreement that is in force, and its provider.
-    private mutating func authorise(_ subscription: SharedSubscription, at now: Millis, _ events: inout [Event]) {
+    mutating func authorise(_ subscription: SharedSubscription, at now: Millis, _ events: inout [Event]) {
         append(.authorise(subscription), to: subscription.parkCode, about: "", at: now, &events)
         events.append(.notice(Notice(parkCode: subscription.parkCode, eventType: 3007, occurredAt: now, detail: subscription.authNo)))
         tell(subscription.appId, .share(authNo: subscription.authNo, subscription.status), at: now, &events)
@@ -135,6 +176,8 @@ extension City {
         current.holdDeadline = nil
         set(.subscription(current), &events)
         lots[current.parkCode]!.drop(spansOf: current.authNo)
+        // A car that is inside keeps its place until it has left.
+        lots[current.parkCode]!.occupy(current, now: now)
         noteFreed(current.parkCode)
         if wasTold {
             append(
@@ -194,7 +237,11 @@ extension City {
             lots[subscription.parkCode]!.drop(spansOf: authNo)
             let hasRoom = spans.allSatisfy { lots[subscription.parkCode]!.hasRoom(.shared, from: $0.from, to: $0.to, now: now) }
             holdTimes(of: subscription, now: now)
-            guard hasRoom else { return Decision(.refused(.noBookableSpace)) }
+            guard hasRoom else {
+                var refused = Decision(.refused(.noBookableSpace))
+                refused.alternatives = alternatives(to: longer, policy: lot.policy(.shared), at: now)
+                return refused
+            }
         }
         let policy = lot.policy(.shared)
         let months = max(1, Int((validTo - subscription.validTo + 29 * CivilTime.dayLength) / (30 * CivilTime.dayLength)))
@@ -237,10 +284,25 @@ extension City {
     }
 
     /// D05 by an operator: an authorisation that he made elsewhere. A newer version replaces an older one.
-    mutating func push(_ subscription: SharedSubscription, at now: Millis) -> Decision {
+    mutating func push(_ pushed: SharedSubscription, at now: Millis) -> Decision {
+        var subscription = pushed
         guard let lot = lots[subscription.parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         if let old = lot.subscriptions[subscription.authNo] {
             guard old.version < subscription.version else { return Decision(.refused(.newerVersionExists)) }
+            // Whose car is inside is a fact, whatever is agreed.
+            subscription.insidePlate = old.insidePlate
+            subscription.recordNo = old.recordNo
+            subscription.leaveBy = old.leaveBy
+            subscription.isLate = old.isLate
+            subscription.strikes = old.strikes
+            if old.insidePlate != nil, subscription.status == .active { subscription.status = .inUse }
+        }
+        // One space, one holder.
+        if let space = subscription.spaceNo {
+            let spans = times(of: subscription, from: now)
+            guard spans.allSatisfy({ lot.spaces.isFree(space, from: $0.from, to: $0.to, except: subscription.authNo) }) else {
+                return Decision(.refused(.segmentOverlap))
+            }
         }
         var events: [Event] = []
         set(.subscription(subscription), &events)
@@ -270,6 +332,10 @@ extension City {
         }
         if subscription.status == .pending { subscription.status = .active }
         subscription.holdDeadline = nil
+        if let billNo = subscription.billNo, let payment = payments.values.first(where: { $0.billNo == billNo && $0.state == .paid }) {
+            subscription.paidFen = (subscription.paidFen ?? 0) + payment.amountFen
+            subscription.payNo = payment.payNo
+        }
         subscription.billNo = nil
         subscription.version += 1
         set(.subscription(subscription), &events)
@@ -290,10 +356,9 @@ extension City {
         subscription.insidePlate = visit.plate
         subscription.recordNo = visit.recordNo
         subscription.isLate = false
-        subscription.leaveBy = min(
-            subscription.validTo,
-            Segment.span(subscription.segments, holding: visit.enterTime, calendar)?.to ?? subscription.validTo)
+        subscription.leaveBy = timeToLeave(subscription, enteredAt: visit.enterTime)
         set(.subscription(subscription), &events)
+        lots[subscription.parkCode]!.occupy(subscription, now: now)
         mark(subscription.offerId, in: subscription.parkCode, .inUse, &events)
         events.append(
             .notice(
@@ -301,6 +366,11 @@ extension City {
                     parkCode: visit.parkCode, eventType: 3003, occurredAt: visit.enterTime, recordNo: visit.recordNo,
                     detail: subscription.authNo)))
         tell(subscription.appId, .share(authNo: subscription.authNo, .inUse), at: now, &events)
+    }
+
+    /// Until when a car of a subscription may stay that came in at a moment.
+    func timeToLeave(_ subscription: SharedSubscription, enteredAt time: Millis) -> Millis {
+        min(subscription.validTo, Segment.span(subscription.segments, holding: time, calendar)?.to ?? subscription.validTo)
     }
 
     mutating func leave(_ subscription: SharedSubscription, at leaveTime: Millis, now: Millis, _ events: inout [Event]) {
@@ -314,6 +384,8 @@ extension City {
         subscription.isLate = false
         if subscription.status == .inUse { subscription.status = now >= subscription.validTo ? .expired : .active }
         set(.subscription(subscription), &events)
+        lots[subscription.parkCode]!.vacate(subscription.authNo)
+        noteFreed(subscription.parkCode)
         mark(subscription.offerId, in: subscription.parkCode, .open, &events)
         events.append(
             .notice(
@@ -385,6 +457,11 @@ extension City {
             holdTimes(of: subscription, now: now)
         }
         if let leaveBy = subscription.leaveBy, !subscription.isLate {
+            if subscription.warnedFor != leaveBy, leaveBy - subscription.warnMillis <= now {
+                subscription.warnedFor = leaveBy
+                set(.subscription(subscription), &events)
+                tell(subscription.appId, .share(authNo: subscription.authNo, .inUse), at: now, &events)
+            }
             let limit = leaveBy + Millis(subscription.graceMin) * CivilTime.minute
             // On evidence only: the lot's log must have passed the limit without an exit.
             if limit < now, lots[subscription.parkCode]!.passedThrough > limit {
@@ -398,7 +475,7 @@ extension City {
                 strike(subscription, deadline: limit, recordNo: subscription.recordNo ?? "", at: now, &events)
             }
         }
-        if subscription.status == .active, subscription.validTo <= now {
+        if subscription.status == .active, subscription.validTo <= now, subscription.renewTo == nil {
             subscription.status = .expired
             set(.subscription(subscription), &events)
             end(afterExpiry: subscription, at: now, &events)

@@ -16,6 +16,11 @@ extension City {
         rehomeFollowers(parkCode, at: now, &events)
         followClock(parkCode, at: now, &events)
         var next = nextClock(parkCode, after: now)
+        if waitingIn[parkCode, default: 0] > 0 {
+            // A place may come back by time alone.
+            noteFreed(parkCode)
+            next = min(next, now + CivilTime.minute / 2)
+        }
         dropRights(parkCode, at: now, next: &next)
         let current = lots[parkCode]!
         // What waits for the lot's log is looked at again every second.
@@ -61,6 +66,8 @@ extension City {
         guard let deadline = order.leaveDeadline else { return }
         if order.purpose == .shared, !order.isWarned {
             order.isWarned = true
+            // A version of its own, so that an app can tell the reminder from a repeat.
+            order.orderVer += 1
             update(order, at: now, &events)
             tell(
                 order.appId,
@@ -94,19 +101,14 @@ extension City {
                     parkCode: order.parkCode, eventType: 3005, occurredAt: limit, orderNo: order.orderNo, recordNo: order.recordNo)))
     }
 
-    /// When a policy that follows the clock begins or ends next; looked at every half minute while there is one.
-    private func nextClock(_ parkCode: String, after now: Millis) -> Millis {
-        guard !flows.isEmpty else { return .max }
-        let isTimed = flows(of: parkCode).contains {
-            !$0.areaId.isEmpty && areas[$0.areaId]?.parkCodes.first == parkCode && now < $0.validTo
-        }
-        return isTimed ? now + CivilTime.minute / 2 : .max
-    }
-
     /// The window is over and the lot's log shows no entry. Without fault of the user when the lot never had the order.
     mutating func judgeNoShow(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
         order.orderVer += 1
-        if order.deliver == .expired || order.deliver == .refused {
+        if order.isDisputed {
+            order.status = .noShow
+            returnDeposit(of: order, at: now, &events)
+            send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, .noShow), for: &order, at: now, &events)
+        } else if order.deliver == .expired || order.deliver == .refused {
             order.status = .rejected
             order.isCompensated = true
             giveBackDailyCount(of: order, &events)

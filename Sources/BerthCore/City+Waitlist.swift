@@ -10,7 +10,8 @@ extension City {
         }
         let own = waitingOf["\(order.appId)|\(order.userToken)", default: 0]
         guard own < policy.waitlistPerUser else {
-            return Decision(.waitlistFull, RuleNote("waitlistPerUser", used: own, max: policy.waitlistPerUser))
+            return full(
+                .waitlistFull, order, note: RuleNote("waitlistPerUser", used: own, max: policy.waitlistPerUser), policy: policy, at: now)
         }
         let inLot = waitingIn[order.parkCode, default: 0]
         guard inLot < policy.waitlistMax else {
@@ -48,6 +49,15 @@ extension City {
             .cancelled(
                 order, isBreach: false, leftToday: cancelsLeft(order, at: now).today, leftThisMonth: cancelsLeft(order, at: now).month),
             events)
+    }
+
+    /// Who waits comes before who asks now, also for a place that has become free by time alone.
+    mutating func promoteFirst(_ parkCode: String, at now: Millis) -> [Event] {
+        guard waitingIn[parkCode, default: 0] > 0 else { return [] }
+        var events: [Event] = []
+        freed.insert(parkCode)
+        giveFreedPlaces(at: now, &events)
+        return events
     }
 
     /// Gives what has become free to appointments without a place and to those who wait, in their order.
@@ -89,7 +99,7 @@ extension City {
             standing(of: order.appId, order.userToken, order.plate, lot: lot, purpose: order.purpose, policy: policy, at: now) == nil
         else { return }
         order.orderVer += 1
-        claim(order, policy: policy, controls.claims, &events)
+        claim(&order, policy: policy, &events)
         certify(&order, policy: policy, at: now, &events)
         events.append(.notice(Notice(parkCode: order.parkCode, eventType: 2013, occurredAt: now, orderNo: order.orderNo)))
     }

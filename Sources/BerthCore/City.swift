@@ -62,6 +62,12 @@ public struct City: Sendable {
         public var parkCode: String
         public var areaId: String
         public var policyId: String
+
+        public init(parkCode: String, areaId: String, policyId: String) {
+            self.parkCode = parkCode
+            self.areaId = areaId
+            self.policyId = policyId
+        }
     }
 
     struct ClientKey: Hashable, Sendable {
@@ -110,8 +116,12 @@ public struct City: Sendable {
     public mutating func finishRestoring(now: Millis) {
         for parkCode in lots.keys { resolvePolicies(of: parkCode) }
         refreshPoolRules(Array(lots.keys))
+        for policy in flows.values { noteClock(policy, at: now) }
         for lot in lots.values {
-            for subscription in lot.subscriptions.values where subscription.status.holds { holdTimes(of: subscription, now: now) }
+            for subscription in lot.subscriptions.values {
+                if subscription.status.holds { holdTimes(of: subscription, now: now) }
+                if subscription.insidePlate != nil { lots[lot.parkCode]!.occupy(subscription, now: now) }
+            }
             for (plate, _) in lot.inside { insideLots[plate, default: []].insert(lot.parkCode) }
         }
         for (key, appointment) in appointments where appointment.state == .made { restoreRight(key, appointment, now: now) }
@@ -124,7 +134,9 @@ public struct City: Sendable {
 
     public mutating func restore(visit: Visit) {
         lots[visit.parkCode]?.visits[visit.recordNo] = visit
-        if visit.leaveTime == nil { lots[visit.parkCode]?.inside[visit.plate] = visit.recordNo }
+        guard visit.leaveTime == nil else { return }
+        lots[visit.parkCode]?.inside[visit.plate] = visit.recordNo
+        if visit.orderNo == nil { lots[visit.parkCode]?.walkIns.append(visit.enterTime) }
     }
 
     public mutating func restore(entity: Entity) { place(entity) }
@@ -138,6 +150,8 @@ public struct City: Sendable {
         var decision = carryOut(command, at: now, history: history)
         if !refilled.isEmpty { followSaturation(at: now, &decision.events) }
         if !freed.isEmpty { giveFreedPlaces(at: now, &decision.events) }
+        // No refusal is without the rule that it comes from.
+        if decision.note == nil, let rule = decision.outcome.refusal?.rule { decision.note = RuleNote(rule) }
         return decision
     }
 
@@ -157,9 +171,14 @@ public struct City: Sendable {
                 points.removeAll { $0.parkCode == profile.parkCode }
                 points.append((profile.parkCode, profile.position))
             }
-            if before == nil || before!.group != profile.group { resolvePolicies(of: profile.parkCode) }
             noteFreed(profile.parkCode)
             var events: [Event] = [.lot(profile)]
+            if before == nil || before!.group != profile.group {
+                let told = GateRules(lots[profile.parkCode]!.policy)
+                resolvePolicies(of: profile.parkCode)
+                tellGateRules(profile.parkCode, since: before == nil ? GateRules(Policy()) : told, at: now, &events)
+                tellLists(profile.parkCode, at: now, &events)
+            }
             if let info { keep(info, &events) }
             if reviewsLots, lots[profile.parkCode]!.stage == .applied {
                 events += setStage(profile.parkCode, .testing, opened: [], at: now).events
@@ -182,7 +201,11 @@ public struct City: Sendable {
             lots[parkCode]!.remaining = remaining
             noteRefilled(parkCode)
             return Decision(.done, [.remaining(parkCode: parkCode, remaining)])
-        case .create(let booking): return create(booking, at: now, history: history)
+        case .create(let booking):
+            let promoted = promoteFirst(booking.parkCode, at: now)
+            var decision = create(booking, at: now, history: history)
+            if !promoted.isEmpty { decision.events = promoted + decision.events }
+            return decision
         case .modify(let appId, let orderNo, let planTime, let plate, let plateColor):
             return modify(
                 appId: appId, orderNo: orderNo, planTime: planTime, plate: plate, plateColor: plateColor, at: now,
@@ -197,15 +220,21 @@ public struct City: Sendable {
                 at: now, history: history)
         case .notice(let notice):
             guard lots[notice.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
-            notePassed(notice.parkCode, through: notice.occurredAt)
+            notePassed(notice.parkCode, through: notice.occurredAt, at: now)
             return Decision(.done, [.notice(notice)])
         case .settle(let parkCode, let epoch, let ackSeq, let results, let assumesRest):
             return settle(
                 parkCode, epoch: epoch, ackSeq: ackSeq, results: results, assumesRest: assumesRest, at: now,
                 history: history)
-        case .file(let parkCode, let filed, let replaces, let knownBy, let notice, let tariff):
+        case .file(let parkCode, let filed, let replaces, let knownBy, let notice, let tariff, let entries):
             let decision = file(parkCode, filed, replaces: replaces, at: now, knownBy: knownBy, notice: notice)
-            if let tariff, case .filed = decision.outcome { set(tariff, of: parkCode) }
+            guard case .filed = decision.outcome else { return decision }
+            if let tariff { set(tariff, of: parkCode) }
+            if let replaces, replaces.hasPrefix("list") { lists[ReportKind(parkCode: parkCode, kind: replaces)] = nil }
+            for report in filed where report.kind.hasPrefix("list") {
+                guard let plate = Plate(report.key) else { continue }
+                lists[ReportKind(parkCode: parkCode, kind: report.kind), default: [:]][plate] = entries[report.key]
+            }
             return decision
         case .post(let parkCode, let service, let body, let report):
             return post(parkCode, service: service, body: body, sets: report, at: now)
@@ -242,12 +271,13 @@ public struct City: Sendable {
         case .setCalendarDay(let day):
             var events: [Event] = []
             set(.calendarDay(day), &events)
+            refreshPoolRules(Array(lots.keys))
             return Decision(.entity(.calendarDay(day)), events)
         case .publishOffer(let offer): return publish(offer, at: now)
         case .reviewOffer(let parkCode, let offerId, let isPassed, let remark):
             return review(parkCode, offerId: offerId, isPassed: isPassed, remark: remark, at: now)
-        case .updateOffer(let appId, let offerId, let segments, let price):
-            return updateOffer(appId: appId, offerId, segments: segments, price: price, at: now)
+        case .updateOffer(let appId, let offerId, let segments, let price, let isConfirmed):
+            return updateOffer(appId: appId, offerId, segments: segments, price: price, isConfirmed: isConfirmed, at: now)
         case .closeOffer(let appId, let offerId, let isConfirmed):
             return closeOffer(appId: appId, offerId, isConfirmed: isConfirmed, at: now, history: history)
         case .reportOffers(let parkCode, let offers, let gone): return report(parkCode, offers, gone: gone, at: now, history: history)
@@ -297,8 +327,10 @@ public struct City: Sendable {
     }
 
     /// The lot's log has passed `time`: by an entry that says when it happened, or by a heartbeat with an empty queue.
-    public mutating func notePassed(_ parkCode: String, through time: Millis) {
-        guard let lot = lots[parkCode], time > lot.passedThrough else { return }
+    /// What a lot dates into the future has not been passed by anything.
+    public mutating func notePassed(_ parkCode: String, through time: Millis, at now: Millis = .max) {
+        let time = min(time, now)
+        guard let before = lots[parkCode]?.passedThrough, time > before else { return }
         lots[parkCode]!.passedThrough = time
     }
 

@@ -19,6 +19,40 @@ public enum Refusal: String, Error, Sendable, CaseIterable {
     case noBill, noPaymentNeeded, billExpired, amountMismatch, alreadyPaid, paymentFailed, refundNotAllowed, refundTooLarge
 }
 
+extension Refusal {
+    /// What a refusal of a user's wish rests on where nothing more exact is said: the field or state that speaks against it.
+    var rule: String? {
+        switch self {
+        case .reservationNotEnabled, .sharingNotEnabled: "bizType"
+        case .lotClosed: "openHours"
+        case .plateColorMismatch: "plateColor"
+        case .tooLate: "planTime"
+        case .noBookableSpace, .poolEmpty, .segmentOverlap: "quota"
+        case .overlappingBooking: "overlap"
+        case .plateBlacklisted: "blackList"
+        case .orderCancelled, .orderFinished, .notCancellable, .modifyAfterEntry, .wrongState, .correctionWhileInside: "status"
+        case .delayNotAllowed: "delayMin"
+        case .approvalPending: "confirmMode"
+        case .offerUnderAudit: "shareReview"
+        case .offerClosed: "offerStatus"
+        case .outsideSegment: "segments"
+        case .quietHours: "quietHours"
+        case .sharedSpaceOccupied: "spaceNo"
+        case .subscriptionExpired: "periodTo"
+        case .lateDepartureStrikes: "shareLateStrikes"
+        case .appointmentNotFound, .appointmentCancelled, .appointmentUsed: "extNo"
+        case .outsideAppointment: "bizBeforeMin"
+        case .publicQuotaUsedUp: "PUBLIC_BIZ"
+        case .saturated: "saturation"
+        case .billExpired: "expireAt"
+        case .amountMismatch: "amount"
+        case .alreadyPaid, .noPaymentNeeded, .noBill: "billNo"
+        case .refundNotAllowed: "payNo"
+        default: nil
+        }
+    }
+}
+
 /// A wish of a driver, already understood.
 public struct Booking: Sendable {
     public var appId: String
@@ -122,8 +156,8 @@ public enum Command: Sendable {
     case state(parkCode: String, orderNo: String, orderVer: Int64, LotStatement, at: Millis, recordNo: String?)
     case notice(Notice)
     /// What is reported and kept by name. `knownBy`: the kind under which each key must be known.
-    /// `tariff`: what a kept report says, as the rules compute with it.
-    case file(parkCode: String, [Report], replaces: String?, knownBy: String?, notice: Notice?, tariff: LotTariff? = nil)
+    /// `tariff`, `entries`: what a kept report says, as the rules compute with it; entries of a list by plate.
+    case file(parkCode: String, [Report], replaces: String?, knownBy: String?, notice: Notice?, tariff: LotTariff? = nil, entries: [String: ListEntry] = [:])
     /// A message of an operator for a lot's down log, and what it sets there.
     case post(parkCode: String, service: String, body: String, sets: Report?)
     case correct(parkCode: String, recordNo: String, Correction)
@@ -136,7 +170,7 @@ public enum Command: Sendable {
     // Sharing.
     case publishOffer(SharedOffer)
     case reviewOffer(parkCode: String, offerId: String, isPassed: Bool, remark: String)
-    case updateOffer(appId: String, offerId: String, segments: [Segment]?, price: SharePrice?)
+    case updateOffer(appId: String, offerId: String, segments: [Segment]?, price: SharePrice?, isConfirmed: Bool = false)
     case closeOffer(appId: String, offerId: String, isConfirmed: Bool)
     /// What a lot reports of offers of its own (U16).
     case reportOffers(parkCode: String, [SharedOffer], gone: [String])
@@ -312,7 +346,7 @@ public indirect enum Outcome: Sendable, Equatable {
     /// A subscription, what it costs, and until when that is to be paid.
     case share(SharedSubscription, feeFen: Int64)
     /// Closing this offer would hit these orders and subscriptions: nothing has been done yet.
-    case consequences(SharedOffer, orders: [Order], subscriptions: [SharedSubscription])
+    case consequences(SharedOffer, orders: [Order], subscriptions: [SharedSubscription], costFen: Int64)
     case gate(GateDecision, caseNo: String?)
     case withdrawn(reference: String, fen: Int64, left: Int64)
 }

@@ -130,6 +130,13 @@ public struct SharedSubscription: Sendable, Equatable, Codable {
     public var isLate = false
     /// A renewal that waits for its payment.
     public var renewTo: Millis?
+    /// What has been paid for its time, fen, and by which payment last.
+    public var paidFen: Int64?
+    public var payNo: String?
+    /// The time to leave of which it has been reminded, and how many minutes before that is.
+    public var warnedFor: Millis?
+    public var warnMin: Int?
+    var warnMillis: Millis { Millis(warnMin ?? 15) * CivilTime.minute }
 
     public init(
         authNo: String, appId: String, userToken: String, parkCode: String, offerId: String?, spaceNo: String?, plates: [Plate],
@@ -169,6 +176,8 @@ public struct Appointment: Sendable, Equatable, Codable {
     public var state: State = .made
     /// The lot at which a place of the reserved quota is kept for it; nil when the quota was used up.
     public var parkCode: String?
+    /// Under what times that place is kept; a policy that changes later changes nothing in it.
+    public var terms: RightTerms?
     public var orderNo: String?
     public var createdAt: Millis
 
@@ -184,6 +193,19 @@ public struct Appointment: Sendable, Equatable, Codable {
         self.personToken = personToken
         self.plate = plate
         self.createdAt = createdAt
+    }
+}
+
+/// When somebody with an appointment may drive in, and for how long he may stay, minutes.
+public struct RightTerms: Sendable, Equatable, Codable {
+    public var beforeMin: Int
+    public var afterMin: Int
+    public var stayMin: Int
+
+    public init(_ policy: Policy) {
+        beforeMin = policy.bizBeforeMin
+        afterMin = policy.bizAfterMin
+        stayMin = policy.bizStayMin
     }
 }
 
@@ -253,6 +275,8 @@ public struct FlowPolicy: Sendable, Equatable, Codable {
     public var isOn = false
     /// What the lots were told last.
     public var told: FlowMode?
+    /// Whether it was in force when it was last looked at: what begins and ends by the clock is told once.
+    public var wasInForce: Bool?
 
     public init(policyId: String, parkCode: String, areaId: String, mode: FlowMode, validFrom: Millis, validTo: Millis) {
         self.policyId = policyId
@@ -268,14 +292,27 @@ public struct FlowPolicy: Sendable, Equatable, Codable {
     /// The switch after this saturation was seen.
     public func isOn(atPerMille saturation: Int) -> Bool {
         guard isBySaturation else { return true }
-        let (open, close) = ((saturationOpen ?? 90) * 10, (saturationClose ?? 95) * 10)
-        return saturation >= close ? true : saturation < open ? false : isOn
+        return saturation >= closePercent * 10 ? true : saturation < openPercent * 10 ? false : isOn
     }
+
+    /// The two ends of the hysteresis, 90 and 95 where nothing is said; one that is given alone keeps the other five beside it.
+    public var openPercent: Int { saturationOpen ?? min(90, max(0, (saturationClose ?? 95) - 5)) }
+    public var closePercent: Int { saturationClose ?? max(95, min(100, openPercent + 5)) }
 
     /// What it demands at a moment.
     public func mode(at time: Millis, _ calendar: WorkCalendar) -> FlowMode {
-        guard validFrom <= time, time < validTo, !isBySaturation || isOn else { return .off }
-        return holdsSegment(at: time, calendar) ? mode : .off
+        isInForce(at: time, calendar) ? mode : .off
+    }
+
+    public func isInForce(at time: Millis, _ calendar: WorkCalendar) -> Bool {
+        validFrom <= time && time < validTo && (!isBySaturation || isOn) && holdsSegment(at: time, calendar)
+    }
+
+    /// When the clock may begin or end it next; `.max` when it does not any more.
+    func nextChange(after now: Millis) -> Millis {
+        if now < validFrom { return validFrom }
+        if now >= validTo { return wasInForce == true ? now : .max }
+        return segments.isEmpty ? validTo : min(validTo, now + CivilTime.minute / 2)
     }
 
     func holdsSegment(at time: Millis, _ calendar: WorkCalendar) -> Bool {
@@ -376,6 +413,8 @@ public struct GateCase: Sendable, Equatable, Codable {
     public var state: State
     public var orderNo: String?
     public var decidedBy: String?
+    /// The entry that it led to; afterwards it says nothing about the next car of that reading.
+    public var recordNo: String?
 
     public init(
         caseNo: String, parkCode: String, gateCode: String, plate: Plate, at: Millis, confidence: Int?, candidates: [String], state: State,

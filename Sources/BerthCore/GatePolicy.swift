@@ -52,12 +52,15 @@ public struct GateQuestion: Sendable, Equatable {
     public var gateCode: String
     /// Per cent; nil where the camera does not say.
     public var confidence: Int?
+    /// The order whose code a car without a plate shows.
+    public var orderNo: String?
 
-    public init(plate: Plate, time: Millis, gateCode: String, confidence: Int? = nil) {
+    public init(plate: Plate, time: Millis, gateCode: String, confidence: Int? = nil, orderNo: String? = nil) {
         self.plate = plate
         self.time = time
         self.gateCode = gateCode
         self.confidence = confidence
+        self.orderNo = orderNo
     }
 }
 
@@ -69,6 +72,8 @@ public struct GateBook: Sendable {
     public var isWhitelisted = false
     public var isExempt = false
     public var flow = FlowMode.off
+    /// Which policy demands it, and until when.
+    public var flowNote: RuleNote?
     /// Cars without an order in the last five minutes, and the most that are let in.
     public var walkIns = 0
     public var walkInsMax: Int?
@@ -76,6 +81,8 @@ public struct GateBook: Sendable {
     /// How many confusable characters an almost-match may differ in.
     public var fuzzyCharsMax = 0
     public var fuzzyConfidenceMax = 100
+    /// Whether a plate that a reading may stand for is on a black list.
+    public var isBlack: @Sendable (Plate) -> Bool = { _ in false }
 
     public init() {}
 }
@@ -95,6 +102,8 @@ public struct GateDecision: Sendable, Equatable {
     public var subscription: SharedSubscription?
     /// Orders and subscriptions that an almost-match could mean; one of them was admitted, or the control room is asked.
     public var candidates: [String] = []
+    /// Beside a refusal: the rule, and when it ends.
+    public var note: RuleNote?
 
     public init(verdict: GateVerdict, refusal: Refusal?, entry: AuthorisedEntry?, subscription: SharedSubscription? = nil) {
         self.verdict = verdict
@@ -104,26 +113,78 @@ public struct GateDecision: Sendable, Equatable {
     }
 }
 
+/// The policy values that a gate decides by.
+public struct GateRules: Sendable, Equatable {
+    public var fuzzyCharsMax: Int
+    public var fuzzyConfidenceMax: Int
+    public var exemptClasses: Int
+
+    public init(_ policy: Policy = Policy()) {
+        fuzzyCharsMax = policy.fuzzyCharsMax
+        fuzzyConfidenceMax = policy.fuzzyConfidenceMax
+        exemptClasses = policy.exemptClasses
+    }
+
+    /// As D19 carries it.
+    var json: String {
+        #"{"exemptClasses":\#(exemptClasses),"fuzzyCharsMax":\#(fuzzyCharsMax),"fuzzyConfidenceMax":\#(fuzzyConfidenceMax)}"#
+    }
+}
+
 /// May this plate enter now? One rule for the server's pre-entry check and for a gateway whose line is down.
 public enum GatePolicy {
     public static func decide(_ question: GateQuestion, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
         if book.isBlacklisted { return GateDecision(verdict: .refuse, refusal: .plateBlacklisted, entry: nil) }
         if book.isInside { return GateDecision(verdict: .refuse, refusal: .repeatedEntry, entry: nil) }
+        if question.plate.isVirtual, let number = question.orderNo { return decide(question, named: number, orders: orders, book) }
         let own = decideExact(question, orders: orders, book)
         if own.verdict == .allow { return own }
         if book.isExempt || book.isWhitelisted { return GateDecision(verdict: .allow, refusal: nil, entry: nil) }
         if own.verdict == .refuse { return own }
-        if let almost = decideAlmost(question, orders: orders, book) { return almost }
+        // A plate that somebody has is no misreading of another one.
+        let isKnown =
+            orders.contains { $0.speaks(for: question.plate) } || book.subscriptions.contains { $0.plates.contains(question.plate) }
+        if !isKnown, let almost = decideAlmost(question, orders: orders, book) { return almost }
         // Without an order: flow control, then the lot's own rule.
-        switch book.flow {
-        case .off: break
-        case .bookingOnly, .closed: return GateDecision(verdict: .refuse, refusal: .flowControlActive, entry: nil)
-        case .throttle:
-            if let most = book.walkInsMax, book.walkIns >= most {
-                return GateDecision(verdict: .refuse, refusal: .flowControlActive, entry: nil)
-            }
+        var isTurnedAway = book.flow == .bookingOnly || book.flow == .closed
+        if book.flow == .throttle, let most = book.walkInsMax { isTurnedAway = book.walkIns >= most }
+        guard isTurnedAway else { return own }
+        var decision = GateDecision(verdict: .refuse, refusal: .flowControlActive, entry: nil)
+        decision.note = book.flowNote
+        return decision
+    }
+
+    /// A car that stands for one order or subscription by other means than its plate: its code, or the control room's word.
+    public static func decide(_ question: GateQuestion, named number: String, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
+        if book.isBlacklisted { return GateDecision(verdict: .refuse, refusal: .plateBlacklisted, entry: nil) }
+        if book.isInside { return GateDecision(verdict: .refuse, refusal: .repeatedEntry, entry: nil) }
+        var refusal: Refusal?
+        if let entry = orders.first(where: { $0.orderNo == number }) {
+            refusal = entry.isPending ? .approvalPending : entry.isInForce ? refuse(entry, question) : .orderCancelled
+            if entry.isInside { refusal = .entriesUsedUp }
+            if entry.plates.contains(where: book.isBlack) { refusal = .plateBlacklisted }
+            var decision = GateDecision(verdict: refusal == nil ? .allow : .refuse, refusal: refusal, entry: entry)
+            decision.note = refusal.flatMap { note($0, entry) }
+            return decision
         }
-        return own
+        guard let subscription = book.subscriptions.first(where: { $0.authNo == number }) else {
+            return GateDecision(verdict: .refuse, refusal: .orderNotFound, entry: nil)
+        }
+        refusal = refuse(subscription, plate: subscription.plates[0], at: question.time, book.calendar)
+        if subscription.insidePlate != nil { refusal = .sharedSpaceOccupied }
+        if subscription.plates.contains(where: book.isBlack) { refusal = .plateBlacklisted }
+        return GateDecision(
+            verdict: refusal == nil ? .allow : .refuse, refusal: refusal, entry: nil, subscription: subscription)
+    }
+
+    /// The time of an order's window that a refusal is about.
+    private static func note(_ refusal: Refusal, _ entry: AuthorisedEntry) -> RuleNote? {
+        switch refusal {
+        case .tooEarlyToEnter: RuleNote("enterStart", until: entry.enterStart)
+        case .tooLateToEnter: RuleNote("enterEnd", until: entry.enterEnd)
+        case .entriesUsedUp: RuleNote("entriesPerOrder", used: entry.entriesUsed, max: entry.entryLimit)
+        default: nil
+        }
     }
 
     private static func decideExact(_ question: GateQuestion, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
@@ -140,6 +201,7 @@ public enum GatePolicy {
             // The reason that helps the driver most: what is still to come before what is over.
             if best == nil || refusal == .tooEarlyToEnter || refusal == .gateNotCovered {
                 best = GateDecision(verdict: .refuse, refusal: refusal, entry: entry)
+                best?.note = note(refusal, entry)
             }
         }
         for subscription in book.subscriptions where subscription.plates.contains(question.plate) {
@@ -192,7 +254,9 @@ public enum GatePolicy {
     private static func decideAlmost(_ question: GateQuestion, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision? {
         guard book.fuzzyCharsMax > 0, (question.confidence ?? 0) <= book.fuzzyConfidenceMax else { return nil }
         func isNear(_ plates: [Plate]) -> Bool {
-            plates.contains { question.plate.misreadings(as: $0).map { $0 > 0 && $0 <= book.fuzzyCharsMax } ?? false }
+            plates.contains { plate in
+                question.plate.misreadings(as: plate).map { $0 > 0 && $0 <= book.fuzzyCharsMax } == true && !book.isBlack(plate)
+            }
         }
         let entries = orders.filter { $0.isInForce && !$0.isInside && isNear($0.plates) && refuse($0, question) == nil }
         let subscriptions = book.subscriptions.filter { subscription in

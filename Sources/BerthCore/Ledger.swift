@@ -61,6 +61,11 @@ public struct Posting: Sendable, Equatable {
     public struct Leg: Sendable, Equatable {
         public var account: Account
         public var fen: Int64
+
+        public init(account: Account, fen: Int64) {
+            self.account = account
+            self.fen = fen
+        }
     }
 
     public var at: Millis

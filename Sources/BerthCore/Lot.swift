@@ -80,20 +80,20 @@ public struct Lot: Sendable {
 
     /// Places of a pool at a moment: what a policy says, else what the lot opened.
     public func quota(_ pool: Pool, at time: Millis) -> Int {
-        poolRules.last { $0.pool == pool && $0.from <= time && time < $0.to }?.count ?? opened(pool)
+        poolRules.last { $0.pool == pool && !$0.spans(from: time, to: time + 1).isEmpty }?.count ?? opened(pool)
     }
 
     /// Whether a policy names the pool at some moment of the interval: then its being full is 1110 and not 1101.
     func isNamed(_ pool: Pool, from: Millis, to: Millis) -> Bool {
-        poolRules.contains { $0.pool == pool && $0.from < to && from < $0.to }
+        poolRules.contains { $0.pool == pool && !$0.spans(from: from, to: to).isEmpty }
     }
 
     /// The interval cut where quotas change.
     private func pieces(from: Millis, to: Millis) -> [Span] {
         var cuts: Set<Millis> = [from]
-        for rule in poolRules {
-            if rule.from > from, rule.from < to { cuts.insert(rule.from) }
-            if rule.to > from, rule.to < to { cuts.insert(rule.to) }
+        for span in poolRules.flatMap({ $0.spans(from: from, to: to) }) {
+            if span.from > from { cuts.insert(span.from) }
+            if span.to < to { cuts.insert(span.to) }
         }
         let points = cuts.sorted() + [to]
         return zip(points, points.dropFirst()).map { Span($0, $1) }
@@ -184,6 +184,19 @@ public struct Lot: Sendable {
         subscriptionSpaces[subscription.authNo] = subscription.spaceNo ?? ""
     }
 
+    /// A subscriber's car is inside: beyond the time that it is inside for it keeps its place until it has left.
+    mutating func occupy(_ subscription: SharedSubscription, now: Millis) {
+        vacate(subscription.authNo)
+        guard subscription.insidePlate != nil else { return }
+        // One that has ended holds nothing else any more.
+        let from = endOfStep((subscription.status.holds ? subscription.leaveBy ?? now : now) - 1)
+        let hold = Hold(pool: .shared, space: subscription.spaceNo, from: from, to: max(from, now < from ? from : endOfStep(now)), grows: true)
+        nextExtension = min(nextExtension, hold.to)
+        place(hold, "\(subscription.authNo)^")
+    }
+
+    mutating func vacate(_ authNo: String) { release("\(authNo)^") }
+
     private var subscriptionSpaces: [String: String] = [:]
 
     mutating func drop(spansOf authNo: String) {
@@ -215,15 +228,49 @@ public struct Lot: Sendable {
         }
     }
 
-    /// Orders that hold a place in the interval and whose cars are not in yet.
-    public func notArrived(from: Millis, to: Millis) -> Int {
-        holds.values.reduce(0) { $0 + (!$1.grows && $1.from < to && from < $1.to ? 1 : 0) }
-            + spaces.entries.values.joined().filter { orders[$0.holder]?.status != .inLot && $0.span.meets(from, to) }.count
+    /// When places are promised to cars that are not in yet: orders, rights and subscriptions, cut to the interval.
+    /// - Parameter except: holders that do not count, since it is their own booking that is looked at.
+    private func promised(from: Millis, to: Millis, now: Millis, except: Set<String>) -> [Span] {
+        /// A subscriber who is inside is counted there, until the time that he is inside for is over.
+        func isInside(_ holder: String, _ from: Millis) -> Bool {
+            guard from <= now, !subscriptions.isEmpty else { return false }
+            return subscriptions[String(holder.prefix { $0 != "#" && $0 != "^" })]?.insidePlate != nil
+        }
+        var spans: [Span] = []
+        for (holder, hold) in holds
+        where hold.space == nil && !hold.grows && hold.from < to && from < hold.to && !except.contains(holder)
+            && !isInside(holder, hold.from)
+        {
+            spans.append(Span(max(from, hold.from), min(to, hold.to)))
+        }
+        for entry in spaces.entries.values.joined()
+        where entry.span.meets(from, to) && holds[entry.holder]?.grows != true && !except.contains(entry.holder)
+            && !isInside(entry.holder, entry.span.from)
+        {
+            spans.append(Span(max(from, entry.span.from), min(to, entry.span.to)))
+        }
+        return spans
     }
 
-    /// Places that the gates show to be free beyond everything promised for the interval (R6: rolling release, 1:1).
-    func rollingRoom(from: Millis, to: Millis, now: Millis) -> Int {
-        (profile?.totalCount ?? 0) - occupied - notArrived(from: max(from, now), to: to) - quota(.walkIn, at: max(from, now))
+    /// Cars that have a place at a moment and are not in yet.
+    public func notArrived(at time: Millis, now: Millis, except: Set<String> = []) -> Int {
+        promised(from: time, to: time + 1, now: now, except: except).count
+    }
+
+    /// Places that the gates show to be free beyond what is promised at the worst moment of the interval (R6: rolling release, 1:1).
+    func rollingRoom(from: Millis, to: Millis, now: Millis, except: Set<String> = []) -> Int {
+        let from = max(from, now)
+        var changes: [(at: Millis, by: Int)] = []
+        for span in promised(from: from, to: to, now: now, except: except) {
+            changes.append((span.from, 1))
+            changes.append((span.to, -1))
+        }
+        var (level, most) = (0, 0)
+        for change in changes.sorted(by: { ($0.at, $0.by) < ($1.at, $1.by) }) {
+            level += change.by
+            most = max(most, level)
+        }
+        return (profile?.totalCount ?? 0) - occupied - most - quota(.walkIn, at: from)
     }
 
     // MARK: Questions
@@ -340,6 +387,9 @@ public struct Lot: Sendable {
         var times: [Millis] = []
         if let hold = subscription.holdDeadline { times.append(hold) }
         if let leaveBy = subscription.leaveBy, !subscription.isLate {
+            if subscription.warnedFor != leaveBy { times.append(leaveBy - subscription.warnMillis) }
+            // Then the next one is looked after.
+            times.append(leaveBy)
             times.append(leaveBy + Millis(subscription.graceMin) * CivilTime.minute)
         }
         if subscription.status == .active { times.append(subscription.validTo) }

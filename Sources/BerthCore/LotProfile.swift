@@ -80,6 +80,15 @@ public struct LotProfile: Sendable, Equatable {
     }
 
     public func isOpen(at time: Millis) -> Bool { openHours.contains { $0.contains(time) } }
+
+    /// When it opens after a moment at which it is closed, to the minute; nil when it does not within a week.
+    func opens(after time: Millis) -> Millis? {
+        let minute = CivilTime.minute
+        var at: Millis = (time / minute + 1) * minute
+        let last: Millis = at + 7 * CivilTime.dayLength
+        while at < last, !isOpen(at: at) { at += minute }
+        return at < last ? at : nil
+    }
 }
 
 /// One entrance or exit 出入口.

@@ -90,6 +90,10 @@ public struct Order: Sendable, Equatable {
     public var isWarned = false
     /// His late departure has been counted.
     public var isLate = false
+    /// Daily quotas (R5) that it is counted in.
+    public var quotaKeys: [String] = []
+    /// A record of its car in its window was refused: whether he came cannot be told, and nothing is held against him.
+    public var isDisputed = false
 
     public var plates: [Plate] { otherPlates.isEmpty ? [plate] : [plate] + otherPlates }
     public func speaks(for plate: Plate) -> Bool { self.plate == plate || otherPlates.contains(plate) }
@@ -144,6 +148,12 @@ public struct Visit: Sendable, Equatable {
     public var vehicleClass = 0
     /// Corrected away (U13): it happened in another record, or not at all.
     public var isVoid = false
+    /// What has been paid for it through the city, less what was given back, fen.
+    public var paidFen: Int64 = 0
+    /// When it was paid last.
+    public var paidAt: Millis?
+    /// Of that, what somebody else bore: the compensation of a re-homed order, used once.
+    public var compensatedFen: Int64 = 0
 
     public init(
         parkCode: String, recordNo: String, plate: Plate, enterTime: Millis, gateCode: String, carKind: Int,

@@ -28,6 +28,16 @@ struct PoolRule: Sendable, Equatable {
     var count: Int
     var from: Millis
     var to: Millis
+    /// Times of day in which it holds; empty: always.
+    var segments: [Segment] = []
+    var calendar = WorkCalendar()
+
+    /// When it holds between two moments.
+    func spans(from: Millis, to: Millis) -> [Span] {
+        let span = Span(max(from, self.from), min(to, self.to))
+        guard span.from < span.to else { return [] }
+        return segments.isEmpty ? [span] : Segment.spans(segments, from: span.from, to: span.to, calendar)
+    }
 }
 
 /// Who has which individual space and when: an interval has one holder.

@@ -45,9 +45,10 @@ public struct Segment: Sendable, Equatable, Codable {
         self.end = end
     }
 
-    /// Off-peak sharing where nothing else is said (section 7): workdays 18:00 to 08:00, days of rest all day and until 08:00 of the next workday.
+    /// Off-peak sharing where nothing else is said (section 7): workdays 18:00 to 08:00, days of rest all day and until 08:00 of the next workday,
+    /// whichever day that is (a Saturday may be followed by a make-up workday).
     public static let offPeak = [
-        Segment(.weekly, days: [1, 2, 3, 4, 5, 7], start: 1080, end: 480), Segment(.weekly, days: [6, 7], start: 0, end: 1440),
+        Segment(.daily, start: 1080, end: 480), Segment(.weekly, days: [6, 7], start: 0, end: 1440),
     ]
     public static let always = [Segment(.daily, start: 0, end: 1440)]
 
@@ -76,10 +77,19 @@ public struct Segment: Sendable, Equatable, Codable {
         return Span.joined(spans)
     }
 
-    /// The open time that holds a moment, looked at up to a week each way.
+    /// The open time that holds a moment, looked at up to a year each way.
     public static func span(_ segments: [Segment], holding time: Millis, _ calendar: WorkCalendar) -> Span? {
-        spans(segments, from: time - 7 * CivilTime.dayLength, to: time + 7 * CivilTime.dayLength, calendar)
-            .first { $0.from <= time && time < $0.to }
+        let year = 366 * CivilTime.dayLength
+        if segments.contains(where: { $0.repeats == .daily && $0.start == 0 && $0.end == 1440 }) { return Span(time - year, time + year) }
+        // Far enough to see its ends: most are within a day or a week.
+        for days in [2, 10, 60] as [Millis] {
+            let (from, to) = (time - days * CivilTime.dayLength, time + days * CivilTime.dayLength)
+            guard let span = spans(segments, from: from, to: to, calendar).first(where: { $0.from <= time && time < $0.to }) else {
+                return nil
+            }
+            if from < span.from, span.to < to { return span }
+        }
+        return spans(segments, from: time - year, to: time + year, calendar).first { $0.from <= time && time < $0.to }
     }
 
     public static func covers(_ segments: [Segment], from: Millis, to: Millis, _ calendar: WorkCalendar) -> Bool {

@@ -34,13 +34,15 @@ public struct Tariff: Sendable, Equatable {
     public var text = ""
     /// Longest stay that is computed, minutes: a year; what is longer costs what a year costs.
     static let minutesMax = 366 * 1440
+    /// One price for one use; beyond the time to leave it is due again, at the overtime rate, for each started day.
+    var perUseFen: Int64?
 
     /// An offer's price: for one use, or for each started hour.
     init(price: SharePrice, overtimePercent: Int) {
         var rule = Rule()
-        rule.stepMin = price.mode == .once ? Tariff.minutesMax : 60
         rule.stepFen = price.fen
         self.init(tariffId: "", rules: [rule], overtimePercent: overtimePercent)
+        if price.mode == .once { perUseFen = price.fen }
     }
 
     public init(tariffId: String, rules: [Rule], dailyCapFen: Int64? = nil, overtimePercent: Int = 100) {
@@ -60,6 +62,11 @@ public struct Tariff: Sendable, Equatable {
     public func fee(from enter: Millis, to leave: Millis, deadline: Millis? = nil, calendar: WorkCalendar = WorkCalendar()) -> Int64 {
         let total = min(Tariff.minutesMax, Int(max(0, leave - enter) + CivilTime.minute - 1) / Int(CivilTime.minute))
         guard total > 0 else { return 0 }
+        if let perUseFen {
+            let over = deadline.map { max(0, leave - $0) } ?? 0
+            let days = min(366, (over + CivilTime.dayLength - 1) / CivilTime.dayLength)
+            return perUseFen + days * (perUseFen * Int64(overtimePercent) / 100)
+        }
         if let first = rule(at: enter, elapsed: 0, calendar), total <= rules[first].freeMin { return 0 }
         struct Period: Hashable { let rule: Int, day: Int64 }
         var periods: [Period: Int64] = [:]

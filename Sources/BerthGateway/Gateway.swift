@@ -41,10 +41,10 @@ public final class Gateway: Sendable {
     public func sever(_ parkCode: String) { links[parkCode]?.mqtt?.sever() }
 
     public func decide(
-        _ parkCode: String, plate: String, plateColor: Int, gateCode: String, confidence: Int? = nil
+        _ parkCode: String, plate: String, plateColor: Int, gateCode: String, confidence: Int? = nil, orderNo: String? = nil
     ) async throws -> JSON {
         guard let link = links[parkCode] else { throw LotBox.Refused(status: 404, name: "lotNotRegistered", description: "no such lot") }
-        return try await link.decide(plate: plate, plateColor: plateColor, gateCode: gateCode, confidence: confidence)
+        return try await link.decide(plate: plate, plateColor: plateColor, gateCode: gateCode, confidence: confidence, orderNo: orderNo)
     }
 
     /// Keeps both logs moving until the task is cancelled. Connections start a little apart, so that a city does not handshake at once.
@@ -198,7 +198,8 @@ struct LocalAPI: HTTPResponder {
                 return json(
                     try await gateway.decide(
                         parts[1], plate: text("plateNo"), plateColor: Int(data["plateColor"]?.intValue ?? 9),
-                        gateCode: text("gateCode"), confidence: data["confidence"]?.intValue.map { Int($0) }))
+                        gateCode: text("gateCode"), confidence: data["confidence"]?.intValue.map { Int($0) },
+                        orderNo: data["orderNo"]?.stringValue))
             case "entry":
                 // A car without a plate gets a number of the lot's own; it leaves under it.
                 let isPlateless = data["plateless"]?.boolValue == true

@@ -20,6 +20,8 @@ public final class LotBox: Sendable {
         var lastRecord: Int64 = 0
         var deadCount = 0
         var remainChanged = true
+        /// Readings that were decided lately, and on which order or subscription; nil where on none.
+        var decided: [Plate: (number: String?, at: Int64)] = [:]
         /// Cars that the PMS counts beyond those recorded here (loops, season tickets).
         var reportedOccupied = 0
         /// The server knows where we stand, since we asked it after the last break.
@@ -98,6 +100,7 @@ public final class LotBox: Sendable {
         state.list.standing = image.standing
         for order in image.orders { state.list.orders[order.orderNo] = order }
         for car in image.inside { state.inside[car.plate] = car }
+        state.list.walkIns = image.inside.filter { $0.orderNo == nil }.map(\.enterTime)
         state.readStanding(parkCode)
         return state
     }
@@ -122,18 +125,19 @@ public final class LotBox: Sendable {
 
     /// The decision from the local list alone.
     func decideLocally(
-        plate: Plate, gateCode: String, confidence: Int? = nil, at time: Int64
+        plate: Plate, gateCode: String, confidence: Int? = nil, orderNo: String? = nil, at time: Int64
     ) -> (GateDecision, admits: Bool) {
         state.withLock { state in
-            let decision = decide(GateQuestion(plate: plate, time: time, gateCode: gateCode, confidence: confidence), &state)
+            let question = GateQuestion(plate: plate, time: time, gateCode: gateCode, confidence: confidence, orderNo: orderNo)
+            let decision = decide(question, &state)
             return (decision, admits(decision.verdict, state))
         }
     }
 
     /// The rule that the server has too, over what this box knows.
-    private func decide(_ question: GateQuestion, _ state: inout State) -> GateDecision {
+    private func decide(_ question: GateQuestion, exactly: Bool = false, _ state: inout State) -> GateDecision {
         state.list.decide(
-            question, isInside: state.inside[question.plate] != nil,
+            question, exactly: exactly, isInside: state.inside[question.plate] != nil,
             occupied: min(entry.totalCount, state.inside.count + state.reportedOccupied), capacity: entry.totalCount)
     }
 
@@ -147,6 +151,17 @@ public final class LotBox: Sendable {
     }
 
     func admitsUnknown() -> Bool { state.withLock { admits(.local, $0) } }
+
+    /// What was decided on a reading: the entry that follows is on that, whoever decided it.
+    func note(_ plate: Plate, number: String?, at time: Int64) {
+        state.withLock { state in
+            state.decided = state.decided.filter { $0.value.at > time - LotBox.decidedMillis }
+            state.decided[plate] = (number, time)
+        }
+    }
+
+    /// How long a decision is remembered: a car drives in, or it does not.
+    private static let decidedMillis: Int64 = 600_000
 
     // MARK: Records
 
@@ -168,8 +183,13 @@ public final class LotBox: Sendable {
             // The order that speaks for the plate now, unless the PMS names one.
             var order = orderNo.flatMap { state.list.orders[$0] }
             var authNo = orderNo.flatMap { state.list.authorisations[$0]?.authNo }
-            if orderNo == nil {
-                let decision = decide(GateQuestion(plate: plate, time: time, gateCode: gateCode), &state)
+            let known = state.decided.removeValue(forKey: plate)
+            if orderNo == nil, let known, let number = known.number, known.at > time - LotBox.decidedMillis {
+                order = state.list.orders[number]
+                authNo = state.list.authorisations[number]?.authNo
+            } else if orderNo == nil {
+                // Nobody looked at an almost-match: the plate itself, or none.
+                let decision = decide(GateQuestion(plate: plate, time: time, gateCode: gateCode), exactly: true, &state)
                 if decision.verdict == .allow {
                     order = decision.entry.flatMap { state.list.orders[$0.orderNo] }
                     authNo = decision.subscription?.authNo

@@ -396,7 +396,9 @@ final class LotLink: MQTTListener {
     // MARK: The gate
 
     /// The decision for a car at the barrier: the server's within 800 ms while the link is up, else the local list's.
-    func decide(plate text: String, plateColor: Int, gateCode: String, confidence: Int? = nil) async throws -> JSON {
+    func decide(
+        plate text: String, plateColor: Int, gateCode: String, confidence: Int? = nil, orderNo: String? = nil
+    ) async throws -> JSON {
         guard let plate = Plate(text) else {
             throw LotBox.Refused(status: 422, name: "illegalPlate", description: "not a plate number")
         }
@@ -404,17 +406,23 @@ final class LotLink: MQTTListener {
         if isOnline {
             let asked: JSON = .compact([
                 ("gateCode", .string(gateCode)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(plateColor)),
-                ("captureTime", .int(time)), ("confidence", .optional(confidence.map { Int64($0) })),
+                ("captureTime", .int(time)), ("confidence", .optional(confidence.map { Int64($0) })), ("orderNo", .optional(orderNo)),
             ])
             if let answer = try? await call("vehicle.preentry.check", asked, timeoutMillis: 800), answer.code == 0,
-                let verdict = answer.data["decision"]?.intValue, verdict != 0, case .object(var data) = answer.data
+                let verdict = answer.data["decision"]?.intValue, case .object(var data) = answer.data
             {
-                data.append("admit", .bool(verdict == 1))
+                // 0: nobody's car, by everything that the server knows. What is left is the lot's own rule for those.
+                let admits = verdict == 0 ? box.admitsUnknown() : verdict == 1
+                box.note(plate, number: verdict == 1 ? data["orderNo"]?.stringValue : nil, at: time)
+                if verdict == 0 { data["displayText"] = .string(admits ? "欢迎光临" : "非预约车辆") }
+                data.append("admit", .bool(admits))
                 data.append("by", "server")
                 return .object(data)
             }
         }
-        let (decision, admits) = box.decideLocally(plate: plate, gateCode: gateCode, confidence: confidence, at: time)
+        let (decision, admits) = box.decideLocally(
+            plate: plate, gateCode: gateCode, confidence: confidence, orderNo: orderNo, at: time)
+        box.note(plate, number: decision.verdict == .allow ? decision.entry?.orderNo ?? decision.subscription?.authNo : nil, at: time)
         guard case .object(var data) = Encode.gate(decision) else { return [:] }
         data["admit"] = .bool(admits)
         data["by"] = "local"

@@ -112,11 +112,11 @@ enum LotView {
 
     private static func clock(_ minute: Int) -> String { String(format: "%02d:%02d", minute / 60, minute % 60) }
 
-    static func slot(_ slot: Lot.Slot) -> JSON {
+    static func slot(_ slot: Lot.Slot, price: Int64? = nil) -> JSON {
         let code = slot.reason.map { Profile.current.code($0.rawValue) }
         return .compact([
             ("start", .int(slot.start)), ("end", .int(slot.end)), ("quota", .int(slot.quota)),
-            ("remain", .int(slot.remain)), ("excess", slot.excess > 0 ? .int(slot.excess) : .null), ("price", 0),
+            ("remain", .int(slot.remain)), ("excess", slot.excess > 0 ? .int(slot.excess) : .null), ("price", .optional(price)),
             ("full", .bool(slot.isFull)), ("reason", .int(code?.code ?? 0)),
             ("reasonText", code.map { .string($0.zh) } ?? .null),
         ])

@@ -3,7 +3,8 @@ import BerthStore
 import Logging
 import Synchronization
 
-/// Counts how full each lot is at every half hour, and makes from the last four same weekdays how it usually fills (section 8).
+/// Counts at every half hour how many cars each lot has without an order, and makes from the last four same weekdays how it usually fills
+/// (section 8). A lot that cannot be heard is not counted: what it was last seen with says nothing about now.
 final class OccupancyKeeper: Sendable {
     private struct State {
         /// Number of the last half hour that was counted.
@@ -26,7 +27,7 @@ final class OccupancyKeeper: Sendable {
         self.logger = logger
     }
 
-    func tick(now: Millis) {
+    func tick(now: Millis, heard: (String) -> Bool) {
         let half = 30 * CivilTime.minute
         let day = CivilTime.day(of: now)
         let slot = (now - CivilTime.start(ofDay: day)) / half
@@ -39,7 +40,8 @@ final class OccupancyKeeper: Sendable {
             return (state.lastSlot != number, state.madeDay != day)
         }
         guard isNew else { return }
-        let counts = sequencer.peek { city in city.lots.values.filter { $0.profile != nil }.map { ($0.parkCode, $0.occupied) } }
+        let counts = sequencer.peek { city in city.lots.values.filter { $0.profile != nil }.map { ($0.parkCode, $0.walkInCount) } }
+            .filter { heard($0.0) }
         do {
             try store.count(occupancy: counts.map { OccupancyCount(parkCode: $0.0, day: day, slot: Int(slot), count: $0.1) })
         } catch { logger.error("how full the lots are could not be kept", metadata: ["error": "\(error)"]) }

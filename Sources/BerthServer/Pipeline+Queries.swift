@@ -98,7 +98,9 @@ extension Pipeline {
         let plate = try Decode.plate(fields)
         _ = try fields.int("plateColor", among: Plate.colors)
         let confidence = try fields.optionalInt("confidence", in: 0...100).map { Int($0) }
-        let question = GateQuestion(plate: plate, time: try fields.time("captureTime"), gateCode: gateCode, confidence: confidence)
+        let question = GateQuestion(
+            plate: plate, time: try fields.time("captureTime"), gateCode: gateCode, confidence: confidence,
+            orderNo: try fields.optionalString("orderNo", max: 32))
         // An almost-match goes on record with its answer, so this is asked of the rules like a command.
         sequencer.perform(.check(parkCode: parkCode, question), now: now, completion: completion)
     }
@@ -245,7 +247,9 @@ extension Pipeline {
 
     private func snapshot(_ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
         func standing(_ city: inout City, _ kind: String) -> JSON {
-            .array(city.reports(parkCode, kind: kind).compactMap { try? JSON.parse(Array($0.body.utf8)) })
+            .array(
+                (kind.hasPrefix("list.") ? city.listReports(parkCode, kind: kind) : city.reports(parkCode, kind: kind))
+                    .compactMap { try? JSON.parse(Array($0.body.utf8)) })
         }
         sequencer.read(
             parkCode,
@@ -268,7 +272,8 @@ extension Pipeline {
                         city.flows(of: parkCode).filter { now < $0.validTo }.map {
                             Encode.flow($0, $0.areaId.isEmpty ? $0.mode : $0.mode(at: now, city.calendar))
                         }),
-                    "config": standing(&city, "config.push"), "vehicleLocks": standing(&city, "vehicle.lock"),
+                    "config": .array(
+                        [standing(&city, "config.push"), standing(&city, City.gateRulesKind)].flatMap { $0.arrayValue ?? [] }), "vehicleLocks": standing(&city, "vehicle.lock"),
                     "downEpoch": .string(lot.downEpoch ?? ""), "downSeq": .int(lot.downLast),
                 ])
             }, completion: completion)
@@ -349,7 +354,9 @@ extension Pipeline {
                 }
                 return Answer(data: [
                     "parkCode": .string(parkCode), "bizType": .int(purpose.rawValue),
-                    "slots": .array(lot.slots(purpose, day: day, now: now).map(LotView.slot)),
+                    "slots": .array(city.slots(parkCode, purpose, day: day, now: now).map {
+                            LotView.slot($0, price: city.slotPrice(parkCode, purpose, $0))
+                        }),
                 ])
             }, completion: completion)
     }
@@ -382,11 +389,17 @@ extension Pipeline {
 
     /// An order as it stands; where it lost its place without its user's fault, with the lots that have room in its window.
     private static func detail(_ order: Order, _ city: City, revealsPlate: Bool, now: Millis) -> JSON {
-        let isLost = [.rejected, .revoked, .waitlisted, .waitlistFailed].contains(order.status) && order.planTime > now
+        let isLost = [.rejected, .revoked, .waitlisted, .waitlistFailed].contains(order.status) && order.enterEnd > now
         let policy = city.lots[order.parkCode]?.policy(order.purpose)
+        // In the window itself he may come at once.
+        var wanted = order
+        if order.planTime < now {
+            wanted.planTime = now
+            wanted.leaveDeadline = order.leaveDeadline.map { $0 + now - order.planTime }
+        }
         return Encode.order(
             order, revealsPlate: revealsPlate,
-            alternatives: isLost ? policy.map { city.alternatives(to: order, policy: $0, at: now) } : nil,
+            alternatives: isLost ? policy.map { city.alternatives(to: wanted, policy: $0, at: now) } : nil,
             waitPosition: city.position(of: order))
     }
 

@@ -9,9 +9,10 @@ extension Pipeline {
     func enrich(_ answer: Answer, service: String, city: City, now: Millis) -> Answer {
         if service == "flow.policy.set" {
             guard answer.code == 0, case .object(var row) = answer.data,
-                let policy = city.flows.values.filter({ $0.policyId == row["policyId"]?.stringValue }).max(by: {
-                    $0.validFrom < $1.validFrom
-                })
+                let policyId = row["policyId"]?.stringValue,
+                let policy = city.flows[
+                    City.FlowKey(
+                        parkCode: row["parkCode"]?.stringValue ?? "", areaId: row["areaId"]?.stringValue ?? "", policyId: policyId)]
             else { return answer }
             let mode = policy.mode(at: now, city.calendar)
             row.append("inForce", .bool(mode != .off))
@@ -23,10 +24,14 @@ extension Pipeline {
         else { return answer }
         let parkCodes = city.lots(ofPlace: row["placeCode"]?.stringValue ?? "")
         let parkCode = row["parkCode"]?.stringValue ?? parkCodes.first
-        guard let policy = parkCode.flatMap({ city.lots[$0]?.policy(.publicService) }) else { return answer }
+        guard let parkCode, city.lots[parkCode] != nil else { return answer }
+        let known = row["extNo"]?.stringValue.flatMap { extNo in
+            city.appointments.values.first { $0.extNo == extNo && $0.placeCode == row["placeCode"]?.stringValue && $0.appointTime == time }
+        }
+        let terms = known.map { city.terms(of: $0, at: parkCode) } ?? RightTerms(city.lots[parkCode]!.policy(.publicService))
         row.append("parkCodes", .array(parkCodes.map { .string($0) }))
-        row.append("enterStart", .int(time - Millis(policy.bizBeforeMin) * CivilTime.minute))
-        row.append("enterEnd", .int(time + Millis(policy.bizAfterMin) * CivilTime.minute))
+        row.append("enterStart", .int(time - Millis(terms.beforeMin) * CivilTime.minute))
+        row.append("enterEnd", .int(time + Millis(terms.afterMin) * CivilTime.minute))
         if row["granted"]?.boolValue == false, row["state"]?.stringValue == "made" {
             row.append("rollingFrom", .int(CivilTime.start(ofDay: CivilTime.day(of: time))))
         }
@@ -99,7 +104,7 @@ extension Pipeline {
                         quotas.map {
                             [
                                 "parkCode": .string($0.parkCode), "quota": .int($0.quota), "kept": .int($0.kept), "booked": .int($0.booked),
-                                "without": .int($0.without), "rolling": .int($0.rolling), "windows": .array($0.windows.map(LotView.slot)),
+                                "without": .int($0.without), "rolling": .int($0.rolling), "windows": .array($0.windows.map { LotView.slot($0) }),
                             ]
                         }),
                 ])
@@ -145,8 +150,12 @@ extension Pipeline {
                         "alternatives": .int(others.count),
                     ]
                 }
+                var probe = policy
+                probe.isOn = policy.isOn(atPerMille: city.saturation(of: parkCodes))
                 return Answer(data: [
                     "affected": .int(orders.count), "orders": .array(Array(rows)),
+                    // By saturation: those that it would hit if it switched on now.
+                    "inForce": .bool(probe.isInForce(at: now, city.calendar)),
                     "saturationPct": .int(city.saturation(of: parkCodes) / 10),
                 ])
             }
@@ -295,15 +304,19 @@ extension Pipeline {
                         let forecast = lot.expectedOccupied(at: start, now: now, city.calendar)
                         expected += forecast.count
                         history = min(history, forecast.dayCount)
-                        held += lot.notArrived(from: start, to: start + half)
+                        held += lot.notArrived(at: start, now: now)
                     }
+                    let limit = lots.compactMap { city.bookingLimit($0.parkCode, at: start, now: now) }.min() ?? 1000
                     let booked = Saturation(occupied: expected + held, capacity: capacity).perMille
                     return [
                         "start": .int(start), "end": .int(start + half), "expectedPct": .int(expected * 100 / capacity),
-                        "bookedPct": .int(booked / 10), "full": .bool(booked >= 1000),
+                        "bookedPct": .int(booked / 10), "full": .bool(booked >= limit),
                     ]
                 }
-                let errors = lots.flatMap { $0.occupancy.values.compactMap(\.errorPerMille) }
+                // Of the weekdays that are asked about.
+                let days = CivilTime.day(of: first)...CivilTime.day(of: first + Millis(hours) * 2 * half - 1)
+                let weekdays = Set(days.map { city.calendar.weekday(ofDay: $0) })
+                let errors = lots.flatMap { lot in weekdays.compactMap { lot.occupancy[$0]?.errorPerMille } }
                 let present = Saturation(occupied: occupied, capacity: capacity)
                 return Answer(
                     data: .compact([

@@ -347,7 +347,8 @@ struct Ticker: Service {
                 if beat % 10 == 0 {
                     statistics.sample(sequencer.peek { $0.lots.values.map { ($0.parkCode, $0.saturation.perMille) } }, now: now)
                     statistics.flush()
-                    occupancy.tick(now: now)
+                    let links = presence.snapshot
+                    occupancy.tick(now: now) { now - (links[$0]?.heardAt ?? 0) <= WireLimits.silenceMillis }
                 }
                 let due = sequencer.peek { city in city.lots.keys.filter { city.isDue($0, at: now) } }
                 for parkCode in due { sequencer.perform(.expire(parkCode: parkCode), now: now) }

@@ -21,7 +21,7 @@ extension CityImage {
             city.restore(report: report)
             switch report.kind {
             case "tariff": if let tariff = Decode.lotTariff(report.body) { city.restore(tariff: tariff, of: report.parkCode) }
-            case City.blackKind, City.whiteKind, City.exemptKind:
+            case City.blackKind, City.whiteKind, City.exemptKind, City.localBlackKind, City.localWhiteKind, City.localMonthlyKind:
                 if let plate = Plate(report.key), let entry = Decode.listEntry(report.body) {
                     city.restore(list: report.kind, report.parkCode, plate, entry)
                 }

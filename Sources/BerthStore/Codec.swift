@@ -122,6 +122,8 @@ struct Codec: Sendable {
         row.add("pn", o.prepayNo)
         row.add("wa", isSet: o.isWarned)
         row.add("la", isSet: o.isLate)
+        row.add("qk", o.quotaKeys.isEmpty ? nil : o.quotaKeys.joined(separator: "\n"))
+        row.add("dis", isSet: o.isDisputed)
         return row.finish()
     }
 
@@ -186,6 +188,8 @@ struct Codec: Sendable {
         o.prepayNo = r.optionalText("pn")
         o.isWarned = r.flag("wa")
         o.isLate = r.flag("la")
+        o.quotaKeys = r.optionalText("qk").map { $0.split(separator: "\n").map(String.init) } ?? []
+        o.isDisputed = r.flag("dis")
         return o
     }
 
@@ -195,7 +199,8 @@ struct Codec: Sendable {
             ("et", .int(v.enterTime)), ("g", .string(v.gateCode)), ("k", .int(v.carKind)),
             ("no", .optional(v.orderNo)), ("lt", .optional(v.leaveTime)), ("xg", .optional(v.exitGateCode)),
             ("fee", v.feeFen == 0 ? .null : .int(v.feeFen)), ("void", v.isVoid ? true : .null),
-            ("vc", v.vehicleClass == 0 ? .null : .int(v.vehicleClass)),
+            ("vc", v.vehicleClass == 0 ? .null : .int(v.vehicleClass)), ("paid", v.paidFen == 0 ? .null : .int(v.paidFen)),
+            ("pa", .optional(v.paidAt)), ("cf", v.compensatedFen == 0 ? .null : .int(v.compensatedFen)),
         ])
     }
 
@@ -209,6 +214,9 @@ struct Codec: Sendable {
         v.feeFen = r.optionalInt("fee") ?? 0
         v.isVoid = r.flag("void")
         v.vehicleClass = Int(r.optionalInt("vc") ?? 0)
+        v.paidFen = r.optionalInt("paid") ?? 0
+        v.paidAt = r.optionalInt("pa")
+        v.compensatedFen = r.optionalInt("cf") ?? 0
         return v
     }
 
@@ -356,7 +364,8 @@ struct Codec: Sendable {
             ("no", .string(p.payNo)), ("app", .string(p.appId)), ("lot", .string(p.parkCode)),
             ("r", .string(p.recordNo)), ("b", .optional(p.billNo)), ("fen", .int(p.amountFen)),
             ("ch", .string(p.channel)), ("st", .int(p.state.rawValue)), ("t", .optional(p.payTime)),
-            ("back", p.refundedFen == 0 ? .null : .int(p.refundedFen)), ("h", .string(p.requestHash)),
+            ("back", p.refundedFen == 0 ? .null : .int(p.refundedFen)), ("h", .string(p.requestHash)), ("sub", .optional(p.subject)),
+            ("legs", p.legs.isEmpty ? .null : .array(p.legs.map { [.string($0.account.text), .int($0.fen)] })),
         ])
     }
 
@@ -367,6 +376,13 @@ struct Codec: Sendable {
             billNo: r.optionalText("b"), amountFen: try r.int("fen"), channel: try r.text("ch"), state: try r.raw("st"),
             payTime: r.optionalInt("t"), requestHash: try r.text("h"))
         payment.refundedFen = r.optionalInt("back") ?? 0
+        payment.subject = r.optionalText("sub")
+        payment.legs = (j["legs"]?.arrayValue ?? []).compactMap { row in
+            guard let pair = row.arrayValue, pair.count == 2, let account = pair[0].stringValue.flatMap({ Account($0) }),
+                let fen = pair[1].intValue
+            else { return nil }
+            return Posting.Leg(account: account, fen: fen)
+        }
         return payment
     }
 

@@ -30,14 +30,18 @@ extension Decode {
             guard case .object(var fields) = row, let name = fields[filing.key]?.stringValue else { return nil }
             let isGone = fields["op"]?.intValue == 3
             fields["op"] = nil
-            let key = filing.key == "plateNo" ? Plate(name)?.revealed ?? name : name
+            var key = filing.key == "plateNo" ? Plate(name)?.revealed ?? name : name
+            // Of a tariff the one in force stays until the next one is.
+            if service == "lot.tariff.report", let from = fields["effectiveFrom"]?.intValue { key += "@\(from)" }
             return Report(
                 parkCode: parkCode, kind: kind, key: key, body: isGone ? "" : JSON.object(fields).canonicalString, at: now)
         }
         return .file(
             parkCode: parkCode, reports, replaces: known["complete"]?.boolValue == true ? kind : nil,
             knownBy: filing.knownBy, notice: nil,
-            tariff: service == "lot.tariff.report" ? reports.first.flatMap { lotTariff($0.body) } : nil)
+            tariff: service == "lot.tariff.report" ? reports.first.flatMap { lotTariff($0.body) } : nil,
+            entries: service == "list.local.report"
+                ? reports.reduce(into: [:]) { $0[$1.key] = $1.isGone ? nil : listEntry($1.body) } : [:])
     }
 
     /// U13 `vehicle.record.correct`.
@@ -102,7 +106,9 @@ extension Decode {
         let known = Profile.current.services[service]?.request.known(data) ?? data
         let body = JSON.object(known).canonicalString
         var report: Report?
-        if let (kind, keyName) = standing[service] {
+        if service == "config.push", gateRules(known) != nil {
+            report = Report(parkCode: parkCode, kind: City.gateRulesKind, key: "", body: body, at: now)
+        } else if let (kind, keyName) = standing[service] {
             let name = keyName.flatMap { known[$0]?.stringValue } ?? ""
             let isOver = service == "share.auth.revoke" || known["status"]?.intValue == -1 || known["locked"]?.boolValue == false
             report = Report(
@@ -110,6 +116,18 @@ extension Decode {
                 body: isOver ? "" : body, at: now)
         }
         return .post(parkCode: parkCode, service: service, body: body, sets: report)
+    }
+
+    /// The values that a gate decides by, as D19 carries them; nil where it carries none.
+    static func gateRules(_ data: JSONObject) -> GateRules? {
+        guard let chars = data["fuzzyCharsMax"]?.intValue, let confidence = data["fuzzyConfidenceMax"]?.intValue,
+            let exempt = data["exemptClasses"]?.intValue
+        else { return nil }
+        var rules = GateRules()
+        rules.fuzzyCharsMax = Int(chars)
+        rules.fuzzyConfidenceMax = Int(confidence)
+        rules.exemptClasses = Int(exempt)
+        return rules
     }
 
     /// A10 `vehicle.bind` and `vehicle.unbind`.

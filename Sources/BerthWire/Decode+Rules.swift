@@ -153,7 +153,9 @@ extension Decode {
         let fields = Fields(data)
         let (segments, price) = (try segments(fields), try price(fields))
         guard segments != nil || price != nil else { throw fields.missing("segments or price") }
-        return .updateOffer(appId: appId, offerId: try fields.string("offerId", max: 32), segments: segments, price: price)
+        return .updateOffer(
+            appId: appId, offerId: try fields.string("offerId", max: 32), segments: segments, price: price,
+            isConfirmed: try fields.optionalBool("confirm") ?? false)
     }
 
     // MARK: Public service
@@ -170,7 +172,7 @@ extension Decode {
             Appointment(
                 extNo: try fields.string("extNo", max: 64), appId: appId, bizCode: bizCode,
                 placeCode: try fields.string("placeCode", max: 32),
-                appointTime: try fields.time("appointTime"), personToken: try fields.string("personToken", max: 64),
+                appointTime: try fields.time("appointTime"), personToken: try pseudonym(fields, "personToken"),
                 plate: hasPlate ? try plate(fields) : nil, createdAt: now))
     }
 
@@ -268,6 +270,16 @@ extension Decode {
             scope, service: service, body: body, kind: service, plate: plate,
             known["status"]?.intValue == -1 ? nil : listEntry(body), kept: body,
             isExempt: service == "list.white.push" && known["exempt"]?.boolValue == true)
+    }
+
+    /// A token that names nobody: neither an identity card's number nor a telephone's.
+    static func pseudonym(_ fields: Fields, _ name: String) throws(WireError) -> String {
+        let text = try fields.string(name, max: 64)
+        let digits = text.utf8.allSatisfy { (48...57).contains($0) }
+        let isCard = text.utf8.count == 18 && text.utf8.dropLast().allSatisfy { (48...57).contains($0) }
+        let isMobile = digits && text.utf8.count == 11 && text.utf8.first == 49
+        guard !isCard, !isMobile else { throw WireError("illegalValue", "\(name): a pseudonym, not the number of a card or telephone") }
+        return text
     }
 
     /// What a kept list entry says.

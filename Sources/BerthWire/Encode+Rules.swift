@@ -76,7 +76,7 @@ extension Encode {
     public static func share(_ s: SharedSubscription, feeFen: Int64 = 0, revealsPlates: Bool = true) -> JSON {
         .compact([
             ("authNo", .string(s.authNo)), ("authVer", .int(s.version)), ("shareStatus", .int(s.status.rawValue)),
-            ("parkCode", .string(s.parkCode)), ("offerId", .optional(s.offerId)), ("spaceNo", .optional(s.spaceNo)),
+            ("parkCode", .string(s.parkCode)), ("offerId", .optional(s.offerId)), ("spaceNo", .optional(known(s.spaceNo))),
             ("plateNos", .array(s.plates.map { .string(revealsPlates ? $0.revealed : $0.masked) })),
             ("validFrom", .int(s.validFrom)), ("validTo", .int(s.validTo)), ("segments", segments(s.segments)),
             ("strikes", .int(s.strikes)), ("fee", .int(feeFen)),
@@ -92,7 +92,7 @@ extension Encode {
     public static func authorisation(_ s: SharedSubscription) -> JSON {
         .compact([
             ("authNo", .string(s.authNo)), ("authVer", .int(s.version)), ("plateNos", .array(s.plates.map { .string($0.revealed) })),
-            ("spaceNo", .optional(s.spaceNo)), ("count", s.spaceNo == nil ? 1 : .null), ("validFrom", .int(s.validFrom)),
+            ("spaceNo", .optional(known(s.spaceNo))), ("count", known(s.spaceNo) == nil ? 1 : .null), ("validFrom", .int(s.validFrom)),
             ("validTo", .int(s.validTo)), ("segments", segments(s.segments)), ("quietHours", quietHours(s.quietHours)),
             ("lateGraceMin", .int(s.graceMin)), ("billingParty", 2), ("feeMode", s.price.map { .int($0.mode.rawValue) } ?? .null),
         ])
@@ -190,7 +190,8 @@ extension Encode {
             ("allowUntil", .optional(isAllowed ? decision.entry?.enterEnd ?? decision.subscription?.validTo : nil)),
             ("caseNo", .optional(caseNo)),
             ("candidates", decision.candidates.isEmpty ? .null : .array(decision.candidates.map { .string($0) })),
-            ("matchedBy", .optional(match)),
+            ("matchedBy", .optional(match)), ("rule", .optional(decision.note?.rule)),
+            ("until", .optional(decision.note?.until.flatMap { $0 < WireLimits.intMax ? $0 : nil })),
         ])
     }
 }

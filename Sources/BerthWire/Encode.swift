@@ -17,7 +17,7 @@ public enum Encode {
                     ("enterEnd", .int(order.enterEnd)), ("leaveDeadline", .optional(order.leaveDeadline)),
                     // A later time to leave is for a car that is inside already.
                     ("validTo", .int(order.status == .inLot ? max(order.enterEnd, order.leaveDeadline ?? 0) : order.enterEnd)),
-                    ("spaceNo", order.purpose == .shared ? .string(order.spaceNo ?? "") : .null),
+                    ("spaceNo", order.purpose == .shared ? .string(known(order.spaceNo) ?? "") : .null),
                     ("plateNos", order.otherPlates.isEmpty ? .null : .array(order.otherPlates.map { .string($0.revealed) })),
                 ])
             )
@@ -45,7 +45,7 @@ public enum Encode {
             ("plateColor", .int(order.plateColor)), ("enterStart", .int(order.enterStart)),
             ("enterEnd", .int(order.enterEnd)), ("planTime", .int(order.planTime)),
             ("leaveDeadline", .optional(order.leaveDeadline)), ("entryLimit", .int(order.entryLimit)),
-            ("occupySpace", true), ("spaceNo", .optional(order.spaceNo)),
+            ("occupySpace", true), ("spaceNo", .optional(known(order.spaceNo))),
             ("gateCodes", order.terms.gateCodes.isEmpty ? .null : .array(order.terms.gateCodes.map { .string($0) })),
             ("billingParty", .int(order.purpose == .shared ? 2 : 1)), ("prepayNo", .optional(order.prepayNo)),
             ("prepayAmount", order.prepayNo == nil ? .null : .int(order.terms.prepayFen)),
@@ -60,6 +60,9 @@ public enum Encode {
             ("poolType", order.pool == order.purpose.pool ? .null : .string(order.pool.rawValue)),
         ])
     }
+
+    /// A space that the lot knows by this number. Of an offer of a number of places each has a name of ours, which says nothing at the lot.
+    static func known(_ space: String?) -> String? { space.flatMap { $0.contains("#") ? nil : $0 } }
 
     /// 138****0000.
     public static func mask(mobile: String) -> String {
@@ -97,7 +100,7 @@ public enum Encode {
             ("poolType", order.pool == order.purpose.pool ? .null : .string(order.pool.rawValue)),
             ("recordNo", .optional(order.recordNo)), ("rehomedFrom", .optional(order.rehomedFrom)),
             ("rehomedTo", .optional(order.rehomedTo)),
-            ("spaceNo", .optional(order.spaceNo)), ("status", .int(order.status.rawValue)),
+            ("spaceNo", .optional(known(order.spaceNo))), ("status", .int(order.status.rawValue)),
             (
                 "terms",
                 terms(
@@ -129,11 +132,12 @@ public enum Encode {
             return answer
         case .entity(let entity): return Answer(data: self.entity(entity))
         case .share(let subscription, let fee): return Answer(data: share(subscription, feeFen: fee))
-        case .consequences(let offer, let orders, let subscriptions):
+        case .consequences(let offer, let orders, let subscriptions, let cost):
             return Answer(
                 code: Profile.current.code("wrongState").code,
                 data: [
-                    "offerId": .string(offer.offerId), "needsConfirm": true,
+                    "offerId": .string(offer.offerId), "needsConfirm": true, "cost": .int(cost),
+                    "paidBy": .string(offer.providerToken.isEmpty ? "lot" : "owner"),
                     "orders": .array(
                         orders.map {
                             [

@@ -48,6 +48,8 @@ public struct LocalList: Sendable {
     /// Of that, sharing authorisations and flow control as the gate reads them.
     public var authorisations: [String: SharedSubscription] = [:]
     public var flows: [String: FlowPolicy] = [:]
+    /// Values of the lot's policy that a gate decides by (D19).
+    public var rules = GateRules()
     /// When cars without an order came in, lately.
     public var walkIns: [Int64] = []
 
@@ -106,7 +108,7 @@ public struct LocalList: Sendable {
         else { return nil }
         if let report {
             standing[report.kind, default: [:]][report.key] = report.isGone ? nil : report.body
-            if report.kind == "share.auth.push" || report.kind == "flow.policy.push" { read(parkCode: parkCode, inside: inside) }
+            if ["share.auth.push", "flow.policy.push", City.gateRulesKind].contains(report.kind) { read(parkCode: parkCode, inside: inside) }
         }
         return (Answer(data: ["accepted": true]), report)
     }
@@ -114,6 +116,8 @@ public struct LocalList: Sendable {
     /// Reads authorisations and flow control from what stands; how far a switch is stays known.
     public mutating func read(parkCode: String, inside: (_ authNo: String) -> Plate?) {
         let oldFlows = flows
+        let told = standing[City.gateRulesKind]?[""].flatMap { try? JSON.parse(Array($0.utf8)) }?.objectValue
+        rules = told.flatMap { Decode.gateRules($0) } ?? GateRules()
         authorisations = [:]
         for (authNo, body) in standing["share.auth.push"] ?? [:] {
             guard let object = (try? JSON.parse(Array(body.utf8)))?.objectValue,
@@ -134,7 +138,8 @@ public struct LocalList: Sendable {
     // MARK: The gate
 
     /// The rule that the server has too, over what the lot knows. A policy by saturation follows the cars that are counted here.
-    public mutating func decide(_ question: GateQuestion, isInside: Bool, occupied: Int, capacity: Int) -> GateDecision {
+    /// - Parameter exactly: without almost-matches.
+    public mutating func decide(_ question: GateQuestion, exactly: Bool = false, isInside: Bool, occupied: Int, capacity: Int) -> GateDecision {
         let perMille = Saturation(occupied: occupied, capacity: capacity).perMille
         for policyId in flows.keys where flows[policyId]!.isBySaturation {
             flows[policyId]!.isOn = flows[policyId]!.isOn(atPerMille: perMille)
@@ -145,12 +150,18 @@ public struct LocalList: Sendable {
         book.isInside = isInside
         book.isBlacklisted = isListed(City.blackKind, question.plate, at: question.time)
         book.isWhitelisted = isListed(City.whiteKind, question.plate, at: question.time)
-        book.isExempt = question.plate.isExemptClass
+        book.isExempt = rules.exemptClasses == 1 && question.plate.isExemptClass
         let demanding = flows.values.filter { $0.mode(at: question.time, book.calendar) != .off }
-        book.flow = demanding.map { $0.mode(at: question.time, book.calendar) }.max() ?? .off
+        if let strictest = demanding.max(by: { $0.mode < $1.mode }) {
+            book.flow = strictest.mode
+            book.flowNote = RuleNote(strictest.policyId, until: strictest.validTo)
+        }
         book.walkIns = walkIns.filter { $0 > question.time - 300_000 }.count
         book.walkInsMax = demanding.filter { $0.mode == .throttle }.compactMap(\.maxEntriesPer5min).min()
-        book.fuzzyCharsMax = Policy().fuzzyCharsMax
+        book.fuzzyCharsMax = exactly ? 0 : rules.fuzzyCharsMax
+        book.fuzzyConfidenceMax = rules.fuzzyConfidenceMax
+        let (black, time) = (standing[City.blackKind] ?? [:], question.time)
+        book.isBlack = { plate in black[plate.revealed].map { Decode.isInForce($0, at: time) } ?? false }
         return GatePolicy.decide(question, orders: orders.values.map(\.entry), book)
     }
 

@@ -240,7 +240,7 @@ import Testing
             }.outcome.order)
         let before = world.city.summary(at: world.now)
         guard
-            case .consequences(_, let orders, _) = world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: false))
+            case .consequences(_, let orders, _, _) = world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: false))
                 .outcome
         else { Issue.record("not shown"); return }
         #expect(

@@ -177,11 +177,24 @@ import Testing
         list(.city, entry)
         #expect((books("P1"), books("A1"), books("A2")) == (false, false, false))
         #expect(world.city.lots["A2"]!.downLast >= 2, "each lot was told through its own log")
+        list(.lot("A1"), nil)
+        #expect(!books("A1"), "what one lot takes back, the city has not")
+        world.add("A3", reserve: 5, group: "甲")
+        #expect(!books("A3"), "a lot that comes later is under the same lists")
+        #expect(world.city.lots["A3"]!.downLast >= 2, "and its box is told")
         list(.city, nil)
+        #expect((books("P1"), books("A2")) == (true, false), "the group has not taken it back")
+        list(.group(of: "A1"), nil)
         #expect(books("A2"))
         // Filed with the city: a fire engine needs no booking anywhere.
         world.decide(
             .list(.city, service: "list.white.push", body: "{}", kind: City.whiteKind, plate: bad, entry, kept: "{}", isExempt: true))
         #expect(world.create("x", lot: "A1", in: 20) { $0.plate = bad }.outcome == .refused(.exemptVehicle))
+        // Filed at one lot it is exempt there alone.
+        let filed = Plate("粤B77777")!
+        world.decide(
+            .list(.lot("A1"), service: "list.white.push", body: "{}", kind: City.whiteKind, plate: filed, entry, kept: "{}", isExempt: true))
+        #expect(world.create("y", lot: "A1", in: 20) { $0.plate = filed }.outcome == .refused(.exemptVehicle))
+        #expect(world.create("y", lot: "A2", in: 20) { $0.plate = filed }.outcome.order != nil)
     }
 }

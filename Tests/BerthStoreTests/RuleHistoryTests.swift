@@ -45,6 +45,10 @@ import Testing
         var linked = true
         /// What was accepted beyond the quota.
         var acceptFault: String?
+        /// The highest quota that each pool of a lot ever had: where it is lower now, an excess may come from that.
+        var highest: [String: Int] = [:]
+        /// Where and when cars were really seen to come in, for judging no-shows.
+        var seen: [(lot: String, plate: Plate, at: Millis)] = []
 
         init(_ store: any Store, policy: Policy) throws {
             self.store = store
@@ -53,6 +57,7 @@ import Testing
                 try run(.register(parkCode: code))
                 try open(code, reserve: reserve, share: share, biz: biz)
             }
+            try run(.setArea(FlowArea(areaId: "A", name: "A", parkCodes: ["P1", "P2"])))
         }
 
         mutating func open(_ code: String, reserve: Int, share: Int, biz: Int) throws {
@@ -73,6 +78,13 @@ import Testing
             let changed = decision.events.compactMap { if case .order(let order) = $0 { order } else { nil } }
             for order in changed where !orderNos.contains(order.orderNo) { orderNos.append(order.orderNo) }
             for order in changed { acceptFault = acceptFault ?? RuleHistoryTests.overQuota(order.orderNo, self, before: before) }
+            acceptFault = acceptFault ?? RuleHistoryTests.unfair(decision, self, command)
+            for code in ["P1", "P2"] where city.lots[code] != nil {
+                for pool in [Pool.personal, .shared, .publicService] where city.lots[code]!.profile != nil {
+                    let key = "\(code)|\(pool.rawValue)"
+                    highest[key] = max(highest[key] ?? 0, RuleHistoryTests.quota(self, code, pool, at: now))
+                }
+            }
             return decision
         }
 
@@ -113,18 +125,21 @@ import Testing
             }
         }
         if pool == .publicService {
-            let policy = street.city.lots[lot]!.policy(.publicService)
             for appointment in street.city.appointments.values where appointment.parkCode == lot && appointment.state == .made {
-                let from = appointment.appointTime - Millis(policy.bizBeforeMin) * minute
-                let until = appointment.appointTime + Millis(policy.bizAfterMin) * minute
-                if street.now < until, from <= time, time < until + Millis(policy.bizStayMin) * minute { count += 1 }
+                let terms = appointment.terms!
+                let from = appointment.appointTime - Millis(terms.beforeMin) * minute
+                let until = appointment.appointTime + Millis(terms.afterMin) * minute
+                if street.now < until, from <= time, time < until + Millis(terms.stayMin) * minute { count += 1 }
             }
         }
         return count
     }
 
     static func quota(_ street: Street, _ lot: String, _ pool: Pool, at time: Millis) -> Int {
-        let named = street.city.flows(of: lot).last { $0.pools[pool.rawValue] != nil && $0.validFrom <= time && time < $0.validTo }
+        let named = street.city.flows(of: lot).last {
+            $0.pools[pool.rawValue] != nil && $0.validFrom <= time && time < $0.validTo && ($0.saturationClose == nil || $0.isOn)
+                && ($0.segments.isEmpty || $0.segments.contains { isIn($0, time) })
+        }
         if let named { return named.pools[pool.rawValue]! }
         let quotas = street.city.lots[lot]!.profile!.quotas
         switch pool {
@@ -134,6 +149,12 @@ import Testing
         case .rolling: return .max
         default: return 0
         }
+    }
+
+    /// Daily segments as a clock shows them.
+    private static func isIn(_ segment: Segment, _ time: Millis) -> Bool {
+        let minuteOfDay = Int((time + 8 * 60 * minute) % (1440 * minute) / minute)
+        return segment.start <= minuteOfDay && minuteOfDay < segment.end
     }
 
     /// Accepting takes no instant over the quota: where an order holds more than before, no moment of it is beyond. What was over already
@@ -152,6 +173,42 @@ import Testing
             time += 5 * minute
         }
         return nil
+    }
+
+    /// A decision that charges somebody without evidence, or refuses him without saying why and until when.
+    static func unfair(_ decision: Decision, _ street: Street, _ command: Command) -> String? {
+        for case .entity(.penalty(let penalty)) in decision.events where penalty.kind == .noShow && penalty.state == .inForce {
+            guard let order = street.order(penalty.orderNo) else { return "\(penalty.penaltyId): no order" }
+            if street.city.lots[order.parkCode]!.passedThrough < order.enterEnd { return "\(penalty.penaltyId) was judged before the log had passed" }
+            let came = street.seen.contains { sight in
+                sight.lot == order.parkCode && order.speaks(for: sight.plate) && order.enterStart <= sight.at && sight.at <= order.enterEnd
+            }
+            if came { return "\(penalty.penaltyId): the car had been seen" }
+        }
+        guard let refusal = decision.outcome.refusal else { return nil }
+        switch command {
+        case .create, .modify, .cancel, .delay, .subscribeShare, .pay: break
+        default: return nil
+        }
+        switch refusal {
+        // What was asked for does not exist, or came twice: there is no rule behind it.
+        case .orderNotFound, .notFound, .keyReused, .lotNotRegistered: return nil
+        case .dailyLimit, .cancelLimit, .noShowBan, .yearlyBlacklist, .notOpenYet, .breachNeedsConfirm, .overlappingBooking, .waitlistClosed:
+            guard decision.note?.until != nil else { return "\(refusal) does not say until when" }
+        case .noBookableSpace, .poolEmpty, .saturated, .publicQuotaUsedUp:
+            if case .create = command, decision.note?.max == nil, decision.note?.until == nil { return "\(refusal) names no counter" }
+        default: break
+        }
+        return decision.note == nil ? "\(refusal) names no rule" : nil
+    }
+
+    /// Why a pool may hold more than its quota: a car beyond its time, a no-show that was disproved, a quota that was lowered.
+    static func hasCause(_ street: Street, _ lot: Lot, _ pool: Pool) -> Bool {
+        if (street.highest["\(lot.parkCode)|\(pool.rawValue)"] ?? 0) > quota(street, lot.parkCode, pool, at: street.now) { return true }
+        return lot.orders.values.contains {
+            $0.pool == pool && $0.status == .inLot
+                && ($0.expectedLeave <= street.now || street.city.penalties["\($0.orderNo)-N"]?.state == .undone || $0.isDisputed)
+        }
     }
 
     /// What must hold after every step; nil when it does.
@@ -203,14 +260,19 @@ import Testing
                 if order.isPenalised != (city.penalties["\(order.orderNo)-N"]?.state == .inForce) {
                     return "\(order.orderNo): a penalty without its order"
                 }
-                if order.status == .noShow, !order.isPenalised, city.penalties["\(order.orderNo)-N"] == nil {
+                if order.status == .noShow, !order.isPenalised, !order.isDisputed, city.penalties["\(order.orderNo)-N"] == nil {
                     return "a no-show without a penalty"
                 }
+            }
+            for visit in lot.visits.values {
+                guard let number = visit.orderNo, let order = lot.orders[number] else { continue }
+                if ![.inLot, .done].contains(order.status) { return "\(number) is \(order.status), and a car came in on it" }
             }
             for pool in [Pool.personal, .shared, .publicService] {
                 let over = holders(street, lot.parkCode, pool, at: street.now) - quota(street, lot.parkCode, pool, at: street.now)
                 if over > 0 {
                     tally.excesses += 1
+                    if !hasCause(street, lot, pool) { return "an excess of \(over) in \(pool.rawValue) of \(lot.parkCode) has no cause" }
                     var lot = lot
                     lot.advance(to: street.now)
                     if lot.excess(pool, at: street.now) < over { return "an excess of \(over) in \(pool.rawValue) is hidden" }
@@ -273,8 +335,19 @@ import Testing
                     appId: "app1", billNo: billNo, payNo: "pay\(street.count)", amountFen: bill.payableFen, channel: "c",
                     requestHash: "h\(street.count)"))
             guard case .paid = made.outcome else { return }
+            // The channel may say so later than anybody likes.
+            if number(0...5) == 0 {
+                let before = street.city.balances[.provider("app1"), default: 0]
+                try street.pass(number(1...12))
+                street.collected += street.city.balances[.provider("app1"), default: 0] - before
+            }
             let before = street.city.balances[.provider("app1"), default: 0]
-            try street.run(.conclude(payNo: "pay\(street.count)", isPaid: true, message: "{}"))
+            let concluded = try street.run(.conclude(payNo: "pay\(street.count)", isPaid: true, message: "{}"))
+            if case .paid(let payment, _) = concluded.outcome, payment.state == .refunded {
+                // What it was for had ended: it has gone back.
+                if street.city.balances[.provider("app1"), default: 0] != before { throw Broken("money for nothing was kept") }
+                return
+            }
             street.collected += bill.payableFen
             if street.city.balances[.provider("app1"), default: 0] - before != bill.payableFen {
                 throw Broken("a payment posted something else")
@@ -286,6 +359,27 @@ import Testing
                     appId: "app1", billNo: billNo, payNo: "again\(street.count)", amountFen: bill.payableFen, channel: "c", requestHash: "x"
                 ))
             if case .paid = again.outcome { throw Broken("a bill was paid twice") }
+        }
+        /// What a stay owes now, under two bills that were asked for one after the other: one of them can be paid.
+        func settle(_ lot: String, _ record: String) throws {
+            guard let fee = street.city.sessionFee(lot, recordNo: record, at: street.now, history: street.store), fee.payableFen > 0
+            else { return }
+            var bills: [String] = []
+            for _ in 0..<2 {
+                street.count += 1
+                bills.append("b\(street.count)")
+                try street.run(
+                    .bill(
+                        Bill(
+                            billNo: bills.last!, parkCode: lot, recordNo: record, payableFen: fee.payableFen, expireAt: street.now + 1_800_000)))
+            }
+            try pay(bills[1])
+            let other = try street.run(
+                .pay(
+                    appId: "app1", billNo: bills[0], payNo: "other\(street.count)", amountFen: fee.payableFen, channel: "c", requestHash: "y"))
+            if case .paid = other.outcome { throw Broken("a stay was paid twice") }
+            // The channel may have taken its time: what has come up since is paid as well.
+            try settle(lot, record)
         }
         /// Deposits that went back are the provider's again.
         func follow(_ decision: Decision) {
@@ -339,6 +433,7 @@ import Testing
                 street.records += 1
                 let passage = Passage(
                     recordNo: "r\(street.records)", plate: order.plate, gateCode: "G1", enterTime: time, carKind: 5, orderNo: order.orderNo)
+                street.seen.append((order.parkCode, order.plate, time))
                 decision = try street.run(.enter(parkCode: order.parkCode, passage))
                 street.inside.append((order.parkCode, order.plate, passage.recordNo, time))
             case 11, 12:
@@ -348,19 +443,16 @@ import Testing
                     recordNo: car.record, plate: car.plate, gateCode: "G1", enterTime: car.since, carKind: 5, orderNo: nil)
                 passage.leaveTime = number(0...3) == 0 ? max(car.since, street.now - 40 * RuleHistoryTests.minute) : street.now
                 passage.exitGateCode = "G2"
-                if let fee = street.city.sessionFee(car.lot, recordNo: car.record, at: street.now, history: street.store),
-                    fee.payableFen > 0
-                {
-                    street.count += 1
-                    try street.run(
-                        .bill(
-                            Bill(
-                                billNo: "b\(street.count)", parkCode: car.lot, recordNo: car.record, payableFen: fee.payableFen,
-                                expireAt: street.now + 300_000)))
-                    try pay("b\(street.count)")
-                }
+                try settle(car.lot, car.record)
                 decision = try street.run(.exit(parkCode: car.lot, passage))
+                // He has paid what it costs, once: not less, and never more than the whole of it.
+                if let fee = street.city.sessionFee(car.lot, recordNo: car.record, at: street.now, history: street.store),
+                    passage.leaveTime == street.now, fee.payableFen > 0 || fee.paidFen > max(0, fee.totalFen - fee.discountFen)
+                {
+                    throw Broken("\(car.record) paid \(fee.paidFen) of \(fee.totalFen) less \(fee.discountFen)")
+                }
             case 13:
+                if let car = street.inside.randomElement(using: &random), number(0...1) == 0 { try settle(car.lot, car.record) }
                 try pay(street.orderNos.compactMap { street.order($0) }.filter { $0.status == .held }.randomElement(using: &random)?.billNo)
                 try pay(street.subscriptions.compactMap { street.city.subscription($0) }.randomElement(using: &random)?.billNo)
             case 14:
@@ -438,10 +530,26 @@ import Testing
                     flow.pools = number(0...1) == 0 ? [:] : ["PERSONAL": number(0...3)]
                     flow.revokes = number(0...1) == 0
                     flow.bookingLimitPercent = number(0...1) == 0 ? 1000 : 100
+                    switch number(0...5) {
+                    case 0: flow.saturationClose = number(1...3) * 20
+                    case 1: flow.segments = [Segment(.daily, start: 60 * number(6...9), end: 60 * number(10...20))]
+                    case 2:
+                        flow.policyId = "area"
+                        flow.parkCode = ""
+                        flow.areaId = "A"
+                        flow.pools = [:]
+                        flow.dailyQuotas = ["PERSONAL": number(3...12)]
+                    default: break
+                    }
                     decision = try street.run(.setFlow(flow))
                 case 2:
                     decision = try street.run(
-                        .setPolicy(.lot(lot()), ["lateMin": String(number(10...40)), "delayMin": String(number(5...60))]))
+                        .setPolicy(
+                            .lot(lot()),
+                            [
+                                "lateMin": String(number(10...40)), "delayMin": String(number(5...60)), "bizStayMin": String(number(60...200)),
+                                "bizAfterMin": String(number(0...60)), "dailyMaxPerUser": String(number(0...3) == 0 ? 1 : 1_000),
+                            ]))
                 default:
                     let penalty = street.city.penalties.values.filter { $0.state == .inForce }.min { $0.penaltyId < $1.penaltyId }
                     guard let penalty else { continue }
@@ -457,6 +565,8 @@ import Testing
                 }
                 let before = street.city.balances[.provider("app1"), default: 0]
                 try street.pass(number(1...50))
+                // As the server does every minute.
+                if number(0...2) == 0 { street.city.forget(endedBefore: street.now - 10 * RuleHistoryTests.minute) }
                 // What time brought about posts refunds of deposits and nothing else to the provider.
                 street.collected += street.city.balances[.provider("app1"), default: 0] - before
             }
