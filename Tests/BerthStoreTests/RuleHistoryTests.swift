@@ -48,7 +48,7 @@ import Testing
         /// The highest quota that each pool of a lot ever had: where it is lower now, an excess may come from that.
         var highest: [String: Int] = [:]
         /// Where and when cars were really seen to come in, for judging no-shows.
-        var seen: [(lot: String, plate: Plate, at: Millis)] = []
+        var seen: [(lot: String, plate: Plate, at: Millis, record: String)] = []
 
         init(_ store: any Store, policy: Policy) throws {
             self.store = store
@@ -182,6 +182,7 @@ import Testing
             if street.city.lots[order.parkCode]!.passedThrough < order.enterEnd { return "\(penalty.penaltyId) was judged before the log had passed" }
             let came = street.seen.contains { sight in
                 sight.lot == order.parkCode && order.speaks(for: sight.plate) && order.enterStart <= sight.at && sight.at <= order.enterEnd
+                    && street.store.visit(parkCode: sight.lot, recordNo: sight.record)?.orderNo.map { $0 == order.orderNo } ?? true
             }
             if came { return "\(penalty.penaltyId): the car had been seen" }
         }
@@ -202,12 +203,12 @@ import Testing
         return decision.note == nil ? "\(refusal) names no rule" : nil
     }
 
-    /// Why a pool may hold more than its quota: a car beyond its time, a no-show that was disproved, a quota that was lowered.
+    /// Why a pool may hold more than its quota: a car beyond its time or let in before it, a no-show that was disproved, a quota that was lowered.
     static func hasCause(_ street: Street, _ lot: Lot, _ pool: Pool) -> Bool {
         if (street.highest["\(lot.parkCode)|\(pool.rawValue)"] ?? 0) > quota(street, lot.parkCode, pool, at: street.now) { return true }
         return lot.orders.values.contains {
             $0.pool == pool && $0.status == .inLot
-                && ($0.expectedLeave <= street.now || street.city.penalties["\($0.orderNo)-N"]?.state == .undone || $0.isDisputed)
+                && ($0.expectedLeave <= street.now || ($0.enterTime! < $0.enterStart && street.now < $0.enterStart) || street.city.penalties["\($0.orderNo)-N"]?.state == .undone || $0.isDisputed)
         }
     }
 
@@ -272,7 +273,16 @@ import Testing
                 let over = holders(street, lot.parkCode, pool, at: street.now) - quota(street, lot.parkCode, pool, at: street.now)
                 if over > 0 {
                     tally.excesses += 1
-                    if !hasCause(street, lot, pool) { return "an excess of \(over) in \(pool.rawValue) of \(lot.parkCode) has no cause" }
+                    if !hasCause(street, lot, pool) {
+                        let who = lot.orders.values.filter { $0.pool == pool && ($0.status == .inLot || $0.status.isActive) }.map {
+                            "\($0.orderNo) \($0.status) \(($0.enterStart - start) / minute)..\(($0.expectedLeave - start) / minute) in \($0.enterTime.map { ($0 - start) / minute } ?? -1) space \($0.spaceNo ?? "-")"
+                        }
+                        let shares = lot.subscriptions.values.filter { $0.status.holds && $0.spaceNo == nil }.map {
+                            "\($0.authNo) \($0.status) from \(($0.validFrom - start) / minute) to \(($0.validTo - start) / minute) renew \($0.renewTo.map { ($0 - start) / minute } ?? -1)"
+                        }
+                        return
+                            "an excess of \(over) in \(pool.rawValue) of \(lot.parkCode) has no cause at +\((street.now - start) / minute): \(who) \(shares)"
+                    }
                     var lot = lot
                     lot.advance(to: street.now)
                     if lot.excess(pool, at: street.now) < over { return "an excess of \(over) in \(pool.rawValue) is hidden" }
@@ -433,7 +443,7 @@ import Testing
                 street.records += 1
                 let passage = Passage(
                     recordNo: "r\(street.records)", plate: order.plate, gateCode: "G1", enterTime: time, carKind: 5, orderNo: order.orderNo)
-                street.seen.append((order.parkCode, order.plate, time))
+                street.seen.append((order.parkCode, order.plate, time, passage.recordNo))
                 decision = try street.run(.enter(parkCode: order.parkCode, passage))
                 street.inside.append((order.parkCode, order.plate, passage.recordNo, time))
             case 11, 12:
