@@ -325,8 +325,10 @@ extension City {
     /// The lowest limit of S_book that a policy sets at a lot at a moment, per thousand; nil while none is in force.
     public func bookingLimit(_ parkCode: String, at time: Millis, now: Millis) -> Int? {
         guard !flows.isEmpty else { return nil }
-        return flows(of: parkCode).filter { $0.mode(at: $0.isBySaturation ? now : time, calendar) != .off }.map { $0.bookingLimitPercent * 10 }
-            .min()
+        return flows(of: parkCode).filter { $0.mode(at: $0.isBySaturation ? now : time, calendar) != .off }.map {
+            $0.bookingLimitPercent * 10
+        }
+        .min()
     }
 
     /// The slots of a day as a booking would find them: what the lot has, less what flow control and the places kept for walk-ins take away.

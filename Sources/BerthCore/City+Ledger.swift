@@ -103,7 +103,8 @@ extension City {
 
     /// Keeps a record's new value.
     mutating func keep(_ visit: Visit, _ events: inout [Event]) {
-        with(visit.parkCode) { lot in if lot.visits[visit.recordNo] != nil || visit.leaveTime == nil { lot.visits[visit.recordNo] = visit } }
+        with(visit.parkCode) { lot in if lot.visits[visit.recordNo] != nil || visit.leaveTime == nil { lot.visits[visit.recordNo] = visit }
+        }
         events.append(.visit(visit))
     }
 
@@ -149,13 +150,15 @@ extension City {
             shareOut(payment, [(.lot(payment.parkCode), -payment.amountFen)], at: now, &events)
         case .subscription(let subscription):
             shareOut(
-                payment, shares(payment.amountFen, payment.parkCode, offer: subscription.offerId.flatMap { self.offer($0) }), at: now, &events)
+                payment, shares(payment.amountFen, payment.parkCode, offer: subscription.offerId.flatMap { self.offer($0) }), at: now,
+                &events)
         case .order(let order):
             // What re-homing cost more is paid by whoever caused it.
             let helped = compensation(of: order, payment.parkCode, payment.recordNo, history: history)
             shareOut(
                 payment,
-                [(.compensation, helped)] + shares(payment.amountFen + helped, payment.parkCode, offer: order.offerId.flatMap { self.offer($0) }),
+                [(.compensation, helped)]
+                    + shares(payment.amountFen + helped, payment.parkCode, offer: order.offerId.flatMap { self.offer($0) }),
                 helped: helped, at: now, &events)
         }
         guard var visit = visit(payment.parkCode, payment.recordNo, history: history) else { return }
@@ -192,7 +195,8 @@ extension City {
     }
 
     /// A stay that was re-homed and costs its driver nothing: the lot and the owner get from its compensation what it costs.
-    mutating func settleCompensation(of order: Order, _ visit: inout Visit, at now: Millis, history: some History, _ events: inout [Event]) {
+    mutating func settleCompensation(of order: Order, _ visit: inout Visit, at now: Millis, history: some History, _ events: inout [Event])
+    {
         guard order.discountFen > 0, visit.compensatedFen == 0, City.isBilledByCity(order.purpose),
             let fee = sessionFee(order.parkCode, recordNo: visit.recordNo, at: visit.leaveTime ?? now, history: history),
             fee.discountFen > 0, fee.payableFen == 0, fee.paidFen == 0

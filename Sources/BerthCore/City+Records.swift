@@ -125,7 +125,8 @@ extension City {
     func refuseReturn(of order: Order, at now: Millis) -> Refusal? {
         guard let lot = lots[order.parkCode] else { return nil }
         if let space = order.spaceNo {
-            return lot.spaces.isFree(space, from: now, to: max(now + 1, order.expectedLeave), except: order.orderNo) ? nil : .sharedSpaceOccupied
+            return lot.spaces.isFree(space, from: now, to: max(now + 1, order.expectedLeave), except: order.orderNo)
+                ? nil : .sharedSpaceOccupied
         }
         return lot.hasRoom(order.pool, from: now, to: max(now + 1, order.expectedLeave), now: now) || order.pool == .rolling
             ? nil : .noBookableSpace

@@ -60,7 +60,8 @@ extension City {
             // Its state is as it was; that its space is another one is news all the same.
             tell(
                 moved.appId,
-                .order(orderNo: moved.orderNo, clientOrderNo: moved.clientOrderNo, orderVer: moved.orderVer, moved.status), at: now, &events)
+                .order(orderNo: moved.orderNo, clientOrderNo: moved.clientOrderNo, orderVer: moved.orderVer, moved.status), at: now, &events
+            )
             events.append(
                 .notice(
                     Notice(

@@ -21,7 +21,8 @@ extension City {
             guard var open = Segment.span(segments, holding: plan, calendar) else { return nil }
             open.to = min(open.to, until)
             var window = Span(
-                max(plan - Millis(policy.earlyMin) * CivilTime.minute, open.from), min(plan + Millis(policy.lateMin) * CivilTime.minute, open.to)
+                max(plan - Millis(policy.earlyMin) * CivilTime.minute, open.from),
+                min(plan + Millis(policy.lateMin) * CivilTime.minute, open.to)
             )
             var leave = min(plan + stay, open.to)
             if !quiet.isEmpty {

@@ -164,7 +164,8 @@ extension City {
     }
 
     /// What a penalty brought with it beside its counters: the deposit that was kept, the subscription that it ended.
-    private mutating func makeGood(_ penalty: Penalty, by reference: String, at now: Millis, history: some History, _ events: inout [Event]) {
+    private mutating func makeGood(_ penalty: Penalty, by reference: String, at now: Millis, history: some History, _ events: inout [Event])
+    {
         if var order = order(penalty.orderNo, history: history) {
             if order.isPenalised {
                 order.isPenalised = false

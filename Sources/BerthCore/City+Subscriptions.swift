@@ -25,7 +25,9 @@ extension City {
             return Decision(.illegalValue, RuleNote("periodTo", max: 366))
         }
         for plate in draft.plates {
-            if let until = blacklisted(lot.parkCode, plate, at: now) { return Decision(.plateBlacklisted, RuleNote("blackList", until: until)) }
+            if let until = blacklisted(lot.parkCode, plate, at: now) {
+                return Decision(.plateBlacklisted, RuleNote("blackList", until: until))
+            }
             if let (refusal, note) = standing(
                 of: draft.appId, draft.userToken, plate, lot: lot, purpose: .shared, policy: policy, at: now)
             {
@@ -81,7 +83,8 @@ extension City {
         var found: [Alternative] = []
         for candidate in near {
             guard found.count < policy.alternativesMax else { break }
-            guard var lot = lots[candidate.parkCode], let profile = lot.profile, profile.enabled.contains(.shared), isOpened(lot, for: .shared)
+            guard var lot = lots[candidate.parkCode], let profile = lot.profile, profile.enabled.contains(.shared),
+                isOpened(lot, for: .shared)
             else { continue }
             lot.advance(to: now)
             var probe = draft
@@ -107,7 +110,8 @@ extension City {
             Posting(
                 at: now, kind: .refund, reference: subscription.authNo, [(payer, fen), (.provider(subscription.appId), -fen)]), &events)
         tell(
-            subscription.appId, .refund(payNo: subscription.payNo ?? "", refundNo: "R\(subscription.authNo)", amountFen: fen), at: now, &events)
+            subscription.appId, .refund(payNo: subscription.payNo ?? "", refundNo: "R\(subscription.authNo)", amountFen: fen), at: now,
+            &events)
     }
 
     /// A space whose open times hold all of the subscription's and in which nobody else is, else the lot's pool.

@@ -157,7 +157,9 @@ public enum Command: Sendable {
     case notice(Notice)
     /// What is reported and kept by name. `knownBy`: the kind under which each key must be known.
     /// `tariff`, `entries`: what a kept report says, as the rules compute with it; entries of a list by plate.
-    case file(parkCode: String, [Report], replaces: String?, knownBy: String?, notice: Notice?, tariff: LotTariff? = nil, entries: [String: ListEntry] = [:])
+    case file(
+        parkCode: String, [Report], replaces: String?, knownBy: String?, notice: Notice?, tariff: LotTariff? = nil,
+        entries: [String: ListEntry] = [:])
     /// A message of an operator for a lot's down log, and what it sets there.
     case post(parkCode: String, service: String, body: String, sets: Report?)
     case correct(parkCode: String, recordNo: String, Correction)

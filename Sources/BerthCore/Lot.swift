@@ -190,7 +190,8 @@ public struct Lot: Sendable {
         guard subscription.insidePlate != nil else { return }
         // One that has ended holds nothing else any more.
         let from = endOfStep((subscription.status.holds ? subscription.leaveBy ?? now : now) - 1)
-        let hold = Hold(pool: .shared, space: subscription.spaceNo, from: from, to: max(from, now < from ? from : endOfStep(now)), grows: true)
+        let hold = Hold(
+            pool: .shared, space: subscription.spaceNo, from: from, to: max(from, now < from ? from : endOfStep(now)), grows: true)
         nextExtension = min(nextExtension, hold.to)
         place(hold, "\(subscription.authNo)^")
     }

@@ -273,7 +273,8 @@ extension Pipeline {
                             Encode.flow($0, $0.areaId.isEmpty ? $0.mode : $0.mode(at: now, city.calendar))
                         }),
                     "config": .array(
-                        [standing(&city, "config.push"), standing(&city, City.gateRulesKind)].flatMap { $0.arrayValue ?? [] }), "vehicleLocks": standing(&city, "vehicle.lock"),
+                        [standing(&city, "config.push"), standing(&city, City.gateRulesKind)].flatMap { $0.arrayValue ?? [] }),
+                    "vehicleLocks": standing(&city, "vehicle.lock"),
                     "downEpoch": .string(lot.downEpoch ?? ""), "downSeq": .int(lot.downLast),
                 ])
             }, completion: completion)
@@ -354,7 +355,8 @@ extension Pipeline {
                 }
                 return Answer(data: [
                     "parkCode": .string(parkCode), "bizType": .int(purpose.rawValue),
-                    "slots": .array(city.slots(parkCode, purpose, day: day, now: now).map {
+                    "slots": .array(
+                        city.slots(parkCode, purpose, day: day, now: now).map {
                             LotView.slot($0, price: city.slotPrice(parkCode, purpose, $0))
                         }),
                 ])

@@ -104,7 +104,8 @@ extension Pipeline {
                         quotas.map {
                             [
                                 "parkCode": .string($0.parkCode), "quota": .int($0.quota), "kept": .int($0.kept), "booked": .int($0.booked),
-                                "without": .int($0.without), "rolling": .int($0.rolling), "windows": .array($0.windows.map { LotView.slot($0) }),
+                                "without": .int($0.without), "rolling": .int($0.rolling),
+                                "windows": .array($0.windows.map { LotView.slot($0) }),
                             ]
                         }),
                 ])

@@ -108,7 +108,9 @@ public struct LocalList: Sendable {
         else { return nil }
         if let report {
             standing[report.kind, default: [:]][report.key] = report.isGone ? nil : report.body
-            if ["share.auth.push", "flow.policy.push", City.gateRulesKind].contains(report.kind) { read(parkCode: parkCode, inside: inside) }
+            if ["share.auth.push", "flow.policy.push", City.gateRulesKind].contains(report.kind) {
+                read(parkCode: parkCode, inside: inside)
+            }
         }
         return (Answer(data: ["accepted": true]), report)
     }
@@ -139,7 +141,9 @@ public struct LocalList: Sendable {
 
     /// The rule that the server has too, over what the lot knows. A policy by saturation follows the cars that are counted here.
     /// - Parameter exactly: without almost-matches.
-    public mutating func decide(_ question: GateQuestion, exactly: Bool = false, isInside: Bool, occupied: Int, capacity: Int) -> GateDecision {
+    public mutating func decide(_ question: GateQuestion, exactly: Bool = false, isInside: Bool, occupied: Int, capacity: Int)
+        -> GateDecision
+    {
         let perMille = Saturation(occupied: occupied, capacity: capacity).perMille
         for policyId in flows.keys where flows[policyId]!.isBySaturation {
             flows[policyId]!.isOn = flows[policyId]!.isOn(atPerMille: perMille)

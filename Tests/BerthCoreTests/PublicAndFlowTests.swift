@@ -298,7 +298,9 @@ import Testing
         #expect(made?.errorPerMille == 0, "days of one shape are forecast without error, however full they are")
         let odd = [days[0], days[0], (0..<48).map { $0 < 24 ? 10 : 50 }]
         // Held out, each of the three jumps or misses a jump once: 2 · 40/3 + 40 + … over the four horizons, of 100 places.
-        #expect((OccupancyProfile.make(parkCode: "P", weekday: 1, days: odd, capacity: 100)?.errorPerMille).map { (12...18).contains($0) } == true)
+        #expect(
+            (OccupancyProfile.make(parkCode: "P", weekday: 1, days: odd, capacity: 100)?.errorPerMille).map { (12...18).contains($0) }
+                == true)
         #expect(OccupancyProfile.make(parkCode: "P", weekday: 1, days: [days[0]], capacity: 100)?.errorPerMille == nil)
         #expect(OccupancyProfile.make(parkCode: "P", weekday: 1, days: [], capacity: 100) == nil)
         let many = OccupancyProfile.make(

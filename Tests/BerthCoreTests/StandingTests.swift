@@ -193,7 +193,8 @@ import Testing
         // Filed at one lot it is exempt there alone.
         let filed = Plate("粤B77777")!
         world.decide(
-            .list(.lot("A1"), service: "list.white.push", body: "{}", kind: City.whiteKind, plate: filed, entry, kept: "{}", isExempt: true))
+            .list(.lot("A1"), service: "list.white.push", body: "{}", kind: City.whiteKind, plate: filed, entry, kept: "{}", isExempt: true)
+        )
         #expect(world.create("y", lot: "A1", in: 20) { $0.plate = filed }.outcome == .refused(.exemptVehicle))
         #expect(world.create("y", lot: "A2", in: 20) { $0.plate = filed }.outcome.order != nil)
     }

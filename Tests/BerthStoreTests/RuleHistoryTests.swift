@@ -179,7 +179,9 @@ import Testing
     static func unfair(_ decision: Decision, _ street: Street, _ command: Command) -> String? {
         for case .entity(.penalty(let penalty)) in decision.events where penalty.kind == .noShow && penalty.state == .inForce {
             guard let order = street.order(penalty.orderNo) else { return "\(penalty.penaltyId): no order" }
-            if street.city.lots[order.parkCode]!.passedThrough < order.enterEnd { return "\(penalty.penaltyId) was judged before the log had passed" }
+            if street.city.lots[order.parkCode]!.passedThrough < order.enterEnd {
+                return "\(penalty.penaltyId) was judged before the log had passed"
+            }
             let came = street.seen.contains { sight in
                 sight.lot == order.parkCode && order.speaks(for: sight.plate) && order.enterStart <= sight.at && sight.at <= order.enterEnd
                     && street.store.visit(parkCode: sight.lot, recordNo: sight.record)?.orderNo.map { $0 == order.orderNo } ?? true
@@ -194,7 +196,8 @@ import Testing
         switch refusal {
         // What was asked for does not exist, or came twice: there is no rule behind it.
         case .orderNotFound, .notFound, .keyReused, .lotNotRegistered: return nil
-        case .dailyLimit, .cancelLimit, .noShowBan, .yearlyBlacklist, .notOpenYet, .breachNeedsConfirm, .overlappingBooking, .waitlistClosed:
+        case .dailyLimit, .cancelLimit, .noShowBan, .yearlyBlacklist, .notOpenYet, .breachNeedsConfirm, .overlappingBooking,
+            .waitlistClosed:
             guard decision.note?.until != nil else { return "\(refusal) does not say until when" }
         case .noBookableSpace, .poolEmpty, .saturated, .publicQuotaUsedUp:
             if case .create = command, decision.note?.max == nil, decision.note?.until == nil { return "\(refusal) names no counter" }
@@ -208,7 +211,8 @@ import Testing
         if (street.highest["\(lot.parkCode)|\(pool.rawValue)"] ?? 0) > quota(street, lot.parkCode, pool, at: street.now) { return true }
         return lot.orders.values.contains {
             $0.pool == pool && $0.status == .inLot
-                && ($0.expectedLeave <= street.now || ($0.enterTime! < $0.enterStart && street.now < $0.enterStart) || street.city.penalties["\($0.orderNo)-N"]?.state == .undone || $0.isDisputed)
+                && ($0.expectedLeave <= street.now || ($0.enterTime! < $0.enterStart && street.now < $0.enterStart)
+                    || street.city.penalties["\($0.orderNo)-N"]?.state == .undone || $0.isDisputed)
         }
     }
 
@@ -381,12 +385,14 @@ import Testing
                 try street.run(
                     .bill(
                         Bill(
-                            billNo: bills.last!, parkCode: lot, recordNo: record, payableFen: fee.payableFen, expireAt: street.now + 1_800_000)))
+                            billNo: bills.last!, parkCode: lot, recordNo: record, payableFen: fee.payableFen,
+                            expireAt: street.now + 1_800_000)))
             }
             try pay(bills[1])
             let other = try street.run(
                 .pay(
-                    appId: "app1", billNo: bills[0], payNo: "other\(street.count)", amountFen: fee.payableFen, channel: "c", requestHash: "y"))
+                    appId: "app1", billNo: bills[0], payNo: "other\(street.count)", amountFen: fee.payableFen, channel: "c",
+                    requestHash: "y"))
             if case .paid = other.outcome { throw Broken("a stay was paid twice") }
             // The channel may have taken its time: what has come up since is paid as well.
             try settle(lot, record)
@@ -557,7 +563,8 @@ import Testing
                         .setPolicy(
                             .lot(lot()),
                             [
-                                "lateMin": String(number(10...40)), "delayMin": String(number(5...60)), "bizStayMin": String(number(60...200)),
+                                "lateMin": String(number(10...40)), "delayMin": String(number(5...60)),
+                                "bizStayMin": String(number(60...200)),
                                 "bizAfterMin": String(number(0...60)), "dailyMaxPerUser": String(number(0...3) == 0 ? 1 : 1_000),
                             ]))
                 default:

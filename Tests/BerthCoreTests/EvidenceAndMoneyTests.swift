@@ -1,0 +1,279 @@
+import BerthCore
+import Testing
+
+/// What a no-show may rest on, and what undoes it (section 5.5): each of these once charged somebody who had come.
+@Suite struct EvidenceTests {
+    private static let start = CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 3, day: 4)!) + 9 * 3_600_000
+
+    private func world() -> World { World(quota: 5, now: EvidenceTests.start) }
+
+    @Test func aRecordOfTomorrowHasPassedNothing() {
+        var world = world()
+        let order = world.order(world.create("a", in: 30).outcome)
+        world.decide(.notice(Notice(parkCode: "P1", eventType: 1001, occurredAt: world.now + 86_400_000)))
+        #expect(world.city.lots["P1"]!.passedThrough == world.now)
+        world.run(minutes: 90, isLinked: false)
+        #expect(world.status(order.orderNo) == .booked, "the lot is away: nobody knows whether he came")
+    }
+
+    @Test func aRefusedRecordIsEvidenceToo() {
+        var world = world()
+        let order = world.order(world.create("a", in: 30, plate: 1).outcome)
+        world.acknowledge("P1")
+        // The exit of yesterday was lost, so the entry of today is refused: but he was there.
+        _ = world.decide(
+            .enter(
+                parkCode: "P1",
+                Passage(recordNo: "old", plate: World.plate(1), gateCode: "G1", enterTime: world.now - 86_400_000, carKind: 1, orderNo: nil)
+            ))
+        world.now += 20 * 60_000
+        #expect(world.come(order.orderNo, plate: World.plate(1), record: "r1") == .refused(.repeatedEntry))
+        world.run(minutes: 60)
+        #expect(world.order(order.orderNo).status == .noShow && world.evidence().isEmpty, "over, and nothing is held against him")
+        #expect(world.city.standing(appId: "app1", userToken: "a", at: world.now).first { $0.name == "noShowMaxPerMonth" }?.used == 0)
+    }
+
+    @Test func whatTheLotSaysOfNobodyNeedsItsLogToo() {
+        var world = world()
+        let order = world.order(world.create("a", in: 30).outcome)
+        world.acknowledge("P1")
+        world.now += 70 * 60_000
+        func absent(_ occurred: Millis) -> Outcome {
+            world.decide(
+                .state(parkCode: "P1", orderNo: order.orderNo, orderVer: 1, .notArrived, at: occurred, recordNo: nil)
+            ).outcome
+        }
+        #expect(absent(order.enterEnd - 1) == .refused(.wrongState))
+        if case .recorded = absent(order.enterEnd) {} else { Issue.record("its log has passed the window") }
+        #expect(world.status(order.orderNo) == .noShow && world.evidence().count == 1)
+    }
+
+    @Test func anOrderThatCameTooLateToTheLotIsNobodysFault() {
+        var world = world()
+        let order = world.order(world.create("a", in: 30).outcome)
+        world.now += 61 * 60_000
+        world.decide(.expire(parkCode: "P1"))
+        // It was away all the time; back again, it reads its log without a word about each entry.
+        world.acknowledge("P1")
+        world.run(minutes: 2)
+        #expect(world.status(order.orderNo) == .rejected && world.order(order.orderNo).isCompensated && world.evidence().isEmpty)
+    }
+
+    @Test func aCorrectedPlateProvesThatHeCame() {
+        var world = world()
+        let order = world.order(world.create("a", in: 30, plate: 1).outcome)
+        world.now += 30 * 60_000
+        _ = world.decide(
+            .enter(
+                parkCode: "P1",
+                Passage(recordNo: "r", plate: World.plate(2), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil)))
+        let entered = world.now
+        world.run(minutes: 40)
+        #expect(world.status(order.orderNo) == .noShow && world.evidence().first?.state == .inForce)
+        _ = world.go(plate: World.plate(2), record: "r", entered: entered)
+        world.decide(.correct(parkCode: "P1", recordNo: "r", .plate(World.plate(1))))
+        #expect(world.status(order.orderNo) == .done && world.evidence().first?.state == .undone)
+    }
+
+    @Test func theStateAndTheRecordOfOneArrival() {
+        var world = world()
+        let order = world.order(world.create("a", in: 0, plate: 1).outcome)
+        _ = world.decide(
+            .state(parkCode: "P1", orderNo: order.orderNo, orderVer: 1, .arrived, at: world.now, recordNo: "r"))
+        #expect(world.status(order.orderNo) == .inLot)
+        if case .recorded(_, .inLot, false) = world.come(order.orderNo, plate: World.plate(1), record: "r") {
+        } else {
+            Issue.record("the record is of the same arrival")
+        }
+        let entered = world.now
+        world.now += 60_000
+        _ = world.go(plate: World.plate(1), record: "r", entered: entered)
+        #expect(world.status(order.orderNo) == .done && world.order(order.orderNo).entriesUsed == 1)
+    }
+
+    @Test func whoIsBackAfterHisWindowDoesNotComeInOnIt() {
+        var policy = World.roomy
+        policy.entriesPerOrder = -1
+        var world = World(quota: 1, policy: policy, now: EvidenceTests.start)
+        let order = world.order(world.create("a", in: 0, plate: 1).outcome)
+        func visit(_ record: String) -> Outcome {
+            let outcome = world.come(order.orderNo, plate: World.plate(1), record: record)
+            let entered = world.now
+            world.now += 60_000
+            _ = world.go(plate: World.plate(1), record: record, entered: entered)
+            return outcome
+        }
+        if case .recorded = visit("r1") {} else { Issue.record("first") }
+        if case .recorded = visit("r2") {} else { Issue.record("again, inside the window") }
+        #expect(world.create("b", in: 5, plate: 2).outcome.order != nil, "his place is free while he is out")
+        #expect(visit("r3") == .recordedWith(.noBookableSpace, recordNo: "r3"))
+        world.now += 3_600_000
+        #expect(visit("r4") == .recordedWith(.tooLateToEnter, recordNo: "r4"))
+    }
+}
+
+/// Money that comes twice, late, or for something that has ended.
+@Suite struct MoneyTests {
+    private static let start = CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 3, day: 4)!) + 9 * 3_600_000
+
+    private func world() -> World {
+        var world = World(quota: 5, now: MoneyTests.start)
+        world.add("S1", share: 2)
+        var rule = Tariff.Rule()
+        rule.stepFen = 1_000
+        world.decide(
+            .file(
+                parkCode: "S1", [], replaces: nil, knownBy: nil, notice: nil,
+                tariff: LotTariff(from: 0, business: 0, vehicleClass: 0, tariff: Tariff(tariffId: "T", rules: [rule]))))
+        return world
+    }
+
+    private func parked(_ world: inout World, _ record: String = "r") -> Order {
+        let order = world.order(world.create("a", lot: "S1", purpose: .shared, in: 0, plate: 1) { $0.stayMin = 600 }.outcome)
+        _ = world.come(order.orderNo, plate: World.plate(1), lot: "S1", record: record)
+        return order
+    }
+
+    private func owed(_ world: World, _ record: String = "r") -> SessionFee {
+        world.city.sessionFee("S1", recordNo: record, at: world.now, history: NoHistory())!
+    }
+
+    private func bill(_ world: inout World, _ number: String, _ fen: Int64) {
+        world.decide(
+            .bill(Bill(billNo: number, parkCode: "S1", recordNo: "r", payableFen: fen, expireAt: world.now + 300_000)))
+    }
+
+    private func pay(_ world: inout World, _ billNo: String, _ payNo: String, _ fen: Int64) -> Outcome {
+        world.decide(.pay(appId: "app1", billNo: billNo, payNo: payNo, amountFen: fen, channel: "c", requestHash: payNo)).outcome
+    }
+
+    private func conclude(_ world: inout World, _ payNo: String) { world.decide(.conclude(payNo: payNo, isPaid: true, message: "{}")) }
+
+    @Test func aPaidHourStaysPaidForEver() {
+        var world = world()
+        _ = parked(&world)
+        world.now += 50 * 60_000
+        bill(&world, "b1", 1_000)
+        _ = pay(&world, "b1", "p1", 1_000)
+        conclude(&world, "p1")
+        world.now += 10 * 60_000 + 30_000
+        #expect(owed(world).payableFen == 0, "who has paid has a quarter of an hour to drive out, also into the next hour")
+        world.now += 30 * 60_000
+        world.city.forget(endedBefore: world.now - 600_000)
+        #expect(owed(world).totalFen == 2_000 && owed(world).paidFen == 1_000 && owed(world).payableFen == 1_000)
+    }
+
+    @Test func twoBillsOfOneStay() {
+        var world = world()
+        _ = parked(&world)
+        world.now += 60_000
+        bill(&world, "b1", 1_000)
+        bill(&world, "b2", 1_000)
+        _ = pay(&world, "b1", "p1", 1_000)
+        #expect(pay(&world, "b2", "p2", 1_000) == .refused(.alreadyPaid), "one payment of a stay at a time")
+        bill(&world, "b1", 1_000)
+        #expect(pay(&world, "b1", "p3", 1_000) == .refused(.alreadyPaid), "asked again it is the same bill")
+        conclude(&world, "p1")
+        #expect(pay(&world, "b2", "p4", 1_000) == .refused(.alreadyPaid))
+        #expect(world.city.ledgerSum == 0 && world.city.balances[.provider("app1")] == 1_000)
+    }
+
+    @Test func moneyForWhatHasEndedGoesBack() {
+        var policy = World.roomy
+        policy.prepayFen = 500
+        policy.holdMin = 5
+        var world = World(quota: 5, policy: policy, now: MoneyTests.start)
+        let order = world.order(world.create("a", in: 30).outcome)
+        #expect(order.status == .held)
+        _ = world.decide(
+            .pay(appId: "app1", billNo: order.billNo!, payNo: "p1", amountFen: 500, channel: "c", requestHash: "p1"))
+        world.run(minutes: 7)
+        #expect(world.status(order.orderNo) == .rejected)
+        world.decide(.conclude(payNo: "p1", isPaid: true, message: "{}"))
+        #expect(world.city.payment("p1", history: NoHistory())?.state == .refunded)
+        #expect(world.city.balances.isEmpty && world.city.ledgerSum == 0)
+        #expect(
+            world.decide(.refund(appId: "app1", payNo: "p1", refundNo: "x", amountFen: 500, message: "{}")).outcome
+                == .refused(.refundNotAllowed))
+    }
+
+    @Test func aDepositIsNotRefundedByHand() {
+        var policy = World.roomy
+        policy.prepayFen = 500
+        var world = World(quota: 5, policy: policy, now: MoneyTests.start)
+        let order = world.order(world.create("a", in: 50).outcome)
+        _ = world.decide(.pay(appId: "app1", billNo: order.billNo!, payNo: "p1", amountFen: 500, channel: "c", requestHash: "p1"))
+        world.decide(.conclude(payNo: "p1", isPaid: true, message: "{}"))
+        let refused = world.decide(.refund(appId: "app1", payNo: "p1", refundNo: "x", amountFen: 500, message: "{}"))
+        #expect(refused.outcome == .refused(.refundNotAllowed) && refused.note != nil)
+        world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false))
+        #expect(world.city.balances.isEmpty, "the free cancel gave it back, once")
+    }
+
+    @Test func anAppealGivesTheDepositBack() {
+        var policy = World.roomy
+        policy.prepayFen = 500
+        var world = World(quota: 5, policy: policy, now: MoneyTests.start)
+        let order = world.order(world.create("a", in: 30).outcome)
+        _ = world.decide(.pay(appId: "app1", billNo: order.billNo!, payNo: "p1", amountFen: 500, channel: "c", requestHash: "p1"))
+        world.decide(.conclude(payNo: "p1", isPaid: true, message: "{}"))
+        world.run(minutes: 70)
+        #expect(world.status(order.orderNo) == .noShow && world.city.balances[.lot("P1")] == -500)
+        let penalty = world.evidence()[0].penaltyId
+        world.decide(.appeal(appId: "app1", penaltyId: penalty, text: "the road was closed", images: []))
+        world.decide(.answerAppeal(appealId: "AP" + penalty, isGranted: true, answer: "so it was"))
+        #expect(world.city.balances.isEmpty && world.city.payment("p1", history: NoHistory())?.state == .refunded)
+    }
+
+    @Test func aRefundTakesFromEverybodyWhatHeGot() {
+        var world = world()
+        _ = parked(&world)
+        world.now += 60_000
+        bill(&world, "b1", 1_000)
+        _ = pay(&world, "b1", "p1", 1_000)
+        conclude(&world, "p1")
+        let shares = world.city.balances
+        // The shares of tomorrow are not those of the payment.
+        world.decide(.setPolicy(.city, ["platformPercent": "50"]))
+        for (number, fen) in [("x1", 333), ("x2", 333), ("x3", 334)] as [(String, Int64)] {
+            world.decide(.refund(appId: "app1", payNo: "p1", refundNo: number, amountFen: fen, message: "{}"))
+        }
+        #expect(!shares.isEmpty && world.city.balances.isEmpty && owed(world).paidFen == 0)
+    }
+
+    @Test func tariffsByClassAndVersion() {
+        var world = World(quota: 5, now: MoneyTests.start)
+        world.add("S1", share: 2)
+        func report(_ id: String, _ fen: Int64, from: Millis = 0, vehicleClass: Int = 0) {
+            var rule = Tariff.Rule()
+            rule.stepFen = fen
+            world.decide(
+                .file(
+                    parkCode: "S1", [], replaces: nil, knownBy: nil, notice: nil,
+                    tariff: LotTariff(from: from, business: 0, vehicleClass: vehicleClass, tariff: Tariff(tariffId: id, rules: [rule]))))
+        }
+        func price(_ vehicleClass: Int, _ time: Millis? = nil) -> Int64? {
+            world.city.tariff("S1", .shared, vehicleClass: vehicleClass, at: time ?? world.now)?.rules[0].stepFen
+        }
+        report("all", 500)
+        report("large", 900, vehicleClass: 2)
+        #expect(price(0) == 500 && price(1) == 500 && price(2) == 900, "a class that is not known is not a large one")
+        report("all", 700, from: world.now + 86_400_000)
+        #expect(price(0) == 500 && price(0, world.now + 86_400_000) == 700, "what comes later does not end what holds now")
+    }
+
+    @Test func overtimeCosts() {
+        let (enter, hour) = (MoneyTests.start, Millis(3_600_000))
+        let order = SharePrice(mode: .once, fen: 1_000)
+        var world = World(quota: 5, now: MoneyTests.start)
+        world.add("S1", share: 0)
+        world.decide(.setPolicy(.lot("S1"), ["overtimePercent": "200"]))
+        _ = world.offer("A1", lot: "S1", price: order)
+        let booked = world.order(world.create("a", lot: "S1", purpose: .shared, in: 0, plate: 1) { $0.stayMin = 60 }.outcome)
+        _ = world.come(booked.orderNo, plate: World.plate(1), lot: "S1", record: "r")
+        func total(after hours: Int64) -> Int64 {
+            world.city.sessionFee("S1", recordNo: "r", at: enter + hours * hour, history: NoHistory())!.totalFen
+        }
+        #expect(total(after: 1) == 1_000 && total(after: 2) == 3_000 && total(after: 24) == 3_000 && total(after: 26) == 5_000)
+    }
+}
