@@ -75,6 +75,7 @@ struct TerminalView: Sendable {
     private var townLine: String {
         guard let town = people?.tally else { return "" }
         return "appointments \(town.appointments)  patients \(town.patients)  offers \(town.offers)  subscriptions \(town.subscriptions)  "
+            + "misread \(town.misread)  control room \(town.cases)  plateless \(town.plateless)  banned \(town.banned)  re-homed \(town.rehomed)  revoked \(town.revoked)  "
     }
 
     private func draw(_ t: Drivers.Tally, perSecond: Int, seconds: Int64, over lines: Int) -> Int {
@@ -94,6 +95,9 @@ struct TerminalView: Sendable {
         if let town = people?.tally {
             picture.append(
                 " 挂号 appointments \(town.appointments) (\(town.granted) 留位 kept)   就诊 patients \(town.patients)   共享 offers \(town.offers)   订阅 subscribed \(town.subscriptions)"
+            )
+            picture.append(
+                " 误读 misread \(town.misread)   转人工 control room \(town.cases)   无牌 plateless \(town.plateless)   黑名单 banned \(town.banned)   改派 re-homed \(town.rehomed)   撤销 revoked \(town.revoked)"
             )
         }
         picture.append("")

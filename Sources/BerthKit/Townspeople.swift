@@ -17,13 +17,17 @@ final class Townspeople: Sendable {
         var offers = 0
         var subscriptions = 0
         var appeals = 0
-        var waiting = 0
-        var promoted = 0
         var flow = 0
+        var misread = 0
+        var cases = 0
+        var plateless = 0
+        var banned = 0
+        var rehomed = 0
+        var revoked = 0
     }
 
-    private let lots: [PlannedLot]
-    private let gateway: Gateway
+    let lots: [PlannedLot]
+    let gateway: Gateway
     private let client: SignedClient
     private let app: (id: String, secret: String)
     private let desk: (id: String, secret: String)
@@ -45,7 +49,7 @@ final class Townspeople: Sendable {
     var tally: Tally { tallied.withLock { $0 } }
     func recent(_ count: Int) -> [String] { happenings.withLock { Array($0.suffix(count)) } }
 
-    private func tell(_ text: String, _ body: (inout Tally) -> Void) {
+    func tell(_ text: String, _ body: (inout Tally) -> Void) {
         tallied.withLock { body(&$0) }
         happenings.withLock {
             $0.append(text)
@@ -53,12 +57,12 @@ final class Townspeople: Sendable {
         }
     }
 
-    private func call(_ service: String, _ data: JSON, asDesk: Bool = false) async -> Answer? {
+    func call(_ service: String, _ data: JSON, asDesk: Bool = false, parkCode: String? = nil) async -> Answer? {
         let party = asDesk ? desk : app
-        return try? await client.call(service, data: data, appId: party.id, secret: party.secret)
+        return try? await client.call(service, data: data, appId: party.id, secret: party.secret, parkCode: parkCode)
     }
 
-    private func pause(minutes: Double) async {
+    func pause(minutes: Double) async {
         try? await Task.sleep(for: .milliseconds(Int64(max(100, minutes * 60_000 / speed))))
     }
 
@@ -68,6 +72,7 @@ final class Townspeople: Sendable {
             group.addTask { [self] in await hospitals() }
             group.addTask { [self] in await owners() }
             group.addTask { [self] in await deskWork() }
+            group.addTask { [self] in await incidents() }
         }
     }
 
@@ -75,6 +80,7 @@ final class Townspeople: Sendable {
 
     /// Places of hospitals, the area of the scenic spots, what is set once.
     private func prepare() async {
+        await prepareIncidents()
         for hospital in chosen(.hospital) {
             _ = await call(
                 "biz.place.set",

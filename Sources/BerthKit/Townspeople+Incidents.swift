@@ -1,0 +1,202 @@
+import BerthCore
+import BerthGateway
+import BerthLink
+import BerthWire
+import Foundation
+
+// What does not go by the plan, and what the rules make of it: misread plates, cars without any, banned ones, somebody who does not leave, an
+// owner who comes back early, an evening that is closed.
+extension Townspeople {
+    /// Lots at which the incidents happen: they keep windows and stays of a minute, so that a viewer sees their end.
+    func prepareIncidents() async {
+        for lot in incidentLots {
+            _ = await call(
+                "policy.set",
+                [
+                    "scope": .string("lot:\(lot.parkCode)"),
+                    "values": [
+                        "earlyMin": 0, "lateMin": 1, "stayMin": 1, "shareLateGraceMin": 0, "shareWarnMin": 0, "rehomeLeadMin": 0,
+                        "shareLateStrikes": 1000, "dailyMaxPerUser": 1000, "dailyMaxPerPlate": 1000,
+                    ],
+                ], asDesk: true)
+        }
+    }
+
+    private var gateLot: PlannedLot? { (lots.first { $0.kind == .mall } ?? lots.first { !$0.isShared }) }
+    private var venue: PlannedLot? { lots.last { $0.kind == .venue } }
+    private var homes: [PlannedLot] { Array(lots.filter(\.isShared).prefix(3)) }
+    private var incidentLots: [PlannedLot] { homes }
+
+    func incidents() async {
+        var round = 0
+        while !Task.isCancelled {
+            switch round % 6 {
+            case 0: await misread()
+            case 1: await stayTooLong()
+            case 2: await withoutPlate()
+            case 3: await banned(round)
+            case 4: await comeBackEarly()
+            default: await closeAnEvening()
+            }
+            round += 1
+            await pause(minutes: 5)
+        }
+    }
+
+    private func plate(_ head: String) -> String { head + String(10_000 + Int(Ambient.now() / 5 % 90_000)) }
+
+    private func book(_ lot: PlannedLot, _ plate: String, purpose: Int = 1, at time: Int64? = nil, _ more: [(String, JSON)] = []) async -> String? {
+        let wish = JSON.object(
+            JSONObject(
+                [
+                    ("clientOrderNo", .string(Ambient.uuid())), ("userToken", .string(Ambient.token(12))), ("plateNo", .string(plate)),
+                    ("plateColor", 0), ("parkCode", .string(lot.parkCode)), ("bizType", .int(purpose)),
+                    ("planTime", .int(time ?? Ambient.now() + 60_000)),
+                ] + more))
+        guard let made = await call("order.create", wish), made.code == 0 else { return nil }
+        return made.data["orderNo"]?.stringValue
+    }
+
+    /// A camera takes one province for its neighbour. With one candidate the car drives in and is on record; with two the control room decides.
+    private func misread() async {
+        guard let lot = gateLot, let box = gateway.box(lot.parkCode) else { return }
+        let number = String(plate("B").dropFirst())
+        let (one, two, read) = ("粤B" + number, "湘B" + number, "桂B" + number)
+        guard let first = await book(lot, one) else { return }
+        await pause(minutes: 1)
+        guard let alone = try? await gateway.decide(lot.parkCode, plate: read, plateColor: 0, gateCode: "G1", confidence: 60) else { return }
+        if alone["admit"]?.boolValue == true, (try? await box.enter(plate: read, plateColor: 0, gateCode: "G1")) != nil {
+            tell("\(lot.name)  误读一字，唯一候选，放行并留痕 misread, one candidate: admitted, on record") { $0.misread += 1 }
+            await pause(minutes: 5)
+            _ = try? await box.exit(plate: read, gateCode: "G2")
+        }
+        let next = String(plate("B").dropFirst())
+        guard await book(lot, "粤B" + next) != nil, await book(lot, "湘B" + next) != nil else { return }
+        await pause(minutes: 1)
+        let question = "桂B" + next
+        guard let asked = try? await gateway.decide(lot.parkCode, plate: question, plateColor: 0, gateCode: "G1", confidence: 60),
+            let caseNo = asked["caseNo"]?.stringValue, let candidate = asked["candidates"]?.arrayValue?.first
+        else { return }
+        tell("\(lot.name)  误读两名候选，转人工 misread, two candidates: to the control room") { $0.cases += 1 }
+        await pause(minutes: 1)
+        _ = await call(
+            "gate.case.decide", ["parkCode": .string(lot.parkCode), "caseNo": .string(caseNo), "orderNo": candidate], asDesk: true)
+        if let admitted = try? await gateway.decide(lot.parkCode, plate: question, plateColor: 0, gateCode: "G1"),
+            admitted["admit"]?.boolValue == true, (try? await box.enter(plate: question, plateColor: 0, gateCode: "G1")) != nil
+        {
+            tell("\(lot.name)  人工核对后放行 the control room let it in") { _ in }
+            await pause(minutes: 5)
+            _ = try? await box.exit(plate: question, gateCode: "G2")
+        }
+        _ = (first, two)
+    }
+
+    /// Somebody stays in a shared space beyond his time; whoever has booked it next gets another one by himself.
+    private func stayTooLong() async {
+        guard let lot = homes.first, let box = gateway.box(lot.parkCode), let offerId = await offer(lot) else { return }
+        let stays = plate("粤B")
+        guard
+            let first = await book(
+                lot, stays, purpose: 2, at: Ambient.now() + 5_000, [("offerId", .string(offerId)), ("stayMin", 1)])
+        else { return }
+        try? await Task.sleep(for: .seconds(6))
+        guard (try? await box.enter(plate: stays, gateCode: "G1", orderNo: first)) != nil else { return }
+        let next = await book(
+            lot, plate("粤B"), purpose: 2, at: Ambient.now() + 70_000, [("offerId", .string(offerId)), ("stayMin", 5)])
+        guard let next else { return }
+        await whenMoved(next, "\(lot.name)  前车超时不走，后车自动改派 the next driver is re-homed: somebody stays")
+        _ = try? await box.exit(plate: stays, gateCode: "G2")
+    }
+
+    /// The owner is home early: he sees whom it hits and what it costs him, and does it.
+    private func comeBackEarly() async {
+        guard let lot = homes.last, let offerId = await offer(lot) else { return }
+        let booked = await book(
+            lot, plate("粤B"), purpose: 2, at: Ambient.now() + 120_000, [("offerId", .string(offerId)), ("stayMin", 30)])
+        guard let booked else { return }
+        let shown = await call("share.offer.close", ["offerId": .string(offerId)])
+        let count = shown?.data["orders"]?.arrayValue?.count ?? 0
+        tell("\(lot.name)  业主要提前回来：先看影响 \(count) 单 the owner comes back early: \(count) orders are shown first") { _ in }
+        _ = await call("share.offer.close", ["offerId": .string(offerId), "confirm": true])
+        await whenMoved(booked, "\(lot.name)  业主回来，预约改派，差价由业主承担 re-homed at the owner's cost")
+    }
+
+    private func offer(_ lot: PlannedLot) async -> String? {
+        let made = await call(
+            "share.offer.publish",
+            [
+                "parkCode": .string(lot.parkCode), "providerToken": .string(Ambient.token(10)), "spaceNo": .string("E\(Ambient.now() % 1_000_000)"),
+                "proofImages": ["demo"], "agreementVersion": "1.0",
+                "segments": [["repeatType": "daily", "start": "00:00", "end": "24:00"]], "price": ["mode": 2, "amount": 500],
+            ])
+        guard let offerId = made?.data["offerId"]?.stringValue,
+            await call("share.review", ["offerId": .string(offerId), "pass": true], asDesk: true)?.code == 0
+        else { return nil }
+        return offerId
+    }
+
+    private func whenMoved(_ orderNo: String, _ text: String) async {
+        for _ in 0..<100 where !Task.isCancelled {
+            guard let order = await call("order.detail", ["orderNo": .string(orderNo)])?.data else { return }
+            if order["rehomedTo"]?.stringValue != nil || (order["orderVer"]?.intValue ?? 1) > 1 {
+                return tell(text) { $0.rehomed += 1 }
+            }
+            try? await Task.sleep(for: .seconds(1))
+        }
+    }
+
+    /// A car without a plate gets a number, or shows its order's code; one that follows too close is noticed.
+    private func withoutPlate() async {
+        guard let lot = gateLot, let box = gateway.box(lot.parkCode) else { return }
+        let number = "无" + String(Ambient.token(8).uppercased().filter { $0.isASCII && ($0.isLetter || $0.isNumber) })
+        if (try? await box.enter(plate: number, gateCode: "G1")) != nil {
+            tell("\(lot.name)  无牌车入场，编号 \(number) a car without a plate") { $0.plateless += 1 }
+            await pause(minutes: 5)
+            _ = try? await box.exit(plate: number, gateCode: "G2")
+        }
+        let close = plate("粤B")
+        if (try? await box.enter(plate: close, gateCode: "G1", enterMode: 5)) != nil {
+            tell("\(lot.name)  疑似跟车，已告警 tailgating, noticed") { _ in }
+            await pause(minutes: 3)
+            _ = try? await box.exit(plate: close, gateCode: "G2")
+        }
+    }
+
+    /// A plate is banned in the whole city: neither app nor gate takes it, and when it ends is said.
+    private func banned(_ round: Int) async {
+        guard let lot = gateLot else { return }
+        let bad = plate("粤B")
+        _ = await call(
+            "list.black.push",
+            [
+                "plateNo": .string(bad), "status": 1, "scope": "city", "reason": "demo", "from": .int(Ambient.now() - 1000),
+                "to": .int(Ambient.now() + 600_000),
+            ], asDesk: true, parkCode: lot.parkCode)
+        await pause(minutes: 1)
+        guard let asked = try? await gateway.decide(lot.parkCode, plate: bad, plateColor: 0, gateCode: "G1") else { return }
+        if asked["admit"]?.boolValue == false { tell("\(lot.name)  黑名单车辆不放行 a banned car is turned away") { $0.banned += 1 } }
+    }
+
+    /// A venue closes for a while: what that does is looked at first; who loses his place is told where there is room.
+    private func closeAnEvening() async {
+        guard let lot = venue else { return }
+        let now = Ambient.now()
+        let booked = await book(lot, plate("粤B"), at: now + 90_000)
+        func policy(_ mode: Int64, revokes: Bool) -> JSON {
+            [
+                "parkCode": .string(lot.parkCode), "policyId": "event", "mode": .int(mode), "validFrom": .int(now),
+                "validTo": .int(now + 900_000), "revokeOrders": .bool(revokes),
+            ]
+        }
+        let hits = await call("flow.policy.preview", policy(3, revokes: true), asDesk: true)?.data["affected"]?.intValue ?? 0
+        guard await call("flow.policy.set", policy(3, revokes: true), asDesk: true)?.code == 0 else { return }
+        tell("\(lot.name)  临时关闭：撤销 \(hits) 单，附备选 closed for an event: \(hits) orders get alternatives") {
+            $0.flow += 1
+            $0.revoked += Int(hits)
+        }
+        await pause(minutes: 3)
+        _ = await call("flow.policy.set", policy(0, revokes: false), asDesk: true)
+        tell("\(lot.name)  重新开放 open again") { _ in }
+        _ = booked
+    }
+}
