@@ -84,12 +84,12 @@ extension City {
     }
 
     /// What a lot's box needs of its policy to decide as the server does: told through its log (D19) when it changes.
-    mutating func tellGateRules(_ parkCode: String, since told: GateRules, at now: Millis, _ events: inout [Event]) {
+    mutating func tellGateRules(_ parkCode: String, since told: GateRules, inLog: Bool = true, at now: Millis, _ events: inout [Event]) {
         guard let lot = lots[parkCode], lot.profile != nil else { return }
         let rules = GateRules(lot.policy)
         guard rules != told else { return }
         keep(Report(parkCode: parkCode, kind: City.gateRulesKind, key: "", body: rules.json, at: now), &events)
-        append(.relay(service: "config.push", body: rules.json), to: parkCode, about: "", at: now, &events)
+        if inLog { append(.relay(service: "config.push", body: rules.json), to: parkCode, about: "", at: now, &events) }
     }
 
     public static let gateRulesKind = "gate.rules"

@@ -176,8 +176,9 @@ public struct City: Sendable {
             if before == nil || before!.group != profile.group {
                 let told = GateRules(lots[profile.parkCode]!.policy)
                 resolvePolicies(of: profile.parkCode)
-                tellGateRules(profile.parkCode, since: before == nil ? GateRules(Policy()) : told, at: now, &events)
-                tellLists(profile.parkCode, at: now, &events)
+                // A new lot's box begins with a snapshot.
+                tellGateRules(profile.parkCode, since: before == nil ? GateRules() : told, inLog: before != nil, at: now, &events)
+                if before != nil { tellLists(profile.parkCode, at: now, &events) }
             }
             if let info { keep(info, &events) }
             if reviewsLots, lots[profile.parkCode]!.stage == .applied {

@@ -403,8 +403,9 @@ public final class LotBox: Sendable {
 
     /// Goes on from a snapshot: everything in force, and the place in the down log from which to go on.
     func restore(snapshot: JSON) async {
-        guard let epoch = snapshot["downEpoch"]?.stringValue, !epoch.isEmpty, let seq = snapshot["downSeq"]?.intValue
-        else { return }
+        guard let epoch = snapshot["downEpoch"]?.stringValue, let seq = snapshot["downSeq"]?.intValue else { return }
+        // Before its first entry the log has no epoch, and no place to go on from.
+        let hasLog = !epoch.isEmpty
         let orders = (snapshot["orders"]?.arrayValue ?? []).compactMap { LocalOrder(json: $0) }
         let standing = LotBox.standing(of: snapshot, parkCode: entry.parkCode, now: now())
         state.withLock { state in
@@ -412,7 +413,7 @@ public final class LotBox: Sendable {
             state.list.standing = [:]
             for report in standing { state.list.standing[report.kind, default: [:]][report.key] = report.body }
             state.readStanding(entry.parkCode)
-            state.down.jump(epoch: epoch, seq: seq)
+            if hasLog { state.down.jump(epoch: epoch, seq: seq) }
         }
         let lot = entry.parkCode
         await withCheckedContinuation { continuation in
@@ -424,6 +425,7 @@ public final class LotBox: Sendable {
                     try db.execute(
                         sql: "INSERT INTO orders VALUES(?,?,?)", arguments: [lot, order.orderNo, order.json.string])
                 }
+                guard hasLog else { return }
                 try db.execute(
                     sql: "UPDATE positions SET down_epoch = ?, down_ack = ? WHERE lot = ?", arguments: [epoch, seq, lot])
             }) { _ in continuation.resume() }

@@ -212,8 +212,8 @@ final class LotLink: MQTTListener {
             throw NoAnswer(why: "sync.cursor.query: \(cursor.code) \(cursor.resultCode.en)")
         }
         box.acknowledged(ackSeq, failed: [])
-        if downEpoch == nil, let open = cursor.data["down"]?["epoch"]?.stringValue, !open.isEmpty {
-            // We know nothing of a log that the server has: start from what is in force.
+        if downEpoch == nil {
+            // We know nothing of the server's log, if there is one yet: start from what is in force.
             let snapshot = try await call("sync.snapshot.query", [:])
             if snapshot.code == 0 { await box.restore(snapshot: snapshot.data) }
         }

@@ -45,7 +45,9 @@ extension Townspeople {
 
     private func plate(_ head: String) -> String { head + String(10_000 + Int(Ambient.now() / 5 % 90_000)) }
 
-    private func book(_ lot: PlannedLot, _ plate: String, purpose: Int = 1, at time: Int64? = nil, _ more: [(String, JSON)] = []) async -> String? {
+    private func book(_ lot: PlannedLot, _ plate: String, purpose: Int = 1, at time: Int64? = nil, _ more: [(String, JSON)] = []) async
+        -> String?
+    {
         let wish = JSON.object(
             JSONObject(
                 [
@@ -64,7 +66,9 @@ extension Townspeople {
         let (one, two, read) = ("粤B" + number, "湘B" + number, "桂B" + number)
         guard let first = await book(lot, one) else { return }
         await pause(minutes: 1)
-        guard let alone = try? await gateway.decide(lot.parkCode, plate: read, plateColor: 0, gateCode: "G1", confidence: 60) else { return }
+        guard let alone = try? await gateway.decide(lot.parkCode, plate: read, plateColor: 0, gateCode: "G1", confidence: 60) else {
+            return
+        }
         if alone["admit"]?.boolValue == true, (try? await box.enter(plate: read, plateColor: 0, gateCode: "G1")) != nil {
             tell("\(lot.name)  误读一字，唯一候选，放行并留痕 misread, one candidate: admitted, on record") { $0.misread += 1 }
             await pause(minutes: 5)
@@ -125,7 +129,8 @@ extension Townspeople {
         let made = await call(
             "share.offer.publish",
             [
-                "parkCode": .string(lot.parkCode), "providerToken": .string(Ambient.token(10)), "spaceNo": .string("E\(Ambient.now() % 1_000_000)"),
+                "parkCode": .string(lot.parkCode), "providerToken": .string(Ambient.token(10)),
+                "spaceNo": .string("E\(Ambient.now() % 1_000_000)"),
                 "proofImages": ["demo"], "agreementVersion": "1.0",
                 "segments": [["repeatType": "daily", "start": "00:00", "end": "24:00"]], "price": ["mode": 2, "amount": 500],
             ])

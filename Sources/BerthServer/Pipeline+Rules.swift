@@ -6,13 +6,13 @@ import BerthWire
 // Services of the rules: waiting, standing, sharing, public service, flow control, the control room, settlement.
 extension Pipeline {
     /// What an accepted appointment means for driving in, which the lots' policies say; and how a policy stands now.
-    func enrich(_ answer: Answer, service: String, city: City, now: Millis) -> Answer {
+    func enrich(_ answer: Answer, to asked: JSONObject, service: String, city: City, now: Millis) -> Answer {
         if service == "flow.policy.set" {
             guard answer.code == 0, case .object(var row) = answer.data,
                 let policyId = row["policyId"]?.stringValue,
                 let policy = city.flows[
                     City.FlowKey(
-                        parkCode: row["parkCode"]?.stringValue ?? "", areaId: row["areaId"]?.stringValue ?? "", policyId: policyId)]
+                        parkCode: asked["parkCode"]?.stringValue ?? "", areaId: asked["areaId"]?.stringValue ?? "", policyId: policyId)]
             else { return answer }
             let mode = policy.mode(at: now, city.calendar)
             row.append("inForce", .bool(mode != .off))

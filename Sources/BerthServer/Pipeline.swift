@@ -178,7 +178,8 @@ final class Pipeline: Sendable {
             if service.name.hasPrefix("biz.appointment.") || service.name == "flow.policy.set" {
                 let name = service.name
                 return sequencer.kept(
-                    request, command: command, adapting: { [self] in enrich($0, service: name, city: $1, now: now) }, now: now,
+                    request, command: command, adapting: { [self] in enrich($0, to: envelope.data, service: name, city: $1, now: now) },
+                    now: now,
                     completion: completion)
             }
             sequencer.kept(request, command: command, now: now, completion: completion)

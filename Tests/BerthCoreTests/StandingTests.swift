@@ -181,7 +181,12 @@ import Testing
         #expect(!books("A1"), "what one lot takes back, the city has not")
         world.add("A3", reserve: 5, group: "甲")
         #expect(!books("A3"), "a lot that comes later is under the same lists")
-        #expect(world.city.lots["A3"]!.downLast >= 2, "and its box is told")
+        #expect(world.city.listReports("A3", kind: City.blackKind).count == 2, "and its box finds them in its snapshot")
+        var moved = world.city.lots["P1"]!.profile!
+        moved.group = "甲"
+        #expect(
+            world.decide(.openLot(moved)).events.contains { if case .down = $0 { true } else { false } }, "one that joins the group is told"
+        )
         list(.city, nil)
         #expect((books("P1"), books("A2")) == (true, false), "the group has not taken it back")
         list(.group(of: "A1"), nil)

@@ -109,7 +109,7 @@ def test_reports_are_kept_by_name(server):
     assert rows("spaceStatus") == {"A2": {"spaceNo": "A2", "status": 1}}
     assert server.call(key, "device.status.report", {"devices": [{"deviceCode": "C1", "type": 1, "status": 1}]}).code == 0
     tariff = {"tariffId": "T1", "effectiveFrom": now(), "rules": [{"freeMin": 15, "stepMin": 60, "stepFee": 500}], "dailyCap": 5000}
-    assert server.call(key, "lot.tariff.report", tariff).code == 0 and rows("tariff")["T1"]["dailyCap"] == 5000
+    assert server.call(key, "lot.tariff.report", tariff).code == 0 and rows("tariff")[f"T1@{tariff['effectiveFrom']}"]["dailyCap"] == 5000
     one, two = plate(), plate()
     assert log(server, key, "list.local.report", {"listType": 1, "complete": True, "items": [{"plateNo": one}, {"plateNo": two}]}).code == 0
     assert log(server, key, "list.local.report", {"listType": 3, "items": [{"plateNo": one}]}).code == 0
