@@ -182,11 +182,6 @@ import Testing
         world.add("A3", reserve: 5, group: "甲")
         #expect(!books("A3"), "a lot that comes later is under the same lists")
         #expect(world.city.listReports("A3", kind: City.blackKind).count == 2, "and its box finds them in its snapshot")
-        var moved = world.city.lots["P1"]!.profile!
-        moved.group = "甲"
-        #expect(
-            world.decide(.openLot(moved)).events.contains { if case .down = $0 { true } else { false } }, "one that joins the group is told"
-        )
         list(.city, nil)
         #expect((books("P1"), books("A2")) == (true, false), "the group has not taken it back")
         list(.group(of: "A1"), nil)
@@ -195,6 +190,12 @@ import Testing
         world.decide(
             .list(.city, service: "list.white.push", body: "{}", kind: City.whiteKind, plate: bad, entry, kept: "{}", isExempt: true))
         #expect(world.create("x", lot: "A1", in: 20) { $0.plate = bad }.outcome == .refused(.exemptVehicle))
+        list(.group(of: "A1"), entry)
+        var moved = world.city.lots["P1"]!.profile!
+        moved.group = "甲"
+        #expect(
+            world.decide(.openLot(moved)).events.contains { if case .down = $0 { true } else { false } }, "one that joins the group is told"
+        )
         // Filed at one lot it is exempt there alone.
         let filed = Plate("粤B77777")!
         world.decide(

@@ -203,7 +203,7 @@ def test_operator_messages_stand_in_the_log_and_in_snapshots(server):
     assert [e["service"] for e in entries] == ["list.black.push", "list.white.push", "flow.policy.push", "config.push"]
     assert entries[0]["data"] == {"plateNo": bad, "plateColor": 0, "status": 1, "reason": "欠费"}
     snapshot = server.call(key, "sync.snapshot.query").data
-    assert snapshot["blackList"] == [entries[0]["data"]] and snapshot["config"] == [{"heartbeatSec": 15}]
+    assert entries[0]["data"] == snapshot["blackList"][-1] and snapshot["config"] == [{"heartbeatSec": 15}]
     ask = lambda number: server.call(key, "vehicle.preentry.check", {
         "gateCode": "G1", "plateNo": number, "plateColor": 0, "captureTime": now()}).data
     assert (ask(bad)["decision"], ask(bad)["reasonCode"]) == (-1, 1014) and ask(good)["decision"] == 1
