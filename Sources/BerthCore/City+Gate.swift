@@ -5,17 +5,19 @@ extension City {
 
     /// The lists of a kind that hold at a lot.
     private func lists(_ kind: String, at parkCode: String) -> [[Plate: ListEntry]] {
-        City.listPlaces(parkCode, group: group(of: parkCode)).compactMap { lists[ReportKind(parkCode: $0, kind: kind)] }
+        guard !lists.isEmpty else { return [] }
+        return City.listPlaces(parkCode, group: group(of: parkCode)).compactMap { lists[ReportKind(parkCode: $0, kind: kind)] }
     }
 
     /// Whether a plate stands on a list of a lot, its group or the city at a moment.
     public func isListed(_ kind: String, _ parkCode: String, _ plate: Plate, at time: Millis) -> Bool {
-        lists(kind, at: parkCode).contains { $0[plate]?.holds(at: time) ?? false }
+        !lists.isEmpty && lists(kind, at: parkCode).contains { $0[plate]?.holds(at: time) ?? false }
     }
 
     /// Until when a plate is on a black list that holds at a lot, the lot's own among them; nil when it is on none.
     public func blacklisted(_ parkCode: String, _ plate: Plate, at time: Millis) -> Millis? {
-        (lists(City.blackKind, at: parkCode) + lists(City.localBlackKind, at: parkCode)).compactMap { list in
+        guard !lists.isEmpty else { return nil }
+        return (lists(City.blackKind, at: parkCode) + lists(City.localBlackKind, at: parkCode)).compactMap { list in
             list[plate].flatMap { $0.holds(at: time) ? $0.to : nil }
         }.max()
     }

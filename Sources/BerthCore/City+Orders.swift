@@ -24,7 +24,11 @@ extension City {
                 return refused
             }
         }
-        if let refused = refuseTime(booking.planTime, lot: lot, profile: profile, purpose: booking.purpose, at: now) { return refused }
+        if let refused = refuseTime(
+            booking.planTime, lot: lot, profile: profile, purpose: booking.purpose, pool: booking.pool, at: now)
+        {
+            return refused
+        }
         if let refused = refuseStanding(of: booking, lot: lot, policy: policy, at: now) { return refused }
 
         let orderSerial = lastSerial + 1
@@ -288,14 +292,20 @@ extension City {
     }
 
     /// Whether a lot takes arrivals at this time at all, and whether it can be booked yet and still.
-    func refuseTime(_ planTime: Millis, lot: Lot, profile: LotProfile, purpose: Purpose, at now: Millis) -> Decision? {
+    func refuseTime(
+        _ planTime: Millis, lot: Lot, profile: LotProfile, purpose: Purpose, pool: Pool? = nil, at now: Millis
+    ) -> Decision? {
         let policy = lot.policy(purpose)
         let isPublic = purpose == .publicService
         // Whoever has an appointment may come later than he planned.
         if planTime < now - (isPublic ? Millis(policy.bizBeforeMin) * CivilTime.minute : 0) {
             return Decision(.tooLate, RuleNote("planTime", until: now))
         }
-        let (rule, ahead) = isPublic ? ("bizAdvanceMaxMin", policy.bizAdvanceMaxMin) : ("advanceMaxMin", policy.advanceMaxMin)
+        let (rule, ahead) =
+            isPublic
+            ? ("bizAdvanceMaxMin", policy.bizAdvanceMaxMin)
+            : pool == .charging && policy.chargingAdvanceMaxMin > 0
+                ? ("chargingAdvanceMaxMin", policy.chargingAdvanceMaxMin) : ("advanceMaxMin", policy.advanceMaxMin)
         if planTime > now + Millis(ahead) * CivilTime.minute {
             return Decision(.notOpenYet, RuleNote(rule, max: ahead, until: planTime - Millis(ahead) * CivilTime.minute))
         }
@@ -347,7 +357,11 @@ extension City {
             order.plateChanges += 1
         }
         if order.planTime != old.planTime {
-            if let refused = refuseTime(order.planTime, lot: lot, profile: profile, purpose: order.purpose, at: now) { return refused }
+            if let refused = refuseTime(
+                order.planTime, lot: lot, profile: profile, purpose: order.purpose, pool: order.pool, at: now)
+            {
+                return refused
+            }
             if let refused = flowDemands(on: order, at: now, except: [orderNo]).refusal {
                 return full(refused.outcome.refusal!, order, note: refused.note, policy: policy, at: now)
             }

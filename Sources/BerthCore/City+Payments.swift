@@ -50,6 +50,8 @@ public struct Payment: Sendable, Equatable {
     public var subject: String?
     /// Who got how much of it: what a refund takes back in the same proportions.
     public var legs: [Posting.Leg] = []
+    /// It stood in an exit's record (U11).
+    public var cameWithExit = false
 
     public init(
         payNo: String, appId: String, parkCode: String, recordNo: String, billNo: String?, amountFen: Int64,
@@ -85,8 +87,12 @@ extension City {
     mutating func takeIn(_ payment: Payment, history: some History) -> Decision {
         guard lots[payment.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
         if let known = self.payment(payment.payNo, history: history) {
-            return known.requestHash == payment.requestHash
-                ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.alreadyPaid))
+            // The same payment may come beside an exit (U11) and by itself (U22).
+            let isSame =
+                known.requestHash == payment.requestHash
+                || (known.appId.isEmpty && known.parkCode == payment.parkCode && known.recordNo == payment.recordNo
+                    && known.amountFen == payment.amountFen && known.cameWithExit != payment.cameWithExit)
+            return isSame ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.alreadyPaid))
         }
         // Where the city bills, the lot takes nothing beforehand.
         if sharedStay(payment.parkCode, payment.recordNo, history: history) != nil { return Decision(.refused(.platformBilled)) }

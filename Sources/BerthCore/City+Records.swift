@@ -214,6 +214,11 @@ extension City {
         }
         noteInside(visit.plate, parkCode, isInside: false)
         events.append(.visit(visit))
+        // Payments that came by themselves before (U22) are known; where the city bills, the lot takes none.
+        for payment in passage.payments {
+            let taken = takeIn(payment, history: history)
+            if case .paid(_, isRepeat: false) = taken.outcome { events += taken.events }
+        }
         if known == nil { return Decision(.recordedWith(.exitWithoutEntry, recordNo: visit.recordNo), events) }
         return Decision(.recorded(recordNo: visit.recordNo, status, isRepeat: false), events)
     }

@@ -110,6 +110,8 @@ public struct Passage: Sendable {
     /// U10 `enterMode`: 4 is a QR code, 5 tailgating.
     public var enterMode = 1
     public var vehicleClass = 0
+    /// What the lot took for it (U11 `payments[]`).
+    public var payments: [Payment] = []
 
     public init(
         recordNo: String, plate: Plate, gateCode: String, enterTime: Millis, carKind: Int, orderNo: String?,

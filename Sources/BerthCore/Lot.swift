@@ -318,7 +318,11 @@ public struct Lot: Sendable {
                     slot.remain = max(0, places.min() ?? 0)
                     slot.excess = max(0, -(places.min() ?? 0))
                 }
-                slot.remain += purpose == .shared ? freeSpaces(from: from, to: to, at: start) : 0
+                if purpose == .shared {
+                    slot.remain += freeSpaces(from: from, to: to, at: start)
+                    slot.quota += offers.values.filter { $0.isBookable && $0.validFrom <= start && start < $0.validTo }
+                        .reduce(0) { $0 + $1.units.count }
+                }
                 slot.isFull = slot.remain == 0
                 let full: Refusal = isNamed(pool, from: from, to: to) ? .poolEmpty : .noBookableSpace
                 slot.reason = slot.isFull ? full : start > now + advance ? .notOpenYet : nil

@@ -383,14 +383,14 @@ extension Pipeline {
                         ?? city.order(appId: appId, clientOrderNo: clientOrderNo!, history: store)
                     // Another provider's order is not found, rather than forbidden.
                     guard let order, isOperator || order.appId == appId else { return Answer(WireError("orderNotFound")) }
-                    return Answer(data: Pipeline.detail(order, city, revealsPlate: reveals, now: now))
+                    return Answer(data: Pipeline.detail(order, city, history: store, revealsPlate: reveals, now: now))
                 }, completion: completion)
         }
         isOperator && reveals ? looked(request, now: clock(), completion, work) : work()
     }
 
     /// An order as it stands; where it lost its place without its user's fault, with the lots that have room in its window.
-    private static func detail(_ order: Order, _ city: City, revealsPlate: Bool, now: Millis) -> JSON {
+    private static func detail(_ order: Order, _ city: City, history: any Store, revealsPlate: Bool, now: Millis) -> JSON {
         let isLost = [.rejected, .revoked, .waitlisted, .waitlistFailed].contains(order.status) && order.enterEnd > now
         let policy = city.lots[order.parkCode]?.policy(order.purpose)
         // In the window itself he may come at once.
@@ -399,10 +399,20 @@ extension Pipeline {
             wanted.planTime = now
             wanted.leaveDeadline = order.leaveDeadline.map { $0 + now - order.planTime }
         }
-        return Encode.order(
+        let shown = Encode.order(
             order, revealsPlate: revealsPlate,
             alternatives: isLost ? policy.map { city.alternatives(to: wanted, policy: $0, at: now) } : nil,
             waitPosition: city.position(of: order))
+        // What it costs, where the city bills it.
+        guard case .object(var row) = shown, let recordNo = order.recordNo,
+            let fee = city.sessionFee(order.parkCode, recordNo: recordNo, at: now, history: history)
+        else { return shown }
+        row.append(
+            "fees",
+            [
+                "total": .int(fee.totalFen), "discount": .int(fee.discountFen), "paid": .int(fee.paidFen), "payable": .int(fee.payableFen),
+            ])
+        return .object(row)
     }
 
     /// A provider sees its users' plates; an operator sees them masked, or whole for a reason that goes on record.

@@ -236,7 +236,8 @@ extension Pipeline {
         let policy = lot.policy(.shared)
         var rows: [JSON] = []
         if lot.quota(.shared) > 0 {
-            let window = Segment.parse(policy.shareWindow) ?? Segment.offPeak
+            // Without a window of the lot's own its pool is open whenever the lot is.
+            let window = Segment.parse(policy.shareWindow) ?? Segment.always
             rows.append(
                 .compact([
                     ("kind", "pool"), ("count", .int(lot.quota(.shared, at: now))), ("segments", Encode.segments(window)),
@@ -404,7 +405,11 @@ extension Pipeline {
                 for visit in visits {
                     let isCity = city.sessionFee(lot, recordNo: visit.recordNo, at: to, history: store)
                     let fee = isCity.map { $0.totalFen - $0.discountFen } ?? visit.feeFen
-                    let sum = paid[visit.recordNo] ?? 0
+                    // A deposit that became the lot's when the car came in is part of what was paid.
+                    let deposit = visit.orderNo.flatMap { city.order($0, history: store) }.flatMap { order in
+                        order.prepayNo.flatMap { city.payment($0, history: store) }.flatMap { $0.state == .paid ? $0.amountFen : nil }
+                    }
+                    let sum = (paid[visit.recordNo] ?? 0) + (deposit ?? 0)
                     reported += fee
                     known += sum
                     if fee != sum {

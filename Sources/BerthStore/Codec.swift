@@ -365,6 +365,7 @@ struct Codec: Sendable {
             ("r", .string(p.recordNo)), ("b", .optional(p.billNo)), ("fen", .int(p.amountFen)),
             ("ch", .string(p.channel)), ("st", .int(p.state.rawValue)), ("t", .optional(p.payTime)),
             ("back", p.refundedFen == 0 ? .null : .int(p.refundedFen)), ("h", .string(p.requestHash)), ("sub", .optional(p.subject)),
+            ("wx", p.cameWithExit ? true : .null),
             ("legs", p.legs.isEmpty ? .null : .array(p.legs.map { [.string($0.account.text), .int($0.fen)] })),
         ])
     }
@@ -377,6 +378,7 @@ struct Codec: Sendable {
             payTime: r.optionalInt("t"), requestHash: try r.text("h"))
         payment.refundedFen = r.optionalInt("back") ?? 0
         payment.subject = r.optionalText("sub")
+        payment.cameWithExit = r.flag("wx")
         payment.legs = (j["legs"]?.arrayValue ?? []).compactMap { row in
             guard let pair = row.arrayValue, pair.count == 2, let account = pair[0].stringValue.flatMap({ Account($0) }),
                 let fen = pair[1].intValue

@@ -199,7 +199,7 @@ public enum Decode {
     }
 
     /// U11 `vehicle.exit.report`.
-    public static func exit(_ data: JSONObject) throws(WireError) -> Passage {
+    public static func exit(_ data: JSONObject, parkCode: String) throws(WireError) -> Passage {
         let fields = Fields(data)
         let enterTime = try fields.time("enterTime")
         let leaveTime = try fields.time("leaveTime")
@@ -212,6 +212,14 @@ public enum Decode {
             exitGateCode: try fields.string("exitGateCode", max: 32),
             feeFen: try fields.optionalInt("totalFee", in: 0...1_000_000_000) ?? 0)
         passage.vehicleClass = Int(try fields.optionalInt("vehicleClass", in: 1...6) ?? 0)
+        for row in try fields.optionalObjects("payments", max: 100) ?? [] {
+            var payment = Payment(
+                    payNo: try row.string("payNo", max: 64), appId: "", parkCode: parkCode, recordNo: passage.recordNo, billNo: nil,
+                    amountFen: try row.optionalInt("amount", in: 0...WireLimits.moneyMax) ?? 0, channel: "", state: .paid,
+                    payTime: try row.optionalTime("payTime") ?? leaveTime, requestHash: Signature.dataHash(.object(row.object)))
+            payment.cameWithExit = true
+            passage.payments.append(payment)
+        }
         return passage
     }
 
@@ -248,7 +256,7 @@ public enum Decode {
         case "vehicle.record.correct": return try correction(data, parkCode: parkCode)
         case "payment.record.report": return try paymentRecord(data, parkCode: parkCode)
         case "vehicle.entry.report": return .enter(parkCode: parkCode, try entry(data))
-        case "vehicle.exit.report": return .exit(parkCode: parkCode, try exit(data))
+        case "vehicle.exit.report": return .exit(parkCode: parkCode, try exit(data, parkCode: parkCode))
         case "order.status.report": return try orderStatus(data, parkCode: parkCode)
         case "event.report": return .notice(try event(data, parkCode: parkCode))
         default: throw WireError("unknownService", service)

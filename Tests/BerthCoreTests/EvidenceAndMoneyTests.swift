@@ -262,6 +262,32 @@ import Testing
         #expect(price(0) == 500 && price(0, world.now + 86_400_000) == 700, "what comes later does not end what holds now")
     }
 
+    @Test func whatTheLotTookStandsBesideTheExit() {
+        var world = world()
+        _ = world.decide(
+            .enter(parkCode: "P1", Passage(recordNo: "r", plate: World.plate(5), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil)))
+        func payment(_ number: String, _ fen: Int64, hash: String, withExit: Bool) -> Payment {
+            var payment = Payment(
+                payNo: number, appId: "", parkCode: "P1", recordNo: "r", billNo: nil, amountFen: fen, channel: "", state: .paid,
+                payTime: world.now, requestHash: hash)
+            payment.cameWithExit = withExit
+            return payment
+        }
+        world.decide(.takeIn(payment("a", 300, hash: "u22", withExit: false)))
+        var passage = Passage(recordNo: "r", plate: World.plate(5), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil)
+        passage.leaveTime = world.now
+        passage.exitGateCode = "G2"
+        passage.payments = [payment("a", 300, hash: "u11", withExit: true), payment("b", 200, hash: "u11b", withExit: true)]
+        world.decide(.exit(parkCode: "P1", passage))
+        #expect(world.city.balances[.till("P1")] == 500, "one that came by itself and one that did not, each once")
+        if case .paid(_, isRepeat: true) = world.decide(.takeIn(payment("b", 200, hash: "u22b", withExit: false))).outcome {
+        } else {
+            Issue.record("the same payment, once more by itself")
+        }
+        #expect(world.decide(.takeIn(payment("b", 201, hash: "u22c", withExit: false))).outcome == .refused(.alreadyPaid))
+        #expect(world.city.ledgerSum == 0)
+    }
+
     @Test func overtimeCosts() {
         let (enter, hour) = (MoneyTests.start, Millis(3_600_000))
         let order = SharePrice(mode: .once, fen: 1_000)

@@ -252,6 +252,10 @@ import Testing
         #expect(full.outcome == .refused(.poolEmpty) && full.note == RuleNote("PERSONAL", used: 2, max: 2))
         #expect(book(.merchant).outcome.order?.pool == .merchant && book(.merchant).outcome == .refused(.poolEmpty))
         #expect(book(.charging).outcome.order != nil)
+        // Places to charge may be booked for another time ahead than ordinary ones (R2).
+        world.decide(.setPolicy(.lot("P1"), ["advanceMaxMin": "120", "chargingAdvanceMaxMin": "60"]))
+        let early = world.create("x", in: 90) { $0.pool = .charging }
+        #expect(early.outcome == .refused(.notOpenYet) && early.note?.rule == "chargingAdvanceMaxMin" && early.note?.max == 60)
         let slots = world.city.lots["P1"]!.slots(.reservation, day: CivilTime.day(of: world.now), now: world.now)
         #expect(slots.contains { $0.reason == .poolEmpty && $0.quota == 2 })
         #expect(world.decide(.setFlow(flow(world, .bookingOnly) { $0.pools = ["NONE": 1] })).outcome == .refused(.illegalValue))
