@@ -89,7 +89,8 @@ public struct Policy: Sendable, Equatable {
 
     /// Name, place and legal range of every number, for settings and messages; the ranges are the only place of these bounds.
     public static let numbers: [(name: String, path: WritableKeyPath<Policy, Int> & Sendable, range: ClosedRange<Int>)] = [
-        ("advanceMaxMin", \.advanceMaxMin, 1...525_600), ("chargingAdvanceMaxMin", \.chargingAdvanceMaxMin, 0...525_600), ("slotMin", \.slotMin, 5...1440),
+        ("advanceMaxMin", \.advanceMaxMin, 1...525_600), ("chargingAdvanceMaxMin", \.chargingAdvanceMaxMin, 0...525_600),
+        ("slotMin", \.slotMin, 5...1440),
         ("earlyMin", \.earlyMin, 0...1440), ("lateMin", \.lateMin, 0...1440), ("stayMin", \.stayMin, 1...10_080),
         ("delayMin", \.delayMin, 0...1440), ("holdMin", \.holdMin, 1...60),
         ("entriesPerOrder", \.entriesPerOrder, -1...1000), ("platesPerOrderMax", \.platesPerOrderMax, 1...20),

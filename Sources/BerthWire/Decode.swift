@@ -214,9 +214,9 @@ public enum Decode {
         passage.vehicleClass = Int(try fields.optionalInt("vehicleClass", in: 1...6) ?? 0)
         for row in try fields.optionalObjects("payments", max: 100) ?? [] {
             var payment = Payment(
-                    payNo: try row.string("payNo", max: 64), appId: "", parkCode: parkCode, recordNo: passage.recordNo, billNo: nil,
-                    amountFen: try row.optionalInt("amount", in: 0...WireLimits.moneyMax) ?? 0, channel: "", state: .paid,
-                    payTime: try row.optionalTime("payTime") ?? leaveTime, requestHash: Signature.dataHash(.object(row.object)))
+                payNo: try row.string("payNo", max: 64), appId: "", parkCode: parkCode, recordNo: passage.recordNo, billNo: nil,
+                amountFen: try row.optionalInt("amount", in: 0...WireLimits.moneyMax) ?? 0, channel: "", state: .paid,
+                payTime: try row.optionalTime("payTime") ?? leaveTime, requestHash: Signature.dataHash(.object(row.object)))
             payment.cameWithExit = true
             passage.payments.append(payment)
         }

@@ -265,7 +265,9 @@ import Testing
     @Test func whatTheLotTookStandsBesideTheExit() {
         var world = world()
         _ = world.decide(
-            .enter(parkCode: "P1", Passage(recordNo: "r", plate: World.plate(5), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil)))
+            .enter(
+                parkCode: "P1",
+                Passage(recordNo: "r", plate: World.plate(5), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil)))
         func payment(_ number: String, _ fen: Int64, hash: String, withExit: Bool) -> Payment {
             var payment = Payment(
                 payNo: number, appId: "", parkCode: "P1", recordNo: "r", billNo: nil, amountFen: fen, channel: "", state: .paid,
