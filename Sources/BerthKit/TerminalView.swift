@@ -76,6 +76,7 @@ struct TerminalView: Sendable {
         guard let town = people?.tally else { return "" }
         return "appointments \(town.appointments)  patients \(town.patients)  offers \(town.offers)  subscriptions \(town.subscriptions)  "
             + "misread \(town.misread)  control room \(town.cases)  plateless \(town.plateless)  banned \(town.banned)  re-homed \(town.rehomed)  revoked \(town.revoked)  "
+            + "promoted \(town.promoted)/\(town.waited)  "
     }
 
     private func draw(_ t: Drivers.Tally, perSecond: Int, seconds: Int64, over lines: Int) -> Int {
@@ -97,7 +98,7 @@ struct TerminalView: Sendable {
                 " 挂号 appointments \(town.appointments) (\(town.granted) 留位 kept)   就诊 patients \(town.patients)   共享 offers \(town.offers)   订阅 subscribed \(town.subscriptions)"
             )
             picture.append(
-                " 误读 misread \(town.misread)   转人工 control room \(town.cases)   无牌 plateless \(town.plateless)   黑名单 banned \(town.banned)   改派 re-homed \(town.rehomed)   撤销 revoked \(town.revoked)"
+                " 误读 misread \(town.misread)   转人工 control room \(town.cases)   无牌 plateless \(town.plateless)   黑名单 banned \(town.banned)   改派 re-homed \(town.rehomed)   撤销 revoked \(town.revoked)   候补转正 promoted \(town.promoted)/\(town.waited)"
             )
         }
         picture.append("")

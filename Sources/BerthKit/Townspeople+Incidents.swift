@@ -30,12 +30,13 @@ extension Townspeople {
     func incidents() async {
         var round = 0
         while !Task.isCancelled {
-            switch round % 6 {
+            switch round % 7 {
             case 0: await misread()
             case 1: await stayTooLong()
             case 2: await withoutPlate()
             case 3: await banned(round)
             case 4: await comeBackEarly()
+            case 5: await waitForAPlace()
             default: await closeAnEvening()
             }
             round += 1
@@ -180,6 +181,36 @@ extension Townspeople {
         await pause(minutes: 1)
         guard let asked = try? await gateway.decide(lot.parkCode, plate: bad, plateColor: 0, gateCode: "G1") else { return }
         if asked["admit"]?.boolValue == false { tell("\(lot.name)  黑名单车辆不放行 a banned car is turned away") { $0.banned += 1 } }
+    }
+
+    /// A small lot is booked out; one more driver waits, and has the place as soon as somebody cancels.
+    private func waitForAPlace() async {
+        guard let lot = lots.filter({ !$0.isShared && $0.kind != .hospital }).min(by: { $0.capacity < $1.capacity }) else { return }
+        let time = Ambient.now() + 50 * 60_000
+        let number = Int(time / 5)
+        func plate(_ index: Int) -> String { "粤B\(10_000 + (number + index) % 90_000)" }
+        var taken: [String] = []
+        for index in 1...60 where !Task.isCancelled {
+            guard let orderNo = await book(lot, plate(index), at: time) else { break }
+            taken.append(orderNo)
+        }
+        func status(_ orderNo: String) async -> Int64? {
+            await call("order.detail", ["orderNo": .string(orderNo)])?.data["status"]?.intValue
+        }
+        guard let first = taken.first, let waits = await book(lot, plate(0), at: time, [("waitlist", true)]) else { return }
+        if await status(waits) == 9 {
+            tell("\(lot.name)  约满，一人候补 booked out, one driver waits") { $0.waited += 1 }
+            await pause(minutes: 1)
+            _ = await call("order.cancel", ["orderNo": .string(first), "reason": "changed plans"])
+            for _ in 0..<20 where !Task.isCancelled {
+                if await status(waits) == 1 {
+                    tell("\(lot.name)  有人退订，候补自动转正 a place came back: the waiting driver has it") { $0.promoted += 1 }
+                    break
+                }
+                try? await Task.sleep(for: .milliseconds(200))
+            }
+        }
+        for orderNo in taken.dropFirst() + [waits] { _ = await call("order.cancel", ["orderNo": .string(orderNo), "reason": "demo"]) }
     }
 
     /// A venue closes for a while: what that does is looked at first; who loses his place is told where there is room.

@@ -24,6 +24,8 @@ final class Townspeople: Sendable {
         var banned = 0
         var rehomed = 0
         var revoked = 0
+        var waited = 0
+        var promoted = 0
     }
 
     let lots: [PlannedLot]
