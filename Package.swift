@@ -102,6 +102,7 @@ let package = Package(
         .testTarget(name: "BerthWireTests", dependencies: ["BerthWire", "BerthCore"]),
         .testTarget(name: "BerthDocsTests", dependencies: ["BerthDocs", "BerthCore", "BerthWire"]),
         .testTarget(name: "BerthSceneTests", dependencies: ["BerthScene", "BerthCore", "BerthWire"]),
+        .testTarget(name: "BerthGatewayTests", dependencies: ["BerthGateway"]),
         .testTarget(name: "BerthStoreTests", dependencies: ["BerthStore", "BerthCore", "BerthWire"]),
     ],
     swiftLanguageModes: [.v6]

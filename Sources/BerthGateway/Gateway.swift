@@ -69,6 +69,7 @@ public final class Gateway: Sendable {
             }
         }
         keeper.cancel()
+        for link in links.values { link.close() }
         for link in links.values { link.farewell() }
         await spool.flush()
         try? await Task.sleep(for: .milliseconds(200))

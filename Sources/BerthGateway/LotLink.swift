@@ -22,6 +22,8 @@ final class LotLink: MQTTListener {
         var lastRemain: Int64 = 0
         var lastClock: Int64 = .min
         var reason = "not connected yet"
+        /// The gateway has stopped: nobody would end a wait that begins now.
+        var isClosed = false
     }
 
     let box: LotBox
@@ -137,10 +139,14 @@ final class LotLink: MQTTListener {
                 service: service, data: data, appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
                 requestId: requestId, timestamp: box.now(), nonce: Ambient.nonce(), epoch: epoch, seq: seq)
             let answer = await withCheckedContinuation { continuation in
-                state.withLock {
-                    $0.waiting[requestId] = Waiting(
-                        continuation: continuation, deadline: Ambient.monotonic() + timeoutMillis)
+                let isClosed = state.withLock { state in
+                    if !state.isClosed {
+                        state.waiting[requestId] = Waiting(
+                            continuation: continuation, deadline: Ambient.monotonic() + timeoutMillis)
+                    }
+                    return state.isClosed
                 }
+                if isClosed { return continuation.resume(returning: nil) }
                 mqtt.publish(topic: Topic.up(lot.parkCode, service), payload: bytes)
             }
             guard let answer else { throw NoAnswer(why: "no answer over MQTT") }
@@ -153,6 +159,12 @@ final class LotLink: MQTTListener {
                 requestId: requestId, now: box.now(), epoch: epoch, seq: seq,
                 timeoutSeconds: max(1, timeoutMillis / 1000))
         } catch { throw NoAnswer(why: "\(error)") }
+    }
+
+    /// Nothing is waited for any more.
+    func close() {
+        state.withLock { $0.isClosed = true }
+        sweep(now: .max)
     }
 
     /// Asks for what waits too long; called several times a second.

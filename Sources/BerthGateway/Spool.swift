@@ -13,6 +13,8 @@ public final class Spool: Sendable {
     private struct State {
         var pending: [(write: Write, completion: @Sendable (Bool) -> Void)] = []
         var isStopped = false
+        /// Its thread is gone: what comes now is refused, and nobody waits for it.
+        var hasEnded = false
         /// The disk refused a batch. Nothing more is taken, so that no log gets a hole, until it works again.
         var hasFailed = false
         var onRecovery: [@Sendable () -> Void] = []
@@ -69,7 +71,7 @@ public final class Spool: Sendable {
     /// Hands over a write; `completion` says, on the spool's thread, whether it is on the disk.
     func write(_ write: @escaping Write, completion: @escaping @Sendable (Bool) -> Void = { _ in }) {
         let isFirst: Bool? = state.withLock { state in
-            if state.hasFailed { return nil }
+            if state.hasFailed || state.hasEnded { return nil }
             state.pending.append((write, completion))
             return state.pending.count == 1
         }
@@ -77,8 +79,8 @@ public final class Spool: Sendable {
         if isFirst { hasWork.signal() }
     }
 
-    /// False from a refused batch until the disk works again.
-    var isWritable: Bool { state.withLock { !$0.hasFailed } }
+    /// False from a refused batch until the disk works again, and after the end.
+    var isWritable: Bool { state.withLock { !$0.hasFailed && !$0.hasEnded } }
 
     /// Called when the disk works again, before new writes are taken: memory must go back to what is on it.
     func onRecovery(_ body: @escaping @Sendable () -> Void) { state.withLock { $0.onRecovery.append(body) } }
@@ -95,14 +97,13 @@ public final class Spool: Sendable {
         while true {
             hasWork.wait()
             while true {
-                let (batch, isStopped) = state.withLock { state in
+                let (batch, hasEnded) = state.withLock { state in
                     defer { state.pending = [] }
-                    return (state.pending, state.isStopped)
+                    state.hasEnded = state.isStopped && state.pending.isEmpty
+                    return (state.pending, state.hasEnded)
                 }
-                if batch.isEmpty {
-                    if isStopped { return }
-                    break
-                }
+                if hasEnded { return }
+                if batch.isEmpty { break }
                 var isDurable = true
                 do { try queue.write { db in for item in batch { try item.write(db) } } } catch { isDurable = false }
                 if !isDurable {
