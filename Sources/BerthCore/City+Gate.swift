@@ -44,7 +44,7 @@ extension City {
             book.flowNote = RuleNote(strictest.policyId, until: strictest.validTo)
         }
         if book.flow == .throttle {
-            book.walkIns = lot.walkIns.filter { $0 > now - 5 * CivilTime.minute }.count
+            book.walkIns = lot.walkIns.filter { $0 > now - 5 * CivilTime.minute && $0 <= now }.count
             book.walkInsMax = demanding.filter { $0.mode == .throttle }.compactMap(\.maxEntriesPer5min).min()
         }
         book.calendar = calendar

@@ -285,7 +285,7 @@ extension City {
     mutating func post(refund fen: Int64, of payment: Payment, reference: String, at now: Millis, _ events: inout [Event]) {
         // What all refunds together take is what one of that amount would, so that rounding adds nothing up.
         func taken(_ sum: Int64) -> [Int64] {
-            var parts = payment.legs.map { floorDiv(-$0.fen * sum, payment.amountFen) }
+            var parts = payment.legs.map { share(-$0.fen, sum, of: payment.amountFen) }
             if !parts.isEmpty { parts[0] += sum - parts.reduce(0, +) }
             return parts
         }

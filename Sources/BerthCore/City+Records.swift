@@ -96,7 +96,7 @@ extension City {
             $0.inside[visit.plate] = visit.recordNo
             guard visit.orderNo == nil else { return }
             $0.walkIns.removeAll { $0 < now - 5 * CivilTime.minute }
-            if visit.enterTime > now - 5 * CivilTime.minute { $0.walkIns.append(visit.enterTime) }
+            if visit.enterTime > now - 5 * CivilTime.minute { $0.walkIns.append(min(visit.enterTime, now)) }
         }
         noteInside(visit.plate, parkCode, isInside: true)
         events.append(.visit(visit))
@@ -281,6 +281,7 @@ extension City {
                 .notice(Notice(parkCode: parkCode, eventType: 2012, occurredAt: occurred, orderNo: orderNo)))
         case (.arrived, .held), (.arrived, .booked), (.arrived, .noShow):
             guard occurred <= order.enterEnd else { return Decision(.refused(.tooLateToEnter)) }
+            guard occurred >= now - City.recordDaysMax * CivilTime.dayLength else { return Decision(.refused(.recordTooOld)) }
             admit(&order, recordNo: recordNo ?? "", enterTime: occurred, at: now, &events)
         case (.left, .inLot):
             leave(&order, at: occurred, now: now, &events)

@@ -104,7 +104,7 @@ extension City {
     mutating func giveBackRest(of subscription: SharedSubscription, payer: Account, at now: Millis, _ events: inout [Event]) {
         guard let paid = subscription.paidFen, paid > 0, subscription.validFrom < subscription.validTo else { return }
         let rest = max(0, subscription.validTo - max(now, subscription.validFrom))
-        let fen = paid * rest / (subscription.validTo - subscription.validFrom)
+        let fen = share(paid, rest, of: subscription.validTo - subscription.validFrom)
         guard fen > 0 else { return }
         post(
             Posting(

@@ -114,6 +114,8 @@ public struct City: Sendable {
 
     /// After everything is restored: what follows from several of its parts.
     public mutating func finishRestoring(now: Millis) {
+        // Notifications that were confirmed are not in the store any more; no number of theirs may come again.
+        lastTiding = max(lastTiding, now)
         for parkCode in lots.keys { resolvePolicies(of: parkCode) }
         refreshPoolRules(Array(lots.keys))
         for policy in flows.values { noteClock(policy, at: now) }
@@ -370,12 +372,17 @@ public struct City: Sendable {
         for key in counters.keys where City.isPast(counter: key, at: time) { counters[key] = nil }
     }
 
-    /// Whether a counter's period is long over. The second letter of its key says the period: d for a day, m for a month
-    /// (kept: few, and needed for appeals).
+    /// Whether a counter's period is long over. The second letter of its key says the period: d for a day, m for a month,
+    /// y for a year; those of months and years are kept longer, since appeals undo them.
     public static func isPast(counter key: String, at time: Millis) -> Bool {
         let parts = key.split(separator: "|", maxSplits: 2)
-        guard parts.count == 3, parts[0].last == "d", let day = Int64(parts[1]) else { return false }
-        return day < CivilTime.day(of: time) - 40
+        guard parts.count == 3, let period = Int64(parts[1]) else { return false }
+        return switch parts[0].last {
+        case "d": period < CivilTime.day(of: time) - 40
+        case "m": period < Int64(CivilTime.month(of: time)) - 13
+        case "y": period < Int64(CivilTime.year(of: time)) - 2
+        default: false
+        }
     }
 
     // MARK: Looking up
@@ -438,7 +445,9 @@ public struct City: Sendable {
     }
 
     private mutating func countWaiting(_ order: Order, by delta: Int) {
-        waitingOf["\(order.appId)|\(order.userToken)", default: 0] += delta
+        let user = "\(order.appId)|\(order.userToken)"
+        waitingOf[user, default: 0] += delta
+        if waitingOf[user] == 0 { waitingOf[user] = nil }
         waitingIn[order.parkCode, default: 0] += delta
     }
 

@@ -71,4 +71,10 @@ public enum CivilTime {
 }
 
 func floorDiv(_ value: Int64, _ by: Int64) -> Int64 { (value >= 0 ? value : value - by + 1) / by }
+/// `value` × `part` / `whole`, rounded down, where the product may be larger than a number holds: 0 ≤ part ≤ whole.
+func share(_ value: Int64, _ part: Int64, of whole: Int64) -> Int64 {
+    let product = value.magnitude.multipliedFullWidth(by: part.magnitude)
+    let (quotient, remainder) = whole.magnitude.dividingFullWidth(product)
+    return value >= 0 ? Int64(quotient) : -Int64(quotient) - (remainder > 0 ? 1 : 0)
+}
 func floorMod(_ value: Int64, _ by: Int64) -> Int64 { value - floorDiv(value, by) * by }

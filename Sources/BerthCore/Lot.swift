@@ -147,7 +147,8 @@ public struct Lot: Sendable {
         switch order.status {
         case .held, .booked: break
         case .inLot:
-            hold.from = min(order.enterStart, order.enterTime ?? order.enterStart)
+            // What is long past is no hold any more.
+            hold.from = max(min(order.enterStart, order.enterTime ?? order.enterStart), order.enterStart - CivilTime.dayLength)
             hold.grows = true
             // On whole steps from here on, so that what is released is what was held.
             if hold.to <= now { hold.to = endOfStep(now) } else if hold.space == nil { hold.to = endOfStep(hold.to - 1) }

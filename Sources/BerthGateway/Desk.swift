@@ -46,17 +46,17 @@ final class Desk: Sendable {
     /// The next orders, waiting up to so long for the first.
     func take(milliseconds: Int64) async -> [Order] {
         let now = Ambient.monotonic()
-        let isEmpty = state.withLock { state in
-            state.lastPoll = now
-            return state.orders.isEmpty
-        }
-        if isEmpty, milliseconds > 0 {
+        state.withLock { $0.lastPoll = now }
+        if milliseconds > 0 {
             await withCheckedContinuation { continuation in
-                let id = state.withLock { state in
+                // Looked at and waited for in one step: what is posted in between would wait as long as we do.
+                let id: UInt64? = state.withLock { state in
+                    guard state.orders.isEmpty else { return nil }
                     state.lastWaiter += 1
                     state.waiters.append((state.lastWaiter, continuation))
                     return state.lastWaiter
                 }
+                guard let id else { return continuation.resume() }
                 DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(milliseconds))) { [self] in
                     let waiter = state.withLock { state in
                         state.waiters.firstIndex { $0.id == id }.map { state.waiters.remove(at: $0).continuation }

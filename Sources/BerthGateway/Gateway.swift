@@ -194,6 +194,7 @@ struct LocalAPI: HTTPResponder {
             return value
         }
         do {
+            try LocalAPI.check(data)
             switch parts[2] {
             case "decide":
                 return json(
@@ -253,6 +254,18 @@ struct LocalAPI: HTTPResponder {
         } catch let error as LotBox.Refused {
             return refuse(error.status, error.name, error.description)
         }
+    }
+
+    /// What the server would refuse for good is refused here, before it stands in the log.
+    private static func check(_ data: JSON) throws {
+        let fields = Fields(data.objectValue ?? JSONObject())
+        do throws(WireError) {
+            for (name, max) in [("gateCode", 32), ("orderNo", 32), ("recordNo", 48)] { _ = try fields.optionalString(name, max: max) }
+            for name in ["enterTime", "leaveTime"] { _ = try fields.optionalTime(name) }
+            if fields.object["plateColor"] != nil { _ = try fields.int("plateColor", among: Plate.colors) }
+            _ = try fields.optionalInt("totalFee", in: 0...WireLimits.moneyMax)
+            _ = try fields.optionalInt("confidence", in: 0...100)
+        } catch { throw LotBox.Refused(status: 400, name: error.name, description: error.hint) }
     }
 
     private func json(_ value: JSON, status: Int = 200) -> Response {

@@ -44,6 +44,16 @@ public final class LotBox: Sendable {
             list.read(parkCode: parkCode) { authNo in cars.values.first { $0.orderNo == authNo }?.plate }
         }
 
+        /// Epochs that ended here while places in them were under way: which one follows, and how many entries it leaves behind.
+        var moves: [String: (epoch: String, behind: Int64)] = [:]
+
+        /// Where an entry stands now, whatever began since its place was given.
+        func current(_ place: Place) -> (epoch: String, seq: Int64) {
+            var (epoch, seq) = (place.epoch, place.seq)
+            while let move = moves[epoch] { (epoch, seq) = (move.epoch, seq - move.behind) }
+            return (epoch, seq)
+        }
+
         mutating func next() -> Place {
             upLast += 1
             return Place(epoch: upEpoch, seq: upLast, reloads: reloads)
@@ -292,13 +302,16 @@ public final class LotBox: Sendable {
         beside write: @escaping Spool.Write
     ) async throws {
         let lot = entry.parkCode
-        let (epoch, seq) = (place.epoch, place.seq)
         let requestId = Ambient.uuid()
         let text = data.string
         let isDurable = await withCheckedContinuation { continuation in
             spool.write({ [self] db in
                 // A place given before the log went back to what is on the disk would leave a hole in it.
-                guard state.withLock({ $0.reloads }) == place.reloads else {
+                let (reloads, epoch, seq) = state.withLock { state in
+                    let (epoch, seq) = state.current(place)
+                    return (state.reloads, epoch, seq)
+                }
+                guard reloads == place.reloads else {
                     throw DatabaseError(resultCode: .SQLITE_ABORT, message: "the place is no longer the log's")
                 }
                 try db.cachedStatement(sql: "INSERT INTO up VALUES(?,?,?,?,?,?,?)").execute(
@@ -449,16 +462,15 @@ public final class LotBox: Sendable {
     }
 
     /// The server has consumed up to `ackSeq`: what it acknowledged needs no place any more; what it refused for good is a dead letter.
-    func acknowledged(_ ackSeq: Int64, failed: [(seq: Int64, code: Int)]) {
+    /// - Returns: false when it stands behind what it had acknowledged: it lost that, and this log cannot go on.
+    func acknowledged(_ ackSeq: Int64, failed: [(seq: Int64, code: Int)]) -> Bool {
         let epoch: String? = state.withLock { state in
-            let isBack = ackSeq < state.upAck
+            guard ackSeq >= state.upAck else { return nil }
             state.upAck = min(ackSeq, state.upLast)
             state.deadCount += failed.count
-            // A reader that lost what it had acknowledged cannot be served from here any more.
-            if isBack { state.lastError = "the server stands at \(ackSeq), behind what it had acknowledged" }
             return state.upEpoch
         }
-        guard let epoch else { return }
+        guard let epoch else { return false }
         let lot = entry.parkCode
         spool.write { db in
             for (seq, code) in failed {
@@ -471,9 +483,10 @@ public final class LotBox: Sendable {
             try db.execute(
                 sql: "DELETE FROM up WHERE lot = ? AND epoch = ? AND seq <= ?", arguments: [lot, epoch, ackSeq])
         }
+        return true
     }
 
-    /// The server says that our epoch is over: what it has not consumed goes into a new one, in order.
+    /// Our epoch is over, or the server does not know any more what it had of it: what is not acknowledged goes into a new one, in order.
     func startEpoch() async {
         let lot = entry.parkCode
         let (old, ack, new) = state.withLock { state in
@@ -482,6 +495,7 @@ public final class LotBox: Sendable {
             let ack = state.upAck
             state.upLast -= ack
             state.upAck = 0
+            state.moves[old] = (state.upEpoch, ack)
             return (old, ack, state.upEpoch)
         }
         await withCheckedContinuation { continuation in
@@ -490,8 +504,10 @@ public final class LotBox: Sendable {
                     sql: "UPDATE up SET epoch = ?, seq = seq - ? WHERE lot = ? AND epoch = ? AND seq > ?",
                     arguments: [new, ack, lot, old, ack])
                 try db.execute(
-                    sql: "UPDATE positions SET up_epoch = ?, up_last = up_last - ?, up_ack = 0 WHERE lot = ?",
-                    arguments: [new, ack, lot])
+                    sql: """
+                        UPDATE positions SET up_epoch = ?1, up_ack = 0,
+                            up_last = coalesce((SELECT max(seq) FROM up WHERE lot = ?2 AND epoch = ?1), 0) WHERE lot = ?2
+                        """, arguments: [new, lot])
             }) { _ in continuation.resume() }
         }
     }

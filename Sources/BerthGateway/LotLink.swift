@@ -223,7 +223,8 @@ final class LotLink: MQTTListener {
         guard cursor.code == 0, let ackSeq = cursor.data["up"]?["ackSeq"]?.intValue else {
             throw NoAnswer(why: "sync.cursor.query: \(cursor.code) \(cursor.resultCode.en)")
         }
-        box.acknowledged(ackSeq, failed: [])
+        let isBehind = !box.acknowledged(ackSeq, failed: [])
+        if isBehind { await startEpoch(serverAt: ackSeq) }
         if downEpoch == nil {
             // We know nothing of the server's log, if there is one yet: start from what is in force.
             let snapshot = try await call("sync.snapshot.query", [:])
@@ -231,8 +232,16 @@ final class LotLink: MQTTListener {
         }
         box.state.withLock {
             $0.isSynchronised = true
-            $0.lastError = ""
+            $0.lastError = isBehind ? "the server stood at \(ackSeq) of our log, behind what it had acknowledged: a new epoch began" : ""
         }
+    }
+
+    /// What the server had acknowledged and lost is not here any more; what it never had goes into a new epoch.
+    private func startEpoch(serverAt ackSeq: Int64) async {
+        logger.warning(
+            "the server is behind what it had acknowledged; a new epoch begins",
+            metadata: ["lot": "\(lot.parkCode)", "server": "\(ackSeq)", "acknowledged": "\(box.state.withLock { $0.upAck })"])
+        await box.startEpoch()
     }
 
     /// The four-timestamp formula of `sys.time.get`; the estimate moves by half of what is new, so one slow answer does not throw it.
@@ -292,14 +301,16 @@ final class LotLink: MQTTListener {
         case 610:
             // The server says where to go on; what it has is not sent again.
             guard let expected = answer.data["expectedSeq"]?.intValue else { throw NoAnswer(why: "610 without expectedSeq") }
-            if answer.data["epoch"]?.stringValue == epoch || expected == 1 { box.acknowledged(expected - 1, failed: failures(answer)) }
+            if answer.data["epoch"]?.stringValue == epoch || expected == 1, !box.acknowledged(expected - 1, failed: failures(answer)) {
+                await startEpoch(serverAt: expected - 1)
+            }
         case 613:
             await box.startEpoch()
         default:
             if let ackSeq = answer.ackSeq, answer.resultCode.isFinal, answer.epoch == epoch {
                 var failed = failures(answer)
                 if entries.count == 1, code != 0 { failed = [(entries[0].seq, code)] }
-                box.acknowledged(ackSeq, failed: answer.duplicate ? [] : failed)
+                if !box.acknowledged(ackSeq, failed: answer.duplicate ? [] : failed) { await startEpoch(serverAt: ackSeq) }
             } else {
                 throw NoAnswer(why: "\(code) \(answer.resultCode.en) \(answer.hint)")
             }

@@ -103,7 +103,11 @@ final class Deliverer: DurableListener {
 
     /// The lot can be reached again: back-off is over, and the oldest unacknowledged entry goes first.
     func reachable(_ parkCode: String) {
-        let position = sequencer.peek { ($0.lots[parkCode]?.downEpoch, $0.lots[parkCode]?.downAck ?? 0) }
+        let position = sequencer.peek { city in
+            let lot = city.lots[parkCode]
+            // An entry below the position whose own reply was lost is asked again: its result is not known yet.
+            return (lot?.downEpoch, min(lot?.downAck ?? 0, (lot?.awaiting.keys.min() ?? .max) - 1))
+        }
         state.withLock { state in
             var line = state.lines[parkCode] ?? Line()
             line.epoch = position.0 ?? ""
@@ -138,6 +142,11 @@ final class Deliverer: DurableListener {
             }
             waiter?.resume()
         }
+    }
+
+    /// Ends the waits for an entry of the lot.
+    func wake(_ parkCode: String) {
+        for waiter in state.withLock({ $0.waiters.removeValue(forKey: parkCode) }) ?? [] { waiter.resume() }
     }
 
     /// Fills the window of 100. Only one thread pumps a lot at a time, so its entries stay in order.
@@ -366,13 +375,17 @@ final class Deliverer: DurableListener {
         guard answer.code == Profile.current.code("sequenceGap").code,
             let expected = answer.data["expectedSeq"]?.intValue, expected >= 1
         else { return }  // It goes again on its schedule.
+        let last = sequencer.peek { $0.lots[parkCode]?.downLast ?? 0 }
+        if expected > last + 1 {
+            logger.warning("a lot is ahead of our log", metadata: ["lot": "\(parkCode)", "expects": "\(expected)", "last": "\(last)"])
+        }
         state.withLock { state in
             guard var line = state.lines[parkCode] else { return }
             guard now >= line.pausedUntil else { return }
             // The window behind the gap comes back as one wave of 610; one return is enough.
             line.inFlight = [:]
             line.fresh = []
-            line.sentThrough = expected - 1
+            line.sentThrough = min(expected, last + 1) - 1
             line.pausedUntil = now + 200
             state.lines[parkCode] = line
         }

@@ -194,6 +194,9 @@ extension Pipeline {
                 let epoch = sequencer.peek { $0.lots[parkCode]?.downEpoch ?? "" }
                 completion(pulled(parkCode, epoch, after: after, limit: limit))
             }
+            // What became durable between the look and the wait.
+            let now = sequencer.peek { $0.lots[parkCode]?.downEpoch ?? "" }
+            if pulled(parkCode, now, after: after, limit: 1).data["entries"]?.arrayValue?.isEmpty == false { deliverer.wake(parkCode) }
         }
     }
 
@@ -239,9 +242,10 @@ extension Pipeline {
         deliverer.acknowledged(parkCode, through: ackSeq)
         sequencer.perform(
             .settle(parkCode: parkCode, epoch: epoch, ackSeq: ackSeq, results, assumesRest: true), now: now
-        ) { answer in
-            completion(
-                answer.code == 0 ? Answer(data: ["epoch": .string(epoch), "ackSeq": .int(ackSeq)]) : answer)
+        ) { [sequencer] answer in
+            // Where the log stands: an older acknowledgement takes nothing back.
+            let stands = sequencer.peek { max(ackSeq, $0.lots[parkCode]?.downAck ?? 0) }
+            completion(answer.code == 0 ? Answer(data: ["epoch": .string(epoch), "ackSeq": .int(stands)]) : answer)
         }
     }
 

@@ -81,12 +81,12 @@ final class Pipeline: Sendable {
             let service = try admit(request, arrival, now: received)
             let finalEcho = echo
             dispatch(request, service, now: received) { [statistics] answer in
-                if answer.code != 0 { statistics.refused(answer.code, echo: finalEcho, at: received) }
+                if answer.code != 0 { statistics.refused(answer.code, echo: finalEcho, isAuthentic: true, at: received) }
                 completion(Reply(answer: answer, echo: finalEcho, secret: request.secret, isAuthentic: true))
             }
         } catch {
             let answer = Answer(error)
-            statistics.refused(answer.code, echo: echo, at: received)
+            statistics.refused(answer.code, echo: echo, isAuthentic: isAuthentic, at: received)
             // Where no secret can be chosen the reply is not signed: 101, 104, 200, and what could not be read.
             let secret =
                 [101, 104, 200].contains(answer.code)

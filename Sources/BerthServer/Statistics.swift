@@ -57,13 +57,13 @@ final class Statistics: DurableListener {
     }
 
     /// A request that was refused; of what the journal does not tell, so it is lost when the server is killed before the next flush.
-    func refused(_ code: Int, echo: Echo, at now: Millis) {
+    /// - Parameter isAuthentic: the message is signed by the party that it names. Who is not known must not fill the table with names of his own.
+    func refused(_ code: Int, echo: Echo, isAuthentic: Bool, at now: Millis) {
         guard code != 0, code != 611 else { return }
         state.withLock { state in
             state.refusals[code, default: 0] += 1
+            guard isAuthentic else { return }
             let key = DayCount.Key(day: CivilTime.day(of: now), parkCode: echo.parkCode ?? "", appId: echo.appId)
-            // Who is not known must not fill the table with names of his own.
-            guard code != 200, code != 101 else { return }
             state.counts[key, default: [:]]["refused", default: 0] += 1
             state.counts[key]!["refused.\(code)", default: 0] += 1
         }

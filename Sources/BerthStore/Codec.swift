@@ -333,13 +333,30 @@ struct Codec: Sendable {
             at: try r.int("at"))
     }
 
-    /// A report's row carries its key with its body, since the column holds a digest.
-    func body(of r: Report) -> String { seal("\(r.key)\n\(r.body)") }
+    /// A report's row carries its key with its body, since the column holds a digest: the key is the first line.
+    func body(of r: Report) -> String {
+        let key = r.key.replacingOccurrences(of: "\\", with: "\\\\").replacingOccurrences(of: "\n", with: "\\n")
+        return seal("\(key)\n\(r.body)")
+    }
+
+    private static func unescaped(_ line: String) -> String {
+        guard line.contains("\\") else { return line }
+        var (text, isEscaped) = ("", false)
+        for scalar in line.unicodeScalars {
+            if !isEscaped, scalar == "\\" {
+                isEscaped = true
+                continue
+            }
+            text.unicodeScalars.append(isEscaped && scalar == "n" ? "\n" : scalar)
+            isEscaped = false
+        }
+        return text
+    }
 
     func report(lot: String, kind: String, key: String, at: Int64, body: String) throws -> Report {
         guard body.first == Codec.mark else { return Report(parkCode: lot, kind: kind, key: key, body: body, at: at) }
         let parts = try open(body).split(separator: "\n", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        return Report(parkCode: lot, kind: kind, key: parts[0], body: parts.count > 1 ? parts[1] : "", at: at)
+        return Report(parkCode: lot, kind: kind, key: Codec.unescaped(parts[0]), body: parts.count > 1 ? parts[1] : "", at: at)
     }
 
     static func encode(_ b: Bill) -> JSON {

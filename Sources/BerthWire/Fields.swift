@@ -18,7 +18,9 @@ public struct Fields: Sendable {
         case .string(let value):
             let trimmed = value.trimmed
             guard trimmed.unicodeScalars.count <= max else { throw illegal(name, "longer than \(max)") }
-            guard trimmed.unicodeScalars.allSatisfy({ $0.value >= 0x20 || $0 == "\n" || $0 == "\t" }) else {
+            // A short string is a name or a number of something: only texts have lines.
+            let hasLines = max > WireLimits.nameMax || name.hasSuffix("text") || name.hasSuffix("Text")
+            guard trimmed.unicodeScalars.allSatisfy({ $0.value >= 0x20 || (hasLines && ($0 == "\n" || $0 == "\t")) }) else {
                 throw illegal(name, "control character")
             }
             return trimmed
