@@ -47,6 +47,10 @@ extension City {
             book.walkIns = lot.walkIns.filter { $0 > now - 5 * CivilTime.minute && $0 <= now }.count
             book.walkInsMax = demanding.filter { $0.mode == .throttle }.compactMap(\.maxEntriesPer5min).min()
         }
+        // Who has a booking anywhere, is inside anywhere or is somebody's car is no misreading.
+        book.isKnown =
+            plateSpans[question.plate] != nil || insideLots[question.plate] != nil
+            || report("", kind: "plateOwner", key: question.plate.revealed) != nil
         book.calendar = calendar
         book.fuzzyCharsMax = policy.fuzzyCharsMax
         book.fuzzyConfidenceMax = policy.fuzzyConfidenceMax

@@ -281,6 +281,24 @@ extension City {
                 [(.till(payment.parkCode), payment.amountFen), (.lot(payment.parkCode), -payment.amountFen)]), &events)
     }
 
+    /// Money that a lot took although the city bills: the lot has it, and those get it whose it is.
+    mutating func post(till payment: Payment, of stay: SharedStay, at now: Millis, history: some History, _ events: inout [Event]) {
+        let offerId: String? =
+            switch stay {
+            case .order(let order): order.offerId
+            case .subscription(let subscription): subscription.offerId
+            }
+        post(
+            Posting(
+                at: now, kind: .till, reference: payment.payNo,
+                [(.till(payment.parkCode), payment.amountFen)]
+                    + shares(payment.amountFen, payment.parkCode, offer: offerId.flatMap { offer($0) })), &events)
+        guard var visit = visit(payment.parkCode, payment.recordNo, history: history) else { return }
+        visit.paidFen += payment.amountFen
+        visit.paidAt = payment.payTime
+        keep(visit, &events)
+    }
+
     /// A refund takes from everybody what the payment gave him, in the same proportions.
     mutating func post(refund fen: Int64, of payment: Payment, reference: String, at now: Millis, _ events: inout [Event]) {
         // What all refunds together take is what one of that amount would, so that rounding adds nothing up.

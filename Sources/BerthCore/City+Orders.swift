@@ -245,7 +245,7 @@ extension City {
     }
 
     /// What speaks against a plate, beside its owner's standing.
-    private func refusePlate(_ plate: Plate, lot: Lot, policy: Policy, at now: Millis) -> Decision? {
+    func refusePlate(_ plate: Plate, lot: Lot, policy: Policy, at now: Millis) -> Decision? {
         if let until = blacklisted(lot.parkCode, plate, at: now) { return Decision(.plateBlacklisted, RuleNote("blackList", until: until)) }
         if isExempt(plate, lot: lot, policy: policy, at: now) { return Decision(.exemptVehicle, RuleNote("exemptClasses")) }
         if policy.membersOnly == 1, !isListed(City.whiteKind, lot.parkCode, plate, at: now) {
@@ -351,6 +351,11 @@ extension City {
                 return Decision(.wrongState, RuleNote("plateChangesMax", used: order.plateChanges, max: order.terms.plateChangesMax))
             }
             if let refused = refusePlate(order.plate, lot: lot, policy: policy, at: now) { return refused }
+            if order.purpose == .publicService, let extNo = order.extNo,
+                let pinned = appointments.values.first(where: { $0.appId == appId && $0.extNo == extNo })?.plate, pinned != order.plate
+            {
+                return Decision(.plateDiffers, RuleNote("appointment"))
+            }
             let standing = standing(
                 of: appId, order.userToken, order.plate, lot: lot, purpose: order.purpose, policy: policy, at: now)
             if let standing, standing.1.rule == "noShowMaxPerPlate" { return Decision(standing.0, standing.1) }
@@ -382,6 +387,8 @@ extension City {
                 case .success(let place):
                     order.spaceNo = place.space
                     order.offerId = place.offer?.offerId
+                    // Moved within its offer it costs what was agreed.
+                    if order.offerId == offerId { order.terms.price = old.terms.price }
                 case .failure(let refusal): shortage = refusal
                 }
             } else if !lots[order.parkCode]!.hasRoom(order.pool, from: order.enterStart, to: order.expectedLeave, now: now) {
@@ -473,7 +480,15 @@ extension City {
     /// Whether nobody follows in the order's place in this time.
     private func canStay(_ order: Order, from: Millis, to: Millis, now: Millis) -> Bool {
         guard let lot = lots[order.parkCode] else { return false }
-        guard let space = order.spaceNo else { return lot.hasRoom(order.pool, from: from, to: to, now: now) }
+        guard let space = order.spaceNo else {
+            if order.purpose == .shared {
+                let policy = lot.policy(.shared)
+                guard Segment.spans(policy.quiet, from: to, to: to + 1, calendar).isEmpty,
+                    Segment.covers(poolWindow(policy), from: from, to: to, calendar)
+                else { return false }
+            }
+            return lot.hasRoom(order.pool, from: from, to: to, now: now)
+        }
         guard let offer = order.offerId.flatMap({ lot.offers[$0] }), offer.isBookable, to <= offer.validTo,
             Segment.spans(offer.quietHours + lot.policy(.shared).quiet, from: to, to: to + 1, calendar).isEmpty
         else { return false }
@@ -524,8 +539,11 @@ extension City {
         var events: [Event] = []
         order.status = isBreach ? .cancelledBreach : .cancelled
         order.orderVer += 1
-        count(dayKey, by: 1, &events)
-        count(monthKey, by: 1, &events)
+        let wasHeld = order.terms.prepayFen > 0 && order.prepayNo == nil
+        if !wasHeld {
+            count(dayKey, by: 1, &events)
+            count(monthKey, by: 1, &events)
+        }
         if isBreach {
             charge(
                 order, .breach,

@@ -94,8 +94,9 @@ extension City {
                     && known.amountFen == payment.amountFen && known.cameWithExit != payment.cameWithExit)
             return isSame ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.alreadyPaid))
         }
-        // Where the city bills, the lot takes nothing beforehand.
-        if sharedStay(payment.parkCode, payment.recordNo, history: history) != nil { return Decision(.refused(.platformBilled)) }
+        // Where the city bills, the lot takes nothing beforehand; what it took with the exit is known all the same.
+        let stay = sharedStay(payment.parkCode, payment.recordNo, history: history)
+        if stay != nil, !payment.cameWithExit { return Decision(.refused(.platformBilled)) }
         payments[payment.payNo] = payment
         var events: [Event] = [
             .payment(payment),
@@ -104,17 +105,24 @@ extension City {
                     parkCode: payment.parkCode, eventType: 5001, occurredAt: payment.payTime ?? 0,
                     recordNo: payment.recordNo, detail: payment.payNo)),
         ]
-        post(till: payment, at: payment.payTime ?? 0, &events)
+        guard let stay else {
+            post(till: payment, at: payment.payTime ?? 0, &events)
+            return Decision(.paid(payment, isRepeat: false), events)
+        }
+        post(till: payment, of: stay, at: payment.payTime ?? 0, history: history, &events)
         return Decision(.paid(payment, isRepeat: false), events)
     }
 
     mutating func bill(_ bill: Bill) -> Decision {
         var bill = bill
         // Asked again under the same number: what is paid, or being paid, stays so.
-        if let payNo = bills[bill.billNo]?.paidBy, payments[payNo]?.state != .failed { bill.paidBy = payNo }
+        if let payNo = bills[bill.billNo]?.paidBy, !isVoid(payNo) { bill.paidBy = payNo }
         bills[bill.billNo] = bill
         return Decision(.done, [.bill(bill)])
     }
+
+    /// Whether a payment is known not to have paid anything, or to have been given back.
+    private func isVoid(_ payNo: String) -> Bool { payments[payNo].map { $0.state == .failed || $0.state == .refunded } ?? false }
 
     /// Whether an order or subscription still waits for the payment of a bill.
     private func awaits(_ subject: String, _ billNo: String) -> Bool {
@@ -128,7 +136,7 @@ extension City {
         guard !payment.recordNo.isEmpty else { return }
         for var other in bills.values.sorted(by: { $0.billNo < $1.billNo })
         where other.parkCode == payment.parkCode && other.recordNo == payment.recordNo && other.billNo != payment.billNo
-            && other.paidBy.map({ payments[$0]?.state == .failed }) ?? true
+            && other.paidBy.map({ isVoid($0) }) ?? true
         {
             other.paidBy = payment.payNo
             bills[other.billNo] = other
@@ -146,9 +154,7 @@ extension City {
                 ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.keyReused))
         }
         guard var bill = bills[billNo] else { return Decision(.refused(.noBill)) }
-        if let earlier = bill.paidBy, payments[earlier].map({ $0.state != .failed }) ?? true {
-            return Decision(.refused(.alreadyPaid))
-        }
+        if let earlier = bill.paidBy, !isVoid(earlier) { return Decision(.refused(.alreadyPaid)) }
         guard now <= bill.expireAt, bill.subject.map({ awaits($0, bill.billNo) }) ?? true else { return Decision(.refused(.billExpired)) }
         // One payment of a stay at a time: the other one may be through any moment.
         if !bill.recordNo.isEmpty,
@@ -215,10 +221,13 @@ extension City {
             return Decision(.refused(.refundNotAllowed))
         }
         // A deposit follows its order: it comes back with a free cancel and is kept with a breach.
-        if let orderNo = payment.subject, subscription(orderNo) == nil {
-            return Decision(.refundNotAllowed, RuleNote("deposit of \(orderNo)"))
+        var share = payment.subject.flatMap { subscription($0) }
+        if let orderNo = payment.subject, share == nil { return Decision(.refundNotAllowed, RuleNote("deposit of \(orderNo)")) }
+        // What an owner who came back has given back is not given again.
+        let left = min(payment.amountFen - payment.refundedFen, share.map { $0.paidFen ?? 0 } ?? .max)
+        guard amountFen <= left else {
+            return Decision(.refundTooLarge, RuleNote("paid", used: Int(payment.amountFen - left), max: Int(payment.amountFen)))
         }
-        guard payment.refundedFen + amountFen <= payment.amountFen else { return Decision(.refused(.refundTooLarge)) }
         payment.refundedFen += amountFen
         payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded
         payments[payNo] = payment
@@ -226,6 +235,10 @@ extension City {
         keep(Report(parkCode: payment.parkCode, kind: "refund", key: key, body: String(amountFen), at: now), &events)
         append(.relay(service: "refund.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
         post(refund: amountFen, of: payment, reference: refundNo, at: now, &events)
+        if share != nil {
+            share!.paidFen = max(0, (share!.paidFen ?? 0) - amountFen)
+            set(.subscription(share!), &events)
+        }
         if !payment.recordNo.isEmpty, var visit = visit(payment.parkCode, payment.recordNo, history: history) {
             visit.paidFen = max(0, visit.paidFen - amountFen)
             keep(visit, &events)

@@ -4,12 +4,14 @@ extension City {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         var decision = takeEntry(lot, passage, at: now, history: history)
         // A record that could not be taken shows all the same that the car was there: nothing is held against its order.
-        if decision.outcome.refusal != nil { dispute(lot, passage, at: now, &decision.events) }
+        // So does one of a booked plate that names no order.
+        let standsAlone = lots[parkCode]?.visits[passage.recordNo].map { $0.orderNo == nil && $0.enterTime == passage.enterTime } ?? false
+        if decision.outcome.refusal != nil || standsAlone { dispute(lot, passage, at: now, &decision.events) }
         notePassed(parkCode, through: passage.enterTime, at: now)
         return decision
     }
 
-    /// Orders of a plate whose window holds the time of a record that was refused.
+    /// Orders of a plate whose window holds the time of a record that was refused, or that names none of them.
     private mutating func dispute(_ lot: Lot, _ passage: Passage, at now: Millis, _ events: inout [Event]) {
         for order in lot.orders.values.sorted(by: { $0.serial < $1.serial })
         where (order.status == .booked || order.status == .noShow) && !order.isDisputed && order.enterStart <= passage.enterTime

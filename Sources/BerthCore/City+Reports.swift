@@ -145,13 +145,34 @@ extension City {
         return Decision(.recorded(recordNo: recordNo, nil, isRepeat: false), events)
     }
 
+    /// A late departure that this record was the evidence of.
+    private mutating func undoLate(_ visit: Visit, by: String, at now: Millis, _ events: inout [Event]) {
+        guard let number = visit.orderNo else { return }
+        let letter = Penalty.Kind.lateDeparture.letter
+        if var subscription = subscription(number), penalties["\(number)-L\(visit.recordNo)"]?.state == .inForce {
+            undo("\(number)-L\(visit.recordNo)", by: by, at: now, &events)
+            subscription.strikes = max(0, subscription.strikes - 1)
+            set(.subscription(subscription), &events)
+        } else if var order = lotOfOrder[number].flatMap({ lots[$0]?.orders[number] }), order.isLate, order.recordNo == visit.recordNo {
+            undo("\(number)-\(letter)", by: by, at: now, &events)
+            order.isLate = false
+            update(order, at: now, &events)
+        }
+    }
+
     /// What a corrected record proves: that somebody came after all, or left in time.
     private mutating func followCorrection(
         _ visit: inout Visit, _ correction: Correction, at now: Millis, history: some History, _ events: inout [Event]
     ) {
         switch correction {
-        case .fee, .void, .merge: return
+        case .fee: return
+        case .void, .merge: return undoLate(visit, by: "void \(visit.recordNo)", at: now, &events)
         case .plate, .times: break
+        }
+        if let subscription = visit.orderNo.flatMap({ subscription($0) }), let left = visit.leaveTime {
+            let limit = timeToLeave(subscription, enteredAt: visit.enterTime) + Millis(subscription.graceMin) * CivilTime.minute
+            if left <= limit { undoLate(visit, by: "correction \(visit.recordNo)", at: now, &events) }
+            return
         }
         if visit.orderNo == nil {
             let (plate, time) = (visit.plate, visit.enterTime)

@@ -72,7 +72,7 @@ extension City {
             return .success(SharedPlace(offer: best.offer, space: best.space))
         }
         if named == nil, lot.quota(.shared, at: plan) > 0 {
-            let window = policy.shareWindow.isEmpty ? Segment.always : Segment.parse(policy.shareWindow) ?? Segment.always
+            let window = poolWindow(policy)
             if let fit = policy.shareWindow.isEmpty && policy.quietHours.isEmpty
                 ? unbounded(plan, stay, policy) : fit(window, policy.quiet, until: .max / 4)
             {
@@ -130,6 +130,11 @@ extension City {
         set(.offer(offer), &events)
         if offer.status == .open { announce(offer, 3001, at: now, &events) }
         return Decision(.entity(.offer(offer)), events)
+    }
+
+    /// When the lot's own shared places may be used once.
+    func poolWindow(_ policy: Policy) -> [Segment] {
+        policy.shareWindow.isEmpty ? Segment.always : Segment.parse(policy.shareWindow) ?? Segment.always
     }
 
     func defaultSegments(_ policy: Policy) -> [Segment] {
@@ -275,8 +280,8 @@ extension City {
             }
         }
         for subscription in subscriptions {
-            giveBackRest(of: subscription, payer: payer(of: offer), at: now, &events)
-            end(subscription, as: .cancelled, reason: "offer closed", at: now, &events)
+            let settled = giveBackRest(of: subscription, payer: payer(of: offer), at: now, &events)
+            end(settled, as: .cancelled, reason: "offer closed", at: now, &events)
         }
     }
 

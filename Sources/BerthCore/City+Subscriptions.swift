@@ -1,11 +1,14 @@
 // Subscriptions to shared places: a group of plates, a place, its times; how they come into force, are used, renewed, and end.
 extension City {
     /// The times of a subscription from a moment on.
+    /// The times that it holds its place, for a year and a month ahead: "for ever" is held anew when the past is forgotten.
     func times(of subscription: SharedSubscription, from: Millis) -> [Span] {
-        Segment.spans(
-            subscription.segments, from: max(from, subscription.validFrom), to: max(subscription.validTo, subscription.renewTo ?? 0),
-            calendar)
+        let start = max(from, subscription.validFrom)
+        let end = min(max(subscription.validTo, subscription.renewTo ?? 0), start + City.heldDays * CivilTime.dayLength)
+        return start < end ? Segment.spans(subscription.segments, from: start, to: end, calendar) : []
     }
+
+    static let heldDays: Millis = 396
 
     mutating func holdTimes(of subscription: SharedSubscription, now: Millis) {
         lots[subscription.parkCode]!.hold(times(of: subscription, from: now), for: subscription)
@@ -101,17 +104,26 @@ extension City {
     }
 
     /// What has been paid for the time that an owner takes back goes back to the subscriber, at the owner's cost.
-    mutating func giveBackRest(of subscription: SharedSubscription, payer: Account, at now: Millis, _ events: inout [Event]) {
-        guard let paid = subscription.paidFen, paid > 0, subscription.validFrom < subscription.validTo else { return }
+    mutating func giveBackRest(of given: SharedSubscription, payer: Account, at now: Millis, _ events: inout [Event]) -> SharedSubscription {
+        var subscription = given
+        guard let paid = subscription.paidFen, paid > 0, subscription.validFrom < subscription.validTo else { return given }
         let rest = max(0, subscription.validTo - max(now, subscription.validFrom))
         let fen = share(paid, rest, of: subscription.validTo - subscription.validFrom)
-        guard fen > 0 else { return }
+        guard fen > 0 else { return given }
+        subscription.paidFen = paid - fen
+        if let payNo = subscription.payNo, var payment = payments[payNo] {
+            payment.refundedFen = min(payment.amountFen, payment.refundedFen + fen)
+            payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded
+            payments[payNo] = payment
+            events.append(.payment(payment))
+        }
         post(
             Posting(
                 at: now, kind: .refund, reference: subscription.authNo, [(payer, fen), (.provider(subscription.appId), -fen)]), &events)
         tell(
             subscription.appId, .refund(payNo: subscription.payNo ?? "", refundNo: "R\(subscription.authNo)", amountFen: fen), at: now,
             &events)
+        return subscription
     }
 
     /// A space whose open times hold all of the subscription's and in which nobody else is, else the lot's pool.
@@ -317,6 +329,8 @@ extension City {
 
     mutating func revokeShare(_ parkCode: String, _ authNo: String, authVer: Int64, reason: String, at now: Millis) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
+        // What was said of an older state of it does not touch the newer one.
+        if let known = lot.subscriptions[authNo], authVer < known.version { return Decision(.refused(.newerVersionExists)) }
         var events: [Event] = []
         if var subscription = lot.subscriptions[authNo], subscription.status.holds {
             subscription.version = max(subscription.version, authVer - 1)
@@ -348,11 +362,6 @@ extension City {
     }
 
     // MARK: Cars of subscriptions
-
-    /// Why a car may not use a subscription at this moment.
-    static func refuse(_ subscription: SharedSubscription, _ plate: Plate, at time: Millis, _ calendar: WorkCalendar) -> Refusal? {
-        GatePolicy.refuse(subscription, plate: plate, at: time, calendar)
-    }
 
     mutating func enter(_ subscription: SharedSubscription, _ visit: Visit, at now: Millis, _ events: inout [Event]) {
         var subscription = subscription

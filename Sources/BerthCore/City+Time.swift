@@ -104,7 +104,9 @@ extension City {
     /// The window is over and the lot's log shows no entry. Without fault of the user when the lot never had the order.
     mutating func judgeNoShow(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
         order.orderVer += 1
-        if order.isDisputed {
+        // Who is on a black list could not come in.
+        let isBanned = order.plates.contains { blacklisted(order.parkCode, $0, at: order.enterEnd) != nil }
+        if order.isDisputed || isBanned {
             order.status = .noShow
             returnDeposit(of: order, at: now, &events)
             send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, .noShow), for: &order, at: now, &events)

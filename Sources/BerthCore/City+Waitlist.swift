@@ -96,7 +96,10 @@ extension City {
         guard counters[City.userDayKey(order, day: day), default: 0] < policy.dailyMaxPerUser,
             order.plates.allSatisfy({ counters[City.plateDayKey($0, day: day), default: 0] < policy.dailyMaxPerPlate }),
             !order.plates.contains(where: { overlaps($0, from: order.enterStart, to: order.expectedLeave, except: order.orderNo) }),
-            standing(of: order.appId, order.userToken, order.plate, lot: lot, purpose: order.purpose, policy: policy, at: now) == nil
+            order.plates.allSatisfy({ plate in
+                refusePlate(plate, lot: lot, policy: policy, at: now) == nil
+                    && standing(of: order.appId, order.userToken, plate, lot: lot, purpose: order.purpose, policy: policy, at: now) == nil
+            })
         else { return }
         order.orderVer += 1
         claim(&order, policy: policy, &events)

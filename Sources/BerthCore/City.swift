@@ -360,6 +360,10 @@ public struct City: Sendable {
                 clientOrders[ClientKey(appId: order.appId, clientOrderNo: order.clientOrderNo)] = nil
             }
             lots[parkCode]!.forget(endedBefore: time)
+            for subscription in lots[parkCode]!.subscriptions.values
+            where subscription.status.holds && subscription.validTo > time + City.heldDays * CivilTime.dayLength {
+                holdTimes(of: subscription, now: time)
+            }
         }
         bills = bills.filter { $0.value.expireAt >= time }
         let once = ReportKind(parkCode: "", kind: City.onceKind)

@@ -368,11 +368,14 @@ public struct RuleNote: Sendable, Equatable {
     /// From when it is different.
     public var until: Millis?
 
+    private static let never: Millis = 9_000_000_000_000_000
+
     public init(_ rule: String, used: Int? = nil, max: Int? = nil, until: Millis? = nil) {
         self.rule = rule
         self.used = used
         self.max = max
-        self.until = until
+        // What ends never has no end to name.
+        self.until = until.flatMap { $0 < RuleNote.never ? $0 : nil }
     }
 }
 

@@ -71,17 +71,21 @@ public struct SharedOffer: Sendable, Equatable, Codable {
         self.createdAt = createdAt
     }
 
-    /// The places it stands for, each under a name of its own in the lot.
-    var units: [String] {
-        if let spaceNo { return [spaceNo] }
-        // A space's name has 32 characters at most.
-        var name = offerId
-        if name.unicodeScalars.count > 24 {
-            let digest = offerId.utf8.reduce(UInt64(14_695_981_039_346_656_037)) { ($0 ^ UInt64($1)) &* 1_099_511_628_211 }
-            name = String(digest, radix: 16)
-        }
-        return (1...max(1, count)).map { "\(name)#\($0)" }
+    public var unitCount: Int { spaceNo == nil ? max(1, count) : 1 }
+
+    /// What the names of its places begin with; a space's name has 32 characters at most.
+    var unitPrefix: String {
+        guard offerId.unicodeScalars.count > 24 else { return offerId + "#" }
+        let digest = offerId.utf8.reduce(UInt64(14_695_981_039_346_656_037)) { ($0 ^ UInt64($1)) &* 1_099_511_628_211 }
+        return String(digest, radix: 16) + "#"
     }
+
+    /// The places it stands for, each under a name of its own in the lot.
+    var units: LazyMapSequence<Range<Int>, String> {
+        let (space, prefix) = (spaceNo, unitPrefix)
+        return (0..<unitCount).lazy.map { space ?? "\(prefix)\($0 + 1)" }
+    }
+
     public var isBookable: Bool { status == .open || status == .inUse }
 }
 

@@ -77,6 +77,8 @@ public struct GateBook: Sendable {
     /// Cars without an order in the last five minutes, and the most that are let in.
     public var walkIns = 0
     public var walkInsMax: Int?
+    /// The plate is known to be somebody's elsewhere.
+    public var isKnown = false
     public var calendar = WorkCalendar()
     /// How many confusable characters an almost-match may differ in.
     public var fuzzyCharsMax = 0
@@ -143,7 +145,7 @@ public enum GatePolicy {
         if own.verdict == .refuse { return own }
         // A plate that somebody has is no misreading of another one.
         let isKnown =
-            orders.contains { $0.speaks(for: question.plate) } || book.subscriptions.contains { $0.plates.contains(question.plate) }
+            book.isKnown || orders.contains { $0.speaks(for: question.plate) } || book.subscriptions.contains { $0.plates.contains(question.plate) }
         if !isKnown, let almost = decideAlmost(question, orders: orders, book) { return almost }
         // Without an order: flow control, then the lot's own rule.
         var isTurnedAway = book.flow == .bookingOnly || book.flow == .closed

@@ -320,9 +320,9 @@ public struct Lot: Sendable {
                     slot.excess = max(0, -(places.min() ?? 0))
                 }
                 if purpose == .shared {
-                    slot.remain += freeSpaces(from: from, to: to, at: start)
-                    slot.quota += offers.values.filter { $0.isBookable && $0.validFrom <= start && start < $0.validTo }
-                        .reduce(0) { $0 + $1.units.count }
+                    slot.remain += freeSpaces(from: max(from, now), to: to, at: max(start, now))
+                    slot.quota += offers.values.filter { $0.isBookable && $0.validFrom <= max(start, now) && max(start, now) < $0.validTo }
+                        .reduce(0) { $0 + $1.unitCount }
                 }
                 slot.isFull = slot.remain == 0
                 let full: Refusal = isNamed(pool, from: from, to: to) ? .poolEmpty : .noBookableSpace
@@ -335,7 +335,10 @@ public struct Lot: Sendable {
     /// Individually offered spaces that nobody holds in the interval.
     private func freeSpaces(from: Millis, to: Millis, at time: Millis) -> Int {
         offers.values.filter { $0.isBookable && $0.validFrom <= time && time < $0.validTo }
-            .reduce(0) { sum, offer in sum + offer.units.filter { spaces.isFree($0, from: from, to: to) }.count }
+            .reduce(0) { sum, offer in
+                guard offer.unitCount > 100 else { return sum + offer.units.filter { spaces.isFree($0, from: from, to: to) }.count }
+                return sum + offer.unitCount - spaces.taken(prefix: offer.unitPrefix, from: from, to: to)
+            }
     }
 
     /// Places of a pool that nobody holds at this moment.

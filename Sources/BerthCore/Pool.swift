@@ -54,6 +54,11 @@ struct SpaceBook: Sendable {
         entries[space]?.contains { $0.holder != holder && $0.span.meets(from, to) } != true
     }
 
+    /// Of the spaces whose names begin so, how many somebody holds.
+    func taken(prefix: String, from: Millis, to: Millis) -> Int {
+        entries.reduce(0) { $0 + ($1.key.hasPrefix(prefix) && $1.value.contains { $0.span.meets(from, to) } ? 1 : 0) }
+    }
+
     mutating func hold(_ space: String, _ span: Span, for holder: String) {
         entries[space, default: []].append(Entry(holder: holder, span: span))
     }

@@ -147,6 +147,12 @@ final class LotLink: MQTTListener {
                     return state.isClosed
                 }
                 if isClosed { return continuation.resume(returning: nil) }
+                // A car at the barrier does not wait for the next round of the keeper.
+                if timeoutMillis < 2_000 {
+                    DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(timeoutMillis))) { [self] in
+                        sweep(now: Ambient.monotonic())
+                    }
+                }
                 mqtt.publish(topic: Topic.up(lot.parkCode, service), payload: bytes)
             }
             guard let answer else { throw NoAnswer(why: "no answer over MQTT") }
@@ -431,7 +437,7 @@ final class LotLink: MQTTListener {
                 ("gateCode", .string(gateCode)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(plateColor)),
                 ("captureTime", .int(time)), ("confidence", .optional(confidence.map { Int64($0) })), ("orderNo", .optional(orderNo)),
             ])
-            if let answer = try? await call("vehicle.preentry.check", asked, timeoutMillis: 800), answer.code == 0,
+            if let answer = try? await call("vehicle.preentry.check", asked, timeoutMillis: 780), answer.code == 0,
                 let verdict = answer.data["decision"]?.intValue, case .object(var data) = answer.data
             {
                 // 0: nobody's car, by everything that the server knows. What is left is the lot's own rule for those.

@@ -253,8 +253,13 @@ final class ServerProcess: Sendable {
         let pipe = Pipe()
         process.standardOutput = pipe
         process.standardInput = FileHandle.nullDevice
-        _ = FileManager.default.createFile(atPath: log, contents: nil, attributes: [.posixPermissions: 0o600])
-        process.standardError = FileHandle(forWritingAtPath: log)
+        // A server that is running writes there too.
+        if !FileManager.default.fileExists(atPath: log) {
+            _ = FileManager.default.createFile(atPath: log, contents: nil, attributes: [.posixPermissions: 0o600])
+        }
+        let errors = FileHandle(forUpdatingAtPath: log)
+        errors?.seekToEndOfFile()
+        process.standardError = errors
         try process.run()
         output = pipe.fileHandleForReading
         self.process = Mutex(process)

@@ -57,11 +57,11 @@ struct HTTPFront: HTTPResponder {
             try await drain(request, context)
             return refusal
         }
-        let type = request.headers[.contentType]?.split(separator: ";").first
-            .map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
-        guard type == "application/json" else {
+        let type = (request.headers[.contentType] ?? "").split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
+        let isUTF8 = type.dropFirst().allSatisfy { !$0.hasPrefix("charset=") || ["charset=utf-8", "charset=\"utf-8\"", "charset=utf8"].contains($0) }
+        guard type.first == "application/json", isUTF8 else {
             try await drain(request, context)
-            var response = respond(pipeline.refuse("malformedBody", "content-type: application/json"))
+            var response = respond(pipeline.refuse("malformedBody", "content-type: application/json; charset=utf-8"))
             response.status = .unsupportedMediaType
             return response
         }

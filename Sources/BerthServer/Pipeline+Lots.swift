@@ -9,7 +9,7 @@ extension Pipeline {
     func live(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let envelope = request.envelope
         let service = Profile.current.services[envelope.service]!
-        let data = service.request.known(envelope.data)
+        var data = service.request.known(envelope.data)
         if envelope.service == "fee.query" { return try feeQuery(request, data, now: now, completion: completion) }
         guard sequencer.peek({ $0.lots[parkCode] != nil }) else { throw WireError("lotNotRegistered") }
         var time = Limits.relayMillis
@@ -24,9 +24,11 @@ extension Pipeline {
             time = data["ttlMs"]?.intValue ?? Limits.commandMillisMax
         default: break
         }
-        let milliseconds = time
+        // The lot has to know when it would be too late.
+        if service.request.fields.contains(where: { $0.name == "ttlMs" }) { data["ttlMs"] = .int(time) }
+        let (milliseconds, known) = (time, data)
         onRecord(request, now: now, completion) { [relay] in
-            relay.ask(parkCode, service: envelope.service, data: .object(data), milliseconds: milliseconds, completion: completion)
+            relay.ask(parkCode, service: envelope.service, data: .object(known), milliseconds: milliseconds, completion: completion)
         }
     }
 
@@ -284,7 +286,7 @@ extension Pipeline {
 
     /// A10 `vehicle.list`.
     func vehicles(_ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion) throws(WireError) {
-        let user = "\(request.envelope.appId)|\(try fields.string("userToken", max: 64))"
+        let user = "\(request.envelope.appId)|\(try fields.user())"
         sequencer.read(
             nil,
             { city in

@@ -118,6 +118,10 @@ package enum Schema {
                     CREATE INDEX payments_lot ON payments(json_extract(body, '$.lot'), json_extract(body, '$.t'));
                     """)
         }
+        // The exits of a day, for the reconciliation.
+        migrator.registerMigration("6 exits") { db in
+            try db.execute(sql: "CREATE INDEX visits_left ON visits(lot, json_extract(body, '$.lt')) WHERE is_open = 0")
+        }
         return migrator
     }
 

@@ -95,6 +95,13 @@ extension Decode {
                 authVer: try fields.int("authVer", in: 1...WireLimits.intMax),
                 reason: try fields.optionalString("reason", max: 256) ?? "operator")
         case "list.black.push", "list.white.push":
+            let fields = Fields(data)
+            if let scope = try fields.optionalString("scope", max: 8), !["", "lot", "group", "city"].contains(scope) {
+                throw fields.illegal("scope", "lot, group or city")
+            }
+            if let from = try fields.optionalTime("from"), let to = try fields.optionalTime("to"), to < from {
+                throw fields.illegal("to", "before from")
+            }
             if let command = list(service: service, data: data, parkCode: parkCode) { return command }
         default: break
         }
@@ -137,9 +144,10 @@ extension Decode {
         let color = try fields.optionalInt("plateColor", in: 0...99).map { Int($0) }
         if let color, !plate.fits(color: color) { throw WireError("plateColorMismatch", "plateColor") }
         var body = Profile.current.services[service]?.request.known(data) ?? data
+        if fields.object["userToken"]?.stringValue?.isEmpty ?? true { body["ownerToken"] = nil }
         body["userToken"] = nil
         return .bind(
-            appId: appId, userToken: try fields.string("userToken", max: 64), plate: plate,
+            appId: appId, userToken: try fields.user(), plate: plate,
             body: service == "vehicle.bind" ? JSON.object(body).canonicalString : "")
     }
 

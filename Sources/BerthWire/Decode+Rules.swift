@@ -137,6 +137,7 @@ extension Decode {
         let fields = Fields(data)
         let plates = try plates(fields)
         guard !plates.isEmpty else { throw fields.missing("plateNos") }
+        guard try fields.time("validFrom") < fields.time("validTo") else { throw fields.illegal("validTo", "not after validFrom") }
         let mode = try fields.optionalInt("feeMode", in: 1...3).flatMap { SharePrice.Mode(rawValue: Int($0)) }
         var subscription = SharedSubscription(
             authNo: try fields.string("authNo", max: 32), appId: "", userToken: "", parkCode: parkCode, offerId: nil,

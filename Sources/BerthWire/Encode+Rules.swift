@@ -181,7 +181,7 @@ extension Encode {
         let isAsked = !isAllowed && caseNo != nil
         let match: String? = caseNo == nil ? (isAllowed && number != nil ? "exact" : nil) : decision.candidates.isEmpty ? "desk" : "almost"
         return .compact([
-            ("decision", .int(decision.verdict.rawValue)), ("reasonCode", code.map { .int($0.code) } ?? .null),
+            ("decision", .int(decision.verdict.rawValue)), ("reasonCode", .int(code?.code ?? 0)),
             ("displayText", .string(isAllowed ? (number == nil ? "欢迎光临" : "预约车辆 欢迎光临") : isAsked ? "请稍候 人工核对" : code?.zh ?? "")),
             ("voiceText", .string(isAllowed ? "欢迎光临" : isAsked ? "请稍候" : code?.zh ?? "")), ("orderNo", .optional(number)),
             ("bizType", .int(decision.entry?.purpose.rawValue ?? (decision.subscription == nil ? 0 : 2))),

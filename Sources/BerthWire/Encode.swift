@@ -165,7 +165,7 @@ public enum Encode {
                 data: .compact([
                     ("recordNo", recordNo.isEmpty ? .null : .string(recordNo)),
                     ("orderStatus", status.map { .int($0.rawValue) } ?? .null),
-                    ("duplicate", isRepeat ? true : .null),
+                    ("duplicate", recordNo.isEmpty && !isRepeat ? .null : .bool(isRepeat)),
                 ]))
         case .recordedWith(let refusal, let recordNo):
             return Answer(

@@ -53,7 +53,9 @@ public struct Envelope: Sendable {
         do { value = try JSON.parse(bytes) } catch {
             switch error {
             case .malformed(let why): throw WireError("malformedBody", why)
-            case .illegalNumber: throw WireError("illegalValue", "numbers are integers below 2^53")
+            case .illegalNumber:
+                if let members = JSON.texts(bytes)?.objectValue { _ = try? Envelope(members, echo: &echo) }
+                throw WireError("illegalValue", "numbers are integers below 2^53")
             }
         }
         guard let members = value.objectValue else { throw WireError("malformedBody", "the body is not an object") }

@@ -33,6 +33,13 @@ public struct Fields: Sendable {
         return value
     }
 
+    /// A10: whose vehicles, under either of the names that the field has.
+    public func user() throws(WireError) -> String {
+        if let user = try optionalString("userToken", max: 64), !user.isEmpty { return user }
+        guard let owner = try optionalString("ownerToken", max: 64), !owner.isEmpty else { throw missing("userToken") }
+        return owner
+    }
+
     public func optionalInt(_ name: String, in range: ClosedRange<Int64>) throws(WireError) -> Int64? {
         switch object[name] {
         case nil, .null: return nil

@@ -22,6 +22,16 @@ extension JSON {
     }
 }
 
+extension JSON {
+    /// The names and texts of a JSON text whose numbers are not all of the wire: for saying to whom the refusal goes.
+    static func texts(_ bytes: [UInt8]) -> JSON? {
+        bytes.withUnsafeBufferPointer { buffer in
+            var reader = JSONReader(bytes: buffer)
+            return try? reader.value(depth: 1)
+        }
+    }
+}
+
 private struct JSONReader {
     let bytes: UnsafeBufferPointer<UInt8>
     var position = 0

@@ -56,6 +56,9 @@ extension Keys {
         @Option(help: "Folder for appId.pem and appId.key.") var out: String
 
         func run() async throws {
+            // Once it is made the credential needs it: first a place for it.
+            let isThere = (try? FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)) != nil
+            guard isThere, FileManager.default.isWritableFile(atPath: out) else { fail("\(out) cannot be written") }
             let answer = await ask(["command": "keys.certificate", "appId": .string(appId)], data: folder.data)
             for (name, ext) in [("certificate", "pem"), ("key", "key")] {
                 let file = "\(out)/\(appId).\(ext)"

@@ -3,6 +3,7 @@
 const statusWords = {
   0: ["待确认", "held"], 1: ["已预约", "booked"], 2: ["已入场", "in"], 3: ["已完成", "done"], 4: ["已取消", "cancelled"],
   5: ["违约取消", "late cancel"], 6: ["被拒绝", "rejected"], 7: ["未到", "no-show"], 8: ["已撤销", "revoked"],
+  9: ["候补中", "waiting"], 10: ["候补未成", "waited in vain"],
 };
 const colours = { 3: "#2f9e5b", 2: "#e8930c", 1: "#d63a2f", 0: "#7a1f1f" };
 const kinds = { 1: "住宅 residence", 2: "写字楼 office", 3: "商场 mall", 4: "医院 hospital", 5: "学校 school", 10: "场馆 venue", 11: "公园景区 scenic area" };
@@ -65,7 +66,7 @@ function show(update) {
   for (const order of update.orders) if (order.i > lastOrder) { showOrder(order); lastOrder = order.i; }
   if (!framed && lots.size > 0) {
     framed = true;
-    map.fitBounds(L.latLngBounds([...lots.values()].map((entry) => entry.dot.getLatLng())).pad(0.03));
+    map.fitBounds(L.latLngBounds([...lots.values()].map((entry) => entry.dot.getLatLng())).pad(0.03), { maxZoom: 14 });
   }
 }
 
