@@ -74,6 +74,10 @@ extension City {
         // Who has paid has time to drive out.
         let buffer = Millis(lots[parkCode]?.profile?.leaveBufferMin ?? 0) * CivilTime.minute
         if let paidAt = visit.paidAt, visit.paidFen > 0, paidAt < left, left <= paidAt + buffer { left = paidAt }
+        /// Overtime begins with the deadline for whoever stays beyond the grace, and for nobody else.
+        func overtime(from deadline: Millis?, graceMin: Int) -> Millis? {
+            deadline.flatMap { left > $0 + Millis(graceMin) * CivilTime.minute ? $0 : nil }
+        }
         var fee = SessionFee(visit: visit, orderNo: number, totalFen: 0, discountFen: 0, paidFen: visit.paidFen)
         switch stay {
         case .order(let order):
@@ -82,14 +86,19 @@ extension City {
                 sessionTariff(of: order, vehicleClass: visit.vehicleClass, at: visit.enterTime)
                 ?? sessionTariff(of: order, vehicleClass: visit.vehicleClass, at: now)
             let relief = Millis(order.terms.freeMin) * CivilTime.minute
-            fee.totalFen = tariff?.fee(from: visit.enterTime + relief, to: left, deadline: order.leaveDeadline, calendar: calendar) ?? 0
+            fee.totalFen =
+                tariff?.fee(
+                    from: visit.enterTime + relief, to: left, deadline: overtime(from: order.leaveDeadline, graceMin: order.terms.graceMin),
+                    calendar: calendar) ?? 0
             fee.discountFen = min(fee.totalFen, order.discountFen)
         case .subscription(let subscription):
             let percent = lots[parkCode]?.policy(.shared).overtimePercent ?? 100
             let leaveBy = timeToLeave(subscription, enteredAt: visit.enterTime)
             if let price = subscription.price, price.mode != .month {
                 fee.totalFen = Tariff(price: price, overtimePercent: percent)
-                    .fee(from: visit.enterTime, to: left, deadline: leaveBy, calendar: calendar)
+                    .fee(
+                        from: visit.enterTime, to: left, deadline: overtime(from: leaveBy, graceMin: subscription.graceMin),
+                        calendar: calendar)
             } else if left > leaveBy + Millis(subscription.graceMin) * CivilTime.minute,
                 var tariff = tariff(parkCode, .shared, vehicleClass: visit.vehicleClass, at: visit.enterTime)
             {

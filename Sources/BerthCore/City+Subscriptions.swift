@@ -104,7 +104,8 @@ extension City {
     }
 
     /// What has been paid for the time that an owner takes back goes back to the subscriber, at the owner's cost.
-    mutating func giveBackRest(of given: SharedSubscription, payer: Account, at now: Millis, _ events: inout [Event]) -> SharedSubscription {
+    mutating func giveBackRest(of given: SharedSubscription, payer: Account, at now: Millis, _ events: inout [Event]) -> SharedSubscription
+    {
         var subscription = given
         guard let paid = subscription.paidFen, paid > 0, subscription.validFrom < subscription.validTo else { return given }
         let rest = max(0, subscription.validTo - max(now, subscription.validFrom))

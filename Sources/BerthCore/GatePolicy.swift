@@ -145,7 +145,8 @@ public enum GatePolicy {
         if own.verdict == .refuse { return own }
         // A plate that somebody has is no misreading of another one.
         let isKnown =
-            book.isKnown || orders.contains { $0.speaks(for: question.plate) } || book.subscriptions.contains { $0.plates.contains(question.plate) }
+            book.isKnown || orders.contains { $0.speaks(for: question.plate) }
+            || book.subscriptions.contains { $0.plates.contains(question.plate) }
         if !isKnown, let almost = decideAlmost(question, orders: orders, book) { return almost }
         // Without an order: flow control, then the lot's own rule.
         var isTurnedAway = book.flow == .bookingOnly || book.flow == .closed

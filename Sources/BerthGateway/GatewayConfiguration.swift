@@ -40,6 +40,8 @@ public struct GatewayConfiguration: Sendable {
     public var listen: (host: String, port: Int)?
     public var carrier = Carrier.auto
     public var heartbeatSeconds = 30
+    /// Whether a link that breaks or comes back is a line in the log; a simulated city has too many of them.
+    public var logsLinks = true
     public var lots: [LotEntry]
 
     public init(

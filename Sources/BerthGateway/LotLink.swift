@@ -201,7 +201,13 @@ final class LotLink: MQTTListener {
                 try await send(epoch, entries)
                 failures = 0
             } catch {
-                box.state.withLock { $0.lastError = error.why }
+                let isNews = box.state.withLock { state in
+                    defer { state.lastError = error.why }
+                    return state.lastError != error.why
+                }
+                if isNews, configuration.logsLinks {
+                    logger.warning("no answer from the server", metadata: ["lot": "\(lot.parkCode)", "why": "\(error.why)"])
+                }
                 let schedule = WireLimits.reconnectSeconds
                 let wait = schedule[min(failures, schedule.count - 1)] * 1000
                 failures += 1
@@ -224,18 +230,21 @@ final class LotLink: MQTTListener {
         if configuration.carrier == .mqtt, !isOnline { throw NoAnswer(why: state.withLock { $0.reason }) }
         try await measureClock()
         try await reportLot()
-        let (epoch, downEpoch) = box.state.withLock { ($0.upEpoch, $0.down.epoch) }
+        let (epoch, down) = box.state.withLock { ($0.upEpoch, $0.down) }
         let cursor = try await call("sync.cursor.query", ["epoch": .string(epoch)])
         guard cursor.code == 0, let ackSeq = cursor.data["up"]?["ackSeq"]?.intValue else {
             throw NoAnswer(why: "sync.cursor.query: \(cursor.code) \(cursor.resultCode.en)")
         }
         let isBehind = !box.acknowledged(ackSeq, failed: [])
         if isBehind { await startEpoch(serverAt: ackSeq) }
-        if downEpoch == nil {
-            // We know nothing of the server's log, if there is one yet: start from what is in force.
+        let isLost =
+            cursor.data["down"]?["epoch"]?.stringValue != down.epoch || (cursor.data["down"]?["lastSeq"]?.intValue ?? 0) < down.ackSeq
+        if down.epoch == nil || isLost {
+            // We know nothing of the server's log, if there is one yet; or it lost what we have of it: start from what is in force.
             let snapshot = try await call("sync.snapshot.query", [:])
             if snapshot.code == 0 { await box.restore(snapshot: snapshot.data) }
         }
+        if configuration.logsLinks { logger.notice("in step with the server", metadata: ["lot": "\(lot.parkCode)"]) }
         box.state.withLock {
             $0.isSynchronised = true
             $0.lastError = isBehind ? "the server stood at \(ackSeq) of our log, behind what it had acknowledged: a new epoch began" : ""
@@ -400,10 +409,29 @@ final class LotLink: MQTTListener {
                 "remain": .int(max(0, lot.totalCount - inside)),
                 "saturationPct": .int(inside * 100 / max(1, lot.totalCount)),
             ]
-            _ = try? await call("space.remain.report", data)
+            await ask("space.remain.report", data)
         }
         if clock { try? await measureClock() }
         box.forgetOldOrders()
+    }
+
+    /// A report whose answer says that somebody is there: the broker may be up while the server behind it is not.
+    private func ask(_ service: String, _ data: JSON) async {
+        do throws(NoAnswer) {
+            _ = try await call(service, data)
+        } catch {
+            let isNews = box.state.withLock { state in
+                defer { state.lastError = "\(service): \(error.why)" }
+                return state.isSynchronised
+            }
+            guard isNews else { return }
+            if configuration.logsLinks {
+                logger.warning("no answer from the server", metadata: ["lot": "\(lot.parkCode)", "why": "\(error.why)"])
+            }
+            // What it has is asked again as soon as it answers.
+            box.state.withLock { $0.isSynchronised = false }
+            box.wake.yield()
+        }
     }
 
     private func sendHeartbeat() {

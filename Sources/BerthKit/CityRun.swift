@@ -70,6 +70,7 @@ public struct CityRun: Sendable {
             serverURL: https, mqttHost: "127.0.0.1", mqttPort: mqttPort, caFile: ca,
             spoolFile: options.data + "/fleet-spool.sqlite", lots: fleet.entries)
         configuration.carrier = .mqtt
+        configuration.logsLinks = false
         let gateway = try Gateway(configuration, logger: logger)
         for (lot, level) in zip(fleet.lots, CityRun.levels(fleet.lots.count)) {
             gateway.box(lot.parkCode)?.reportOccupied(lot.capacity * level / 100)

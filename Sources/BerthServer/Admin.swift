@@ -309,7 +309,18 @@ struct Desk: Sendable {
                 "keys.issue", credential.appId,
                 "\(credential.role.rawValue) \(credential.name) \(credential.parkCodes.sorted().joined(separator: ","))")
         }
+        // Messages to a lot go under one credential: whoever had it before hears nothing any more, and must be told.
+        let before = issued.map { credential in
+            credential.role == .lot
+                ? credential.parkCodes.compactMap { keys.book.delivery(to: $0) }.filter { $0.role == .lot && $0.isEnabled }.map(\.appId)
+                : []
+        }
         try await keys.save(issued)
-        return issued.map { ["appId": .string($0.appId), "appSecret": .string($0.secret)] }
+        return zip(issued, before).map { credential, before in
+            .compact([
+                ("appId", .string(credential.appId)), ("appSecret", .string(credential.secret)),
+                ("replaces", before.isEmpty ? .null : .array(Set(before).sorted().map { .string($0) })),
+            ])
+        }
     }
 }

@@ -58,7 +58,9 @@ struct HTTPFront: HTTPResponder {
             return refusal
         }
         let type = (request.headers[.contentType] ?? "").split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
-        let isUTF8 = type.dropFirst().allSatisfy { !$0.hasPrefix("charset=") || ["charset=utf-8", "charset=\"utf-8\"", "charset=utf8"].contains($0) }
+        let isUTF8 = type.dropFirst().allSatisfy {
+            !$0.hasPrefix("charset=") || ["charset=utf-8", "charset=\"utf-8\"", "charset=utf8"].contains($0)
+        }
         guard type.first == "application/json", isUTF8 else {
             try await drain(request, context)
             var response = respond(pipeline.refuse("malformedBody", "content-type: application/json; charset=utf-8"))

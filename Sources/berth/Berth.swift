@@ -114,7 +114,14 @@ struct Keys: AsyncParsableCommand {
             ])
             do {
                 let answer = try await desk(["command": "keys.issue", "keys": [wish]], data: folder.data)
-                print(answer["keys"]!.arrayValue![0].string)
+                guard case .object(var key)? = answer["keys"]?.arrayValue?.first else { fail("the server answered \(answer.string)") }
+                for old in key["replaces"]?.arrayValue?.compactMap(\.stringValue) ?? [] {
+                    let warning =
+                        "messages to the lot go under the new credential from now on; a box that has \(old) hears nothing any more. Revoke one of them.\n"
+                    FileHandle.standardError.write(Data(warning.utf8))
+                }
+                key["replaces"] = nil
+                print(JSON.object(key).string)
             } catch { fail("\(error)") }
         }
     }

@@ -75,6 +75,53 @@ import Testing
         #expect(world.status(order.orderNo) == .done && world.evidence().first?.state == .undone)
     }
 
+    @Test func anEntryThatNamesNoOrderIsEvidenceToo() {
+        var world = world()
+        let order = world.order(world.create("a", in: 30, plate: 1).outcome)
+        world.acknowledge("P1")
+        world.now += 30 * 60_000
+        world.decide(
+            .enter(
+                parkCode: "P1",
+                Passage(recordNo: "r", plate: World.plate(1), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil)))
+        world.run(minutes: 60)
+        #expect(world.order(order.orderNo).status == .noShow && world.evidence().isEmpty)
+    }
+
+    @Test func whoIsBannedAfterwardsIsNotBlamedAndNotPromoted() {
+        var world = world()
+        let banned = world.order(world.create("a", in: 30, plate: 1).outcome)
+        for number in 2...5 { _ = world.create("u\(number)", in: 30, plate: number) }
+        let waits = world.order(world.create("w", in: 30, plate: 6) { $0.waits = true }.outcome)
+        #expect(waits.status == .waitlisted)
+        for number in [1, 6] {
+            world.city.restore(list: "list.black.push", "P1", World.plate(number), ListEntry(isInForce: true, from: 0, to: .max))
+        }
+        let refused = world.create("a", in: 30, plate: 1)
+        #expect(refused.outcome == .refused(.plateBlacklisted) && refused.note?.until == nil, "what never ends names no end")
+        _ = world.decide(.cancel(appId: "app1", orderNo: world.city.lots["P1"]!.inForce[1].orderNo, confirmBreach: true))
+        #expect(world.status(waits.orderNo) == .waitlisted)
+        world.acknowledge("P1")
+        world.run(minutes: 70)
+        #expect(world.order(banned.orderNo).status == .noShow)
+        #expect(!world.evidence().contains { $0.orderNo == banned.orderNo }, "he was not let in")
+    }
+
+    /// A subscriber's strike falls with the record that it came from.
+    @Test(arguments: [true, false]) func aStrikeFallsWithItsRecord(_ isVoid: Bool) throws {
+        var world = World(quota: 5, now: EvidenceTests.start)
+        world.add("S1", share: 1)
+        world.decide(.setPolicy(.lot("S1"), ["shareWindow": "1-7 08:00-10:00"]))
+        let share = try #require(world.subscribe("a", lot: "S1", plates: [World.plate(1)]).subscription)
+        let entered = world.now
+        _ = world.come(share.authNo, plate: World.plate(1), lot: "S1", record: "r")
+        world.run(minutes: 90)
+        _ = world.go(plate: World.plate(1), lot: "S1", record: "r", entered: entered)
+        #expect(world.evidence().map(\.state) == [.inForce] && world.city.subscription(share.authNo)?.strikes == 1)
+        world.decide(.correct(parkCode: "S1", recordNo: "r", isVoid ? .void : .times(enter: nil, leave: entered + 30 * 60_000)))
+        #expect(world.evidence().map(\.state) == [.undone] && world.city.subscription(share.authNo)?.strikes == 0)
+    }
+
     @Test func theStateAndTheRecordOfOneArrival() {
         var world = world()
         let order = world.order(world.create("a", in: 0, plate: 1).outcome)
@@ -290,6 +337,66 @@ import Testing
         #expect(world.city.ledgerSum == 0)
     }
 
+    /// Where the city bills, the lot should take nothing; what it took with the exit is paid all the same.
+    @Test func cashAtTheExitOfASharedStay() {
+        var world = world()
+        let order = parked(&world)
+        world.now += 50 * 60_000
+        let entered = world.order(order.orderNo).enterTime!
+        var passage = Passage(recordNo: "r", plate: World.plate(1), gateCode: "G1", enterTime: entered, carKind: 6, orderNo: nil)
+        passage.leaveTime = world.now
+        passage.exitGateCode = "G2"
+        var cash = Payment(
+            payNo: "c", appId: "", parkCode: "S1", recordNo: "r", billNo: nil, amountFen: 1_000, channel: "", state: .paid,
+            payTime: world.now, requestHash: "c")
+        #expect(world.decide(.takeIn(cash)).outcome == .refused(.platformBilled))
+        cash.cameWithExit = true
+        passage.payments = [cash]
+        world.decide(.exit(parkCode: "S1", passage))
+        #expect(owed(world).payableFen == 0 && world.city.balances[.till("S1")] == 1_000 && world.city.ledgerSum == 0)
+    }
+
+    @Test func aStayWhosePaymentCameBackIsPaidAgain() {
+        var world = world()
+        _ = parked(&world)
+        world.now += 50 * 60_000
+        bill(&world, "b1", 1_000)
+        _ = pay(&world, "b1", "p1", 1_000)
+        conclude(&world, "p1")
+        world.decide(.refund(appId: "app1", payNo: "p1", refundNo: "r1", amountFen: 1_000, message: "{}"))
+        bill(&world, "b1", 1_000)
+        _ = pay(&world, "b1", "p2", 1_000)
+        conclude(&world, "p2")
+        #expect(owed(world).payableFen == 0 && world.city.balances[.provider("app1")] == 1_000 && world.city.ledgerSum == 0)
+    }
+
+    /// What goes back for a subscription is at most what came in for it, whoever gives it back, however large it is.
+    @Test(arguments: [30_000, 80_000_000] as [Int64]) func aSubscriptionIsGivenBackOnce(_ fen: Int64) throws {
+        var world = World(quota: 5, now: MoneyTests.start)
+        world.add("S1", share: 0)
+        let offer = world.offer("A1", lot: "S1", price: SharePrice(mode: .month, fen: fen))
+        func subscribed(_ days: Int) throws -> SharedSubscription {
+            let asked = try #require(
+                world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [World.plate(1)], days: days).subscription)
+            world.decide(
+                .pay(appId: "app1", billNo: asked.billNo!, payNo: "p", amountFen: fen, channel: "c", requestHash: "p"))
+            world.decide(.conclude(payNo: "p", isPaid: true, message: "{}"))
+            return try #require(world.city.subscription(asked.authNo))
+        }
+        let share = try subscribed(355)
+        #expect(share.status == .active && share.paidFen == fen)
+        world.decide(.refund(appId: "app1", payNo: "p", refundNo: "r1", amountFen: fen / 3, message: "{}"))
+        world.now += 86_400_000
+        world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: false))
+        world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: true))
+        let held = world.city.balances[.provider("app1"), default: 0]
+        #expect(held > 0 && held < fen / 100, "a day of 355 was used: \(held)")
+        #expect(
+            world.decide(.refund(appId: "app1", payNo: "p", refundNo: "r2", amountFen: fen / 2, message: "{}")).outcome
+                == .refused(.refundTooLarge))
+        #expect(world.city.ledgerSum == 0)
+    }
+
     @Test func overtimeCosts() {
         let (enter, hour) = (MoneyTests.start, Millis(3_600_000))
         let order = SharePrice(mode: .once, fen: 1_000)
@@ -302,6 +409,8 @@ import Testing
         func total(after hours: Int64) -> Int64 {
             world.city.sessionFee("S1", recordNo: "r", at: enter + hours * hour, history: NoHistory())!.totalFen
         }
+        let inGrace = world.city.sessionFee("S1", recordNo: "r", at: enter + 75 * 60_000, history: NoHistory())!.totalFen
+        #expect(inGrace == 1_000, "the grace costs nothing more")
         #expect(total(after: 1) == 1_000 && total(after: 2) == 3_000 && total(after: 24) == 3_000 && total(after: 26) == 5_000)
     }
 }

@@ -187,6 +187,21 @@ import Testing
         #expect("\(credential)" == "lot lt1", "a secret never prints")
     }
 
+    /// A row carries its key in its body: whatever stands in the key, the next start reads both.
+    @Test(arguments: Engine.allCases)
+    func keysOfEveryKindComeBack(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        let keys = ["a", "a\nb", "a\\nb", "\\", "\n", "a\\\n\\n", "车位 1", "{\"x\":1}\n"]
+        try store.commit([
+            Commit(
+                at: 1,
+                events: [.registered(parkCode: "P1")]
+                    + keys.map { .report(Report(parkCode: "P1", kind: "k", key: $0, body: "{\n}", at: 1)) })
+        ])
+        let found = try store.load(noncesSince: 0).reports
+        #expect(Set(found.map(\.key)) == Set(keys) && found.allSatisfy { $0.body == "{\n}" })
+    }
+
     /// What is sealed cannot be read in the file, with or without SQLite, and not be opened under another key.
     @Test func platesAndPhonesAreSealed() throws {
         let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString

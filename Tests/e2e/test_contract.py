@@ -65,6 +65,11 @@ def test_every_refusal_of_the_envelope(server, provider, lot):
     refused(server, server.post(path, deep.encode()), 101, 400, before)
     for number in [b"1.5", b"1e3", b"-0", b"9007199254740992"]:
         refused(server, server.post(path, b'{"version":"1.0","data":{"n":' + number + b"}}"), 102, 400)
+        # Who it is from could be read: the refusal is his, and signed.
+        message = json.dumps(ok()).encode()
+        reply = server.post(path, message[:-1] + b',"x":' + number + b"}")
+        refused(server, reply, 102, 400, before)
+        assert reply.json["appId"] == provider.app_id and reply.json["sign"] == sign(reply.json, provider.secret)
     for name in ["version", "requestId", "appId", "service", "timestamp", "nonce", "sign"]:
         for missing in (Ellipsis, None, ""):
             message = {**ok(), name: missing}

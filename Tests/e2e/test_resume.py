@@ -2,6 +2,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 import urllib.error
@@ -57,6 +58,56 @@ def away(own_server, tmp_path):
     gateway = Gateway(server, tmp_path, [(key, {})]).start()
     yield server, key, gateway, server.issue("provider", rate=100_000)
     gateway.process.stop()
+
+
+def test_a_server_that_lost_what_it_had_acknowledged(own_server, tmp_path):
+    """Put back to an older backup, and once with another box's epoch in between: both logs go on, and the box says so."""
+    server = own_server.start()
+    key, provider = server.issue("lot", "P1"), server.issue("provider", rate=100_000)
+    gateway = Gateway(server, tmp_path, [(key, {})]).start()
+    try:
+        def enter(count, total):
+            for _ in range(count):
+                assert gateway.pms("P1", "entry", plateNo=plate(), gateCode="G1")[0] == 200
+            eventually(lambda: gateway.status()["up"]["backlog"] == 0, 40)
+            eventually(lambda: server.call(key, "recon.inlot.count").data["count"] == total, 20)
+        eventually(lambda: gateway.status()["synchronised"])
+        enter(3, 3)
+        gateway.process.stop()
+        other = {"eventId": "e1", "eventType": 1001, "level": 1, "occurTime": now()}
+        assert server.call(key, "event.report", other, epoch="other", seq=1).code == 0
+        gateway.start()
+        enter(1, 4)
+        server.stop()
+        backup = tmp_path / "backup"
+        shutil.copytree(server.data, backup)
+        server.start()
+        eventually(lambda: gateway.status()["synchronised"], 60)
+        enter(2, 6)
+        lost = [server.call(provider, "order.create", booking("P1")).data["orderNo"] for _ in range(2)]
+        eventually(lambda: set(lost) <= set(gateway.in_force("P1")))
+        server.stop()
+        shutil.rmtree(server.data)
+        shutil.copytree(backup, server.data)
+        server.start()
+        eventually(lambda: "behind" in gateway.status().get("lastError", ""), 60)
+        # What the server had acknowledged and lost is gone; what comes now arrives, both ways.
+        enter(1, 5)
+        made = server.call(provider, "order.create", booking("P1")).data["orderNo"]
+        eventually(lambda: made in gateway.in_force("P1"), 20)
+        assert not set(lost) & (set(gateway.in_force("P1")) - {made})
+    finally:
+        gateway.process.stop()
+
+
+def test_what_the_server_would_refuse_for_good_is_refused_at_the_box(away):
+    server, key, gateway, provider = away
+    eventually(lambda: gateway.status()["synchronised"])
+    for what, data in [("entry", {"plateColor": 8}), ("entry", {"enterTime": "x"}), ("entry", {"enterTime": 5}), ("entry", {"gateCode": "G" * 33}),
+                       ("entry", {"recordNo": "a\nb"}), ("exit", {"totalFee": -1}), ("exit", {"totalFee": 2_000_000_000})]:
+        status, answer = gateway.pms("P1", what, **{"plateNo": plate(), "gateCode": "G1", **data})
+        assert status == 400, (what, data, status, answer)
+    assert gateway.status()["up"]["lastSeq"] == gateway.status()["up"]["ackSeq"], "nothing of it stands in the log"
 
 
 def test_a_lot_that_is_away_while_all_is_killed_once(away):

@@ -53,7 +53,8 @@ COMPLETED = {
     "policy.set": lambda: {"scope": "lot:SHAPE", "values": {"lateMin": 30}}, "calendar.set": lambda: {"kind": "normal"},
     "flow.policy.set": lambda: {"parkCode": "SHAPE"}, "flow.policy.preview": lambda: {"parkCode": "SHAPE"},
     "saturation.query": lambda: {"parkCode": "SHAPE"}, "share.review": lambda: {"offerId": "SO1"},
-    "ledger.statement.query": lambda: {"account": "lot"},
+    "ledger.statement.query": lambda: {"account": "lot"}, "share.auth.push": lambda: {"validTo": now() + 60 * MINUTE},
+    "vehicle.bind": lambda: {"ownerToken": "o"}, "vehicle.unbind": lambda: {"userToken": "u"}, "vehicle.list": lambda: {"ownerToken": "o"},
 }
 CALLABLE = [s for s in SERVICES if callers(s)]
 

@@ -1,9 +1,10 @@
 """Seed 6.1: what happened, per lot, provider and day, as a service and for Prometheus."""
+import sqlite3
 import subprocess
 
 import requests
 
-from berth import Lot, booking, entry, eventually, exit_, now
+from berth import Lot, booking, entry, envelope, eventually, exit_, now
 
 MINUTE = 60_000
 
@@ -11,6 +12,22 @@ MINUTE = 60_000
 def day():
     import datetime
     return datetime.datetime.now(datetime.timezone(datetime.timedelta(hours=8))).date().isoformat()
+
+
+def test_who_is_not_known_fills_no_table(own_server):
+    server = own_server.start()
+    known = server.issue("provider", rate=1000)
+    for number in range(40):
+        stranger = type(known)({"appId": f"stranger{number:04}", "appSecret": "x"})
+        message = envelope(stranger, "lot.search", {}, nonce="!", parkCode=f"X{number}")
+        assert server.send(stranger, message).code == 102
+        assert server.send(known, {**envelope(known, "lot.search", {}, parkCode=f"X{number}"), "sign": "0" * 64}).code == 201
+    assert server.call(known, "order.detail", {"orderNo": "none"}).code == 1120
+    server.stop()
+    database = sqlite3.connect(server.data / "berth.sqlite")
+    rows = database.execute("SELECT DISTINCT app_id, lot FROM day_counts").fetchall()
+    database.close()
+    assert rows == [(known.app_id, "")], "a refusal is counted for whoever signed the request"
 
 
 def test_a_day_is_counted(own_server):
