@@ -303,14 +303,15 @@ extension City {
     }
 
     /// The daily quotas (R5) that an order falls under by its day.
-    func quotas(of order: Order) -> [(key: String, max: Int)] {
+    func quotas(of order: Order) -> [(key: String, max: Int)] { quotas(order.parkCode, order.pool, planTime: order.planTime) }
+
+    private func quotas(_ parkCode: String, _ pool: Pool, planTime: Millis) -> [(key: String, max: Int)] {
         guard !flows.isEmpty else { return [] }
-        let day = CivilTime.day(of: order.planTime)
-        return flows(of: order.parkCode).compactMap { policy in
-            guard policy.mode != .off, policy.validFrom <= order.planTime, order.planTime < policy.validTo,
-                let max = policy.dailyQuotas[order.pool.rawValue]
+        let day = CivilTime.day(of: planTime)
+        return flows(of: parkCode).compactMap { policy in
+            guard policy.mode != .off, policy.validFrom <= planTime, planTime < policy.validTo, let max = policy.dailyQuotas[pool.rawValue]
             else { return nil }
-            return ("fd|\(day)|\(policy.areaId.isEmpty ? policy.parkCode : policy.areaId)|\(policy.policyId)|\(order.pool.rawValue)", max)
+            return ("fd|\(day)|\(policy.areaId.isEmpty ? policy.parkCode : policy.areaId)|\(policy.policyId)|\(pool.rawValue)", max)
         }
     }
 
@@ -349,6 +350,13 @@ extension City {
                 let left = max(0, (limit - bookedSaturation(parkCode, at: time, now: now)) * capacity + 999) / 1000
                 slot.remain = min(slot.remain, left)
                 if slot.remain == 0 { slot.reason = .saturated }
+            }
+            // What the day may still have.
+            if let left = quotas(parkCode, purpose.pool, planTime: time).map({ max(0, $0.max - counters[$0.key, default: 0]) }).min(),
+                slot.reason == nil, left < slot.remain
+            {
+                slot.remain = left
+                if left == 0 { slot.reason = .poolEmpty }
             }
             if slot.reason != nil {
                 slot.remain = 0

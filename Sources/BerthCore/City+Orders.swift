@@ -38,6 +38,7 @@ extension City {
             switch sharedPlace(for: &order, offerId: booking.offerId, stayMin: booking.stayMin, lot: lot, at: now) {
             case .success(let found): place = found
             case .failure(let refusal):
+                order.offerId = booking.offerId
                 guard booking.waits, refusal == .noBookableSpace || refusal == .poolEmpty else {
                     return full(refusal, order, policy: policy, at: now)
                 }
@@ -162,6 +163,12 @@ extension City {
         }
         if note == nil {
             switch refusal {
+            case .noBookableSpace where order.offerId.flatMap({ lots[order.parkCode]!.offers[$0] }) != nil:
+                let lot = lots[order.parkCode]!
+                let offer = lot.offers[order.offerId!]!
+                let taken = offer.units.lazy.filter { !lot.spaces.isFree($0, from: max(now, order.enterStart), to: order.expectedLeave) }
+                    .count
+                decision.note = RuleNote("offer \(offer.offerId)", used: taken, max: offer.unitCount, until: order.expectedLeave)
             case .noBookableSpace, .poolEmpty:
                 let lot = lots[order.parkCode]!
                 let quota = lot.quota(order.pool, at: max(now, order.enterStart))
@@ -173,7 +180,11 @@ extension City {
                     Pool.publicService.rawValue, until: CivilTime.start(ofDay: CivilTime.day(of: order.planTime)))
             case .saturated:
                 let lot = lots[order.parkCode]!
-                decision.note = RuleNote("saturation", used: lot.occupied, max: lot.profile?.totalCount)
+                let total = lot.profile?.totalCount ?? 0
+                let room = lot.rollingRoom(from: order.enterStart, to: order.expectedLeave, now: now)
+                decision.note = RuleNote("saturation", used: max(lot.occupied, total - room), max: total, until: order.expectedLeave)
+            case .outsideSegment: decision.note = RuleNote("segments", until: opening(for: order, in: lots[order.parkCode]!))
+            case .quietHours: decision.note = RuleNote("quietHours", until: quietEnd(for: order, in: lots[order.parkCode]!))
             default: break
             }
         }
@@ -514,8 +525,7 @@ extension City {
             return Decision(.notCancellable, RuleNote("enterEnd", until: order.enterEnd))
         }
         let policy = lots[order.parkCode]?.policy(order.purpose) ?? self.policy
-        let dayKey = "cd|\(CivilTime.day(of: now))|\(order.appId)|\(order.userToken)"
-        let monthKey = "cm|\(CivilTime.month(of: now))|\(order.appId)|\(order.userToken)"
+        let (dayKey, monthKey) = (City.cancelKeys(order, at: now)[0], City.cancelKeys(order, at: now)[1])
         let leftToday = policy.cancelMaxPerDay - counters[dayKey, default: 0]
         let leftThisMonth = policy.cancelMaxPerMonth - counters[monthKey, default: 0]
         let isLate = now >= order.terms.freeCancelUntil && order.status == .booked
@@ -572,6 +582,14 @@ extension City {
     static func dayKeys(_ order: Order) -> [String] {
         let day = CivilTime.day(of: order.planTime)
         return [userDayKey(order, day: day)] + order.plates.map { plateDayKey($0, day: day) }
+    }
+
+    /// The counters of a cancel: of its day, and of its month.
+    static func cancelKeys(_ order: Order, at time: Millis) -> [String] {
+        [
+            "cd|\(CivilTime.day(of: time))|\(order.appId)|\(order.userToken)",
+            "cm|\(CivilTime.month(of: time))|\(order.appId)|\(order.userToken)",
+        ]
     }
 
     static func userDayKey(_ order: Order, day: Int64) -> String { "ud|\(day)|\(order.appId)|\(order.userToken)" }

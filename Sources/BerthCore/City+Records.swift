@@ -32,9 +32,8 @@ extension City {
         if !lot.gates.isEmpty, lot.gates[passage.gateCode] == nil { return Decision(.refused(.unknownGate)) }
         if passage.enterTime < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
         if let known = visit(parkCode, passage.recordNo, history: history) {
-            guard known.plate == passage.plate, known.enterTime == passage.enterTime else {
-                return Decision(.refused(.repeatedEntry))
-            }
+            guard known.plate == passage.plate else { return Decision(.refused(.repeatedEntry)) }
+            guard known.enterTime == passage.enterTime else { return Decision(.refused(.enterTimeDiffers)) }
             let status = known.orderNo.flatMap { order($0, history: history)?.status }
             return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
         }

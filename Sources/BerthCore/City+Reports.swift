@@ -149,10 +149,9 @@ extension City {
     private mutating func undoLate(_ visit: Visit, by: String, at now: Millis, _ events: inout [Event]) {
         guard let number = visit.orderNo else { return }
         let letter = Penalty.Kind.lateDeparture.letter
-        if var subscription = subscription(number), penalties["\(number)-L\(visit.recordNo)"]?.state == .inForce {
+        if let subscription = subscription(number), penalties["\(number)-L\(visit.recordNo)"]?.state == .inForce {
             undo("\(number)-L\(visit.recordNo)", by: by, at: now, &events)
-            subscription.strikes = max(0, subscription.strikes - 1)
-            set(.subscription(subscription), &events)
+            forgive(subscription, at: now, &events)
         } else if var order = lotOfOrder[number].flatMap({ lots[$0]?.orders[number] }), order.isLate, order.recordNo == visit.recordNo {
             undo("\(number)-\(letter)", by: by, at: now, &events)
             order.isLate = false

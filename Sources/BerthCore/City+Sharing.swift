@@ -90,6 +90,25 @@ extension City {
             worst == .noBookableSpace && lot.isNamed(.shared, from: order.enterStart, to: order.expectedLeave) ? .poolEmpty : worst)
     }
 
+    /// When what an order asks for is shared next, within a fortnight.
+    func opening(for order: Order, in lot: Lot) -> Millis? {
+        let offers = order.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.filter(\.isBookable)
+        var windows = offers.map(\.segments)
+        if order.offerId == nil, lot.quota(.shared, at: order.planTime) > 0 { windows.append(poolWindow(lot.policy(.shared))) }
+        let end = order.planTime + 14 * CivilTime.dayLength
+        return windows.compactMap {
+            Segment.spans($0, from: order.planTime, to: end, calendar).map(\.from).filter { $0 > order.planTime }.min()
+        }
+        .min()
+    }
+
+    /// When the hours end in which nobody may pass.
+    func quietEnd(for order: Order, in lot: Lot) -> Millis? {
+        let offers = order.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.filter(\.isBookable)
+        let quiet = lot.policy(.shared).quiet
+        return (offers.map { $0.quietHours + quiet } + [quiet]).compactMap { Segment.span($0, holding: order.planTime, calendar)?.to }.min()
+    }
+
     private func unbounded(_ plan: Millis, _ stay: Millis, _ policy: Policy) -> (window: Span, leave: Millis, open: Span) {
         let window = Span(plan - Millis(policy.earlyMin) * CivilTime.minute, plan + Millis(policy.lateMin) * CivilTime.minute)
         return (window, plan + stay, window)
@@ -287,6 +306,7 @@ extension City {
 
     mutating func report(_ parkCode: String, _ offers: [SharedOffer], gone: [String], at now: Millis, history: some History) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
+        guard offers.isEmpty || lot.profile?.enabled.contains(.shared) ?? true else { return Decision(.refused(.sharingNotEnabled)) }
         for offer in offers {
             let known = reports[ReportKind(parkCode: parkCode, kind: "space")] ?? [:]
             if let space = offer.spaceNo {

@@ -171,11 +171,22 @@ extension City {
                 order.isPenalised = false
                 update(order, at: now, &events)
             }
+            if penalty.kind == .breach {
+                // As if it had been free: it counts against no limit.
+                for key in City.cancelKeys(order, at: penalty.at) where counters[key, default: 0] > 0 { count(key, by: -1, &events) }
+                for key in City.dayKeys(order) + order.quotaKeys where counters[key, default: 0] > 0 { count(key, by: -1, &events) }
+            }
             if penalty.kind != .lateDeparture { returnForfeit(of: order, reference: reference, at: now, history: history, &events) }
             return
         }
-        guard penalty.kind == .lateDeparture, var share = subscription(penalty.orderNo), share.strikes > 0 else { return }
-        share.strikes -= 1
+        guard penalty.kind == .lateDeparture, let share = subscription(penalty.orderNo), share.strikes > 0 else { return }
+        forgive(share, at: now, &events)
+    }
+
+    /// Takes a strike from a subscription, and with it the end that it brought, where its times are still free.
+    mutating func forgive(_ given: SharedSubscription, at now: Millis, _ events: inout [Event]) {
+        var share = given
+        share.strikes = max(0, share.strikes - 1)
         let spans = times(of: share, from: now)
         let lot = lots[share.parkCode]!
         if share.status == .terminated, share.strikes < share.strikesMax, now < share.validTo,
@@ -217,13 +228,20 @@ extension City {
     }
 
     /// The counters of a user (A11), before they hurt: those of the city, and those of each group in which something counts against him.
-    public func standing(appId: String, userToken: String, plate: Plate? = nil, at now: Millis) -> [Counter] {
+    /// - Parameters:
+    ///   - parkCode: of the lot whose limits are asked for, and its operator's; the city's and every operator's with a record when nil.
+    ///   - purpose: of what is to be booked there.
+    public func standing(
+        appId: String, userToken: String, plate: Plate? = nil, parkCode: String? = nil, purpose: Purpose = .reservation, at now: Millis
+    ) -> [Counter] {
         let day = CivilTime.day(of: now)
         let dayEnd = CivilTime.start(ofDay: day + 1)
         let (monthEnd, yearEnd) = (CivilTime.endOfMonth(now), CivilTime.endOfYear(now))
         let key = "\(appId)|\(userToken)"
         var city = policy
         for (name, value) in overrides[.city]?.values ?? [:] { _ = city.set(name, value) }
+        let asked = parkCode.flatMap { lots[$0] }
+        if let asked { city = asked.policy(purpose) }
         func used(_ key: String) -> Int { counters[key, default: 0] }
         var rows = [
             Counter(
@@ -248,9 +266,10 @@ extension City {
                     refusal: .dailyLimit))
         }
         let own = penalties.values.filter { $0.appId == appId && $0.userToken == userToken }
-        for group in Set(own.map(\.group)).union([""]).sorted() {
-            // The strictest lot of the group says what the group's counters mean.
-            let members = lots.values.filter { ($0.profile?.group ?? "") == group }
+        let groups = asked.map { [$0.profile?.group ?? ""] } ?? Set(own.map(\.group)).union([""]).sorted()
+        for group in groups {
+            // The strictest lot of the group says what the group's counters mean, unless one lot is asked for.
+            let members = asked == nil ? lots.values.filter { ($0.profile?.group ?? "") == group } : []
             let months = members.map(\.policy.noShowMaxPerMonth).min() ?? city.noShowMaxPerMonth
             let years = members.map(\.policy.noShowMaxPerYear).filter { $0 > 0 }.min() ?? city.noShowMaxPerYear
             let plates = members.map(\.policy.noShowMaxPerPlate).filter { $0 > 0 }.min() ?? city.noShowMaxPerPlate

@@ -316,10 +316,15 @@ extension Pipeline {
         let hasPlate = fields.object["plateNo"] != nil && fields.object["plateNo"] != .null
         let plate = hasPlate ? try Decode.plate(fields) : nil
         let appId = request.envelope.appId
+        let parkCode = try fields.optionalString("parkCode", max: 32).flatMap { $0.isEmpty ? nil : $0 }
+        let purpose = try fields.optionalInt("bizType", in: 1...3).flatMap { Purpose(rawValue: Int($0)) } ?? .reservation
         sequencer.read(
             nil,
             { city in
-                let counters = city.standing(appId: appId, userToken: userToken, plate: plate, at: now)
+                if let parkCode, city.lots[parkCode] == nil { return Answer(WireError("lotNotRegistered")) }
+                let counters = city.standing(
+                    appId: appId, userToken: userToken, plate: plate, parkCode: parkCode, purpose: purpose, at: now)
+                let listed = plate.flatMap { city.blacklisted(parkCode ?? "", $0, at: now) }
                 func code(_ refusal: Refusal) -> JSON { .int(Profile.current.code(refusal.rawValue).code) }
                 let penalties = city.penalties.values.filter { $0.appId == appId && $0.userToken == userToken }
                     .sorted { ($0.at, $0.penaltyId) > ($1.at, $1.penaltyId) }.prefix(Limits.ruleRowsMax)
@@ -334,7 +339,15 @@ extension Pipeline {
                     "bans": .array(
                         counters.filter { $0.used >= $0.max && $0.refusal.isBan }.map {
                             ["name": .string($0.name), "reason": code($0.refusal), "until": .int($0.until), "group": .string($0.group)]
-                        }),
+                        }
+                            + (listed.map {
+                                [
+                                    [
+                                        "name": "blackList", "reason": code(.plateBlacklisted), "until": .int(min($0, 4_102_444_800_000)),
+                                        "group": "",
+                                    ]
+                                ]
+                            } ?? [])),
                     "penalties": .array(
                         penalties.map { penalty in
                             let policy = city.lots[penalty.parkCode]?.policy ?? city.policy

@@ -107,6 +107,59 @@ import Testing
         #expect(!world.evidence().contains { $0.orderNo == banned.orderNo }, "he was not let in")
     }
 
+    /// Every refusal of a shared place says when it is different.
+    @Test func refusalsOfSharedPlacesNameTheirEnd() {
+        var world = World(quota: 5, now: EvidenceTests.start)
+        world.add("S1", share: 0)
+        let evening = Segment.parse("1-7 18:00-22:00")!
+        let offer = world.offer("A1", lot: "S1", segments: evening)
+        func ask(_ minutes: Int) -> Decision {
+            world.create("u\(world.keys)", lot: "S1", purpose: .shared, in: minutes) {
+                $0.offerId = offer.offerId
+                $0.stayMin = 60
+            }
+        }
+        let outside = ask(60)
+        #expect(outside.outcome == .refused(.outsideSegment) && outside.note?.until == EvidenceTests.start + 9 * 3_600_000)
+        world.now += 8 * 3_600_000 + 30 * 60_000
+        #expect(ask(40).outcome.order != nil)
+        let taken = ask(45)
+        #expect(taken.outcome == .refused(.noBookableSpace) && taken.note?.used == 1 && taken.note?.max == 1 && taken.note?.until != nil)
+    }
+
+    /// What a lot allows is shown as that lot counts; a breach that was none counts nowhere.
+    @Test func countersAsTheLotCounts() {
+        var world = world()
+        world.decide(.setPolicy(.lot("P1"), ["dailyMaxPerUser": "1", "cancelMaxPerDay": "1", "noShowMaxPerMonth": "2"]))
+        func counter(_ name: String, lot: String? = "P1") -> City.Counter? {
+            world.city.standing(appId: "app1", userToken: "a", parkCode: lot, at: world.now).first { $0.name == name }
+        }
+        #expect(counter("dailyMaxPerUser")?.max == 1 && counter("dailyMaxPerUser", lot: nil)?.max != 1)
+        #expect(counter("noShowMaxPerMonth")?.max == 2)
+        let order = world.order(world.create("a", in: 30, plate: 1).outcome)
+        world.now += 20 * 60_000
+        world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: true))
+        #expect(world.status(order.orderNo) == .cancelledBreach)
+        #expect(counter("cancelMaxPerDay")?.used == 1 && counter("dailyMaxPerUser")?.used == 1)
+        let penalty = world.evidence()[0].penaltyId
+        world.decide(.appeal(appId: "app1", penaltyId: penalty, text: "x", images: []))
+        world.decide(.answerAppeal(appealId: "AP" + penalty, isGranted: true, answer: "y"))
+        #expect(counter("cancelMaxPerDay")?.used == 0 && counter("dailyMaxPerUser")?.used == 0)
+    }
+
+    @Test func aRecordThatSaysAnotherTime() {
+        var world = world()
+        func say(_ time: Millis, _ plate: Int) -> Outcome {
+            world.decide(
+                .enter(
+                    parkCode: "P1",
+                    Passage(recordNo: "r", plate: World.plate(plate), gateCode: "G1", enterTime: time, carKind: 1, orderNo: nil))
+            ).outcome
+        }
+        _ = say(world.now, 1)
+        #expect(say(world.now - 5_000, 1) == .refused(.enterTimeDiffers) && say(world.now, 2) == .refused(.repeatedEntry))
+    }
+
     /// A subscriber's strike falls with the record that it came from.
     @Test(arguments: [true, false]) func aStrikeFallsWithItsRecord(_ isVoid: Bool) throws {
         var world = World(quota: 5, now: EvidenceTests.start)

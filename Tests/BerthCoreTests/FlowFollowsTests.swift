@@ -122,6 +122,11 @@ import Testing
         #expect(world.create("b", in: 60).outcome == .refused(.poolEmpty), "the one that was there before counts")
         world.decide(.cancel(appId: "app1", orderNo: early.orderNo, confirmBreach: false))
         #expect(world.create("b", in: 60).outcome.order != nil && world.create("c", in: 60).outcome == .refused(.poolEmpty))
+        let slots = world.city.slots("P1", .reservation, day: CivilTime.day(of: world.now), now: world.now).filter {
+            $0.end > world.now + 3_600_000
+        }
+        #expect(
+            slots.allSatisfy { $0.remain == 0 && $0.isFull && $0.reason == .poolEmpty }, "what the day may not have is not shown as free")
         // To another day, and back: the quota goes along.
         func move(_ days: Int64) -> Outcome {
             world.decide(
