@@ -13,10 +13,11 @@ extension City {
 
     /// Orders of a plate whose window holds the time of a record that was refused, or that names none of them.
     private mutating func dispute(_ lot: Lot, _ passage: Passage, at now: Millis, _ events: inout [Event]) {
-        for order in lot.orders.values.sorted(by: { $0.serial < $1.serial })
-        where (order.status == .booked || order.status == .noShow) && !order.isDisputed && order.enterStart <= passage.enterTime
-            && passage.enterTime <= order.enterEnd && (order.speaks(for: passage.plate) || order.orderNo == passage.orderNo)
-        {
+        let his = lot.orders.values.filter { order in
+            (order.status == .booked || order.status == .noShow) && !order.isDisputed && order.enterStart <= passage.enterTime
+                && passage.enterTime <= order.enterEnd && (order.speaks(for: passage.plate) || order.orderNo == passage.orderNo)
+        }
+        for order in his.sorted(by: { $0.serial < $1.serial }) {
             guard var order = lots[lot.parkCode]?.orders[order.orderNo] else { continue }
             order.isDisputed = true
             if order.isPenalised {

@@ -306,7 +306,6 @@ extension City {
 
     mutating func report(_ parkCode: String, _ offers: [SharedOffer], gone: [String], at now: Millis, history: some History) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
-        guard offers.isEmpty || lot.profile?.enabled.contains(.shared) ?? true else { return Decision(.refused(.sharingNotEnabled)) }
         for offer in offers {
             let known = reports[ReportKind(parkCode: parkCode, kind: "space")] ?? [:]
             if let space = offer.spaceNo {

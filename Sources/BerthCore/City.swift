@@ -9,6 +9,8 @@ public struct City: Sendable {
     /// Providers that are told what changes (A17).
     public var listeners: Set<String> = []
     var lastTiding: Int64 = 0
+    /// The day on which what is held "for ever" was held anew.
+    var heldDay: Int64 = 0
     /// The lot of each order in memory.
     var lotOfOrder: [String: String] = [:]
     /// Orders in memory by the provider's own key.
@@ -353,6 +355,8 @@ public struct City: Sendable {
 
     /// Drops from memory what ended before `time`.
     public mutating func forget(endedBefore time: Millis) {
+        let isNewDay = CivilTime.day(of: time) != heldDay
+        heldDay = CivilTime.day(of: time)
         for parkCode in lots.keys {
             let before = lots[parkCode]!.orders.filter { !$0.value.status.isOpen && $0.value.changedAt < time }
             for (orderNo, order) in before {
@@ -361,7 +365,7 @@ public struct City: Sendable {
             }
             lots[parkCode]!.forget(endedBefore: time)
             for subscription in lots[parkCode]!.subscriptions.values
-            where subscription.status.holds && subscription.validTo > time + City.heldDays * CivilTime.dayLength {
+            where isNewDay && subscription.status.holds && subscription.validTo > time + City.heldDays * CivilTime.dayLength {
                 holdTimes(of: subscription, now: time)
             }
         }
