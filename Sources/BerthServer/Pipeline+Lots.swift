@@ -284,13 +284,23 @@ extension Pipeline {
             }, completion: completion)
     }
 
+    /// Whose data is asked for: the caller's own, or those of the application that an operator names.
+    static func party(_ request: Authentic, _ fields: Fields) throws(WireError) -> String {
+        request.credential.role == .operator ? try fields.optionalString("appId", max: 32) ?? "" : request.envelope.appId
+    }
+
     /// A10 `vehicle.list`.
     func vehicles(_ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion) throws(WireError) {
-        let user = "\(request.envelope.appId)|\(try fields.user())"
+        let user = "\(try Pipeline.party(request, fields))|\(try fields.user())"
+        let isMasked = request.credential.role == .operator
         sequencer.read(
             nil,
             { city in
-                let rows = city.reports(user, kind: "vehicle").compactMap { try? JSON.parse(Array($0.body.utf8)) }
+                let rows = city.reports(user, kind: "vehicle").compactMap { report -> JSON? in
+                    guard var row = (try? JSON.parse(Array(report.body.utf8)))?.objectValue else { return nil }
+                    if isMasked, let plate = Plate(report.key) { row["plateNo"] = .string(plate.masked) }
+                    return .object(row)
+                }
                 return Answer(data: ["vehicles": .array(rows)])
             }, completion: completion)
     }
@@ -299,7 +309,7 @@ extension Pipeline {
     func verify(_ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion) throws(WireError) {
         let plate = try Decode.plate(fields)
         let color = try fields.optionalInt("plateColor", in: 0...99).map { Int($0) }
-        let owner = "\(request.envelope.appId)|\(try fields.optionalString("userToken", max: 64) ?? "")"
+        let owner = "\(try Pipeline.party(request, fields))|\(try fields.optionalString("userToken", max: 64) ?? "")"
         sequencer.read(
             nil,
             { city in
@@ -315,7 +325,7 @@ extension Pipeline {
         let userToken = try fields.string("userToken", max: 64)
         let hasPlate = fields.object["plateNo"] != nil && fields.object["plateNo"] != .null
         let plate = hasPlate ? try Decode.plate(fields) : nil
-        let appId = request.envelope.appId
+        let appId = try Pipeline.party(request, fields)
         let parkCode = try fields.optionalString("parkCode", max: 32).flatMap { $0.isEmpty ? nil : $0 }
         let purpose = try fields.optionalInt("bizType", in: 1...3).flatMap { Purpose(rawValue: Int($0)) } ?? .reservation
         sequencer.read(

@@ -72,6 +72,7 @@ extension Pipeline {
             let lot = try Decode.parkCode(fields)
             read { city in Pipeline.products(city, lot, now: now) }
         case "share.income.query":
+            let appId = try Pipeline.party(request, fields)
             let token = try fields.string("providerToken", max: 64)
             let from = try fields.optionalTime("from") ?? 0
             let to = try fields.optionalTime("to") ?? WireLimits.intMax

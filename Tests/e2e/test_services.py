@@ -172,6 +172,12 @@ def test_vehicles_belong_to_one_user(server):
     bind = lambda key, user: server.call(key, "vehicle.bind", {"userToken": user, "plateNo": number, "plateColor": 0}).code
     assert bind(provider, "u1") == 0 and bind(provider, "u1") == 0 and bind(provider, "u2") == 1013 and bind(other, "u1") == 1013
     assert server.call(provider, "vehicle.list", {"userToken": "u1"}).data["vehicles"] == [{"plateNo": number, "plateColor": 0}]
+    assert server.call(provider, "vehicle.list", {"ownerToken": "u1"}).data["vehicles"] == [{"plateNo": number, "plateColor": 0}]
+    operator = server.issue("operator")
+    seen = server.call(operator, "vehicle.list", {"userToken": "u1", "appId": provider.app_id}).data["vehicles"]
+    assert len(seen) == 1 and seen[0]["plateNo"] != number and "***" in seen[0]["plateNo"], "an operator sees it masked"
+    assert server.call(operator, "user.credit.query", {"userToken": "u1", "appId": provider.app_id}).data["counters"]
+    assert server.call(operator, "share.income.query", {"providerToken": "o1", "appId": provider.app_id}).data["rows"] == []
     verify = lambda key, user: server.call(key, "vehicle.verify", {"plateNo": number, "userToken": user, "plateColor": 0}).data
     assert verify(provider, "u1") == {"plateNo": number, "fits": True, "bound": True} and verify(other, "u1")["bound"] is False
     assert server.call(provider, "vehicle.bind", {"userToken": "u1", "plateNo": "粤BD12345", "plateColor": 1}).code == 1011
