@@ -176,8 +176,11 @@ extension City {
         set(.appointment(appointment), &events)
     }
 
-    private func appointment(of order: Order) -> (key: String, Appointment)? {
+    func appointment(of order: Order) -> (key: String, Appointment)? {
         guard order.purpose == .publicService else { return nil }
+        let key = City.key(order.appId, order.extNo ?? "")
+        if let own = appointments[key], own.orderNo == order.orderNo { return (key, own) }
+        // Another application may have booked for the same person.
         return appointments.first { $0.value.orderNo == order.orderNo }.map { ($0.key, $0.value) }
     }
 

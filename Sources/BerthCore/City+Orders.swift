@@ -362,11 +362,8 @@ extension City {
                 return Decision(.wrongState, RuleNote("plateChangesMax", used: order.plateChanges, max: order.terms.plateChangesMax))
             }
             if let refused = refusePlate(order.plate, lot: lot, policy: policy, at: now) { return refused }
-            if order.purpose == .publicService, let extNo = order.extNo,
-                let pinned = appointments.values.first(where: { $0.appId == appId && $0.extNo == extNo })?.plate, pinned != order.plate
-            {
-                return Decision(.plateDiffers, RuleNote("appointment"))
-            }
+            // An appointment that names its car is for that car.
+            if let named = appointment(of: order)?.1.plate, named != order.plate { return Decision(.plateDiffers, RuleNote("appointment")) }
             let standing = standing(
                 of: appId, order.userToken, order.plate, lot: lot, purpose: order.purpose, policy: policy, at: now)
             if let standing, standing.1.rule == "noShowMaxPerPlate" { return Decision(standing.0, standing.1) }
@@ -525,7 +522,8 @@ extension City {
             return Decision(.notCancellable, RuleNote("enterEnd", until: order.enterEnd))
         }
         let policy = lots[order.parkCode]?.policy(order.purpose) ?? self.policy
-        let (dayKey, monthKey) = (City.cancelKeys(order, at: now)[0], City.cancelKeys(order, at: now)[1])
+        let keys = City.cancelKeys(order, at: now)
+        let (dayKey, monthKey) = (keys[0], keys[1])
         let leftToday = policy.cancelMaxPerDay - counters[dayKey, default: 0]
         let leftThisMonth = policy.cancelMaxPerMonth - counters[monthKey, default: 0]
         let isLate = now >= order.terms.freeCancelUntil && order.status == .booked

@@ -71,6 +71,7 @@ public struct SharedOffer: Sendable, Equatable, Codable {
         self.createdAt = createdAt
     }
 
+    /// How many places it stands for.
     public var unitCount: Int { spaceNo == nil ? max(1, count) : 1 }
 
     /// What the names of its places begin with; a space's name has 32 characters at most.
@@ -134,8 +135,9 @@ public struct SharedSubscription: Sendable, Equatable, Codable {
     public var isLate = false
     /// A renewal that waits for its payment.
     public var renewTo: Millis?
-    /// What has been paid for its time, fen, and by which payment last.
+    /// What has been paid for its time and not given back, fen.
     public var paidFen: Int64?
+    /// By which payment last.
     public var payNo: String?
     /// The time to leave of which it has been reminded, and how many minutes before that is.
     public var warnedFor: Millis?
@@ -202,8 +204,11 @@ public struct Appointment: Sendable, Equatable, Codable {
 
 /// When somebody with an appointment may drive in, and for how long he may stay, minutes.
 public struct RightTerms: Sendable, Equatable, Codable {
+    /// How long before the appointment he may come.
     public var beforeMin: Int
+    /// And how long after it.
     public var afterMin: Int
+    /// How long he may stay, from the time he booked.
     public var stayMin: Int
 
     public init(_ policy: Policy) {

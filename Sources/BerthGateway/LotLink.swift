@@ -205,9 +205,7 @@ final class LotLink: MQTTListener {
                     defer { state.lastError = error.why }
                     return state.lastError != error.why
                 }
-                if isNews, configuration.logsLinks {
-                    logger.warning("no answer from the server", metadata: ["lot": "\(lot.parkCode)", "why": "\(error.why)"])
-                }
+                if isNews { warn(error.why) }
                 let schedule = WireLimits.reconnectSeconds
                 let wait = schedule[min(failures, schedule.count - 1)] * 1000
                 failures += 1
@@ -425,13 +423,16 @@ final class LotLink: MQTTListener {
                 return state.isSynchronised
             }
             guard isNews else { return }
-            if configuration.logsLinks {
-                logger.warning("no answer from the server", metadata: ["lot": "\(lot.parkCode)", "why": "\(error.why)"])
-            }
+            warn(error.why)
             // What it has is asked again as soon as it answers.
             box.state.withLock { $0.isSynchronised = false }
             box.wake.yield()
         }
+    }
+
+    private func warn(_ why: String) {
+        guard configuration.logsLinks else { return }
+        logger.warning("no answer from the server", metadata: ["lot": "\(lot.parkCode)", "why": "\(why)"])
     }
 
     private func sendHeartbeat() {

@@ -32,7 +32,7 @@ final class Drivers: Sendable {
     /// How much faster than life: Shenzhen's 4,514 orders a day, trips of a quarter of an hour, stays of an hour.
     private let speed: Double
     private let tallied = Mutex(Tally())
-    private let happenings = Mutex<[String]>([])
+    private let happenings = Happenings()
     /// Drivers under way; bounded, so that a slow server is not buried.
     private let underWay = Mutex(0)
     private static let underWayMax = 20_000
@@ -47,16 +47,11 @@ final class Drivers: Sendable {
     }
 
     var tally: Tally { tallied.withLock { $0 } }
-    func recent(_ count: Int) -> [String] { happenings.withLock { Array($0.suffix(count)) } }
+    func recent(_ count: Int) -> [String] { happenings.recent(count) }
 
     private func count(_ body: (inout Tally) -> Void) { tallied.withLock { body(&$0) } }
 
-    private func tell(_ text: String) {
-        happenings.withLock {
-            $0.append(text)
-            if $0.count > 100 { $0.removeFirst(50) }
-        }
-    }
+    private func tell(_ text: String) { happenings.add(text) }
 
     /// Lets drivers come until the task is cancelled.
     func run() async {

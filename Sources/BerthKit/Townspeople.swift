@@ -35,7 +35,7 @@ final class Townspeople: Sendable {
     private let desk: (id: String, secret: String)
     private let speed: Double
     private let tallied = Mutex(Tally())
-    private let happenings = Mutex<[String]>([])
+    private let happenings = Happenings()
 
     init(
         lots: [PlannedLot], gateway: Gateway, client: SignedClient, app: (String, String), desk: (String, String), speed: Double
@@ -49,14 +49,11 @@ final class Townspeople: Sendable {
     }
 
     var tally: Tally { tallied.withLock { $0 } }
-    func recent(_ count: Int) -> [String] { happenings.withLock { Array($0.suffix(count)) } }
+    func recent(_ count: Int) -> [String] { happenings.recent(count) }
 
     func tell(_ text: String, _ body: (inout Tally) -> Void) {
         tallied.withLock { body(&$0) }
-        happenings.withLock {
-            $0.append(text)
-            if $0.count > 60 { $0.removeFirst(30) }
-        }
+        happenings.add(text)
     }
 
     func call(_ service: String, _ data: JSON, asDesk: Bool = false, parkCode: String? = nil) async -> Answer? {

@@ -249,13 +249,17 @@ import Testing
 
     private func conclude(_ world: inout World, _ payNo: String) { world.decide(.conclude(payNo: payNo, isPaid: true, message: "{}")) }
 
+    private func settle(_ world: inout World, _ billNo: String, _ payNo: String, _ fen: Int64) {
+        bill(&world, billNo, fen)
+        _ = pay(&world, billNo, payNo, fen)
+        conclude(&world, payNo)
+    }
+
     @Test func aPaidHourStaysPaidForEver() {
         var world = world()
         _ = parked(&world)
         world.now += 50 * 60_000
-        bill(&world, "b1", 1_000)
-        _ = pay(&world, "b1", "p1", 1_000)
-        conclude(&world, "p1")
+        settle(&world, "b1", "p1", 1_000)
         world.now += 10 * 60_000 + 30_000
         #expect(owed(world).payableFen == 0, "who has paid has a quarter of an hour to drive out, also into the next hour")
         world.now += 30 * 60_000
@@ -329,9 +333,7 @@ import Testing
         var world = world()
         _ = parked(&world)
         world.now += 60_000
-        bill(&world, "b1", 1_000)
-        _ = pay(&world, "b1", "p1", 1_000)
-        conclude(&world, "p1")
+        settle(&world, "b1", "p1", 1_000)
         let shares = world.city.balances
         // The shares of tomorrow are not those of the payment.
         world.decide(.setPolicy(.city, ["platformPercent": "50"]))
@@ -413,13 +415,9 @@ import Testing
         var world = world()
         _ = parked(&world)
         world.now += 50 * 60_000
-        bill(&world, "b1", 1_000)
-        _ = pay(&world, "b1", "p1", 1_000)
-        conclude(&world, "p1")
+        settle(&world, "b1", "p1", 1_000)
         world.decide(.refund(appId: "app1", payNo: "p1", refundNo: "r1", amountFen: 1_000, message: "{}"))
-        bill(&world, "b1", 1_000)
-        _ = pay(&world, "b1", "p2", 1_000)
-        conclude(&world, "p2")
+        settle(&world, "b1", "p2", 1_000)
         #expect(owed(world).payableFen == 0 && world.city.balances[.provider("app1")] == 1_000 && world.city.ledgerSum == 0)
     }
 

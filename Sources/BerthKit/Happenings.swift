@@ -1,0 +1,17 @@
+import Synchronization
+
+/// What happened lately, a line each, for whoever watches; bounded.
+final class Happenings: Sendable {
+    private static let most = 100
+    private let lines = Mutex<[String]>([])
+
+    func add(_ text: String) {
+        lines.withLock {
+            $0.append(text)
+            if $0.count > Happenings.most { $0.removeFirst(Happenings.most / 2) }
+        }
+    }
+
+    /// The latest ones, oldest first.
+    func recent(_ count: Int) -> [String] { lines.withLock { Array($0.suffix(count)) } }
+}
