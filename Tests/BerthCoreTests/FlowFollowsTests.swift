@@ -15,12 +15,6 @@ import Testing
         return policy
     }
 
-    private func fill(_ world: inout World, _ occupied: Int, lot: String = "P1", total: Int = 100) {
-        world.now += 1000
-        world.decide(
-            .reportRemaining(parkCode: lot, Remaining(reportedAt: world.now, total: total, occupied: occupied, remain: total - occupied)))
-    }
-
     /// What a lot's box was told of flow control, in order.
     private func told(_ events: [Event], _ lot: String) -> [FlowMode] {
         events.compactMap { event in
@@ -38,7 +32,7 @@ import Testing
         #expect(world.city.affected(by: policy, at: world.now).map(\.orderNo) == [now.orderNo], "what it would hit if it switched on now")
         world.decide(.setFlow(policy))
         #expect(world.status(now.orderNo) == .booked && world.status(later.orderNo) == .booked, "the lot is empty: it is off")
-        fill(&world, 96)
+        world.fill(96)
         #expect(world.status(now.orderNo) == .revoked && world.order(now.orderNo).isCompensated && world.evidence().isEmpty)
         #expect(world.status(later.orderNo) == .booked, "whose window is not open yet may find it open")
     }
@@ -51,16 +45,16 @@ import Testing
             }
         }
         world.decide(.setFlow(policy(8)))
-        fill(&world, 96)
-        fill(&world, 92)
+        world.fill(96)
+        world.fill(92)
         #expect(world.city.flowMode("P1", at: world.now) == .bookingOnly)
         world.decide(.setFlow(policy(9)))
         #expect(world.city.flowMode("P1", at: world.now) == .bookingOnly, "between the two ends it stays as it was")
         // One end alone keeps the other five beside it.
         world.decide(.setFlow(flow(world, .bookingOnly) { $0.saturationClose = 80 }))
-        fill(&world, 78)
+        world.fill(78)
         #expect(world.city.flowMode("P1", at: world.now) == .bookingOnly)
-        fill(&world, 74)
+        world.fill(74)
         #expect(world.city.flowMode("P1", at: world.now) == .off)
     }
 
@@ -146,14 +140,14 @@ import Testing
                     extNo: "e", appId: "app1", bizCode: "hospital", placeCode: "H1", appointTime: world.now + 2 * 3_600_000,
                     personToken: "p",
                     plate: nil, createdAt: world.now)))
-        fill(&world, 2, lot: "H1", total: 3)
+        world.fill(2, lot: "H1", total: 3)
         world.decide(
             .setFlow(FlowPolicy(policyId: "F", parkCode: "H1", areaId: "", mode: .bookingOnly, validFrom: 0, validTo: .max / 4)))
         let order = try #require(
             world.create("p", lot: "H1", purpose: .publicService, in: 100) { $0.extNo = "e" }.outcome.order,
             "two are in, the third place is his")
         world.decide(.setFlow(flow(world, .bookingOnly)))
-        fill(&world, 98)
+        world.fill(98)
         _ = try #require(world.create("a", in: 30).outcome.order)
         let last = try #require(world.create("b", in: 30).outcome.order)
         #expect(world.create("c", in: 30).outcome == .refused(.saturated))
@@ -203,7 +197,7 @@ import Testing
         appointment("b", minutes: 90)
         appointment("c", minutes: 400)
         appointment("d", minutes: 410)
-        fill(&world, 1, lot: "H1", total: 3)
+        world.fill(1, lot: "H1", total: 3)
         #expect(book("b", in: 90).outcome.order?.pool == .rolling)
         #expect(book("d", in: 410).outcome.order?.pool == .rolling, "the one before him has left by then")
     }
@@ -218,9 +212,9 @@ import Testing
         world.decide(.setFlow(flow(world, .closed)))
         #expect(slot().isFull && slot().remain == 0 && slot().reason == .flowControlActive)
         world.decide(.setFlow(flow(world, .bookingOnly)))
-        fill(&world, 97)
+        world.fill(97)
         #expect(slot().remain == 3 && !slot().isFull)
-        fill(&world, 100)
+        world.fill(100)
         #expect(slot().isFull && slot().reason == .saturated)
         world.decide(.setFlow(flow(world, .off)))
         #expect(slot().remain == 10)

@@ -70,6 +70,10 @@ import Testing
         #expect(book(&world, "a", plan: time).outcome.order != nil)
         world.decide(.cancelAppointment(appId: "app1", extNo: "a"))
         #expect(book(&world, "a", plan: time).outcome == .refused(.appointmentCancelled))
+        let named = try #require(book(&world, "z", plan: time, user: "zz", plate: 500).outcome.order)
+        let other = world.decide(
+            .modify(appId: "app1", orderNo: named.orderNo, planTime: nil, plate: World.plate(501), plateColor: nil))
+        #expect(other.outcome == .refused(.plateDiffers), "an appointment that names its car is for that car")
     }
 
     @Test func theAppointmentMovesItsPlace() throws {
@@ -152,12 +156,6 @@ import Testing
         return policy
     }
 
-    private func fill(_ world: inout World, _ occupied: Int, lot: String = "P1", total: Int = 100) {
-        world.now += 1000
-        world.decide(
-            .reportRemaining(parkCode: lot, Remaining(reportedAt: world.now, total: total, occupied: occupied, remain: total - occupied)))
-    }
-
     private func gate(_ world: inout World, _ plate: Plate, lot: String = "P1") -> GateDecision {
         guard
             case .gate(let gate, _) = world.decide(.check(parkCode: lot, GateQuestion(plate: plate, time: world.now, gateCode: "G1")))
@@ -205,7 +203,7 @@ import Testing
             (80, .off), (94, .off), (95, .bookingOnly), (91, .bookingOnly), (90, .bookingOnly), (89, .off), (94, .off), (99, .bookingOnly),
         ]
         for (occupied, mode) in steps {
-            fill(&world, occupied)
+            world.fill(occupied)
             #expect(world.city.flowMode("P1", at: world.now) == mode, "\(occupied) %")
         }
         #expect(
@@ -280,7 +278,7 @@ import Testing
 
     @Test func bookingStopsAtTheSaturationThatIsForeseen() throws {
         var world = world()
-        fill(&world, 98)
+        world.fill(98)
         #expect(world.create("a", in: 30).outcome.order != nil, "no policy is on")
         world.decide(.setFlow(flow(world, .throttle)))
         let order = world.create("b", in: 30)
@@ -327,12 +325,12 @@ import Testing
                     $0.saturationOpen = 50; $0.saturationClose = 60; $0.dailyQuotas = ["PERSONAL": 2, "MERCHANT": 1]
                 }))
         let before = world.city.lots["A1"]!.downLast
-        fill(&world, 100, lot: "A1")
+        world.fill(100, lot: "A1")
         #expect(world.city.flowMode("A2", at: world.now) == .off, "100 of 200: half")
-        fill(&world, 20, lot: "A2")
+        world.fill(20, lot: "A2")
         #expect(world.city.flowMode("A1", at: world.now) == .bookingOnly && world.city.flowMode("A3", at: world.now) == .off)
         #expect(world.city.lots["A1"]!.downLast == before + 1, "told when it is demanded")
-        fill(&world, 20, lot: "A1")
+        world.fill(20, lot: "A1")
         #expect(world.city.flowMode("A2", at: world.now) == .off && world.city.lots["A2"]!.downLast > 0)
         // The day's quota of the area, over both lots (R5); a free cancel gives it back.
         let first = try #require(world.create("a", lot: "A1", in: 20).outcome.order)

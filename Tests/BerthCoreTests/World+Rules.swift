@@ -102,6 +102,12 @@ extension World {
         ).outcome
     }
 
+    /// The lot says how many cars are in it.
+    mutating func fill(_ occupied: Int, lot: String = "P1", total: Int = 100) {
+        now += 1000
+        _ = decide(.reportRemaining(parkCode: lot, Remaining(reportedAt: now, total: total, occupied: occupied, remain: total - occupied)))
+    }
+
     func order(_ outcome: Outcome) -> Order { outcome.order! }
 
     func evidence() -> [Penalty] { city.penalties.values.sorted { $0.penaltyId < $1.penaltyId } }
