@@ -9,7 +9,7 @@ ALLOWED = {
     "BerthWire": {"BerthCore", "Crypto", "Foundation"},
     "BerthDocs": {"BerthCore", "BerthWire"},
     "BerthScene": {"BerthCore", "BerthWire", "Foundation"},
-    "BerthStore": {"BerthCore", "BerthWire", "Crypto", "GRDB", "Foundation", "Synchronization"},
+    "BerthStore": {"BerthCore", "BerthWire", "Crypto", "GRDB", "GRDBSQLite", "Foundation", "Synchronization"},
     "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOSSL", "Logging", "Foundation", "Synchronization"},
     "BerthServer": {"BerthCore", "BerthWire", "BerthDocs", "BerthScene", "BerthStore", "BerthLink", "CBerthPosix", "Crypto", "CryptoExtras", "Hummingbird", "HummingbirdTLS",
                     "HTTPTypes", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix", "NIOSSL", "Configuration", "ServiceLifecycle", "Metrics", "Logging", "Foundation", "Synchronization"},

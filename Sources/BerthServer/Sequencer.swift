@@ -115,7 +115,7 @@ final class Sequencer: Sendable {
         adapting: (@Sendable (Answer, City) -> Answer)? = nil, now: Millis, completion: @escaping Completion
     ) {
         let envelope = request.envelope
-        let key = Signature.digest64(envelope.appId, envelope.requestId)
+        let key = KeptReply.key(envelope.appId, envelope.requestId)
         let name = "\(envelope.appId)|\(envelope.requestId)"
         let dataHash = request.dataHash
         locked { state in
@@ -125,7 +125,7 @@ final class Sequencer: Sendable {
             {
                 var answer: Answer
                 if known.service == envelope.service, known.dataHash == dataHash {
-                    answer = Answer(code: known.code, data: (try? JSON.parse(Array(known.data.utf8))) ?? [:])
+                    answer = Answer(code: known.code, canonical: Array(known.data.utf8))
                     answer.duplicate = true
                 } else {
                     answer = Answer(WireError("keyReused", "this requestId came with other content before"))
@@ -139,23 +139,25 @@ final class Sequencer: Sendable {
             }
             var answer: Answer
             var events: [Event] = []
+            var showsOrder = false
             switch command {
             case .failure(let error): answer = Answer(error)
             case .success(let command):
                 let decision = state.city.decide(command, at: now, history: store)
                 events = decision.events
                 answer = Sequencer.answer(decision, state.city)
+                showsOrder = adapting == nil && answering == nil && decision.showsItsOrder
                 if let adapting { answer = adapting(answer, state.city) }
                 if answer.code == 0, let answering { answer = answering }
             }
             var commit = Commit(at: now, events: events)
             if request.credential.role == .operator { commit.audit = Audit.write(request, code: answer.code, now: now) }
             if answer.resultCode.isKept {
-                let text = answer.data.text(canonical: true)
-                answer.canonical = text
+                let text = answer.canonical
                 let reply = KeptReply(
                     appId: envelope.appId, requestId: envelope.requestId, nonce: envelope.nonce,
-                    service: envelope.service, dataHash: dataHash, code: answer.code, data: String(decoding: text, as: UTF8.self), at: now)
+                    service: envelope.service, dataHash: dataHash, code: answer.code, data: String(decoding: text, as: UTF8.self), at: now,
+                    showsOrder: showsOrder)
                 commit.reply = reply
                 state.knownReplies.insert(key)
                 state.freshReplies[name] = reply
@@ -456,7 +458,7 @@ final class Sequencer: Sendable {
             state.touched.removeAll()
             state.logBacklog.removeAll()
             for reply in state.freshReplies.values {
-                state.knownReplies.remove(Signature.digest64(reply.appId, reply.requestId))
+                state.knownReplies.remove(KeptReply.key(reply.appId, reply.requestId))
             }
             state.freshReplies.removeAll()
             if let image = try? store.load(noncesSince: .max) {
@@ -469,6 +471,15 @@ final class Sequencer: Sendable {
         }
         // Answers that only waited for others may rest on what is void now.
         for pending in void { pending.completion(refused) }
+    }
+}
+
+extension Decision {
+    /// The answer is the order as its only event has it.
+    fileprivate var showsItsOrder: Bool {
+        guard case .order(let order, isRepeat: false) = outcome, order.status != .waitlisted, alternatives.isEmpty else { return false }
+        let orders = events.lazy.compactMap { if case .order(let order) = $0 { order.orderNo } else { nil } }
+        return Array(orders) == [order.orderNo]
     }
 }
 

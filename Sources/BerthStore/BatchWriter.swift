@@ -1,107 +1,12 @@
 import BerthCore
-import BerthWire
 import GRDB
-import Synchronization
-
-/// What a commit writes, made ready by the thread that decided it: the one thread that commits only binds and steps.
-/// Whoever comes first makes it, once.
-final class Draft: Sendable {
-    enum Step: Sendable {
-        case row(Statements.Name, StatementArguments)
-        case order(key: Int64, serial: Int64, StatementArguments)
-        case down(Places.LogName, seq: Int64, StatementArguments)
-        case reply(key: Int64, StatementArguments)
-        /// Depends on what stands in the tables.
-        case event(Event)
-    }
-
-    private let made = Mutex<[Step]?>(nil)
-
-    func steps(of commit: Commit, _ codec: Codec) -> [Step] {
-        made.withLock { made in
-            if let made { return made }
-            let steps = Draft.make(commit, codec)
-            made = steps
-            return steps
-        }
-    }
-
-    private static func make(_ commit: Commit, _ codec: Codec) -> [Step] {
-        var steps: [Step] = []
-        var encoded: [String: String] = [:]
-        if !commit.events.isEmpty {
-            let journal = codec.journal(commit.events)
-            encoded = journal.orders
-            steps.append(.row(.journal, [commit.at, journal.text]))
-        }
-        for event in commit.events { steps.append(step(event, encoded: encoded, codec)) }
-        for result in commit.up {
-            steps.append(
-                .row(
-                    .upLog,
-                    [
-                        result.parkCode, result.epoch, result.seq, result.requestId, result.service, result.code,
-                        result.reply, codec.column(result.data), result.at,
-                    ]))
-        }
-        if let reply = commit.reply {
-            steps.append(
-                .reply(
-                    key: Signature.digest64(reply.appId, reply.requestId),
-                    [
-                        reply.appId, reply.requestId, reply.nonce, reply.service, reply.dataHash, reply.code, codec.column(reply.data),
-                        reply.at,
-                    ]))
-        }
-        return steps
-    }
-
-    private static func step(_ event: Event, encoded: [String: String], _ codec: Codec) -> Step {
-        switch event {
-        case .registered(let lot): return .row(.registered, [lot])
-        case .policy(let lot, let policy): return .row(.policy, [Codec.encode(policy).string, lot])
-        case .lot(let profile): return .row(.profile, [Codec.encode(profile).string, profile.parkCode])
-        case .gates(let lot, let gates): return .row(.gates, [Codec.encode(gates).string, lot])
-        case .remaining(let lot, let remaining): return .row(.remaining, [Codec.encode(remaining).string, lot])
-        case .order(let order):
-            let key = Signature.digest64(order.appId, order.clientOrderNo)
-            return .order(
-                key: key, serial: order.serial,
-                [
-                    order.serial, order.parkCode, order.appId, key, order.status.rawValue, encoded[order.orderNo]!,
-                    codec.plateKey(order.plate),
-                ])
-        case .visit(let visit):
-            return .row(
-                .visit, [visit.parkCode, visit.recordNo, visit.leaveTime == nil, codec.encode(visit).string])
-        case .notice(let notice):
-            return .row(
-                .notice, [notice.parkCode, notice.eventType, notice.occurredAt, Codec.encode(notice).string])
-        case .down(let entry):
-            let (service, data) = Encode.lotMessage(entry.message)
-            return .down(
-                Places.LogName(lot: entry.parkCode, epoch: entry.epoch), seq: entry.seq,
-                [entry.parkCode, entry.epoch, entry.seq, entry.at, entry.message.orderNo, service, codec.column(data.string)])
-        case .report(let report):
-            return report.isGone
-                ? .row(.reportGone, [report.parkCode, report.kind, codec.name(report.key)])
-                : .row(.report, [report.parkCode, report.kind, codec.name(report.key), report.at, codec.body(of: report)])
-        case .bill(let bill): return .row(.bill, [bill.billNo, bill.expireAt, Codec.encode(bill).string])
-        case .payment(let payment):
-            return .row(.payment, [payment.payNo, payment.state.rawValue, Codec.encode(payment).string])
-        case .entity(let entity):
-            let report = Codec.row(entity)
-            return .row(.report, [report.parkCode, report.kind, codec.name(report.key), report.at, codec.body(of: report)])
-        case .posting, .downSettled, .upConsumed, .counted: return .event(event)
-        }
-    }
-}
+import GRDBSQLite
 
 /// The statements of a batch, each looked up once.
 final class Statements {
     enum Name: Int, CaseIterable, Sendable {
         case journal, upLog, registered, policy, profile, gates, remaining, order, visit, notice, down, reply
-        case settle, recount, count, report, reportGone, bill, payment, ledger
+        case settle, recount, count, report, reportGone, bill, payment
 
         var sql: String {
             switch self {
@@ -114,8 +19,10 @@ final class Statements {
             case .remaining: "UPDATE lots SET remaining = ? WHERE lot = ?"
             case .order:
                 """
-                INSERT INTO orders VALUES(?,?,?,?,?,?,?)
-                ON CONFLICT(serial) DO UPDATE SET status = excluded.status, body = excluded.body, plate_key = excluded.plate_key
+                INSERT INTO orders(serial, lot, app_id, client_key, status, body, plate_key, entry, user, changed_at)
+                VALUES(?,?,?,?,?,?,?,?,?,?)
+                ON CONFLICT(serial) DO UPDATE SET status = excluded.status, body = excluded.body, plate_key = excluded.plate_key,
+                    entry = excluded.entry, changed_at = excluded.changed_at
                 """
             case .visit:
                 """
@@ -123,9 +30,9 @@ final class Statements {
                 ON CONFLICT(lot, record_no) DO UPDATE SET is_open = excluded.is_open, body = excluded.body
                 """
             case .notice: "INSERT INTO notices(lot, type, at, body) VALUES(?,?,?,?)"
-            case .down: "INSERT INTO down_log(lot, epoch, seq, at, order_no, service, data) VALUES(?,?,?,?,?,?,?)"
+            case .down: "INSERT INTO down_log(lot, epoch, seq, at, order_no, service, data, entry) VALUES(?,?,?,?,?,?,?,?)"
             case .reply:
-                "INSERT INTO replies(app_id, request_id, nonce, service, data_hash, code, data, at) VALUES(?,?,?,?,?,?,?,?)"
+                "INSERT INTO replies(app_id, request_id, nonce, service, data_hash, code, data, at, entry) VALUES(?,?,?,?,?,?,?,?,?)"
             case .settle: "UPDATE down_log SET settled = 1 WHERE id = ?"
             case .recount:
                 "UPDATE counters SET count = count + ?1, max = CASE WHEN ?1 > 0 THEN ?2 ELSE max END WHERE id = ?3"
@@ -142,7 +49,6 @@ final class Statements {
                 INSERT INTO payments VALUES(?,?,?)
                 ON CONFLICT(pay_no) DO UPDATE SET state = excluded.state, body = excluded.body
                 """
-            case .ledger: "INSERT INTO ledger(at, kind, ref, account, fen) VALUES(?,?,?,?,?)"
             case .count: "INSERT INTO counters(key, count, max) VALUES(?,?,?)"
             }
         }
@@ -153,9 +59,48 @@ final class Statements {
 
     init(_ db: Database) { self.db = db }
 
-    func run(_ name: Name, _ arguments: StatementArguments) throws {
-        if prepared[name.rawValue] == nil { prepared[name.rawValue] = try db.cachedStatement(sql: name.sql) }
-        try prepared[name.rawValue]!.execute(arguments: arguments)
+    func run(_ name: Name, _ numbers: [Int64]) throws {
+        let pointer = try statement(name).sqliteStatement
+        for (index, number) in numbers.enumerated() { sqlite3_bind_int64(pointer, Int32(index + 1), number) }
+        try step(pointer)
+    }
+
+    private func statement(_ name: Name) throws -> Statement {
+        if let statement = prepared[name.rawValue] { return statement }
+        let statement = try db.cachedStatement(sql: name.sql)
+        prepared[name.rawValue] = statement
+        return statement
+    }
+
+    /// Binds the next values of a draft as they lie there, and runs.
+    /// - Parameter at: the first of the values; the one behind the last afterwards.
+    func run(
+        _ name: Name, _ values: [Draft.Value], _ at: inout Int, _ bytes: UnsafeBufferPointer<UInt8>, entry: Int64
+    ) throws {
+        let pointer = try statement(name).sqliteStatement
+        let count = sqlite3_bind_parameter_count(pointer)
+        for index in 1...count {
+            // The bytes stay where they are until the statement has run: no copies.
+            switch values[at] {
+            case .null: sqlite3_bind_null(pointer, index)
+            case .int(let value): sqlite3_bind_int64(pointer, index, value)
+            case .entry: sqlite3_bind_int64(pointer, index, entry)
+            case .text(let range):
+                let start = UnsafeRawPointer(bytes.baseAddress! + range.lowerBound).assumingMemoryBound(to: CChar.self)
+                sqlite3_bind_text(pointer, index, start, Int32(range.count), nil)
+            case .blob(let range):
+                sqlite3_bind_blob(pointer, index, bytes.baseAddress! + range.lowerBound, Int32(range.count), nil)
+            }
+            at += 1
+        }
+        try step(pointer)
+    }
+
+    private func step(_ pointer: SQLiteStatement) throws {
+        let code = sqlite3_step(pointer)
+        let message = code == SQLITE_DONE ? nil : db.lastErrorMessage
+        sqlite3_reset(pointer)
+        guard code == SQLITE_DONE else { throw DatabaseError(resultCode: ResultCode(rawValue: code), message: message) }
     }
 }
 
@@ -164,11 +109,11 @@ final class BatchWriter {
     private let db: Database
     private let statements: Statements
     private var up: [String: (epoch: String, ack: Int64)] = [:]
-    private var downLast: [String: (epoch: String, last: Int64)] = [:]
-    private var downAck: [String: Int64] = [:]
+    private var downEpochs: [String: String] = [:]
+    private var downAck: [String: (ack: Int64, last: Int64)] = [:]
     /// Where rows stood before this transaction, and where it put its own.
     private let known: Places
-    private(set) var written = Places()
+    private(set) var written = Places.Fresh()
     private(set) var journalId: Int64 = 0
 
     private let codec: Codec
@@ -181,26 +126,39 @@ final class BatchWriter {
     }
 
     func write(_ commit: Commit) throws {
-        for step in commit.draft.steps(of: commit, codec) {
-            switch step {
-            case .row(let name, let arguments):
-                try statements.run(name, arguments)
-                if name == .journal { journalId = db.lastInsertedRowID }
-            case .order(let key, let serial, let arguments):
-                written.orders[key] = serial
-                try statements.run(.order, arguments)
-            case .down(let log, let seq, let arguments):
-                // The database's own word that a position is given once: the next one and no other.
-                if let next = written.down[log]?.next ?? known.down[log]?.next, next != seq {
-                    throw StoreError.claimRefused("down log \(log.lot) \(log.epoch): \(seq) after \(next - 1)")
+        let content = commit.draft.content(of: commit, codec)
+        try content.bytes.withUnsafeBufferPointer { bytes in
+            var at = 0
+            func run(_ name: Statements.Name) throws { try statements.run(name, content.values, &at, bytes, entry: journalId) }
+            for step in content.steps {
+                switch step {
+                case .row(let name):
+                    try run(name)
+                    if name == .journal { journalId = db.lastInsertedRowID }
+                case .order(let key, let serial):
+                    try run(.order)
+                    written.orders.append((key, serial))
+                case .down(let log, let seq):
+                    // The database's own word that a position is given once: the next one and no other.
+                    if let next = written.down[log]?.next ?? known.down[log]?.next, next != seq {
+                        throw StoreError.claimRefused("down log \(log.lot) \(log.epoch): \(seq) after \(next - 1)")
+                    }
+                    try run(.down)
+                    written.down[log, default: Places.Run(first: seq)].set(seq, db.lastInsertedRowID)
+                    if seq == 1 { downEpochs[log.lot] = log.epoch }
+                case .reply(let key):
+                    try run(.reply)
+                    written.replies.append((key, db.lastInsertedRowID))
+                case .counted(let key, let delta, let max):
+                    if let row = written.counters[key] ?? known.counters[key] {
+                        at += 3
+                        try statements.run(.recount, [Int64(delta), Int64(max), row])
+                    } else {
+                        try run(.count)
+                        written.counters[key] = db.lastInsertedRowID
+                    }
+                case .event(let event): try write(event)
                 }
-                try statements.run(.down, arguments)
-                written.down[log, default: Places.Run(first: seq)].set(seq, db.lastInsertedRowID)
-                downLast[log.lot] = (log.epoch, seq)
-            case .reply(let key, let arguments):
-                try statements.run(.reply, arguments)
-                written.replies[key] = db.lastInsertedRowID
-            case .event(let event): try write(event)
             }
         }
         if let record = commit.audit { try write(record) }
@@ -226,20 +184,16 @@ final class BatchWriter {
                 guard let row = written.down[log]?.row(result.seq) ?? known.down[log]?.row(result.seq) else { continue }
                 try statements.run(.settle, [row])
             }
-            downAck[lot] = ackSeq
+            let last = (written.down[log]?.next ?? known.down[log]?.next ?? 1) - 1
+            downAck[lot] = (ackSeq, last)
         case .upConsumed(let lot, let epoch, let seq):
             if seq == 1 { try closeEpoch(before: epoch, of: lot) }
             up[lot] = (epoch, seq)
         case .posting(let posting):
             for leg in posting.legs {
-                try statements.run(.ledger, [posting.at, posting.kind.rawValue, posting.reference, leg.account.text, leg.fen])
-            }
-        case .counted(let key, let delta, let max):
-            if let row = written.counters[key] ?? known.counters[key] {
-                try statements.run(.recount, [delta, max, row])
-            } else {
-                try statements.run(.count, [codec.counterKey(key), delta, max])
-                written.counters[key] = db.lastInsertedRowID
+                try run(
+                    "INSERT INTO ledger(at, kind, ref, account, fen) VALUES(?,?,?,?,?)",
+                    [posting.at, posting.kind.rawValue, posting.reference, leg.account.text, leg.fen])
             }
         default: preconditionFailure("a step of its own")
         }
@@ -263,14 +217,17 @@ final class BatchWriter {
                 ON CONFLICT(lot) DO UPDATE SET up_epoch = excluded.up_epoch, up_ack = excluded.up_ack
                 """, [lot, position.epoch, position.ack])
         }
-        for (lot, position) in downLast {
+        // How far a down log goes its rows say; the column says it of those that are pruned.
+        for (lot, epoch) in downEpochs {
             try run(
                 """
-                INSERT INTO positions(lot, down_epoch, down_last) VALUES(?,?,?)
-                ON CONFLICT(lot) DO UPDATE SET down_epoch = excluded.down_epoch, down_last = excluded.down_last
-                """, [lot, position.epoch, position.last])
+                INSERT INTO positions(lot, down_epoch, down_last) VALUES(?,?,0)
+                ON CONFLICT(lot) DO UPDATE SET down_epoch = excluded.down_epoch, down_last = 0
+                """, [lot, epoch])
         }
-        for (lot, ack) in downAck { try run("UPDATE positions SET down_ack = ? WHERE lot = ?", [ack, lot]) }
+        for (lot, position) in downAck {
+            try run("UPDATE positions SET down_last = max(down_last, ?), down_ack = ? WHERE lot = ?", [position.last, position.ack, lot])
+        }
     }
 }
 

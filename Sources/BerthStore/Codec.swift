@@ -22,12 +22,6 @@ struct Codec: Sendable {
         return "\(Codec.mark)\(vault.seal(text))"
     }
 
-    /// A whole column: bytes when they are sealed, text as an older release wrote it.
-    func column(_ text: String) -> any DatabaseValueConvertible & Sendable {
-        guard let vault, !text.isEmpty else { return text }
-        return vault.sealed(text)
-    }
-
     func open(_ value: DatabaseValue) throws -> String {
         switch value.storage {
         case .blob(let data):
@@ -51,13 +45,14 @@ struct Codec: Sendable {
     func plateKey(_ plate: Plate) -> Int64 { vault?.digest64(plate.revealed) ?? 0 }
 
     /// A counter of a plate names it; the others name nobody.
-    func counterKey(_ key: String) -> String { key.hasPrefix("pd|") || key.hasPrefix("pm|") ? seal(key) : key }
+    static func namesPlate(counter key: String) -> Bool { key.hasPrefix("pd|") || key.hasPrefix("pm|") }
 
     // MARK: Orders and visits
 
-    /// Written without a tree: this is the one row that a rush of bookings writes.
-    func text(_ o: Order) -> String {
-        var row = RowWriter()
+    /// Written without a tree: this is what a rush of bookings writes.
+    func text(_ o: Order) -> JSONWriter {
+        var row = JSONWriter()
+        row.beginObject()
         row.add("n", o.serial)
         row.add("no", o.orderNo)
         row.add("v", o.orderVer)
@@ -124,7 +119,8 @@ struct Codec: Sendable {
         row.add("la", isSet: o.isLate)
         row.add("qk", o.quotaKeys.isEmpty ? nil : o.quotaKeys.joined(separator: "\n"))
         row.add("dis", isSet: o.isDisputed)
-        return row.finish()
+        row.endObject()
+        return row
     }
 
     func order(_ j: JSON) throws -> Order {
@@ -414,7 +410,7 @@ struct Codec: Sendable {
         case .lot(let profile): return ["lot", Codec.encode(profile)]
         case .gates(let lot, let gates): return ["gates", .string(lot), Codec.encode(gates)]
         case .remaining(let lot, let remaining): return ["remaining", .string(lot), Codec.encode(remaining)]
-        case .order: preconditionFailure("an order is written as text")
+        case .order, .counted: preconditionFailure("written without a tree")
         case .visit(let visit): return ["visit", encode(visit)]
         case .notice(let notice): return ["notice", Codec.encode(notice)]
         case .report(let report): return ["report", encode(report)]
@@ -441,28 +437,48 @@ struct Codec: Sendable {
                 .array(results.map { .int($0.isAccepted ? $0.seq : -$0.seq) }),
             ]
         case .upConsumed(let lot, let epoch, let seq): return ["up", .string(lot), .string(epoch), .int(seq)]
-        case .counted(let key, let delta, let max): return ["count", .string(counterKey(key)), .int(delta), .int(max)]
         }
     }
 
-    /// The journal's text of one commit, and the text of each order in it as it stands there and in its row.
-    func journal(_ events: [Event]) -> (text: String, orders: [String: String]) {
-        // An order is encoded once, for its row and for the journal; its last value in the commit is the one of the row.
-        var orders: [String: String] = [:]
-        var text = "["
-        for event in events {
-            if text.utf8.count > 1 { text += "," }
-            if case .order(let order) = event {
-                let row = self.text(order)
-                orders[order.orderNo] = row
-                text += "[\"order\","
-                text += row
-                text += "]"
-            } else {
-                text += encode(event).string
-            }
+    /// The journal's text of one commit. Nothing is sealed in it: it is sealed as a whole.
+    func journal(_ events: [Event]) -> [UInt8] {
+        var text = JSONWriter(capacity: 1024)
+        text.beginArray()
+        for event in events { Codec.plain.write(event, to: &text) }
+        text.endArray()
+        return text.bytes
+    }
+
+    /// What a booking brings about is written without a tree.
+    private func write(_ event: Event, to text: inout JSONWriter) {
+        switch event {
+        case .order(let order):
+            text.beginArray()
+            text.add("order")
+            text.add(text: self.text(order).bytes)
+            text.endArray()
+        case .counted(let key, let delta, let max):
+            text.beginArray()
+            text.add("count")
+            text.add(key)
+            text.add(Int64(delta))
+            text.add(Int64(max))
+            text.endArray()
+        case .down(let entry):
+            guard case .reserve(let order) = entry.message else { return text.add(text: encode(event).text()) }
+            text.beginArray()
+            text.add("down")
+            text.add(entry.parkCode)
+            text.add(entry.epoch)
+            text.add(entry.seq)
+            text.add(entry.at)
+            text.beginArray()
+            text.add("r")
+            text.add(order.orderNo)
+            text.endArray()
+            text.endArray()
+        default: text.add(text: encode(event).text())
         }
-        return (text + "]", orders)
     }
 
     /// Reads the events of one commit. A message that carries an order takes it from the order's own event in the same commit.
@@ -565,43 +581,5 @@ struct CodedRow {
     func raw<Value: RawRepresentable>(_ name: String) throws -> Value where Value.RawValue == Int {
         guard let value = Value(rawValue: Int(try int(name))) else { throw Codec.Unreadable(what: name) }
         return value
-    }
-}
-
-/// Appends members to the text of one row.
-private struct RowWriter {
-    private var out: [UInt8] = [UInt8(ascii: "{")]
-
-    init() { out.reserveCapacity(768) }
-
-    private mutating func name(_ name: StaticString) {
-        if out.count > 1 { out.append(UInt8(ascii: ",")) }
-        out.append(UInt8(ascii: "\""))
-        out.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
-        out.append(UInt8(ascii: "\""))
-        out.append(UInt8(ascii: ":"))
-    }
-
-    mutating func add(_ name: StaticString, _ value: Int64?) {
-        guard let value else { return }
-        self.name(name)
-        out.append(contentsOf: String(value).utf8)
-    }
-
-    mutating func add(_ name: StaticString, _ value: String?) {
-        guard let value else { return }
-        self.name(name)
-        JSON.write(string: value, into: &out)
-    }
-
-    mutating func add(_ name: StaticString, isSet: Bool) {
-        guard isSet else { return }
-        self.name(name)
-        out.append(contentsOf: "true".utf8)
-    }
-
-    mutating func finish() -> String {
-        out.append(UInt8(ascii: "}"))
-        return String(decoding: out, as: UTF8.self)
     }
 }

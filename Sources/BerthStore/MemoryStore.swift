@@ -195,7 +195,7 @@ public final class MemoryStore: Store {
             image.counters = state.counters.mapValues(\.count).filter { $0.value != 0 }
             image.lastSerial = state.orders.keys.max() ?? 0
             image.credentials = state.credentials.values.sorted { $0.appId < $1.appId }
-            image.replyKeys = state.replies.values.map { Signature.digest64($0.appId, $0.requestId) }
+            image.replyKeys = state.replies.values.map { $0.key }
             image.nonces = state.replies.values.filter { $0.at >= noncesSince }.map { ($0.appId, $0.nonce, $0.at) }
             return image
         }
@@ -276,7 +276,7 @@ public final class MemoryStore: Store {
             for lot in lots { for epoch in lot.up.closed.sorted() { lines.append("\(lot.parkCode)|\(epoch)") } }
             for order in state.orders.values.sorted(by: { $0.serial < $1.serial }) {
                 lines.append(
-                    "\(order.serial)|\(order.parkCode)|\(order.appId)|\(Signature.digest64(order.appId, order.clientOrderNo))|\(order.status.rawValue)|\(Codec.plain.text(order))"
+                    "\(order.serial)|\(order.parkCode)|\(order.appId)|\(Signature.digest64(order.appId, order.clientOrderNo))|\(order.status.rawValue)|\(Codec.plain.text(order).string)"
                 )
             }
             for lot in state.visits.keys.sorted() {

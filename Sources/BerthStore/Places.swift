@@ -1,3 +1,4 @@
+import BerthCore
 import BerthWire
 import GRDB
 
@@ -45,18 +46,28 @@ struct Places: Sendable {
     var orders: [Int64: Int64] = [:]
     /// Digest of appId and requestId → row.
     var replies: [Int64: Int64] = [:]
-    var counters: [String: Int64] = [:]
+    var counters: [ByteKey: Int64] = [:]
     /// The end of the audit chain.
     var auditId: Int64 = 0
     var auditHash = ""
     var down: [LogName: Run] = [:]
 
-    mutating func merge(_ other: Places) {
-        for (key, row) in other.orders { orders[key] = row }
-        for (key, row) in other.replies { replies[key] = row }
-        for (key, row) in other.counters { counters[key] = row }
-        if other.auditId > auditId { (auditId, auditHash) = (other.auditId, other.auditHash) }
-        for (log, run) in other.down {
+    /// What one transaction put where.
+    struct Fresh: Sendable {
+        var orders: [(key: Int64, serial: Int64)] = []
+        var replies: [(key: Int64, row: Int64)] = []
+        var counters: [ByteKey: Int64] = [:]
+        var auditId: Int64 = 0
+        var auditHash = ""
+        var down: [LogName: Run] = [:]
+    }
+
+    mutating func merge(_ fresh: Fresh) {
+        for (key, serial) in fresh.orders { orders[key] = serial }
+        for (key, row) in fresh.replies { replies[key] = row }
+        for (key, row) in fresh.counters { counters[key] = row }
+        if fresh.auditId > auditId { (auditId, auditHash) = (fresh.auditId, fresh.auditHash) }
+        for (log, run) in fresh.down {
             for (offset, row) in run.rows.enumerated() {
                 down[log, default: Run(first: run.first)].set(run.first + Int64(offset), row)
             }
@@ -65,21 +76,20 @@ struct Places: Sendable {
 
     static func load(_ db: Database, _ codec: Codec) throws -> Places {
         var places = Places()
-        for row in try GRDB.Row.fetchAll(db, sql: "SELECT client_key, serial FROM orders INDEXED BY orders_places ORDER BY serial") {
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT client_key, serial FROM orders ORDER BY serial") {
             places.orders[row[0]] = row[1]
         }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT app_id, request_id, id FROM replies") {
-            places.replies[Signature.digest64(row[0], row[1])] = row[2]
+            places.replies[KeptReply.key(row[0], row[1])] = row[2]
         }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, id FROM counters") {
-            places.counters[try codec.open(row[0] as String)] = row[1]
+            places.counters[ByteKey(try codec.open(row[0] as DatabaseValue))] = row[1]
         }
         if let last = try GRDB.Row.fetchOne(db, sql: "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1") {
             places.auditId = last[0]
             places.auditHash = last[1]
         }
-        let logs = "SELECT id, lot, epoch, seq FROM down_log INDEXED BY down_log_places ORDER BY id"
-        for row in try GRDB.Row.fetchAll(db, sql: logs) {
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT id, lot, epoch, seq FROM down_log ORDER BY id") {
             places.down[LogName(lot: row[1], epoch: row[2]), default: Run(first: row[3])].set(row[3], row[0])
         }
         return places

@@ -52,7 +52,7 @@ public final class SQLiteStore: Store {
 
     // MARK: Writing
 
-    public func prepare(_ commit: Commit) { _ = commit.draft.steps(of: commit, codec) }
+    public func prepare(_ commit: Commit) { _ = commit.draft.content(of: commit, codec) }
 
     @discardableResult public func commit(_ batch: [Commit]) throws(StoreError) -> Int64 {
         do {
@@ -159,6 +159,13 @@ public final class SQLiteStore: Store {
         try write { db in
             let replies = try GRDB.Row.fetchAll(
                 db, sql: "DELETE FROM replies WHERE at < ? RETURNING app_id, request_id", arguments: [now - retention.repliesMillis])
+            // How far each log goes, before the rows that say it go.
+            try db.execute(
+                sql: """
+                    UPDATE positions SET down_last = max(down_last, log.seq)
+                    FROM (SELECT lot, epoch, max(seq) AS seq FROM down_log GROUP BY lot, epoch) AS log
+                    WHERE log.lot = positions.lot AND log.epoch = positions.down_epoch
+                    """)
             let down = try GRDB.Row.fetchAll(
                 db,
                 sql: """
@@ -168,14 +175,14 @@ public final class SQLiteStore: Store {
                     """, arguments: [now - retention.downMillis])
             // Inside the transaction: a commit that comes after it must not have its places overwritten.
             places.withLock { places in
-                for row in replies { places.replies[Signature.digest64(row[0], row[1])] = nil }
+                for row in replies { places.replies[KeptReply.key(row[0], row[1])] = nil }
                 for row in down { places.down[Places.LogName(lot: row[0], epoch: row[1])]?.drop(row[2]) }
             }
             // A bill is asked for again when it is over; a day later nobody disputes it by its number.
             try db.execute(sql: "DELETE FROM bills WHERE expire_at < ?", arguments: [now - 86_400_000])
             try db.execute(
                 sql: "DELETE FROM reports WHERE kind = ? AND at < ?", arguments: [City.onceKind, now - City.onceMillis])
-            let old = places.withLock { $0.counters.filter { City.isPast(counter: $0.key, at: now) } }
+            let old = places.withLock { $0.counters.filter { City.isPast(counter: $0.key.text, at: now) } }
             for (key, id) in old {
                 try db.execute(sql: "DELETE FROM counters WHERE id = ?", arguments: [id])
                 places.withLock { $0.counters[key] = nil }
@@ -187,7 +194,7 @@ public final class SQLiteStore: Store {
         let records = now - retention.recordsMillis
         try write { db in
             let orders = try GRDB.Row.fetchAll(
-                db, sql: "DELETE FROM orders WHERE status >= 3 AND json_extract(body, '$.at') < ? RETURNING client_key",
+                db, sql: "DELETE FROM orders WHERE status >= 3 AND status <> 9 AND changed_at < ? RETURNING client_key",
                 arguments: [records])
             places.withLock { places in for row in orders { places.orders[row[0]] = nil } }
             try db.execute(
@@ -199,12 +206,71 @@ public final class SQLiteStore: Store {
             try db.execute(
                 sql: "DELETE FROM reports WHERE kind >= ?1 AND kind < ?1 || char(1114111) AND at < ?2",
                 arguments: [Codec.entityMark, records])
+            try takeOut(db, before: records)
             try db.execute(sql: "DELETE FROM journal WHERE at < ?", arguments: [records])
             try db.execute(sql: "DELETE FROM audit WHERE at < ?", arguments: [now - retention.auditMillis])
         }
     }
 
+    /// Rows that stand longer than the entries that they point at, take what they are out of them.
+    private func takeOut(_ db: Database, before time: Millis) throws {
+        guard let last = try Int64.fetchOne(db, sql: "SELECT max(id) FROM journal WHERE at < ?", arguments: [time]) else { return }
+        for row in try GRDB.Row.fetchAll(
+            db, sql: "SELECT serial, body, entry FROM orders WHERE entry BETWEEN 1 AND ?", arguments: [last])
+        {
+            try db.execute(
+                sql: "UPDATE orders SET body = ?, entry = 0 WHERE serial = ?",
+                arguments: [codec.text(try order(db, row)).string, row["serial"] as Int64])
+        }
+        for row in try GRDB.Row.fetchAll(
+            db, sql: "SELECT id, epoch, seq, at, service, data, entry FROM down_log WHERE entry BETWEEN 1 AND ?", arguments: [last])
+        {
+            let down = try down(db, row)
+            try db.execute(
+                sql: "UPDATE down_log SET service = ?, data = ?, entry = 0 WHERE id = ?",
+                arguments: [down.service, codec.seal(down.data), row["id"] as Int64])
+        }
+    }
+
     // MARK: Reading
+
+    /// What happened in one commit.
+    private func events(_ db: Database, entry: Int64) throws -> [Event] {
+        let statement = try db.cachedStatement(sql: "SELECT body FROM journal WHERE id = ?")
+        guard let body = try DatabaseValue.fetchOne(statement, arguments: [entry]) else {
+            throw Codec.Unreadable(what: "entry \(entry) of the journal")
+        }
+        return try codec.events(Codec.parse(codec.open(body)))
+    }
+
+    /// An order as it stands in its row, or in the entry that the row points at.
+    private func order(_ db: Database, _ row: GRDB.Row) throws -> Order {
+        let (serial, entry): (Int64, Int64) = (row["serial"], row["entry"])
+        guard entry > 0 else { return try codec.order(Codec.parse(row["body"])) }
+        let orders = try events(db, entry: entry).compactMap {
+            if case .order(let order) = $0, order.serial == serial { order } else { nil }
+        }
+        guard let order = orders.last else { throw Codec.Unreadable(what: "order \(serial)") }
+        return order
+    }
+
+    private func orders(_ db: Database, where condition: String, _ arguments: StatementArguments = []) throws -> [Order] {
+        try GRDB.Row.fetchAll(db, sql: "SELECT serial, body, entry FROM orders WHERE \(condition)", arguments: arguments)
+            .map { try order(db, $0) }
+    }
+
+    private func down(_ db: Database, _ row: GRDB.Row) throws -> DownRow {
+        var down = DownRow(
+            epoch: row["epoch"], seq: row["seq"], at: row["at"], service: row["service"], data: try codec.open(row["data"] as DatabaseValue)
+        )
+        if (row["entry"] as Int64) > 0 {
+            for case .down(let entry) in try events(db, entry: row["entry"]) where entry.seq == down.seq && entry.epoch == down.epoch {
+                let (service, data) = Encode.lotMessage(entry.message)
+                (down.service, down.data) = (service, data.string)
+            }
+        }
+        return down
+    }
 
     private func read<Value>(_ fallback: Value, _ body: (Database) throws -> Value) -> Value {
         do { return try pool.read(body) } catch {
@@ -226,10 +292,7 @@ public final class SQLiteStore: Store {
     }
 
     private func order(serial: Int64) -> Order? {
-        read(nil) { db in
-            try String.fetchOne(db, sql: "SELECT body FROM orders WHERE serial = ?", arguments: [serial])
-                .map { try codec.order(Codec.parse($0)) }
-        }
+        read(nil) { db in try orders(db, where: "serial = ?", [serial]).first }
     }
 
     public func visit(parkCode: String, recordNo: String) -> Visit? {
@@ -259,27 +322,34 @@ public final class SQLiteStore: Store {
         add("lot = ?", filter.parkCode)
         add("status = ?", filter.status?.rawValue)
         add("plate_key = ?", filter.plate.map(codec.plateKey))
-        add("json_extract(body, '$.u') = ?", filter.userToken)
-        let sql = "SELECT body FROM orders WHERE \(conditions.joined(separator: " AND ")) ORDER BY serial DESC LIMIT ?"
+        add("user = ?", filter.userToken)
+        let condition = "\(conditions.joined(separator: " AND ")) ORDER BY serial DESC LIMIT ?"
         arguments += [filter.limit]
         return read([]) { db in
-            let found = try String.fetchAll(db, sql: sql, arguments: arguments).map { try codec.order(Codec.parse($0)) }
+            let found = try orders(db, where: condition, arguments)
             // Two plates may share a digest, however unlikely.
             return filter.plate.map { plate in found.filter { $0.plate == plate } } ?? found
         }
     }
 
     public func reply(appId: String, requestId: String) -> KeptReply? {
-        let digest = Signature.digest64(appId, requestId)
+        let digest = KeptReply.key(appId, requestId)
         guard let id = places.withLock({ $0.replies[digest] }) else { return nil }
         return read(nil) { db in
             try GRDB.Row.fetchOne(
                 db, sql: "SELECT * FROM replies WHERE id = ? AND app_id = ? AND request_id = ?",
                 arguments: [id, appId, requestId]
             ).map {
-                KeptReply(
+                var reply = KeptReply(
                     appId: appId, requestId: requestId, nonce: $0["nonce"], service: $0["service"],
                     dataHash: $0["data_hash"], code: $0["code"], data: try codec.open($0["data"] as DatabaseValue), at: $0["at"])
+                if ($0["entry"] as Int64) > 0 {
+                    for case .order(let order) in try events(db, entry: $0["entry"]) {
+                        reply.data = String(decoding: Encode.orderText(order, alternatives: []), as: UTF8.self)
+                        reply.showsOrder = true
+                    }
+                }
+                return reply
             }
         }
     }
@@ -315,14 +385,8 @@ public final class SQLiteStore: Store {
             return (max(seq + 1, run.first)..<max(seq + 1, run.next)).lazy.compactMap { run.row($0) }.prefix(limit).map { $0 }
         }
         return read([]) { db in
-            let statement = try db.cachedStatement(sql: "SELECT seq, at, service, data FROM down_log WHERE id = ?")
-            return try rows.compactMap { id in
-                try GRDB.Row.fetchOne(statement, arguments: [id]).map {
-                    DownRow(
-                        epoch: epoch, seq: $0["seq"], at: $0["at"], service: $0["service"],
-                        data: try codec.open($0["data"] as DatabaseValue))
-                }
-            }
+            let statement = try db.cachedStatement(sql: "SELECT epoch, seq, at, service, data, entry FROM down_log WHERE id = ?")
+            return try rows.compactMap { id in try GRDB.Row.fetchOne(statement, arguments: [id]).map { try down(db, $0) } }
         }
     }
 
@@ -433,13 +497,14 @@ public final class SQLiteStore: Store {
             image.lots.append(lot)
         }
         let index = Dictionary(uniqueKeysWithValues: image.lots.enumerated().map { ($1.parkCode, $0) })
-        for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, seq, order_no FROM down_log WHERE settled = 0") {
-            if let at = index[row["lot"]] { image.lots[at].awaiting[row["seq"]] = row["order_no"] }
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, epoch, seq, order_no, settled FROM down_log") {
+            guard let at = index[row["lot"]] else { continue }
+            let seq: Int64 = row["seq"]
+            if (row["settled"] as Int) == 0 { image.lots[at].awaiting[seq] = row["order_no"] }
+            if image.lots[at].downEpoch == row["epoch"] { image.lots[at].downLast = max(image.lots[at].downLast, seq) }
         }
-        // Those that wait for a place (9) are open too; each half has its own narrow index.
-        image.activeOrders = try ["status < 3", "status = 9"].flatMap { condition in
-            try String.fetchAll(db, sql: "SELECT body FROM orders WHERE \(condition)").map { try codec.order(Codec.parse($0)) }
-        }.sorted { $0.serial < $1.serial }
+        // Those that wait for a place (9) are open too.
+        image.activeOrders = try orders(db, where: "status < 3 OR status = 9 ORDER BY serial")
         image.lastSerial = try Int64.fetchOne(db, sql: "SELECT max(serial) FROM orders") ?? 0
         image.openVisits = try String.fetchAll(db, sql: "SELECT body FROM visits WHERE is_open = 1")
             .map { try codec.visit(Codec.parse($0)) }
@@ -459,14 +524,14 @@ public final class SQLiteStore: Store {
             if let body { image.pendingPayments.append(try Codec.payment(Codec.parse(body))) }
         }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0") {
-            image.counters[try codec.open(row["key"] as String)] = row["count"]
+            image.counters[try codec.open(row["key"] as DatabaseValue)] = row["count"]
         }
         image.credentials = try String.fetchAll(db, sql: "SELECT body FROM credentials ORDER BY app_id").map { body in
             guard let credential = Credential(record: try Codec.parse(codec.open(body))) else { throw Codec.Unreadable(what: "credential") }
             return credential
         }
         image.replyKeys = try GRDB.Row.fetchAll(db, sql: "SELECT app_id, request_id FROM replies").map {
-            Signature.digest64($0["app_id"], $0["request_id"])
+            KeptReply.key($0["app_id"], $0["request_id"])
         }
         image.nonces = try GRDB.Row.fetchAll(
             db, sql: "SELECT app_id, nonce, at FROM replies WHERE at >= ?", arguments: [noncesSince]
@@ -478,7 +543,7 @@ public final class SQLiteStore: Store {
         read([]) { db in
             try GRDB.Row.fetchAll(db, sql: "SELECT id, at, body FROM journal WHERE id > ? ORDER BY id LIMIT ?", arguments: [id, limit]).map
             {
-                ($0["id"], Commit(at: $0["at"], events: try codec.events(Codec.parse($0["body"]))))
+                ($0["id"], Commit(at: $0["at"], events: try codec.events(Codec.parse(codec.open($0["body"] as DatabaseValue)))))
             }
         }
     }
@@ -503,13 +568,15 @@ public final class SQLiteStore: Store {
                 { row in try columns.map { SQLiteStore.text(row[$0]) }.joined(separator: "|") + "|" + body(row) }
             }
             var lines = try rows("SELECT lot, policy, profile, gates, remaining FROM lots ORDER BY lot")
-            lines += try rows("SELECT lot, up_epoch, up_ack, down_epoch, down_last, down_ack FROM positions ORDER BY lot")
+            lines += try rows(
+                """
+                SELECT lot, up_epoch, up_ack, down_epoch, max(down_last, coalesce((SELECT max(seq) FROM down_log
+                    WHERE down_log.lot = positions.lot AND epoch = down_epoch), 0)), down_ack FROM positions ORDER BY lot
+                """)
             lines += try rows("SELECT lot, epoch FROM closed_epochs ORDER BY lot, epoch")
             lines += try rows(
                 "SELECT * FROM orders ORDER BY serial",
-                sealed(["serial", "lot", "app_id", "client_key", "status"]) { [codec] in
-                    Codec.plain.text(try codec.order(Codec.parse($0["body"])))
-                })
+                sealed(["serial", "lot", "app_id", "client_key", "status"]) { Codec.plain.text(try self.order(db, $0)).string })
             lines += try rows(
                 "SELECT * FROM visits ORDER BY lot, record_no",
                 sealed(["lot", "record_no", "is_open"]) { [codec] in
@@ -517,11 +584,12 @@ public final class SQLiteStore: Store {
                 })
             lines += try rows(
                 "SELECT * FROM down_log ORDER BY lot, epoch, seq",
-                sealed(["lot", "epoch", "seq", "at", "order_no", "service"]) { [codec] in
-                    "\(try codec.open($0["data"] as DatabaseValue))|\(SQLiteStore.text($0["settled"]))"
+                sealed(["lot", "epoch", "seq", "at", "order_no"]) {
+                    let down = try self.down(db, $0)
+                    return "\(down.service)|\(down.data)|\(SQLiteStore.text($0["settled"]))"
                 })
             lines += try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0")
-                .map { "\(try codec.open($0["key"] as String))|\($0["count"] as Int)" }.sorted()
+                .map { "\(try codec.open($0["key"] as DatabaseValue))|\($0["count"] as Int)" }.sorted()
             lines += try rows("SELECT lot, type, at, body FROM notices ORDER BY id")
             lines += try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
                 try codec.report(lot: $0["lot"], kind: $0["kind"], key: $0["key"], at: $0["at"], body: $0["body"])

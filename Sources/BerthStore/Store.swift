@@ -22,10 +22,13 @@ public struct KeptReply: Sendable, Equatable {
     public var code: Int
     public var data: String
     public var at: Millis
+    /// The data is what ``Encode/orderText(_:alternatives:waitPosition:)`` says of the one order of its commit, with no alternatives:
+    /// a store need not keep it twice.
+    public var showsOrder: Bool
 
     public init(
         appId: String, requestId: String, nonce: String, service: String, dataHash: String, code: Int, data: String,
-        at: Millis
+        at: Millis, showsOrder: Bool = false
     ) {
         self.appId = appId
         self.requestId = requestId
@@ -35,7 +38,12 @@ public struct KeptReply: Sendable, Equatable {
         self.code = code
         self.data = data
         self.at = at
+        self.showsOrder = showsOrder
     }
+
+    /// Under which it is looked up.
+    public static func key(_ appId: String, _ requestId: String) -> Int64 { Signature.digest64(appId, requestId) }
+    var key: Int64 { KeptReply.key(appId, requestId) }
 }
 
 /// An entry of an up log as it was consumed, with its first result; a code other than 0 makes it a dead letter.

@@ -1,3 +1,4 @@
+import BerthWire
 import Crypto
 import Foundation
 import Synchronization
@@ -6,7 +7,8 @@ import Synchronization
 /// from the city's master key, and a keyed hash by which a sealed plate can still be looked up.
 public struct Vault: Sendable {
     private let sealing: SymmetricKey
-    private let hashing: SymmetricKey
+    /// Has the key's blocks behind it; every use begins with a copy.
+    private let hashing: HMAC<SHA256>
     private let nonces = NonceSource()
 
     /// What was sealed cannot be opened: another master key, or a changed row.
@@ -22,15 +24,21 @@ public struct Vault: Sendable {
             HKDF<SHA256>.deriveKey(inputKeyMaterial: root, info: Data("berth/\(purpose)/1".utf8), outputByteCount: 32)
         }
         sealing = derive("seal")
-        hashing = derive("hash")
+        hashing = HMAC<SHA256>(key: derive("hash"))
     }
 
     /// Nonce, ciphertext and tag; other bytes every time.
     public func sealed(_ text: String) -> Data {
-        var text = text
-        let box = text.withUTF8 { try? AES.GCM.seal($0, using: sealing, nonce: nonces.next()) }
+        var bytes: [UInt8] = []
+        seal(Array(text.utf8), into: &bytes)
+        return Data(bytes)
+    }
+
+    /// Appends nonce, ciphertext and tag.
+    func seal(_ text: [UInt8], into out: inout [UInt8]) {
+        let box = try? AES.GCM.seal(text, using: sealing, nonce: nonces.next())
         guard let data = box?.combined else { preconditionFailure("AES-GCM takes every text") }
-        return data
+        data.withUnsafeBytes { out.append(contentsOf: $0) }
     }
 
     public func open(_ sealed: Data) throws(Unopened) -> String {
@@ -49,14 +57,17 @@ public struct Vault: Sendable {
     }
 
     /// The same text has the same digest, which says nothing of the text to whoever has no master key: 32 hexadecimal digits.
-    public func digest(_ text: String) -> String {
-        HMAC<SHA256>.authenticationCode(for: Array(text.utf8), using: hashing).prefix(16)
-            .map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    }
+    public func digest(_ text: String) -> String { Signature.hex(code(text).prefix(16)) }
 
     /// The first 64 bits of the keyed hash, for narrow columns.
     public func digest64(_ text: String) -> Int64 {
-        HMAC<SHA256>.authenticationCode(for: Array(text.utf8), using: hashing).prefix(8).reduce(Int64(0)) { $0 << 8 | Int64($1) }
+        code(text).withUnsafeBytes { Int64(bigEndian: $0.loadUnaligned(as: Int64.self)) }
+    }
+
+    private func code(_ text: String) -> HMAC<SHA256>.MAC {
+        var code = hashing
+        code.update(data: Array(text.utf8))
+        return code.finalize()
     }
 }
 

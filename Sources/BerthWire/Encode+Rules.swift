@@ -33,18 +33,41 @@ extension Encode {
 
     /// The terms, from the one source: shown before booking, in the order, to the lot.
     public static func terms(_ terms: Terms, purpose: Purpose, earlyMin: Int, lateMin: Int, entryLimit: Int, stayMin: Int) -> JSON {
-        .compact([
-            ("billingParty", .int(purpose == .shared ? 2 : 1)), ("delayMin", .int(terms.delayMin)), ("earlyMin", .int(earlyMin)),
-            ("entryLimit", .int(entryLimit)), ("freeCancelUntil", .int(terms.freeCancelUntil)),
-            ("freeMin", terms.freeMin == 0 ? .null : .int(terms.freeMin)),
-            ("gateCodes", terms.gateCodes.isEmpty ? .null : .array(terms.gateCodes.map { .string($0) })),
-            ("lateGraceMin", purpose == .shared ? .int(terms.graceMin) : .null), ("lateMin", .int(lateMin)),
-            ("overtimePct", terms.overtimePercent == 100 ? .null : .int(terms.overtimePercent)),
-            ("plateChangesMax", .int(terms.plateChangesMax)),
-            ("prepayAmount", terms.prepayFen == 0 ? .null : .int(terms.prepayFen)), ("price", price(terms.price)),
-            ("stayMin", .int(stayMin)),
-            ("version", .int(terms.version)),
-        ])
+        var writer = JSONWriter()
+        writer.beginObject()
+        write(terms, purpose: purpose, earlyMin: earlyMin, lateMin: lateMin, entryLimit: entryLimit, stayMin: stayMin, to: &writer)
+        writer.endObject()
+        return writer.json
+    }
+
+    /// The members, in canonical order.
+    static func write(
+        _ terms: Terms, purpose: Purpose, earlyMin: Int, lateMin: Int, entryLimit: Int, stayMin: Int, to writer: inout JSONWriter
+    ) {
+        writer.add("billingParty", purpose == .shared ? 2 : 1)
+        writer.add("delayMin", terms.delayMin)
+        writer.add("earlyMin", earlyMin)
+        writer.add("entryLimit", entryLimit)
+        writer.add("freeCancelUntil", terms.freeCancelUntil)
+        if terms.freeMin != 0 { writer.add("freeMin", terms.freeMin) }
+        if !terms.gateCodes.isEmpty {
+            writer.beginArray("gateCodes")
+            for code in terms.gateCodes { writer.add(code) }
+            writer.endArray()
+        }
+        if purpose == .shared { writer.add("lateGraceMin", terms.graceMin) }
+        writer.add("lateMin", lateMin)
+        if terms.overtimePercent != 100 { writer.add("overtimePct", terms.overtimePercent) }
+        writer.add("plateChangesMax", terms.plateChangesMax)
+        if terms.prepayFen != 0 { writer.add("prepayAmount", terms.prepayFen) }
+        if let price = terms.price {
+            writer.beginObject("price")
+            writer.add("amount", price.fen)
+            writer.add("mode", price.mode.rawValue)
+            writer.endObject()
+        }
+        writer.add("stayMin", stayMin)
+        writer.add("version", terms.version)
     }
 
     /// What a person is told beside the code of a refusal.

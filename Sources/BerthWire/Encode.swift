@@ -71,45 +71,80 @@ public enum Encode {
 
     /// A07 detail; with `alternatives` it is the answer to A04. The plate is shown whole to the provider whose user it belongs to, masked to everyone else.
     public static func order(_ order: Order, revealsPlate: Bool, alternatives: [Alternative]? = nil, waitPosition: Int? = nil) -> JSON {
-        func shown(_ plate: Plate) -> JSON { .string(revealsPlate ? plate.revealed : plate.masked) }
-        // In canonical order, which saves the sorting.
-        return .compact([
-            ("alternatives", alternatives.map { .array($0.map(alternative)) } ?? .null), ("bizType", .int(order.purpose.rawValue)),
-            ("clientOrderNo", .string(order.clientOrderNo)), ("compensated", .bool(order.isCompensated)),
-            ("createTime", .int(order.createdAt)), ("deliverStatus", .int(order.deliver.rawValue)),
-            ("discount", order.discountFen == 0 ? .null : .int(order.discountFen)), ("discountBy", .optional(order.discountBy)),
-            ("enterEnd", .int(order.enterEnd)), ("enterStart", .int(order.enterStart)),
-            ("enterTime", .optional(order.enterTime)), ("expectedLeave", .int(order.expectedLeave)),
-            ("extNo", .optional(order.extNo)), ("holdDeadline", .optional(order.holdDeadline)),
-            ("leaveDeadline", .optional(order.leaveDeadline)),
-            ("leaveTime", .optional(order.leaveTime)), ("offerId", .optional(order.offerId)), ("orderNo", .string(order.orderNo)),
-            ("orderVer", .int(order.orderVer)), ("overstay", .bool(order.overstay)),
-            ("parkCode", .string(order.parkCode)),
-            (
-                "payInfo",
-                order.status == .held && order.billNo != nil && order.prepayNo == nil
-                    ? ["amount": .int(order.terms.prepayFen), "billNo": .string(order.billNo!), "payBy": .int(order.holdDeadline ?? 0)]
-                    : .null
-            ),
-            (
-                "payState",
-                .int(order.prepayNo != nil ? (order.isCompensated || order.status == .cancelled ? 3 : 2) : order.billNo != nil ? 1 : 0)
-            ),
-            ("planTime", .int(order.planTime)), ("plateColor", .int(order.plateColor)), ("plateNo", shown(order.plate)),
-            ("plateNos", order.otherPlates.isEmpty ? .null : .array(order.plates.map(shown))),
-            ("poolType", order.pool == order.purpose.pool ? .null : .string(order.pool.rawValue)),
-            ("recordNo", .optional(order.recordNo)), ("rehomedFrom", .optional(order.rehomedFrom)),
-            ("rehomedTo", .optional(order.rehomedTo)),
-            ("spaceNo", .optional(known(order.spaceNo))), ("status", .int(order.status.rawValue)),
-            (
-                "terms",
-                terms(
-                    order.terms, purpose: order.purpose, earlyMin: Int((order.planTime - order.enterStart) / CivilTime.minute),
-                    lateMin: Int((order.enterEnd - order.planTime) / CivilTime.minute), entryLimit: order.entryLimit, stayMin: order.stayMin
-                )
-            ),
-            ("waitPosition", .optional(waitPosition.map { Int64($0) })),
-        ])
+        var writer = JSONWriter()
+        write(order, revealsPlate: revealsPlate, alternatives: alternatives, waitPosition: waitPosition, to: &writer)
+        return writer.json
+    }
+
+    /// The same as its canonical text.
+    public static func orderText(_ order: Order, alternatives: [Alternative]? = nil, waitPosition: Int? = nil) -> [UInt8] {
+        var writer = JSONWriter()
+        write(order, revealsPlate: true, alternatives: alternatives, waitPosition: waitPosition, to: &writer)
+        return writer.bytes
+    }
+
+    /// In canonical order.
+    private static func write(
+        _ order: Order, revealsPlate: Bool, alternatives: [Alternative]?, waitPosition: Int?, to writer: inout JSONWriter
+    ) {
+        func shown(_ plate: Plate) -> String { revealsPlate ? plate.revealed : plate.masked }
+        writer.beginObject()
+        if let alternatives {
+            writer.beginArray("alternatives")
+            for other in alternatives { writer.add(text: alternative(other).text(canonical: true)) }
+            writer.endArray()
+        }
+        writer.add("bizType", order.purpose.rawValue)
+        writer.add("clientOrderNo", order.clientOrderNo)
+        writer.add("compensated", order.isCompensated)
+        writer.add("createTime", order.createdAt)
+        writer.add("deliverStatus", order.deliver.rawValue)
+        writer.add("discount", order.discountFen == 0 ? nil : order.discountFen)
+        writer.add("discountBy", order.discountBy)
+        writer.add("enterEnd", order.enterEnd)
+        writer.add("enterStart", order.enterStart)
+        writer.add("enterTime", order.enterTime)
+        writer.add("expectedLeave", order.expectedLeave)
+        writer.add("extNo", order.extNo)
+        writer.add("holdDeadline", order.holdDeadline)
+        writer.add("leaveDeadline", order.leaveDeadline)
+        writer.add("leaveTime", order.leaveTime)
+        writer.add("offerId", order.offerId)
+        writer.add("orderNo", order.orderNo)
+        writer.add("orderVer", order.orderVer)
+        writer.add("overstay", order.overstay)
+        writer.add("parkCode", order.parkCode)
+        if order.status == .held, order.prepayNo == nil, let billNo = order.billNo {
+            writer.beginObject("payInfo")
+            writer.add("amount", order.terms.prepayFen)
+            writer.add("billNo", billNo)
+            writer.add("payBy", order.holdDeadline ?? 0)
+            writer.endObject()
+        }
+        let isGivenBack = order.isCompensated || order.status == .cancelled
+        writer.add("payState", order.prepayNo != nil ? (isGivenBack ? 3 : 2) : order.billNo != nil ? 1 : 0)
+        writer.add("planTime", order.planTime)
+        writer.add("plateColor", order.plateColor)
+        writer.add("plateNo", shown(order.plate))
+        if !order.otherPlates.isEmpty {
+            writer.beginArray("plateNos")
+            for plate in order.plates { writer.add(shown(plate)) }
+            writer.endArray()
+        }
+        writer.add("poolType", order.pool == order.purpose.pool ? nil : order.pool.rawValue)
+        writer.add("recordNo", order.recordNo)
+        writer.add("rehomedFrom", order.rehomedFrom)
+        writer.add("rehomedTo", order.rehomedTo)
+        writer.add("spaceNo", known(order.spaceNo))
+        writer.add("status", order.status.rawValue)
+        writer.beginObject("terms")
+        write(
+            order.terms, purpose: order.purpose, earlyMin: Int((order.planTime - order.enterStart) / CivilTime.minute),
+            lateMin: Int((order.enterEnd - order.planTime) / CivilTime.minute), entryLimit: order.entryLimit, stayMin: order.stayMin,
+            to: &writer)
+        writer.endObject()
+        writer.add("waitPosition", waitPosition.map { Int64($0) })
+        writer.endObject()
     }
 
     /// U23, A13.
@@ -126,8 +161,7 @@ public enum Encode {
         switch decision.outcome {
         case .done: return Answer()
         case .order(let order, let isRepeat):
-            var answer = Answer(
-                data: self.order(order, revealsPlate: true, alternatives: decision.alternatives, waitPosition: waitPosition))
+            var answer = Answer(canonical: orderText(order, alternatives: decision.alternatives, waitPosition: waitPosition))
             answer.duplicate = isRepeat
             return answer
         case .entity(let entity): return Answer(data: self.entity(entity))

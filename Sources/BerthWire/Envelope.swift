@@ -86,7 +86,9 @@ public struct Envelope: Sendable {
             switch members[name] {
             case nil, .null: return nil
             case .string(let value):
-                guard value.unicodeScalars.count <= max else { throw WireError("illegalValue", "\(name): too long") }
+                guard value.utf8.count <= max || value.unicodeScalars.count <= max else {
+                    throw WireError("illegalValue", "\(name): too long")
+                }
                 return value.isEmpty ? nil : value
             default: throw WireError("illegalValue", "\(name): not a string")
             }
@@ -135,8 +137,14 @@ public struct Envelope: Sendable {
     // MARK: Forms of section 2 and 3
 
     public static func isSafe(_ text: String) -> Bool {
-        text.unicodeScalars.allSatisfy {
-            $0.value >= 0x20 && $0 != "&" && $0 != "=" && !(0x7F...0x9F).contains($0.value)
+        var text = text
+        return text.withUTF8 { bytes in
+            for (index, byte) in bytes.enumerated() {
+                if byte < 0x20 || byte == UInt8(ascii: "&") || byte == UInt8(ascii: "=") || byte == 0x7F { return false }
+                // U+0080 to U+009F.
+                if byte == 0xC2, bytes[index + 1] < 0xA0 { return false }
+            }
+            return true
         }
     }
 
@@ -204,7 +212,7 @@ extension Envelope {
             }
         }
         let hash = Signature.dataHash(.object(data))
-        let toSign = Signature.stringToSign(members, dataHash: hash)
+        let toSign = Signature.bytesToSign(members, dataHash: hash)
         func isSigned(with secret: String) -> Bool { Signature.equal(Signature.sign(toSign, secret: secret), sign) }
         func authentic(_ secret: String) -> Authentic {
             Authentic(envelope: self, credential: credential, dataHash: hash, secret: secret)
@@ -215,26 +223,67 @@ extension Envelope {
             guard now < credential.previousUntil else { throw WireError("secretExpired") }
             return authentic(previous)
         }
-        throw WireError("signatureError", "string to sign: \(toSign)")
+        throw WireError("signatureError", "string to sign: \(String(decoding: toSign, as: UTF8.self))")
     }
 }
 
 /// What is answered to a request; the bytes are made by ``MessageWriter``.
 public struct Answer: Sendable, Equatable {
+    /// The data as it was made: a tree, or already its canonical text.
+    private enum Content: Sendable {
+        case tree(JSON)
+        case text([UInt8])
+    }
+
     public var code: Int
-    public var data: JSON
+    private var content: Content
     public var duplicate = false
     public var epoch: String?
     public var ackSeq: Int64?
     public var hint = ""
-    /// The canonical text of `data`, where it had to be made before the reply is: kept replies are stored in this form.
-    public var canonical: [UInt8]?
 
     public init(code: Int = 0, data: JSON = [:], epoch: String? = nil, ackSeq: Int64? = nil) {
         self.code = code
-        self.data = data
+        content = .tree(data)
         self.epoch = epoch
         self.ackSeq = ackSeq
+    }
+
+    /// - Parameter canonical: canon(data), as kept replies stand in the store.
+    public init(code: Int = 0, canonical: [UInt8]) {
+        self.code = code
+        content = .text(canonical)
+    }
+
+    public var data: JSON {
+        get {
+            switch content {
+            case .tree(let data): data
+            case .text(let text): (try? JSON.parse(text)) ?? [:]
+            }
+        }
+        set { content = .tree(newValue) }
+    }
+
+    /// canon(data); a tree is written once.
+    public var canonical: [UInt8] {
+        mutating get {
+            let text = canonicalText
+            content = .text(text)
+            return text
+        }
+    }
+
+    fileprivate var canonicalText: [UInt8] {
+        switch content {
+        case .tree(let data): data.text(canonical: true)
+        case .text(let text): text
+        }
+    }
+
+    public static func == (left: Answer, right: Answer) -> Bool {
+        left.code == right.code && left.data == right.data && left.duplicate == right.duplicate && left.epoch == right.epoch
+            && left.ackSeq == right.ackSeq && left.hint == right.hint
     }
 
     public init(_ error: WireError) {
@@ -259,20 +308,23 @@ public enum MessageWriter {
         if let parkCode { members.append("parkCode", .string(parkCode)) }
         if let epoch { members.append("epoch", .string(epoch)) }
         if let seq { members.append("seq", .int(seq)) }
-        return seal(members, data: data, secret: secret)
+        return seal(members, canonical: data.text(canonical: true), secret: secret)
     }
 
     /// Adds data and signature. The data goes out in its canonical form, so that it is written once, for the hash and for the wire.
-    private static func seal(_ members: JSONObject, data: JSON, canonical: [UInt8]? = nil, secret: String?) -> [UInt8] {
-        let canonical = canonical ?? data.text(canonical: true)
+    private static func seal(_ members: JSONObject, canonical: [UInt8], secret: String?) -> [UInt8] {
         let sign = secret.map {
-            Signature.sign(Signature.stringToSign(members, dataHash: Signature.hash(canonical: canonical)), secret: $0)
+            Signature.sign(Signature.bytesToSign(members, dataHash: Signature.hash(canonical: canonical)), secret: $0)
         }
-        var out = JSON.object(members).text()
+        var out: [UInt8] = []
+        out.reserveCapacity(canonical.count + 512)
+        JSON.object(members).write(into: &out)
         out.removeLast()
-        out += ",\"data\":".utf8
-        out += canonical
-        out += ",\"sign\":\"\(sign ?? "")\"}".utf8
+        out.append(utf8: ",\"data\":")
+        out.append(contentsOf: canonical)
+        out.append(utf8: ",\"sign\":\"")
+        out.append(utf8: sign ?? "")
+        out.append(utf8: "\"}")
         return out
     }
 
@@ -280,10 +332,12 @@ public enum MessageWriter {
     public static func reply(
         _ answer: Answer, echo: Echo, secret: String?, timestamp: Int64, nonce: String, showHints: Bool
     ) -> [UInt8] {
-        var members = JSONObject([
-            ("version", "1.0"), ("requestId", .string(echo.requestId)), ("appId", .string(echo.appId)),
-            ("service", .string(echo.service)),
-        ])
+        var members = JSONObject()
+        members.reserve(12)
+        members.append("version", "1.0")
+        members.append("requestId", .string(echo.requestId))
+        members.append("appId", .string(echo.appId))
+        members.append("service", .string(echo.service))
         if let parkCode = echo.parkCode { members.append("parkCode", .string(parkCode)) }
         members.append("timestamp", .int(timestamp))
         members.append("nonce", .string(nonce))
@@ -293,7 +347,7 @@ public enum MessageWriter {
         if answer.duplicate { members.append("duplicate", true) }
         if let epoch = answer.epoch { members.append("epoch", .string(epoch)) }
         if let ackSeq = answer.ackSeq { members.append("ackSeq", .int(ackSeq)) }
-        return seal(members, data: answer.data, canonical: answer.canonical, secret: secret)
+        return seal(members, canonical: answer.canonicalText, secret: secret)
     }
 }
 

@@ -97,11 +97,11 @@ extension JSON {
     public var string: String { String(decoding: text(), as: UTF8.self) }
     public var canonicalString: String { String(decoding: text(canonical: true), as: UTF8.self) }
 
-    private func write(into out: inout [UInt8], canonical: Bool) {
+    func write(into out: inout [UInt8], canonical: Bool = false) {
         switch self {
         case .null: out.append(contentsOf: "null".utf8)
         case .bool(let value): out.append(contentsOf: (value ? "true" : "false").utf8)
-        case .int(let value): out.append(contentsOf: String(value).utf8)
+        case .int(let value): out.append(decimal: value)
         case .string(let value): JSON.write(string: value, into: &out)
         case .array(let values):
             out.append(UInt8(ascii: "["))
@@ -150,16 +150,23 @@ extension JSON {
 
     private static let hex = Array("0123456789abcdef".utf8)
 
-    /// A string with its quotes and escapes, for writers of rows that need no tree.
-    public static func write(string: String, into out: inout [UInt8]) {
-        out.append(UInt8(ascii: "\""))
-        // Nearly every string stands as it is.
-        if !string.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
-            out.append(contentsOf: string.utf8)
+    /// A string with its quotes and escapes.
+    static func write(string: String, into out: inout [UInt8]) {
+        var string = string
+        string.withUTF8 { text in
             out.append(UInt8(ascii: "\""))
-            return
+            // Nearly every string stands as it is.
+            var special: UInt8 = 0
+            for byte in text {
+                special |= (byte < 0x20 ? 1 : 0) | (byte == UInt8(ascii: "\"") ? 1 : 0) | (byte == UInt8(ascii: "\\") ? 1 : 0)
+            }
+            if special == 0 { out.append(contentsOf: text) } else { escape(text, into: &out) }
+            out.append(UInt8(ascii: "\""))
         }
-        for byte in string.utf8 {
+    }
+
+    private static func escape(_ text: UnsafeBufferPointer<UInt8>, into out: inout [UInt8]) {
+        for byte in text {
             switch byte {
             case UInt8(ascii: "\""), UInt8(ascii: "\\"): out.append(UInt8(ascii: "\\")); out.append(byte)
             case 0x08: out.append(contentsOf: "\\b".utf8)
@@ -174,6 +181,27 @@ extension JSON {
             default: out.append(byte)
             }
         }
-        out.append(UInt8(ascii: "\""))
+    }
+}
+
+extension [UInt8] {
+    mutating func append(utf8 text: String) {
+        var text = text
+        text.withUTF8 { append(contentsOf: $0) }
+    }
+
+    mutating func append(decimal value: Int64) {
+        if value < 0 { append(UInt8(ascii: "-")) }
+        var (rest, start) = (value.magnitude, count)
+        repeat {
+            append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10))
+            rest /= 10
+        } while rest > 0
+        var end = count - 1
+        while start < end {
+            swapAt(start, end)
+            start += 1
+            end -= 1
+        }
     }
 }

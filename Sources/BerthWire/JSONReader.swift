@@ -82,6 +82,7 @@ private struct JSONReader {
         var names: Set<String>?  // only for large objects; small ones are searched
         skipSpace()
         if position < bytes.count, bytes[position] == UInt8(ascii: "}") { position += 1; return .object(object) }
+        object.reserve(12)
         while true {
             skipSpace()
             guard position < bytes.count, bytes[position] == UInt8(ascii: "\"") else { throw .malformed("name expected") }

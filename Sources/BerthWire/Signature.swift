@@ -1,4 +1,5 @@
 import Crypto
+import Synchronization
 
 /// The signature of section 3, one function per step of the contract.
 public enum Signature {
@@ -14,51 +15,78 @@ public enum Signature {
         return String(decoding: text, as: UTF8.self)
     }
 
+    private static func hex(digest: UnsafeRawBufferPointer) -> String {
+        String(unsafeUninitializedCapacity: 2 * digest.count) { text in
+            for (index, byte) in digest.enumerated() {
+                let (high, low) = (byte >> 4, byte & 15)
+                text[2 * index] = high < 10 ? 48 + high : 87 + high
+                text[2 * index + 1] = low < 10 ? 48 + low : 87 + low
+            }
+            return 2 * digest.count
+        }
+    }
+
     /// `dataHash`: SHA-256 over canon(data); a missing or null `data` counts as `{}`.
     public static func dataHash(_ data: JSON?) -> String {
         let value: JSON = data == nil || data == .null ? .object(JSONObject()) : data!
         return hash(canonical: value.text(canonical: true))
     }
 
-    public static func hash(canonical: [UInt8]) -> String { hex(SHA256.hash(data: canonical)) }
+    public static func hash(canonical: [UInt8]) -> String {
+        var hash = SHA256()
+        canonical.withUnsafeBytes { hash.update(bufferPointer: $0) }
+        return hash.finalize().withUnsafeBytes { hex(digest: $0) }
+    }
 
     /// `S`: every member of the envelope except sign, data, message, hint, and what is null or empty; plus data=dataHash.
     public static func stringToSign(_ envelope: JSONObject, dataHash: String) -> String {
-        var pairs: [(name: String, value: String)] = [("data", dataHash)]
-        pairs.reserveCapacity(envelope.members.count)
+        String(decoding: bytesToSign(envelope, dataHash: dataHash), as: UTF8.self)
+    }
+
+    /// The bytes of `S`.
+    static func bytesToSign(_ envelope: JSONObject, dataHash: String) -> [UInt8] {
+        var pairs: [(name: String, value: JSON)] = []
+        pairs.reserveCapacity(envelope.members.count + 1)
+        pairs.append(("data", .string(dataHash)))
         for (name, value) in envelope.members {
             switch name {
             case "sign", "data", "message", "hint": continue
             default: break
             }
             switch value {
-            case .string(let text) where !text.isEmpty: pairs.append((name, text))
-            case .int(let number): pairs.append((name, String(number)))
-            case .bool(let flag): pairs.append((name, flag ? "true" : "false"))
-            default: continue
+            case .string(""), .null, .array, .object: continue
+            case .string, .int, .bool: pairs.append((name, value))
             }
         }
         pairs.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
-        var text = ""
-        text.reserveCapacity(320)
-        for (index, pair) in pairs.enumerated() {
-            if index > 0 { text += "&" }
-            text += pair.name
-            text += "="
-            text += pair.value
+        var text: [UInt8] = []
+        text.reserveCapacity(384)
+        for (name, value) in pairs {
+            if !text.isEmpty { text.append(UInt8(ascii: "&")) }
+            text.append(utf8: name)
+            text.append(UInt8(ascii: "="))
+            switch value {
+            case .string(let value): text.append(utf8: value)
+            case .int(let value): text.append(decimal: value)
+            case .bool(let value): text.append(utf8: value ? "true" : "false")
+            default: break
+            }
         }
         return text
     }
 
-    public static func sign(_ stringToSign: String, secret: String) -> String {
-        hex(
-            HMAC<SHA256>.authenticationCode(
-                for: Array(stringToSign.utf8), using: SymmetricKey(data: Array(secret.utf8))))
+    public static func sign(_ stringToSign: String, secret: String) -> String { sign(Array(stringToSign.utf8), secret: secret) }
+
+    static func sign(_ bytes: [UInt8], secret: String) -> String {
+        // A copy: the key's blocks are hashed already.
+        var code = SecretKeys.shared.code(for: secret)
+        code.update(data: bytes)
+        return code.finalize().withUnsafeBytes { hex(digest: $0) }
     }
 
     /// The signature that a complete envelope must carry.
     public static func sign(_ envelope: JSONObject, secret: String) -> String {
-        sign(stringToSign(envelope, dataHash: dataHash(envelope["data"])), secret: secret)
+        sign(bytesToSign(envelope, dataHash: dataHash(envelope["data"])), secret: secret)
     }
 
     /// Equal in a time that depends on the length only.
@@ -73,11 +101,32 @@ public enum Signature {
 
     /// A stable 64-bit digest for look-up tables; never for authenticity.
     public static func digest64(_ parts: String...) -> Int64 {
-        var hash = SHA256()
+        var text: [UInt8] = []
+        text.reserveCapacity(96)
         for part in parts {
-            hash.update(data: Array(part.utf8))
-            hash.update(data: [0])
+            text.append(utf8: part)
+            text.append(0)
         }
-        return hash.finalize().prefix(8).reduce(Int64(0)) { $0 << 8 | Int64($1) }
+        var hash = SHA256()
+        text.withUnsafeBytes { hash.update(bufferPointer: $0) }
+        return hash.finalize().withUnsafeBytes { Int64(bigEndian: $0.loadUnaligned(as: Int64.self)) }
+    }
+}
+
+/// Message authentication codes that have their key's blocks behind them, by secret: making one anew costs more than a signature.
+private final class SecretKeys: Sendable {
+    static let shared = SecretKeys()
+    /// More than a city has lots; when they are more, all are made anew.
+    private static let countMax = 4096
+    private let codes = Mutex<[String: HMAC<SHA256>]>([:])
+
+    func code(for secret: String) -> HMAC<SHA256> {
+        codes.withLock { codes in
+            if let code = codes[secret] { return code }
+            if codes.count >= SecretKeys.countMax { codes.removeAll() }
+            let code = HMAC<SHA256>(key: SymmetricKey(data: Array(secret.utf8)))
+            codes[secret] = code
+            return code
+        }
     }
 }

@@ -1,0 +1,235 @@
+import BerthCore
+import BerthWire
+import Foundation
+import Synchronization
+
+/// What a commit writes, made ready by the thread that decided it: the one thread that commits only binds and steps.
+/// Whoever comes first makes it, once.
+///
+/// What happened stands in the commit's entry of the journal, and there once: the rows of its orders, of the messages about them and of the
+/// reply only point at the entry, as long as it is short.
+final class Draft: Sendable {
+    /// A value of a row. Texts and blobs lie one after the other in the draft's bytes: one piece of memory for a commit.
+    enum Value: Sendable {
+        case null
+        case int(Int64)
+        case text(Range<Int>)
+        case blob(Range<Int>)
+        /// The number of the commit's entry in the journal.
+        case entry
+    }
+
+    /// What is done with the next values.
+    enum Step: Sendable {
+        case row(Statements.Name)
+        case order(key: Int64, serial: Int64)
+        case down(Places.LogName, seq: Int64)
+        case reply(key: Int64)
+        /// A counter that has a row needs its key no more.
+        case counted(ByteKey, delta: Int, max: Int)
+        /// Depends on what stands in the tables.
+        case event(Event)
+    }
+
+    struct Content: Sendable {
+        fileprivate(set) var bytes: [UInt8] = []
+        fileprivate(set) var values: [Value] = []
+        fileprivate(set) var steps: [Step] = []
+    }
+
+    /// An entry with more happenings than this is not read again for the sake of one of its orders.
+    private static let shortMax = 12
+    private let made = Mutex<Content?>(nil)
+
+    func content(of commit: Commit, _ codec: Codec) -> Content {
+        made.withLock { made in
+            if let made { return made }
+            var maker = Maker(codec: codec, isShort: commit.events.count <= Draft.shortMax)
+            maker.add(commit)
+            made = maker.content
+            return maker.content
+        }
+    }
+
+    private struct Maker {
+        let codec: Codec
+        let isShort: Bool
+        var content = Content()
+
+        mutating func add(_ commit: Commit) {
+            content.bytes.reserveCapacity(2048)
+            content.values.reserveCapacity(48)
+            content.steps.reserveCapacity(commit.events.count + 2)
+            if !commit.events.isEmpty {
+                step(.row(.journal), .int(commit.at))
+                column(codec.journal(commit.events))
+            }
+            for event in commit.events { add(event) }
+            for result in commit.up { add(result) }
+            if let reply = commit.reply { add(reply, isEvident: isShort && reply.showsOrder) }
+        }
+
+        // MARK: Values
+
+        private mutating func step(_ step: Step, _ values: Value...) {
+            content.steps.append(step)
+            content.values.append(contentsOf: values)
+        }
+
+        private mutating func int(_ value: Int64) { content.values.append(.int(value)) }
+
+        private mutating func text(_ text: String) {
+            let start = content.bytes.count
+            var text = text
+            text.withUTF8 { content.bytes.append(contentsOf: $0) }
+            content.values.append(.text(start..<content.bytes.count))
+        }
+
+        /// A whole column: bytes when they are sealed, text as an older release wrote it.
+        private mutating func column(_ text: [UInt8]) {
+            let start = content.bytes.count
+            if !text.isEmpty, let vault = codec.vault {
+                vault.seal(text, into: &content.bytes)
+                content.values.append(.blob(start..<content.bytes.count))
+            } else {
+                content.bytes.append(contentsOf: text)
+                content.values.append(.text(start..<content.bytes.count))
+            }
+        }
+
+        private mutating func column(_ text: String) { column(Array(text.utf8)) }
+
+        // MARK: Rows
+
+        private mutating func add(_ event: Event) {
+            switch event {
+            case .registered(let lot):
+                step(.row(.registered))
+                text(lot)
+            case .policy(let lot, let policy):
+                step(.row(.policy))
+                text(Codec.encode(policy).string)
+                text(lot)
+            case .lot(let profile):
+                step(.row(.profile))
+                text(Codec.encode(profile).string)
+                text(profile.parkCode)
+            case .gates(let lot, let gates):
+                step(.row(.gates))
+                text(Codec.encode(gates).string)
+                text(lot)
+            case .remaining(let lot, let remaining):
+                step(.row(.remaining))
+                text(Codec.encode(remaining).string)
+                text(lot)
+            case .order(let order): add(order)
+            case .visit(let visit):
+                step(.row(.visit))
+                text(visit.parkCode)
+                text(visit.recordNo)
+                int(visit.leaveTime == nil ? 1 : 0)
+                text(codec.encode(visit).string)
+            case .notice(let notice):
+                step(.row(.notice))
+                text(notice.parkCode)
+                int(Int64(notice.eventType))
+                int(notice.occurredAt)
+                text(Codec.encode(notice).string)
+            case .down(let entry): add(entry)
+            case .report(let report):
+                step(.row(report.isGone ? .reportGone : .report))
+                text(report.parkCode)
+                text(report.kind)
+                text(codec.name(report.key))
+                if !report.isGone {
+                    int(report.at)
+                    text(codec.body(of: report))
+                }
+            case .bill(let bill):
+                step(.row(.bill))
+                text(bill.billNo)
+                int(bill.expireAt)
+                text(Codec.encode(bill).string)
+            case .payment(let payment):
+                step(.row(.payment))
+                text(payment.payNo)
+                int(Int64(payment.state.rawValue))
+                text(Codec.encode(payment).string)
+            case .entity(let entity):
+                let row = Codec.row(entity)
+                step(.row(.report))
+                text(row.parkCode)
+                text(row.kind)
+                text(codec.name(row.key))
+                int(row.at)
+                text(codec.body(of: row))
+            case .counted(let key, let delta, let max):
+                step(.counted(ByteKey(key), delta: delta, max: max))
+                if Codec.namesPlate(counter: key) { column(key) } else { text(key) }
+                int(Int64(delta))
+                int(Int64(max))
+            case .posting, .downSettled, .upConsumed: step(.event(event))
+            }
+        }
+
+        private mutating func add(_ order: Order) {
+            let key = Signature.digest64(order.appId, order.clientOrderNo)
+            step(.order(key: key, serial: order.serial), .int(order.serial))
+            text(order.parkCode)
+            text(order.appId)
+            int(key)
+            int(Int64(order.status.rawValue))
+            text(isShort ? "" : codec.text(order).string)
+            int(codec.plateKey(order.plate))
+            content.values.append(isShort ? .entry : .int(0))
+            text(order.userToken)
+            int(order.changedAt)
+        }
+
+        private mutating func add(_ entry: DownEntry) {
+            step(.down(Places.LogName(lot: entry.parkCode, epoch: entry.epoch), seq: entry.seq))
+            text(entry.parkCode)
+            text(entry.epoch)
+            int(entry.seq)
+            int(entry.at)
+            text(entry.message.orderNo)
+            switch entry.message {
+            case .reserve where isShort, .modify where isShort:
+                text("")
+                text("")
+                content.values.append(.entry)
+            default:
+                let (service, data) = Encode.lotMessage(entry.message)
+                text(service)
+                column(data.string)
+                int(0)
+            }
+        }
+
+        private mutating func add(_ result: UpResult) {
+            step(.row(.upLog))
+            text(result.parkCode)
+            text(result.epoch)
+            int(result.seq)
+            text(result.requestId)
+            text(result.service)
+            int(Int64(result.code))
+            text(result.reply)
+            column(result.data)
+            int(result.at)
+        }
+
+        private mutating func add(_ reply: KeptReply, isEvident: Bool) {
+            step(.reply(key: reply.key))
+            text(reply.appId)
+            text(reply.requestId)
+            text(reply.nonce)
+            text(reply.service)
+            text(reply.dataHash)
+            int(Int64(reply.code))
+            if isEvident { text("") } else { column(reply.data) }
+            int(reply.at)
+            content.values.append(isEvident ? .entry : .int(0))
+        }
+    }
+}
