@@ -2,16 +2,23 @@
 /// in one form, and most of it is not ASCII, for which the language's own comparison takes the long way.
 public struct ByteKey: Hashable, Sendable {
     public let text: String
+    /// Made once: a table that grows need not look at its texts again, and keys that differ are told apart without them.
+    private let hash: Int
 
-    public init(_ text: String) { self.text = text }
-
-    public static func == (left: ByteKey, right: ByteKey) -> Bool {
-        var (left, right) = (left.text, right.text)
-        return left.withUTF8 { l in right.withUTF8 { r in l.count == r.count && zip(l, r).allSatisfy { $0 == $1 } } }
+    public init(_ text: String) {
+        self.text = text
+        var hasher = Hasher()
+        ByteKey.feed(text, to: &hasher)
+        hash = hasher.finalize()
     }
 
-    public func hash(into hasher: inout Hasher) {
-        var text = text
-        text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+    public static func == (left: ByteKey, right: ByteKey) -> Bool {
+        left.hash == right.hash && left.text.utf8.elementsEqual(right.text.utf8)
+    }
+    public func hash(into hasher: inout Hasher) { hasher.combine(hash) }
+
+    static func feed(_ text: String, to hasher: inout Hasher) {
+        let isFed: Void? = text.utf8.withContiguousStorageIfAvailable { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+        if isFed == nil { for byte in text.utf8 { hasher.combine(byte) } }
     }
 }

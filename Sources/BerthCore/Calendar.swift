@@ -22,6 +22,10 @@ public struct Calendar: Sendable, Equatable {
     public func endOfStep(holding time: Millis) -> Millis { (floorDiv(time, stepMillis) + 1) * stepMillis }
 
     private func forEachRun(_ steps: Range<Int64>, _ body: (_ day: Int64, _ run: Range<Int>) -> Void) {
+        Calendar.forEachRun(steps, stepsPerDay, body)
+    }
+
+    private static func forEachRun(_ steps: Range<Int64>, _ stepsPerDay: Int64, _ body: (_ day: Int64, _ run: Range<Int>) -> Void) {
         var step = steps.lowerBound
         while step < steps.upperBound {
             let day = floorDiv(step, stepsPerDay)
@@ -56,16 +60,14 @@ public struct Calendar: Sendable, Equatable {
 
     /// Holds (`delta` 1) or releases (-1) one place over the interval. A release must be of what was held.
     public mutating func add(_ delta: Int32, from: Millis, to: Millis) {
-        let runs = steps(from, to)
-        var step = runs.lowerBound
-        while step < runs.upperBound {
-            let day = floorDiv(step, stepsPerDay)
-            let end = min(runs.upperBound, (day + 1) * stepsPerDay)
-            for index in Int(step - day * stepsPerDay)..<Int(end - day * stepsPerDay) {
-                days[day, default: [Int32](repeating: 0, count: Int(stepsPerDay))][index] += delta
-                precondition(days[day]![index] >= 0, "a place was released that was not held")
+        let stepsPerDay = stepsPerDay
+        Calendar.forEachRun(steps(from, to), stepsPerDay) { day, run in
+            days[day, default: [Int32](repeating: 0, count: Int(stepsPerDay))].withUnsafeMutableBufferPointer { counters in
+                for index in run {
+                    counters[index] += delta
+                    precondition(counters[index] >= 0, "a place was released that was not held")
+                }
             }
-            step = end
         }
     }
 

@@ -290,12 +290,12 @@ extension City {
             }
         }
         let claims = quotas(of: order).filter { !order.quotaKeys.contains($0.key) }
-        for claim in claims where counters[claim.key, default: 0] >= claim.max {
+        for claim in claims where counted(claim.key) >= claim.max {
             return (
                 Decision(
                     .poolEmpty,
                     RuleNote(
-                        order.pool.rawValue, used: counters[claim.key], max: claim.max,
+                        order.pool.rawValue, used: counted(claim.key), max: claim.max,
                         until: CivilTime.start(ofDay: CivilTime.day(of: order.planTime) + 1))), []
             )
         }
@@ -352,7 +352,7 @@ extension City {
                 if slot.remain == 0 { slot.reason = .saturated }
             }
             // What the day may still have.
-            if let left = quotas(parkCode, purpose.pool, planTime: time).map({ max(0, $0.max - counters[$0.key, default: 0]) }).min(),
+            if let left = quotas(parkCode, purpose.pool, planTime: time).map({ max(0, $0.max - counted($0.key)) }).min(),
                 slot.reason == nil, left < slot.remain
             {
                 slot.remain = left

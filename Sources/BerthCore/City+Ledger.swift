@@ -241,11 +241,11 @@ extension City {
 
     /// The deposit is there: the order is certain, and its lot is told. False when it is too late for that.
     private mutating func certifyPaid(_ orderNo: String, by payNo: String, at now: Millis, _ events: inout [Event]) -> Bool {
-        guard let parkCode = lotOfOrder[orderNo], var order = lots[parkCode]?.orders[orderNo], order.status == .held, order.prepayNo == nil
+        guard var order = known(orderNo), order.status == .held, order.prepayNo == nil
         else { return false }
         order.prepayNo = payNo
         order.orderVer += 1
-        certify(&order, policy: lots[parkCode]!.policy(order.purpose), at: now, &events)
+        certify(&order, policy: lots[order.parkCode]!.policy(order.purpose), at: now, &events)
         return true
     }
 

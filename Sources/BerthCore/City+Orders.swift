@@ -47,7 +47,8 @@ extension City {
             order.offerId = place?.offer?.offerId ?? booking.offerId
         }
         if let refused = refuseOverlap(of: order) { return refused }
-        if let refused = refuseDay(of: order, policy: policy) { return refused }
+        let dayKeys = City.dayKeys(order)
+        if let refused = refuseDay(of: order, dayKeys, policy: policy) { return refused }
         let hasRight = appointment != nil && appointment?.parkCode == order.parkCode
         let controls = flowDemands(on: order, at: now, hasRight: hasRight)
         if let refused = controls.refusal { return full(refused.outcome.refusal!, order, note: refused.note, policy: policy, at: now) }
@@ -70,9 +71,9 @@ extension City {
         lastSerial = orderSerial
         var events: [Event] = []
         if let appointment { take(appointment, for: order, &events) }
-        claim(&order, policy: policy, &events)
+        claim(&order, dayKeys, policy: policy, &events)
         certify(&order, policy: policy, at: now, &events)
-        return Decision(.order(lots[order.parkCode]!.orders[order.orderNo]!, isRepeat: false), events)
+        return Decision(.order(lots.order(order.parkCode, order.orderNo) ?? order, isRepeat: false), events)
     }
 
     /// The order as it would be, by the lot's terms of now.
@@ -108,12 +109,12 @@ extension City {
 
     /// Counts an accepted order against its user's and plates' day, and against daily quotas.
     /// - Parameter isAsked: the user wants it, so that his limits have been looked at; what is done for him is counted and has no limit.
-    mutating func claim(_ order: inout Order, policy: Policy, isAsked: Bool = true, _ events: inout [Event]) {
-        let day = CivilTime.day(of: order.planTime)
+    mutating func claim(
+        _ order: inout Order, _ dayKeys: [String]? = nil, policy: Policy, isAsked: Bool = true, _ events: inout [Event]
+    ) {
         let most = Int(Int32.max)
-        count(City.userDayKey(order, day: day), by: 1, max: isAsked ? policy.dailyMaxPerUser : most, &events)
-        for plate in order.plates {
-            count(City.plateDayKey(plate, day: day), by: 1, max: isAsked ? policy.dailyMaxPerPlate : most, &events)
+        for (index, key) in (dayKeys ?? City.dayKeys(order)).enumerated() {
+            count(key, by: 1, max: !isAsked ? most : index == 0 ? policy.dailyMaxPerUser : policy.dailyMaxPerPlate, &events)
         }
         countQuotas(of: &order, &events)
     }
@@ -139,9 +140,9 @@ extension City {
 
     /// Whether the order's pool has no room; a public-service order may then be released from what the gates count (R6).
     mutating func lacksRoom(_ order: inout Order, now: Millis) -> Refusal? {
-        let lot = lots[order.parkCode]!
         let (from, to) = (order.enterStart, order.expectedLeave)
-        if lot.hasRoom(order.pool, from: from, to: to, now: now) { return nil }
+        if lots.hasRoom(order.parkCode, order.pool, from: from, to: to, now: now) { return nil }
+        let lot = lots[order.parkCode]!
         guard order.purpose == .publicService else {
             return lot.isNamed(order.pool, from: from, to: to) ? .poolEmpty : .noBookableSpace
         }
@@ -280,18 +281,14 @@ extension City {
     private static func plateType(color: Int) -> String? { [0: "02", 1: "01", 4: "52", 5: "51"][color] }
 
     /// Bookings of the day, by user and plate.
-    private func refuseDay(of order: Order, policy: Policy, except known: Set<String> = []) -> Decision? {
-        let day = CivilTime.day(of: order.planTime)
-        let dayEnd = CivilTime.start(ofDay: day + 1)
-        let userKey = City.userDayKey(order, day: day)
-        let used = counters[userKey, default: 0]
-        if used >= policy.dailyMaxPerUser, !known.contains(userKey) {
-            return Decision(.dailyLimit, RuleNote("dailyMaxPerUser", used: used, max: policy.dailyMaxPerUser, until: dayEnd))
-        }
-        for plate in order.plates where !known.contains(City.plateDayKey(plate, day: day)) {
-            let used = counters[City.plateDayKey(plate, day: day), default: 0]
-            if used >= policy.dailyMaxPerPlate {
-                return Decision(.dailyLimit, RuleNote("dailyMaxPerPlate", used: used, max: policy.dailyMaxPerPlate, until: dayEnd))
+    private func refuseDay(of order: Order, _ keys: [String], policy: Policy, except known: Set<String> = []) -> Decision? {
+        for (index, key) in keys.enumerated() where !known.contains(key) {
+            let (rule, max) =
+                index == 0 ? ("dailyMaxPerUser", policy.dailyMaxPerUser) : ("dailyMaxPerPlate", policy.dailyMaxPerPlate)
+            let used = counted(key)
+            if used >= max {
+                let dayEnd = CivilTime.start(ofDay: CivilTime.day(of: order.planTime) + 1)
+                return Decision(.dailyLimit, RuleNote(rule, used: used, max: max, until: dayEnd))
             }
         }
         return nil
@@ -382,7 +379,7 @@ extension City {
         if let refused = refuseOverlap(of: order, except: orderNo) { return refused }
         // Days that it counts in and did not before: of its user, and of each of its plates.
         let (gone, fresh) = (City.dayKeys(old), City.dayKeys(order))
-        if let refused = refuseDay(of: order, policy: policy, except: Set(gone)) { return refused }
+        if let refused = refuseDay(of: order, fresh, policy: policy, except: Set(gone)) { return refused }
         if order.planTime != old.planTime {
             // Its own place does not stand in its way.
             lots[order.parkCode]!.advance(to: now)
@@ -524,8 +521,8 @@ extension City {
         let policy = lots[order.parkCode]?.policy(order.purpose) ?? self.policy
         let keys = City.cancelKeys(order, at: now)
         let (dayKey, monthKey) = (keys[0], keys[1])
-        let leftToday = policy.cancelMaxPerDay - counters[dayKey, default: 0]
-        let leftThisMonth = policy.cancelMaxPerMonth - counters[monthKey, default: 0]
+        let leftToday = policy.cancelMaxPerDay - counted(dayKey)
+        let leftThisMonth = policy.cancelMaxPerMonth - counted(monthKey)
         let isLate = now >= order.terms.freeCancelUntil && order.status == .booked
         if isLate, !confirmBreach {
             return Decision(.breachNeedsConfirm, RuleNote("freeCancelUntil", until: order.terms.freeCancelUntil))
@@ -537,9 +534,9 @@ extension City {
                 .cancelLimit,
                 leftThisMonth <= 0
                     ? RuleNote(
-                        "cancelMaxPerMonth", used: counters[monthKey], max: policy.cancelMaxPerMonth, until: CivilTime.endOfMonth(now))
+                        "cancelMaxPerMonth", used: counted(monthKey), max: policy.cancelMaxPerMonth, until: CivilTime.endOfMonth(now))
                     : RuleNote(
-                        "cancelMaxPerDay", used: counters[dayKey], max: policy.cancelMaxPerDay,
+                        "cancelMaxPerDay", used: counted(dayKey), max: policy.cancelMaxPerDay,
                         until: CivilTime.start(ofDay: CivilTime.day(of: now) + 1)))
         }
         let isBreach = isLate || isOverLimit
@@ -576,7 +573,7 @@ extension City {
         for key in City.dayKeys(order) + order.quotaKeys { count(key, by: -1, &events) }
     }
 
-    /// The counters of its day that an order is counted in.
+    /// The counters of its day that an order is counted in: its user's, and those of its plates.
     static func dayKeys(_ order: Order) -> [String] {
         let day = CivilTime.day(of: order.planTime)
         return [userDayKey(order, day: day)] + order.plates.map { plateDayKey($0, day: day) }
@@ -585,11 +582,11 @@ extension City {
     /// The counters of a cancel: of its day, and of its month.
     static func cancelKeys(_ order: Order, at time: Millis) -> [String] {
         [
-            "cd|\(CivilTime.day(of: time))|\(order.appId)|\(order.userToken)",
-            "cm|\(CivilTime.month(of: time))|\(order.appId)|\(order.userToken)",
+            counterKey("cd", CivilTime.day(of: time), order.appId, order.userToken),
+            counterKey("cm", CivilTime.month(of: time), order.appId, order.userToken),
         ]
     }
 
-    static func userDayKey(_ order: Order, day: Int64) -> String { "ud|\(day)|\(order.appId)|\(order.userToken)" }
-    static func plateDayKey(_ plate: Plate, day: Int64) -> String { "pd|\(day)|\(plate.revealed)" }
+    static func userDayKey(_ order: Order, day: Int64) -> String { counterKey("ud", day, order.appId, order.userToken) }
+    static func plateDayKey(_ plate: Plate, day: Int64) -> String { counterKey("pd", day, plate.revealed) }
 }

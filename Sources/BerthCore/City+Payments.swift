@@ -127,7 +127,7 @@ extension City {
     /// Whether an order or subscription still waits for the payment of a bill.
     private func awaits(_ subject: String, _ billNo: String) -> Bool {
         if let share = subscription(subject) { return share.status.holds && share.billNo == billNo }
-        guard let order = lotOfOrder[subject].flatMap({ lots[$0]?.orders[subject] }) else { return false }
+        guard let order = known(subject) else { return false }
         return order.status == .held && order.billNo == billNo && order.prepayNo == nil
     }
 

@@ -152,7 +152,7 @@ extension City {
         if let subscription = subscription(number), penalties["\(number)-L\(visit.recordNo)"]?.state == .inForce {
             undo("\(number)-L\(visit.recordNo)", by: by, at: now, &events)
             forgive(subscription, at: now, &events)
-        } else if var order = lotOfOrder[number].flatMap({ lots[$0]?.orders[number] }), order.isLate, order.recordNo == visit.recordNo {
+        } else if var order = known(number), order.isLate, order.recordNo == visit.recordNo {
             undo("\(number)-\(letter)", by: by, at: now, &events)
             order.isLate = false
             update(order, at: now, &events)

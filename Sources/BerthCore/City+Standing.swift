@@ -9,16 +9,17 @@ extension City {
 
     static func noShowKey(_ time: Millis, _ appId: String, _ userToken: String, _ group: String) -> String {
         // The city's own group has no name, and keys of older releases had none.
-        "nm|\(CivilTime.month(of: time))|\(appId)|\(userToken)" + (group.isEmpty ? "" : "|\(group)")
+        let month = CivilTime.month(of: time)
+        return group.isEmpty ? counterKey("nm", month, appId, userToken) : counterKey("nm", month, appId, userToken, group)
     }
     static func noShowPlateKey(_ time: Millis, _ plate: Plate, _ group: String) -> String {
-        "pm|\(CivilTime.month(of: time))|\(group)|\(plate.revealed)"
+        counterKey("pm", CivilTime.month(of: time), group, plate.revealed)
     }
     static func noShowYearKey(_ time: Millis, _ appId: String, _ userToken: String, _ group: String) -> String {
-        "ny|\(CivilTime.year(of: time))|\(appId)|\(userToken)|\(group)"
+        counterKey("ny", CivilTime.year(of: time), appId, userToken, group)
     }
     static func strikeKey(_ time: Millis, _ appId: String, _ userToken: String, _ group: String) -> String {
-        "ly|\(CivilTime.year(of: time))|\(appId)|\(userToken)|\(group)"
+        counterKey("ly", CivilTime.year(of: time), appId, userToken, group)
     }
 
     func group(of parkCode: String) -> String { lots[parkCode]?.profile?.group ?? "" }
@@ -30,12 +31,12 @@ extension City {
         of appId: String, _ userToken: String, _ plate: Plate, lot: Lot, purpose: Purpose, policy: Policy, at now: Millis
     ) -> (Refusal, RuleNote)? {
         let group = lot.profile?.group ?? ""
-        let month = counters[City.noShowKey(now, appId, userToken, group), default: 0]
+        let month = counted(City.noShowKey(now, appId, userToken, group))
         if month >= policy.noShowMaxPerMonth {
             return (.noShowBan, RuleNote("noShowMaxPerMonth", used: month, max: policy.noShowMaxPerMonth, until: CivilTime.endOfMonth(now)))
         }
         if policy.noShowMaxPerPlate > 0 {
-            let used = counters[City.noShowPlateKey(now, plate, group), default: 0]
+            let used = counted(City.noShowPlateKey(now, plate, group))
             if used >= policy.noShowMaxPerPlate {
                 return (
                     .noShowBan, RuleNote("noShowMaxPerPlate", used: used, max: policy.noShowMaxPerPlate, until: CivilTime.endOfMonth(now))
@@ -43,7 +44,7 @@ extension City {
             }
         }
         if policy.noShowMaxPerYear > 0 {
-            let used = counters[City.noShowYearKey(now, appId, userToken, group), default: 0]
+            let used = counted(City.noShowYearKey(now, appId, userToken, group))
             if used >= policy.noShowMaxPerYear {
                 return (
                     .yearlyBlacklist,
@@ -52,7 +53,7 @@ extension City {
             }
         }
         if purpose == .shared {
-            let strikes = counters[City.strikeKey(now, appId, userToken, group), default: 0]
+            let strikes = counted(City.strikeKey(now, appId, userToken, group))
             if strikes >= policy.shareLateStrikes {
                 return (
                     .lateDepartureStrikes,
@@ -119,7 +120,7 @@ extension City {
         penalty.state = .undone
         penalty.undoneBy = by
         set(.penalty(penalty), &events)
-        for key in City.counters(of: penalty) where counters[key, default: 0] > 0 { count(key, by: -1, &events) }
+        for key in City.counters(of: penalty) where counted(key) > 0 { count(key, by: -1, &events) }
         tell(
             penalty.appId, .credit(userToken: penalty.userToken, penalty.kind.refusal, orderNo: penalty.orderNo, isUndone: true), at: now,
             &events)
@@ -173,8 +174,8 @@ extension City {
             }
             if penalty.kind == .breach {
                 // As if it had been free: it counts against no limit.
-                for key in City.cancelKeys(order, at: penalty.at) where counters[key, default: 0] > 0 { count(key, by: -1, &events) }
-                for key in City.dayKeys(order) + order.quotaKeys where counters[key, default: 0] > 0 { count(key, by: -1, &events) }
+                for key in City.cancelKeys(order, at: penalty.at) where counted(key) > 0 { count(key, by: -1, &events) }
+                for key in City.dayKeys(order) + order.quotaKeys where counted(key) > 0 { count(key, by: -1, &events) }
             }
             if penalty.kind != .lateDeparture { returnForfeit(of: order, reference: reference, at: now, history: history, &events) }
             return
@@ -222,8 +223,8 @@ extension City {
         let policy = lots[order.parkCode]?.policy(order.purpose) ?? self.policy
         let key = "\(order.appId)|\(order.userToken)"
         return (
-            max(0, policy.cancelMaxPerDay - counters["cd|\(CivilTime.day(of: now))|\(key)", default: 0]),
-            max(0, policy.cancelMaxPerMonth - counters["cm|\(CivilTime.month(of: now))|\(key)", default: 0])
+            max(0, policy.cancelMaxPerDay - counted("cd|\(CivilTime.day(of: now))|\(key)")),
+            max(0, policy.cancelMaxPerMonth - counted("cm|\(CivilTime.month(of: now))|\(key)"))
         )
     }
 
@@ -242,7 +243,7 @@ extension City {
         for (name, value) in overrides[.city]?.values ?? [:] { _ = city.set(name, value) }
         let asked = parkCode.flatMap { lots[$0] }
         if let asked { city = asked.policy(purpose) }
-        func used(_ key: String) -> Int { counters[key, default: 0] }
+        func used(_ key: String) -> Int { counted(key) }
         var rows = [
             Counter(
                 name: "dailyMaxPerUser", used: used("ud|\(day)|\(key)"), max: city.dailyMaxPerUser, until: dayEnd, group: "",

@@ -93,8 +93,8 @@ extension City {
         guard controls.refusal == nil else { return }
         // What he may not do any more, he may not get either; he goes on waiting.
         let day = CivilTime.day(of: order.planTime)
-        guard counters[City.userDayKey(order, day: day), default: 0] < policy.dailyMaxPerUser,
-            order.plates.allSatisfy({ counters[City.plateDayKey($0, day: day), default: 0] < policy.dailyMaxPerPlate }),
+        guard counted(City.userDayKey(order, day: day)) < policy.dailyMaxPerUser,
+            order.plates.allSatisfy({ counted(City.plateDayKey($0, day: day)) < policy.dailyMaxPerPlate }),
             !order.plates.contains(where: { overlaps($0, from: order.enterStart, to: order.expectedLeave, except: order.orderNo) }),
             order.plates.allSatisfy({ plate in
                 refusePlate(plate, lot: lot, policy: policy, at: now) == nil

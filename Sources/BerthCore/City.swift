@@ -1,7 +1,7 @@
 /// The whole city in memory, and the only place where it changes: a command goes in, a decision comes out, and the state is
 /// already the one after it. Same city, same command, same time: same answer.
 public struct City: Sendable {
-    public internal(set) var lots: [String: Lot] = [:]
+    public internal(set) var lots = LotTable()
     /// The values that the city's settings give; scopes are laid over them.
     public let policy: Policy
     /// Whether a lot is in service as soon as it describes itself, or when its checklist is passed (annex A).
@@ -11,12 +11,12 @@ public struct City: Sendable {
     var lastTiding: Int64 = 0
     /// The day on which what is held "for ever" was held anew.
     var heldDay: Int64 = 0
-    /// The lot of each order in memory.
-    var lotOfOrder: [String: String] = [:]
+    /// The lot of each order in memory, by serial number.
+    private var lotOfSerial: [Int64: String] = [:]
     /// Orders in memory by the provider's own key.
-    var clientOrders: [ClientKey: String] = [:]
+    private var clientOrders: [ClientKey: String] = [:]
     /// What one lot cannot see: bookings and cancels per user and plate.
-    var counters: [String: Int] = [:]
+    var counters: [ByteKey: Int] = [:]
     /// Intervals in which a plate has an active order, anywhere in the city.
     var plateSpans: [Plate: [OrderSpan]] = [:]
     var lastSerial: Int64 = 0
@@ -72,9 +72,17 @@ public struct City: Sendable {
         }
     }
 
-    struct ClientKey: Hashable, Sendable {
-        var appId: String
-        var clientOrderNo: String
+    private struct ClientKey: Hashable, Sendable {
+        let appId: String
+        let key: ByteKey
+
+        init(appId: String, clientOrderNo: String) {
+            self.appId = appId
+            key = ByteKey(clientOrderNo)
+        }
+
+        // The number says nearly all; who gave it is compared only.
+        func hash(into hasher: inout Hasher) { hasher.combine(key) }
     }
 
     struct OrderSpan: Sendable {
@@ -145,7 +153,7 @@ public struct City: Sendable {
 
     public mutating func restore(entity: Entity) { place(entity) }
     public mutating func restore(balance fen: Int64, of account: Account) { balances[account] = fen }
-    public mutating func restore(counter key: String, count: Int) { counters[key] = count }
+    public mutating func restore(counter key: String, count: Int) { counters[ByteKey(key)] = count }
     public mutating func restore(lastSerial: Int64) { self.lastSerial = max(self.lastSerial, lastSerial) }
 
     // MARK: Deciding
@@ -360,7 +368,7 @@ public struct City: Sendable {
         for parkCode in lots.keys {
             let before = lots[parkCode]!.orders.filter { !$0.value.status.isOpen && $0.value.changedAt < time }
             for (orderNo, order) in before {
-                lotOfOrder[orderNo] = nil
+                lotOfSerial[order.serial] = nil
                 clientOrders[ClientKey(appId: order.appId, clientOrderNo: order.clientOrderNo)] = nil
             }
             lots[parkCode]!.forget(endedBefore: time)
@@ -377,7 +385,7 @@ public struct City: Sendable {
         payments = payments.filter {
             deposits.contains($0.key) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time
         }
-        for key in counters.keys where City.isPast(counter: key, at: time) { counters[key] = nil }
+        for key in counters.keys where City.isPast(counter: key.text, at: time) { counters[key] = nil }
     }
 
     /// Whether a counter's period is long over. The second letter of its key says the period: d for a day, m for a month,
@@ -397,16 +405,17 @@ public struct City: Sendable {
 
     /// An order by number, from memory or from the past.
     public func order(_ orderNo: String, history: some History) -> Order? {
-        if let parkCode = lotOfOrder[orderNo] { return lots[parkCode]?.orders[orderNo] }
-        return history.order(orderNo)
+        known(orderNo) ?? history.order(orderNo)
+    }
+
+    /// An order that is in memory.
+    func known(_ orderNo: String) -> Order? {
+        guard let serial = Order.serial(in: orderNo), let parkCode = lotOfSerial[serial] else { return nil }
+        return lots.order(parkCode, orderNo)
     }
 
     public func order(appId: String, clientOrderNo: String, history: some History) -> Order? {
-        if let orderNo = clientOrders[ClientKey(appId: appId, clientOrderNo: clientOrderNo)],
-            let parkCode = lotOfOrder[orderNo]
-        {
-            return lots[parkCode]?.orders[orderNo]
-        }
+        if let orderNo = clientOrders[ClientKey(appId: appId, clientOrderNo: clientOrderNo)] { return known(orderNo) }
         return history.order(appId: appId, clientOrderNo: clientOrderNo)
     }
 
@@ -418,10 +427,10 @@ public struct City: Sendable {
 
     /// Puts an order's new value everywhere it is known, and its hold where its state says.
     mutating func index(_ order: Order, now: Millis) {
-        guard lots[order.parkCode] != nil else { return }
-        let old = lots[order.parkCode]!.orders[order.orderNo]
+        guard lots.contains(order.parkCode) else { return }
+        let old = lots.order(order.parkCode, order.orderNo)
         lots[order.parkCode]!.orders[order.orderNo] = order
-        lotOfOrder[order.orderNo] = order.parkCode
+        lotOfSerial[order.serial] = order.parkCode
         clientOrders[ClientKey(appId: order.appId, clientOrderNo: order.clientOrderNo)] = order.orderNo
         let holdChanged =
             old == nil || old!.status != order.status || old!.enterStart != order.enterStart || old!.plate != order.plate
@@ -474,7 +483,7 @@ public struct City: Sendable {
     mutating func update(_ order: Order, at now: Millis, _ events: inout [Event]) {
         var order = order
         order.changedAt = now
-        let before = lots[order.parkCode]?.orders[order.orderNo]?.status
+        let before = lots.order(order.parkCode, order.orderNo)?.status
         index(order, now: now)
         events.append(.order(order))
         if before != order.status {
@@ -485,8 +494,23 @@ public struct City: Sendable {
         }
     }
 
+    func counted(_ key: String) -> Int { counters[ByteKey(key), default: 0] }
+
+    /// `kind|period|part|…`
+    static func counterKey(_ kind: String, _ period: Int64, _ parts: String...) -> String {
+        var key = kind
+        key.reserveCapacity(72)
+        key += "|"
+        key += String(period)
+        for part in parts {
+            key += "|"
+            key += part
+        }
+        return key
+    }
+
     mutating func count(_ key: String, by delta: Int, max: Int = Int(Int32.max), _ events: inout [Event]) {
-        counters[key, default: 0] += delta
+        counters[ByteKey(key), default: 0] += delta
         events.append(.counted(key: key, delta: delta, max: max))
     }
 
@@ -507,13 +531,20 @@ public struct City: Sendable {
     mutating func append(
         _ message: LotMessage, to parkCode: String, about orderNo: String, at now: Millis, _ events: inout [Event]
     ) {
-        if lots[parkCode]!.downEpoch == nil { lots[parkCode]!.downEpoch = newEpoch }
-        lots[parkCode]!.downLast += 1
-        let seq = lots[parkCode]!.downLast
-        lots[parkCode]!.awaiting[seq] = orderNo
-        events.append(
-            .down(
-                DownEntry(parkCode: parkCode, epoch: lots[parkCode]!.downEpoch!, seq: seq, at: now, message: message)))
+        let (epoch, seq) = next(parkCode, of: orderNo)
+        events.append(.down(DownEntry(parkCode: parkCode, epoch: epoch, seq: seq, at: now, message: message)))
+    }
+
+    /// The next place of a lot's down log.
+    private mutating func next(_ parkCode: String, of orderNo: String) -> (epoch: String, seq: Int64) {
+        let newEpoch = newEpoch
+        func take(_ lot: inout Lot) -> (String, Int64) {
+            if lot.downEpoch == nil { lot.downEpoch = newEpoch }
+            lot.downLast += 1
+            lot.awaiting[lot.downLast] = orderNo
+            return (lot.downEpoch ?? newEpoch, lot.downLast)
+        }
+        return take(&lots[parkCode]!)
     }
 
     mutating func with(_ parkCode: String, _ body: (inout Lot) -> Void) { body(&lots[parkCode]!) }

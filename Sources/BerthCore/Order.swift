@@ -28,8 +28,8 @@ public enum DeliverStatus: Int, Sendable {
     case notNeeded = 5
 }
 
-/// A reservation (预约停车), with the terms under which it was made.
-public struct Order: Sendable, Equatable {
+/// What an order is; read and changed through ``Order``.
+public struct OrderFields: Sendable, Equatable {
     public var serial: Int64
     public var orderNo: String
     public var orderVer: Int64 = 1
@@ -95,12 +95,6 @@ public struct Order: Sendable, Equatable {
     /// A record of its car in its window was refused: whether he came cannot be told, and nothing is held against him.
     public var isDisputed = false
 
-    public var plates: [Plate] { otherPlates.isEmpty ? [plate] : [plate] + otherPlates }
-    public func speaks(for plate: Plate) -> Bool { self.plate == plate || otherPlates.contains(plate) }
-
-    /// Until when a place is held for it, while the car is not yet in.
-    public var expectedLeave: Millis { leaveDeadline ?? planTime + Millis(stayMin) * CivilTime.minute }
-
     public init(
         serial: Int64, orderNo: String, clientOrderNo: String, requestHash: String, appId: String, userToken: String,
         parkCode: String, purpose: Purpose, plate: Plate, plateColor: Int, mobile: String, extNo: String?,
@@ -129,6 +123,55 @@ public struct Order: Sendable, Equatable {
         self.status = status
         self.createdAt = createdAt
         changedAt = createdAt
+    }
+}
+
+/// A reservation (预约停车), with the terms under which it was made.
+///
+/// A value like any other, but large, and many hold it: the lot, the events, the answer. It is kept once, and copied when one of them changes
+/// its own.
+@dynamicMemberLookup
+public struct Order: Sendable, Equatable, CustomStringConvertible {
+    @usableFromInline var box: Box
+
+    /// Never changed while two hold it; therefore it may cross threads, and its accesses cannot overlap.
+    @usableFromInline final class Box: @unchecked Sendable {
+        @usableFromInline @exclusivity(unchecked) var fields: OrderFields
+        @usableFromInline init(_ fields: OrderFields) { self.fields = fields }
+    }
+
+    @inlinable public subscript<Value>(dynamicMember path: WritableKeyPath<OrderFields, Value>) -> Value {
+        get { box.fields[keyPath: path] }
+        _modify {
+            if !isKnownUniquelyReferenced(&box) { box = Box(box.fields) }
+            yield &box.fields[keyPath: path]
+        }
+    }
+
+    public static func == (left: Order, right: Order) -> Bool { left.box === right.box || left.box.fields == right.box.fields }
+    public var description: String { "\(box.fields)" }
+
+    /// The serial number with which an order number ends; nil when it is none of ours.
+    public static func serial(in orderNo: String) -> Int64? { orderNo.utf8.count >= 12 ? Int64(orderNo.suffix(10)) : nil }
+
+    public var plates: [Plate] { self.otherPlates.isEmpty ? [self.plate] : [self.plate] + self.otherPlates }
+    public func speaks(for plate: Plate) -> Bool { self.plate == plate || self.otherPlates.contains(plate) }
+
+    /// Until when a place is held for it, while the car is not yet in.
+    public var expectedLeave: Millis { self.leaveDeadline ?? self.planTime + Millis(self.stayMin) * CivilTime.minute }
+
+    public init(
+        serial: Int64, orderNo: String, clientOrderNo: String, requestHash: String, appId: String, userToken: String,
+        parkCode: String, purpose: Purpose, plate: Plate, plateColor: Int, mobile: String, extNo: String?,
+        planTime: Millis, enterStart: Millis, enterEnd: Millis, leaveDeadline: Millis?, stayMin: Int, entryLimit: Int,
+        status: OrderStatus, createdAt: Millis
+    ) {
+        box = Box(
+            OrderFields(
+                serial: serial, orderNo: orderNo, clientOrderNo: clientOrderNo, requestHash: requestHash, appId: appId,
+                userToken: userToken, parkCode: parkCode, purpose: purpose, plate: plate, plateColor: plateColor, mobile: mobile,
+                extNo: extNo, planTime: planTime, enterStart: enterStart, enterEnd: enterEnd, leaveDeadline: leaveDeadline,
+                stayMin: stayMin, entryLimit: entryLimit, status: status, createdAt: createdAt))
     }
 }
 

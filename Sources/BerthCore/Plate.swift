@@ -2,6 +2,9 @@
 public struct Plate: Hashable, Sendable, CustomStringConvertible {
     /// The whole number. Named so that a reader of the code sees where personal data leaves.
     public let revealed: String
+    private let kind: Kind
+
+    private enum Kind { case ordinary, police, newEnergy, embassy, armedPolice, military, virtual }
 
     /// 粤B***45: what logs, pages and queries outside the lot concerned may show (section 13).
     public var description: String { masked }
@@ -11,69 +14,100 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
         return String(characters.prefix(2)) + "***" + String(characters.suffix(2))
     }
 
+    public static func == (left: Plate, right: Plate) -> Bool { left.revealed.utf8.elementsEqual(right.revealed.utf8) }
+    public func hash(into hasher: inout Hasher) { ByteKey.feed(revealed, to: &hasher) }
+
     /// Spaces, `·`, `-`, `.` are dropped, full-width becomes half-width, letters upper-case; nil when no class of plate fits.
     public init?(_ text: String) {
-        var normal: [Character] = []
-        for scalar in text.unicodeScalars {
+        var normal: [Unicode.Scalar] = []
+        normal.reserveCapacity(16)
+        var isNormal = true
+        for var scalar in text.unicodeScalars {
             switch scalar {
-            case " ", "·", "-", ".", "\u{3000}", "•", "．", "－": continue
+            case " ", "·", "-", ".", "\u{3000}", "•", "．", "－":
+                isNormal = false
+                continue
             case "\u{FF01}"..."\u{FF5E}":
-                guard let half = Unicode.Scalar(scalar.value - 0xFEE0) else { return nil }
-                normal.append(Character(String(half).uppercased()))
-            default: normal.append(Character(String(scalar).uppercased()))
+                isNormal = false
+                scalar = Unicode.Scalar(scalar.value - 0xFEE0) ?? scalar
+            default: break
             }
+            if ("a"..."z").contains(scalar) {
+                isNormal = false
+                scalar = Unicode.Scalar(scalar.value - 32) ?? scalar
+            }
+            normal.append(scalar)
+            // No plate is longer: what comes behind need not be looked at.
+            if normal.count > Plate.lengthMax { return nil }
         }
-        guard Plate.isPlate(normal) else { return nil }
-        revealed = String(normal)
+        guard let kind = Plate.kind(of: normal) else { return nil }
+        self.kind = kind
+        if isNormal {
+            revealed = text
+        } else {
+            var revealed = String.UnicodeScalarView()
+            revealed.append(contentsOf: normal)
+            self.revealed = String(revealed)
+        }
     }
 
-    private static let provinces = Set("京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼")
-    private static let tails = Set("挂学警港澳领")
-    private static let energy = Set("DABCEFGHJK")
+    /// Scalars of the longest number, a lot's own (section 15.1).
+    private static let lengthMax = 13
+    private static let provinces = Set("京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼".unicodeScalars)
 
-    private static func isDigit(_ c: Character) -> Bool { ("0"..."9").contains(c) }
-    private static func isUpper(_ c: Character) -> Bool { ("A"..."Z").contains(c) && c.utf8.count == 1 }
+    private static func isDigit(_ c: Unicode.Scalar) -> Bool { ("0"..."9").contains(c) }
+    private static func isUpper(_ c: Unicode.Scalar) -> Bool { ("A"..."Z").contains(c) }
     /// A–Z without I and O.
-    private static func isLetter(_ c: Character) -> Bool { isUpper(c) && c != "I" && c != "O" }
-    private static func isSerial(_ c: Character) -> Bool { isLetter(c) || isDigit(c) }
+    private static func isLetter(_ c: Unicode.Scalar) -> Bool { isUpper(c) && c != "I" && c != "O" }
+    private static func isSerial(_ c: Unicode.Scalar) -> Bool { isLetter(c) || isDigit(c) }
     /// Issuing letter: O is the provincial police's, I is not used.
-    private static func isIssuer(_ c: Character) -> Bool { isUpper(c) && c != "I" }
-
-    static func isPlate(_ text: [Character]) -> Bool {
-        isOrdinary(text) || isNewEnergy(text) || isEmbassy(text) || isArmedPolice(text) || isMilitary(text)
-            || isVirtual(text)
+    private static func isIssuer(_ c: Unicode.Scalar) -> Bool { isUpper(c) && c != "I" }
+    private static func isOne(_ c: Unicode.Scalar, of characters: StaticString) -> Bool {
+        c.isASCII && UnsafeBufferPointer(start: characters.utf8Start, count: characters.utf8CodeUnitCount).contains(UInt8(c.value))
     }
 
-    private static func isOrdinary(_ t: [Character]) -> Bool {
-        t.count == 7 && provinces.contains(t[0]) && isIssuer(t[1]) && t[2..<6].allSatisfy(isSerial)
-            && (isSerial(t[6]) || tails.contains(t[6]))
+    private static func kind(of t: [Unicode.Scalar]) -> Kind? {
+        if isOrdinary(t) { return t[6] == "警" ? .police : .ordinary }
+        if isNewEnergy(t) { return .newEnergy }
+        if isEmbassy(t) { return .embassy }
+        if isArmedPolice(t) { return .armedPolice }
+        if isMilitary(t) { return .military }
+        return isVirtual(t) ? .virtual : nil
     }
 
-    static func isNewEnergy(_ t: [Character]) -> Bool {
+    private static func isOrdinary(_ t: [Unicode.Scalar]) -> Bool {
+        guard t.count == 7, isIssuer(t[1]), t[2..<6].allSatisfy(isSerial), provinces.contains(t[0]) else { return false }
+        switch t[6] {
+        case "挂", "学", "警", "港", "澳", "领": return true
+        default: return isSerial(t[6])
+        }
+    }
+
+    private static func isEnergy(_ c: Unicode.Scalar) -> Bool { isOne(c, of: "DABCEFGHJK") }
+
+    private static func isNewEnergy(_ t: [Unicode.Scalar]) -> Bool {
         guard t.count == 8, provinces.contains(t[0]), isIssuer(t[1]) else { return false }
-        let isSmall = energy.contains(t[2]) && isSerial(t[3]) && t[4...].allSatisfy(isDigit)
-        let isLarge = t[2..<7].allSatisfy(isDigit) && energy.contains(t[7])
+        let isSmall = isEnergy(t[2]) && isSerial(t[3]) && t[4...].allSatisfy(isDigit)
+        let isLarge = t[2..<7].allSatisfy(isDigit) && isEnergy(t[7])
         return isSmall || isLarge
     }
 
-    private static func isEmbassy(_ t: [Character]) -> Bool {
+    private static func isEmbassy(_ t: [Unicode.Scalar]) -> Bool {
         t.count == 7 && t[..<6].allSatisfy(isDigit) && t[6] == "使"
     }
 
-    private static func isArmedPolice(_ t: [Character]) -> Bool {
+    private static func isArmedPolice(_ t: [Unicode.Scalar]) -> Bool {
         guard t.count >= 7, t[0] == "W", t[1] == "J" else { return false }
         let rest = provinces.contains(t[2]) ? t[3...] : t[2...]
-        return rest.count == 5 && rest.dropLast().allSatisfy(isDigit)
-            && (isDigit(rest.last!) || "TDSHBXJ".contains(rest.last!))
+        return rest.count == 5 && rest.dropLast().allSatisfy(isDigit) && (isDigit(rest.last!) || isOne(rest.last!, of: "TDSHBXJ"))
     }
 
-    private static func isMilitary(_ t: [Character]) -> Bool {
+    private static func isMilitary(_ t: [Unicode.Scalar]) -> Bool {
         // Second letter [A-DJ-PR-TVY], as the public sources have it.
-        t.count == 7 && "VKHBSLJNGCE".contains(t[0]) && "ABCDJKLMNOPRSTVY".contains(t[1])
-            && t[2...].allSatisfy(isDigit)
+        t.count == 7 && isOne(t[0], of: "VKHBSLJNGCE") && isOne(t[1], of: "ABCDJKLMNOPRSTVY") && t[2...].allSatisfy(isDigit)
     }
 
-    private static func isVirtual(_ t: [Character]) -> Bool {
+    private static func isVirtual(_ t: [Unicode.Scalar]) -> Bool {
         (2...13).contains(t.count) && t[0] == "无" && t[1...].allSatisfy { isUpper($0) || isDigit($0) }
     }
 
@@ -81,17 +115,14 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
     /// 9 (undetermined) fits all.
     public func fits(color: Int) -> Bool {
         let isGreen = color == 4 || color == 5 || color == 11
-        return color == 9 || isGreen == Plate.isNewEnergy(Array(revealed))
+        return color == 9 || isGreen == (kind == .newEnergy)
     }
 
     /// Police, armed police and military: they need no booking (R5). Fire, ambulance and rescue vehicles are filed.
-    public var isExemptClass: Bool {
-        let text = Array(revealed)
-        return text.last == "警" || Plate.isArmedPolice(text) || Plate.isMilitary(text)
-    }
+    public var isExemptClass: Bool { kind == .police || kind == .armedPolice || kind == .military }
 
     /// Made up by a lot for a car without a plate.
-    public var isVirtual: Bool { revealed.hasPrefix("无") }
+    public var isVirtual: Bool { kind == .virtual }
 
     // MARK: Almost-matches
 

@@ -3,7 +3,9 @@ import BerthWire
 import Foundation
 import HTTPTypes
 import Hummingbird
+import NIOConcurrencyHelpers
 import NIOCore
+import NIOPosix
 import NIOSSL
 
 /// What a handler needs to know of its connection: how to end it, and who is at its other end.
@@ -28,6 +30,33 @@ struct ConnectionContext: RequestContext {
     }
 }
 
+/// Replies on their way to the connections of one network thread. A group of orders that has become durable is told to each thread once,
+/// and a request goes on where its connection is: on another thread its answer would have to change threads once more.
+private final class Outbox: Sendable {
+    private typealias Waiting = (reply: Pipeline.Reply, continuation: CheckedContinuation<Pipeline.Reply, Never>)
+    private let loop: any EventLoop
+    private let replies = NIOLockedValueBox<[Waiting]>([])
+
+    init(loop: any EventLoop) { self.loop = loop }
+
+    func deliver(_ reply: Pipeline.Reply, to continuation: CheckedContinuation<Pipeline.Reply, Never>) {
+        if loop.inEventLoop { return continuation.resume(returning: reply) }
+        let isFirst = replies.withLockedValue { replies in
+            replies.append((reply, continuation))
+            return replies.count == 1
+        }
+        guard isFirst else { return }
+        loop.execute { [self] in
+            let replies = replies.withLockedValue { replies in
+                var all: [Waiting] = []
+                swap(&all, &replies)
+                return all
+            }
+            for (reply, continuation) in replies { continuation.resume(returning: reply) }
+        }
+    }
+}
+
 /// The signed interface over HTTPS (interface.md, section 3) and, beside it, the public page.
 struct HTTPFront: HTTPResponder {
     typealias Context = ConnectionContext
@@ -38,6 +67,8 @@ struct HTTPFront: HTTPResponder {
     let backstage: Backstage
     /// Whether some credential needs a client certificate.
     let asksCertificates: @Sendable () -> Bool
+    private let outboxes = Dictionary(
+        uniqueKeysWithValues: MultiThreadedEventLoopGroup.singleton.makeIterator().map { (ObjectIdentifier($0), Outbox(loop: $0)) })
     private static let prefix = "/api/v1/"
     private static let json = "application/json; charset=utf-8"
 
@@ -72,8 +103,11 @@ struct HTTPFront: HTTPResponder {
         }
         let service = String(path.dropFirst(HTTPFront.prefix.utf8.count).map { $0 == "/" ? "." : $0 })
         let certificate = asksCertificates() ? await context.certificate() : nil
+        let outbox = outboxes[ObjectIdentifier(context.channel.eventLoop)]
         let reply = await withCheckedContinuation { continuation in
-            pipeline.receive(bytes, .init(service: service, certificate: certificate)) { continuation.resume(returning: $0) }
+            pipeline.receive(bytes, .init(service: service, certificate: certificate)) { reply in
+                if let outbox { outbox.deliver(reply, to: continuation) } else { continuation.resume(returning: reply) }
+            }
         }
         return respond(reply)
     }

@@ -5,6 +5,7 @@ import Foundation
 import Logging
 import Metrics
 import NIOConcurrencyHelpers
+import NIOPosix
 import Synchronization
 
 /// The one writer. Decides in the order of arrival, in memory, without waiting; makes everything durable in groups over all
@@ -31,8 +32,8 @@ final class Sequencer: Sendable {
         var touched: [String: UInt64] = [:]
         /// Log entries of a lot that are decided and not durable.
         var logBacklog: [String: Int] = [:]
-        /// Kept replies that are not durable yet, by appId and requestId.
-        var freshReplies: [String: KeptReply] = [:]
+        /// Kept replies that are not durable yet, by the digest of their key.
+        var freshReplies: [Int64: KeptReply] = [:]
         /// Digests of the keys of all kept replies: a request that is not among them is new, without asking the disk.
         var knownReplies: Set<Int64>
         var isStopped = false
@@ -84,18 +85,66 @@ final class Sequencer: Sendable {
         hasWork.signal()
     }
 
-    private func locked(_ body: (inout State) -> Void) {
-        let (immediate, unprepared) = state.withLockedValue { state in
+    private func locked(_ body: (inout State) -> Void) { follow(decide(body)) }
+
+    /// What is left to do when the lock is free again.
+    private struct Rest {
+        var immediate: [(Completion, Answer)] = []
+        var unprepared: [Commit] = []
+    }
+
+    private func decide(_ body: (inout State) -> Void) -> Rest {
+        state.withLockedValue { state in
             body(&state)
-            defer {
-                if !state.immediate.isEmpty { state.immediate = [] }
-                if !state.unprepared.isEmpty { state.unprepared = [] }
-            }
-            return (state.immediate, state.unprepared)
+            var rest = Rest()
+            swap(&rest.immediate, &state.immediate)
+            swap(&rest.unprepared, &state.unprepared)
+            return rest
         }
+    }
+
+    private func follow(_ rest: Rest) {
         // The committer is the narrow place: what can be done before it is done here, on as many threads as there are.
-        for commit in unprepared { store.prepare(commit) }
-        for (completion, answer) in immediate { completion(answer) }
+        for commit in rest.unprepared { store.prepare(commit) }
+        for (completion, answer) in rest.immediate { completion(answer) }
+    }
+
+    /// Requests on their way to a decision.
+    private struct Queue: Sendable {
+        var work: [@Sendable (inout State) -> Void] = []
+        var isTaken = false
+    }
+
+    private let queue = NIOLockedValueBox(Queue())
+
+    /// Whoever finds nobody deciding decides, for the others too, until nothing is left: no thread waits for another one's decision, and
+    /// many decisions are made where the city is already near.
+    private func submit(_ work: @escaping @Sendable (inout State) -> Void) {
+        let isMine = queue.withLockedValue { queue in
+            queue.work.append(work)
+            defer { queue.isTaken = true }
+            return !queue.isTaken
+        }
+        guard isMine else { return }
+        if let loop = MultiThreadedEventLoopGroup.currentEventLoop { loop.execute { [self] in drain() } } else { drain() }
+    }
+
+    private func drain() {
+        while true {
+            let round = queue.withLockedValue { queue in
+                var round: [@Sendable (inout State) -> Void] = []
+                swap(&round, &queue.work)
+                if round.isEmpty { queue.isTaken = false }
+                return round
+            }
+            if round.isEmpty { return }
+            follow(decide { state in for work in round { work(&state) } })
+        }
+    }
+
+    private static func fresh(_ state: State, _ key: Int64, _ envelope: Envelope) -> KeptReply? {
+        guard let reply = state.freshReplies[key], reply.appId == envelope.appId, reply.requestId == envelope.requestId else { return nil }
+        return reply
     }
 
     private static func answer(_ decision: Decision, _ city: City) -> Answer {
@@ -116,16 +165,14 @@ final class Sequencer: Sendable {
     ) {
         let envelope = request.envelope
         let key = KeptReply.key(envelope.appId, envelope.requestId)
-        let name = "\(envelope.appId)|\(envelope.requestId)"
         let dataHash = request.dataHash
-        locked { state in
+        submit { [self] state in
             if state.knownReplies.contains(key),
-                let known = state.freshReplies[name]
-                    ?? store.reply(appId: envelope.appId, requestId: envelope.requestId)
+                let known = Sequencer.fresh(state, key, envelope) ?? store.reply(appId: envelope.appId, requestId: envelope.requestId)
             {
                 var answer: Answer
                 if known.service == envelope.service, known.dataHash == dataHash {
-                    answer = Answer(code: known.code, canonical: Array(known.data.utf8))
+                    answer = Answer(code: known.code, canonical: known.data)
                     answer.duplicate = true
                 } else {
                     answer = Answer(WireError("keyReused", "this requestId came with other content before"))
@@ -156,11 +203,11 @@ final class Sequencer: Sendable {
                 let text = answer.canonical
                 let reply = KeptReply(
                     appId: envelope.appId, requestId: envelope.requestId, nonce: envelope.nonce,
-                    service: envelope.service, dataHash: dataHash, code: answer.code, data: String(decoding: text, as: UTF8.self), at: now,
-                    showsOrder: showsOrder)
+                    service: envelope.service, dataHash: dataHash, code: answer.code, data: text, at: now,
+                    showsOrder: showsOrder, key: key)
                 commit.reply = reply
                 state.knownReplies.insert(key)
-                state.freshReplies[name] = reply
+                state.freshReplies[key] = reply
             }
             enqueue(&state, Pending(commit: commit, answer: answer, completion: completion))
         }
@@ -384,9 +431,9 @@ final class Sequencer: Sendable {
         if state.pending.count == 1 { hasWork.signal() }
     }
 
-    private static func lots(of commit: Commit) -> Set<String> {
-        var lots: Set<String> = []
-        for event in commit.events { if let lot = event.parkCode { lots.insert(lot) } }
+    private static func lots(of commit: Commit) -> [String] {
+        var lots: [String] = []
+        for event in commit.events { if let lot = event.parkCode, !lots.contains(lot) { lots.append(lot) } }
         return lots
     }
 
@@ -395,6 +442,11 @@ final class Sequencer: Sendable {
             hasWork.wait()
             while true {
                 let (batch, isStopped) = state.withLockedValue { state in
+                    guard state.pending.count > Limits.batchMax else {
+                        var batch: [Pending] = []
+                        swap(&batch, &state.pending)
+                        return (batch, state.isStopped)
+                    }
                     let batch = Array(state.pending.prefix(Limits.batchMax))
                     state.pending.removeFirst(batch.count)
                     return (batch, state.isStopped)
@@ -427,7 +479,7 @@ final class Sequencer: Sendable {
                     }
                 }
                 for commit in commits {
-                    if let reply = commit.reply { state.freshReplies["\(reply.appId)|\(reply.requestId)"] = nil }
+                    if let reply = commit.reply { state.freshReplies[reply.key] = nil }
                     if let up = commit.up.first, commit.up.count == 1 {
                         let left = state.logBacklog[up.parkCode, default: 1] - 1
                         state.logBacklog[up.parkCode] = left > 0 ? left : nil
@@ -457,9 +509,7 @@ final class Sequencer: Sendable {
             state.decided = state.durable
             state.touched.removeAll()
             state.logBacklog.removeAll()
-            for reply in state.freshReplies.values {
-                state.knownReplies.remove(KeptReply.key(reply.appId, reply.requestId))
-            }
+            for key in state.freshReplies.keys { state.knownReplies.remove(key) }
             state.freshReplies.removeAll()
             if let image = try? store.load(noncesSince: .max) {
                 // What no message said, but the evidence of the present, is carried over.

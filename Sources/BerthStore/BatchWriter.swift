@@ -86,10 +86,10 @@ final class Statements {
             case .int(let value): sqlite3_bind_int64(pointer, index, value)
             case .entry: sqlite3_bind_int64(pointer, index, entry)
             case .text(let range):
-                let start = UnsafeRawPointer(bytes.baseAddress! + range.lowerBound).assumingMemoryBound(to: CChar.self)
+                let start = UnsafeRawPointer(bytes.baseAddress! + Int(range.lowerBound)).assumingMemoryBound(to: CChar.self)
                 sqlite3_bind_text(pointer, index, start, Int32(range.count), nil)
             case .blob(let range):
-                sqlite3_bind_blob(pointer, index, bytes.baseAddress! + range.lowerBound, Int32(range.count), nil)
+                sqlite3_bind_blob(pointer, index, bytes.baseAddress! + Int(range.lowerBound), Int32(range.count), nil)
             }
             at += 1
         }

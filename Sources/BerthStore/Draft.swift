@@ -13,8 +13,8 @@ final class Draft: Sendable {
     enum Value: Sendable {
         case null
         case int(Int64)
-        case text(Range<Int>)
-        case blob(Range<Int>)
+        case text(Range<UInt32>)
+        case blob(Range<UInt32>)
         /// The number of the commit's entry in the journal.
         case entry
     }
@@ -82,7 +82,7 @@ final class Draft: Sendable {
             let start = content.bytes.count
             var text = text
             text.withUTF8 { content.bytes.append(contentsOf: $0) }
-            content.values.append(.text(start..<content.bytes.count))
+            content.values.append(.text(UInt32(start)..<UInt32(content.bytes.count)))
         }
 
         /// A whole column: bytes when they are sealed, text as an older release wrote it.
@@ -90,10 +90,10 @@ final class Draft: Sendable {
             let start = content.bytes.count
             if !text.isEmpty, let vault = codec.vault {
                 vault.seal(text, into: &content.bytes)
-                content.values.append(.blob(start..<content.bytes.count))
+                content.values.append(.blob(UInt32(start)..<UInt32(content.bytes.count)))
             } else {
                 content.bytes.append(contentsOf: text)
-                content.values.append(.text(start..<content.bytes.count))
+                content.values.append(.text(UInt32(start)..<UInt32(content.bytes.count)))
             }
         }
 

@@ -9,6 +9,7 @@ import Synchronization
 /// Each commit appends to the journal and brings the rows that are derived from it up to date in the same transaction.
 public final class SQLiteStore: Store {
     private let pool: DatabasePool
+    private let checkpointer: Checkpointer
     private let places = Mutex(Places())
     private let codec: Codec
 
@@ -29,14 +30,18 @@ public final class SQLiteStore: Store {
                 try db.execute(sql: "PRAGMA synchronous=FULL")
                 let mode = try Int.fetchOne(db, sql: "PRAGMA synchronous")
                 guard mode == 2 else { throw StoreError.unavailable("synchronous is \(mode ?? -1), not FULL") }
-                try db.execute(sql: "PRAGMA wal_autocheckpoint=4000")
             }
+            checkpointer = try Checkpointer(path: path)
+            try pool.writeWithoutTransaction { [checkpointer] in checkpointer.watch($0) }
             let loaded = try pool.read { try Places.load($0, codec) }
             places.withLock { $0 = loaded }
         } catch { throw SQLiteStore.translate(error) }
     }
 
-    public func close() { try? pool.close() }
+    public func close() {
+        checkpointer.close()
+        try? pool.close()
+    }
 
     private static func translate(_ error: any Error) -> StoreError {
         if let error = error as? StoreError { return error }
@@ -280,8 +285,7 @@ public final class SQLiteStore: Store {
     }
 
     public func order(_ orderNo: String) -> Order? {
-        // The number ends with the serial, which is the key.
-        guard orderNo.utf8.count >= 12, let serial = Int64(orderNo.suffix(10)) else { return nil }
+        guard let serial = Order.serial(in: orderNo) else { return nil }
         return order(serial: serial).flatMap { $0.orderNo == orderNo ? $0 : nil }
     }
 
@@ -342,10 +346,11 @@ public final class SQLiteStore: Store {
             ).map {
                 var reply = KeptReply(
                     appId: appId, requestId: requestId, nonce: $0["nonce"], service: $0["service"],
-                    dataHash: $0["data_hash"], code: $0["code"], data: try codec.open($0["data"] as DatabaseValue), at: $0["at"])
+                    dataHash: $0["data_hash"], code: $0["code"], data: Array(try codec.open($0["data"] as DatabaseValue).utf8), at: $0["at"]
+                )
                 if ($0["entry"] as Int64) > 0 {
                     for case .order(let order) in try events(db, entry: $0["entry"]) {
-                        reply.data = String(decoding: Encode.orderText(order, alternatives: []), as: UTF8.self)
+                        reply.data = Encode.orderText(order, alternatives: [])
                         reply.showsOrder = true
                     }
                 }

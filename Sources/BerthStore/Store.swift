@@ -14,24 +14,28 @@ public enum StoreError: Error, Sendable, Equatable {
 
 /// The kept answer to a plain request (interface.md, section 3), with the nonce that must not be seen again.
 public struct KeptReply: Sendable, Equatable {
-    public var appId: String
-    public var requestId: String
+    public let appId: String
+    public let requestId: String
+    /// Under which it is looked up.
+    public let key: Int64
     public var nonce: String
     public var service: String
     public var dataHash: String
     public var code: Int
-    public var data: String
+    /// canon(data).
+    public var data: [UInt8]
     public var at: Millis
     /// The data is what ``Encode/orderText(_:alternatives:waitPosition:)`` says of the one order of its commit, with no alternatives:
     /// a store need not keep it twice.
     public var showsOrder: Bool
 
     public init(
-        appId: String, requestId: String, nonce: String, service: String, dataHash: String, code: Int, data: String,
-        at: Millis, showsOrder: Bool = false
+        appId: String, requestId: String, nonce: String, service: String, dataHash: String, code: Int, data: [UInt8],
+        at: Millis, showsOrder: Bool = false, key: Int64? = nil
     ) {
         self.appId = appId
         self.requestId = requestId
+        self.key = key ?? KeptReply.key(appId, requestId)
         self.nonce = nonce
         self.service = service
         self.dataHash = dataHash
@@ -41,9 +45,7 @@ public struct KeptReply: Sendable, Equatable {
         self.showsOrder = showsOrder
     }
 
-    /// Under which it is looked up.
     public static func key(_ appId: String, _ requestId: String) -> Int64 { Signature.digest64(appId, requestId) }
-    var key: Int64 { KeptReply.key(appId, requestId) }
 }
 
 /// An entry of an up log as it was consumed, with its first result; a code other than 0 makes it a dead letter.

@@ -12,12 +12,15 @@ public struct Fields: Sendable {
     func missing(_ name: String) -> WireError { WireError("missingParameter", path + name) }
     func illegal(_ name: String, _ why: String) -> WireError { WireError("illegalValue", "\(path)\(name): \(why)") }
 
-    public func optionalString(_ name: String, max: Int) throws(WireError) -> String? {
-        switch object[name] {
+    public func optionalString(_ name: String, max: Int) throws(WireError) -> String? { try string(in: object[name], name, max: max) }
+
+    func string(in value: JSON?, _ name: String, max: Int) throws(WireError) -> String? {
+        switch value {
         case nil, .null: return nil
         case .string(let value):
             let trimmed = value.trimmed
-            guard trimmed.unicodeScalars.count <= max else { throw illegal(name, "longer than \(max)") }
+            guard trimmed.utf8.count <= max || trimmed.unicodeScalars.count <= max else { throw illegal(name, "longer than \(max)") }
+            guard trimmed.hasControls else { return trimmed }
             // A short string is a name or a number of something: only texts have lines.
             let hasLines = max > WireLimits.nameMax || name.hasSuffix("text") || name.hasSuffix("Text")
             guard trimmed.unicodeScalars.allSatisfy({ $0.value >= 0x20 || (hasLines && ($0 == "\n" || $0 == "\t")) }) else {
@@ -41,7 +44,11 @@ public struct Fields: Sendable {
     }
 
     public func optionalInt(_ name: String, in range: ClosedRange<Int64>) throws(WireError) -> Int64? {
-        switch object[name] {
+        try int(in: object[name], name, range)
+    }
+
+    func int(in value: JSON?, _ name: String, _ range: ClosedRange<Int64>) throws(WireError) -> Int64? {
+        switch value {
         case nil, .null: return nil
         case .int(let value):
             guard range.contains(value) else { throw illegal(name, "outside \(range.lowerBound)...\(range.upperBound)") }
@@ -62,13 +69,10 @@ public struct Fields: Sendable {
     }
 
     /// `time`: ms since the epoch, 13 digits.
-    public func time(_ name: String) throws(WireError) -> Int64 {
-        try int(name, in: 1_000_000_000_000...9_999_999_999_999)
-    }
+    static let times: ClosedRange<Int64> = 1_000_000_000_000...9_999_999_999_999
 
-    public func optionalTime(_ name: String) throws(WireError) -> Int64? {
-        try optionalInt(name, in: 1_000_000_000_000...9_999_999_999_999)
-    }
+    public func time(_ name: String) throws(WireError) -> Int64 { try int(name, in: Fields.times) }
+    public func optionalTime(_ name: String) throws(WireError) -> Int64? { try optionalInt(name, in: Fields.times) }
 
     public func optionalBool(_ name: String) throws(WireError) -> Bool? {
         switch object[name] {
@@ -152,10 +156,27 @@ public struct Fields: Sendable {
 }
 
 extension String {
+    /// Without white space at both ends.
     var trimmed: String {
+        guard let first = unicodeScalars.first, let last = unicodeScalars.last, first.mayBeSpace || last.mayBeSpace else { return self }
         var view = Substring(self)
         while let first = view.unicodeScalars.first, first.properties.isWhitespace { view.unicodeScalars.removeFirst() }
         while let last = view.unicodeScalars.last, last.properties.isWhitespace { view.unicodeScalars.removeLast() }
         return String(view)
     }
+
+    /// Whether a character below U+0020 stands in it.
+    fileprivate var hasControls: Bool {
+        var text = self
+        return text.withUTF8 { bytes in
+            var least = UInt8.max
+            for byte in bytes { least = min(least, byte) }
+            return least < 0x20
+        }
+    }
+}
+
+extension Unicode.Scalar {
+    /// Neither printable ASCII nor an ideograph: only then the tables are asked.
+    fileprivate var mayBeSpace: Bool { !(0x21...0x7E).contains(value) && !(0x3400...0x9FFF).contains(value) }
 }

@@ -162,11 +162,15 @@ private struct JSONReader {
     private mutating func string() throws(JSONError) -> String {
         position += 1
         let start = position
+        var union: UInt8 = 0
         while position < bytes.count {
             let byte = bytes[position]
+            union |= byte
             if byte == UInt8(ascii: "\"") {
                 let slice = UnsafeBufferPointer(rebasing: bytes[start..<position])
                 position += 1
+                // ASCII is UTF-8 in any case.
+                if union < 0x80 { return String(decoding: slice, as: UTF8.self) }
                 guard let text = String(validating: slice, as: UTF8.self) else { throw .malformed("invalid UTF-8") }
                 return text
             }

@@ -88,8 +88,14 @@ public struct Shape: Sendable, Equatable {
     public func check(_ data: JSONObject) throws(WireError) { try Shape.check(fields, Fields(data)) }
 
     private static func check(_ shape: [Field], _ fields: Fields) throws(WireError) {
-        for field in shape {
-            let value = fields.object[field.name]
+        // By index: a field is large, and would be copied.
+        for index in shape.indices {
+            let value = fields.object[shape[index].name]
+            guard shape[index].maxCount != nil else {
+                try check(shape[index].type, value, shape[index].name, fields, isRequired: shape[index].isRequired)
+                continue
+            }
+            let field = shape[index]
             if let maxCount = field.maxCount {
                 switch value {
                 case nil, .null:
@@ -100,34 +106,40 @@ public struct Shape: Sendable, Equatable {
                         // One element is checked as a field of its own, so that the hint names its place.
                         let name = "\(field.name)[\(index)]"
                         guard value != .null else { throw fields.illegal(name, "null") }
-                        try check(field.type, name, Fields(JSONObject([(name, value)]), path: fields.path), isRequired: true)
+                        try check(field.type, value, name, Fields(JSONObject([(name, value)]), path: fields.path), isRequired: true)
                     }
                 default: throw fields.illegal(field.name, "not an array")
                 }
-            } else {
-                try check(field.type, field.name, fields, isRequired: field.isRequired)
             }
         }
     }
 
-    private static func check(_ type: FieldType, _ name: String, _ fields: Fields, isRequired: Bool) throws(WireError) {
-        switch fields.object[name] {
-        case nil, .null, .string(""):
+    private static func check(
+        _ type: FieldType, _ value: JSON?, _ name: String, _ fields: Fields, isRequired: Bool
+    ) throws(WireError) {
+        switch value {
+        case nil, .null:
             if isRequired { throw fields.missing(name) }
-            if fields.object[name] == .string(""), case .object = type { throw fields.illegal(name, "not an object") }
+            return
+        case .string(let text) where text.isEmpty:
+            if isRequired { throw fields.missing(name) }
+            if case .object = type { throw fields.illegal(name, "not an object") }
             return
         default: break
         }
         switch type {
-        case .string(let max): _ = try fields.optionalString(name, max: max)
-        case .int(let range): _ = try fields.optionalInt(name, in: range)
-        case .code(let codes): _ = try fields.int(name, among: codes)
+        case .string(let max): _ = try fields.string(in: value, name, max: max)
+        case .int(let range): _ = try fields.int(in: value, name, range)
+        case .code(let codes):
+            guard let code = try fields.int(in: value, name, -(1 << 53)...(1 << 53)), codes.contains(code) else {
+                throw fields.illegal(name, "not one of the codes")
+            }
         case .bool: _ = try fields.optionalBool(name)
-        case .time: _ = try fields.optionalTime(name)
+        case .time: _ = try fields.int(in: value, name, Fields.times)
         case .date: _ = try Decode.day(fields, name)
         case .hm: _ = try fields.minuteOfDay(name, isEnd: false)
         case .hmEnd: _ = try fields.minuteOfDay(name, isEnd: true)
-        case .money: _ = try fields.optionalInt(name, in: 0...WireLimits.moneyMax)
+        case .money: _ = try fields.int(in: value, name, 0...WireLimits.moneyMax)
         case .plateNo: _ = try Decode.plate(fields, name)
         case .plateColor: _ = try Decode.plateColor(fields, name)
         case .parkCode: _ = try Decode.parkCode(fields, name)

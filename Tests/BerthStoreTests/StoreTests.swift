@@ -165,7 +165,7 @@ import Testing
     func repliesAndResultsAreKept(_ engine: Engine) throws {
         let store = try StoreTests.make(engine)
         let reply = KeptReply(
-            appId: "a", requestId: "r", nonce: "n", service: "s", dataHash: "h", code: 1101, data: "{}", at: 1000)
+            appId: "a", requestId: "r", nonce: "n", service: "s", dataHash: "h", code: 1101, data: Array("{}".utf8), at: 1000)
         let up = UpResult(
             parkCode: "P1", epoch: "e", seq: 1, requestId: "r", service: "s", code: 1010, reply: "{}", data: "{}", at: 1000)
         try store.commit([Commit(at: 1000, events: [], reply: reply, up: [up])])
@@ -218,7 +218,8 @@ import Testing
         let up = UpResult(
             parkCode: "P1", epoch: "e", seq: 1, requestId: "r", service: "s", code: 1010, reply: "{}", data: "粤B88888", at: 1000)
         let reply = KeptReply(
-            appId: "a", requestId: "r", nonce: "n", service: "s", dataHash: "h", code: 0, data: "{\"plateNo\":\"粤B99999\"}", at: 1)
+            appId: "a", requestId: "r", nonce: "n", service: "s", dataHash: "h", code: 0, data: Array("{\"plateNo\":\"粤B99999\"}".utf8),
+            at: 1)
         try store.commit([Commit(at: 1, events: [], reply: reply, up: [up])])
         var secret = Credential(appId: "sp1", secret: "a-secret-that-must-not-show", role: .provider, name: "x")
         secret.rotate(to: "the-next-secret-neither")

@@ -1,0 +1,53 @@
+/// The lots by their codes. A lot is a large value: who reads one thing of it is lent the lot, where a dictionary would copy it.
+public struct LotTable: Sendable, Sequence {
+    private var places: [String: Int] = [:]
+    private var slots: [Lot?] = []
+
+    public init() {}
+
+    public subscript(parkCode: String) -> Lot? {
+        _read {
+            if let place = places[parkCode] { yield slots[place] } else { yield nil }
+        }
+        _modify {
+            let place: Int
+            if let known = places[parkCode] {
+                place = known
+            } else {
+                place = slots.count
+                slots.append(nil)
+                places[parkCode] = place
+            }
+            yield &slots[place]
+        }
+    }
+
+    func contains(_ parkCode: String) -> Bool { places[parkCode] != nil }
+
+    func order(_ parkCode: String, _ orderNo: String) -> Order? {
+        guard let place = places[parkCode] else { return nil }
+        return slots[place]!.orders[orderNo]
+    }
+
+    func hasRoom(_ parkCode: String, _ pool: Pool, from: Millis, to: Millis, now: Millis) -> Bool {
+        guard let place = places[parkCode] else { return false }
+        return slots[place]!.hasRoom(pool, from: from, to: to, now: now)
+    }
+
+    public var count: Int { slots.count }
+    public var keys: Dictionary<String, Int>.Keys { places.keys }
+    public var values: some Sequence<Lot> { slots.lazy.compactMap { $0 } }
+
+    public func makeIterator() -> AnyIterator<(key: String, value: Lot)> {
+        var place = 0
+        return AnyIterator { [slots] in
+            guard place < slots.count, let lot = slots[place] else { return nil }
+            place += 1
+            return (lot.parkCode, lot)
+        }
+    }
+
+    public func mapValues<Value>(_ transform: (Lot) -> Value) -> [String: Value] {
+        Dictionary(uniqueKeysWithValues: map { ($0.key, transform($0.value)) })
+    }
+}

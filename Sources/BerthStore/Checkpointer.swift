@@ -1,0 +1,54 @@
+import Foundation
+import GRDB
+import GRDBSQLite
+import Synchronization
+
+/// Brings the write-ahead log back into the database file beside the committer, which would otherwise stand still for it: tens of
+/// milliseconds in which nothing is answered.
+final class Checkpointer: Sendable {
+    /// Pages in the log at which its turn comes: 16 MB.
+    private static let pagesMax = 4000
+
+    private let isRunning = Atomic<Bool>(false)
+    private let connection: DatabaseQueue
+    private let thread = DispatchQueue(label: "berth.checkpoint")
+
+    /// - Parameter path: of a database that is in WAL mode already.
+    init(path: String) throws {
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(5)
+        connection = try DatabaseQueue(path: path, configuration: configuration)
+    }
+
+    /// Hears of each commit, in place of SQLite's own checkpoints. This must live as long as the connection.
+    func watch(_ writer: Database) {
+        sqlite3_wal_hook(
+            writer.sqliteConnection,
+            { context, _, _, pages in
+                guard let context else { return SQLITE_OK }
+                Unmanaged<Checkpointer>.fromOpaque(context).takeUnretainedValue().committed(pages: Int(pages))
+                return SQLITE_OK
+            }, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    private func committed(pages count: Int) {
+        guard count >= Checkpointer.pagesMax, isRunning.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
+        else {
+            return
+        }
+        thread.async { [self] in
+            // First all that is there, while the writer goes on; then, for a moment that he waits for, the little that has come
+            // meanwhile, so that the log begins anew. What fails comes again with the next commit, which says what is wrong with the disk.
+            try? connection.inDatabase { db in
+                _ = try db.checkpoint(.passive)
+                _ = try db.checkpoint(.restart)
+            }
+            isRunning.store(false, ordering: .releasing)
+        }
+    }
+
+    func close() {
+        thread.sync {}
+        try? connection.close()
+    }
+}
