@@ -10,15 +10,17 @@ public struct LotTable: Sendable, Sequence {
             if let place = places[parkCode] { yield slots[place] } else { yield nil }
         }
         _modify {
-            let place: Int
-            if let known = places[parkCode] {
-                place = known
+            if let place = places[parkCode] {
+                yield &slots[place]
             } else {
-                place = slots.count
-                slots.append(nil)
-                places[parkCode] = place
+                // Whoever asks an unknown lot to change has not made one.
+                var fresh: Lot?
+                yield &fresh
+                if let fresh {
+                    places[parkCode] = slots.count
+                    slots.append(fresh)
+                }
             }
-            yield &slots[place]
         }
     }
 

@@ -109,36 +109,29 @@ final class Sequencer: Sendable {
         for (completion, answer) in rest.immediate { completion(answer) }
     }
 
-    /// Requests on their way to a decision.
-    private struct Queue: Sendable {
-        var work: [@Sendable (inout State) -> Void] = []
-        var isTaken = false
-    }
+    /// Requests on their way to a decision, by the network thread that they came on.
+    private typealias Queue = NIOLockedValueBox<[@Sendable (inout State) -> Void]>
+    private let queues = Dictionary(
+        uniqueKeysWithValues: MultiThreadedEventLoopGroup.singleton.makeIterator().map { (ObjectIdentifier($0), Queue([])) })
 
-    private let queue = NIOLockedValueBox(Queue())
-
-    /// Whoever finds nobody deciding decides, for the others too, until nothing is left: no thread waits for another one's decision, and
-    /// many decisions are made where the city is already near.
+    /// Decides soon. What a network thread has read in one go is decided in one go: the city is looked at while it is near, and nobody has
+    /// to wait for the lock for each request.
     private func submit(_ work: @escaping @Sendable (inout State) -> Void) {
-        let isMine = queue.withLockedValue { queue in
-            queue.work.append(work)
-            defer { queue.isTaken = true }
-            return !queue.isTaken
+        guard let loop = MultiThreadedEventLoopGroup.currentEventLoop, let queue = queues[ObjectIdentifier(loop)] else {
+            return locked(work)
         }
-        guard isMine else { return }
-        if let loop = MultiThreadedEventLoopGroup.currentEventLoop { loop.execute { [self] in drain() } } else { drain() }
-    }
-
-    private func drain() {
-        while true {
-            let round = queue.withLockedValue { queue in
-                var round: [@Sendable (inout State) -> Void] = []
-                swap(&round, &queue.work)
-                if round.isEmpty { queue.isTaken = false }
-                return round
+        let isFirst = queue.withLockedValue { queue in
+            queue.append(work)
+            return queue.count == 1
+        }
+        guard isFirst else { return }
+        loop.execute { [self] in
+            let all = queue.withLockedValue { queue in
+                var all: [@Sendable (inout State) -> Void] = []
+                swap(&all, &queue)
+                return all
             }
-            if round.isEmpty { return }
-            follow(decide { state in for work in round { work(&state) } })
+            locked { state in for work in all { work(&state) } }
         }
     }
 

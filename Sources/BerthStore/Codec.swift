@@ -50,8 +50,13 @@ struct Codec: Sendable {
     // MARK: Orders and visits
 
     /// Written without a tree: this is what a rush of bookings writes.
-    func text(_ o: Order) -> JSONWriter {
+    func text(_ order: Order) -> JSONWriter {
         var row = JSONWriter()
+        write(order, to: &row)
+        return row
+    }
+
+    private func write(_ o: Order, to row: inout JSONWriter) {
         row.beginObject()
         row.add("n", o.serial)
         row.add("no", o.orderNo)
@@ -120,7 +125,6 @@ struct Codec: Sendable {
         row.add("qk", o.quotaKeys.isEmpty ? nil : o.quotaKeys.joined(separator: "\n"))
         row.add("dis", isSet: o.isDisputed)
         row.endObject()
-        return row
     }
 
     func order(_ j: JSON) throws -> Order {
@@ -455,7 +459,7 @@ struct Codec: Sendable {
         case .order(let order):
             text.beginArray()
             text.add("order")
-            text.add(text: self.text(order).bytes)
+            write(order, to: &text)
             text.endArray()
         case .counted(let key, let delta, let max):
             text.beginArray()

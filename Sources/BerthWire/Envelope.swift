@@ -185,7 +185,7 @@ public struct Envelope: Sendable {
 }
 
 /// An envelope whose clock and signature held. Only ``Envelope/verify(credential:now:)`` makes one.
-public struct Authentic: Sendable {
+public final class Authentic: Sendable {
     public let envelope: Envelope
     public let credential: Credential
     /// Of canon(data): tells a repeat from other content under the same key.

@@ -91,26 +91,27 @@ public struct Shape: Sendable, Equatable {
         // By index: a field is large, and would be copied.
         for index in shape.indices {
             let value = fields.object[shape[index].name]
-            guard shape[index].maxCount != nil else {
+            if let maxCount = shape[index].maxCount {
+                try check(elements: value, of: shape[index], maxCount, fields)
+            } else {
                 try check(shape[index].type, value, shape[index].name, fields, isRequired: shape[index].isRequired)
-                continue
             }
-            let field = shape[index]
-            if let maxCount = field.maxCount {
-                switch value {
-                case nil, .null:
-                    if field.isRequired { throw fields.missing(field.name) }
-                case .array(let values):
-                    guard values.count <= maxCount else { throw fields.illegal(field.name, "more than \(maxCount)") }
-                    for (index, value) in values.enumerated() {
-                        // One element is checked as a field of its own, so that the hint names its place.
-                        let name = "\(field.name)[\(index)]"
-                        guard value != .null else { throw fields.illegal(name, "null") }
-                        try check(field.type, value, name, Fields(JSONObject([(name, value)]), path: fields.path), isRequired: true)
-                    }
-                default: throw fields.illegal(field.name, "not an array")
-                }
+        }
+    }
+
+    private static func check(elements value: JSON?, of field: Field, _ maxCount: Int, _ fields: Fields) throws(WireError) {
+        switch value {
+        case nil, .null:
+            if field.isRequired { throw fields.missing(field.name) }
+        case .array(let values):
+            guard values.count <= maxCount else { throw fields.illegal(field.name, "more than \(maxCount)") }
+            for (index, value) in values.enumerated() {
+                // One element is checked as a field of its own, so that the hint names its place.
+                let name = "\(field.name)[\(index)]"
+                guard value != .null else { throw fields.illegal(name, "null") }
+                try check(field.type, value, name, Fields(JSONObject([(name, value)]), path: fields.path), isRequired: true)
             }
+        default: throw fields.illegal(field.name, "not an array")
         }
     }
 

@@ -34,6 +34,14 @@ import Testing
         #expect(world.status(revoked.orderNo) == .revoked && world.order(revoked.orderNo).isCompensated)
     }
 
+    @Test func whoAsksForAnUnknownLotMakesNone() throws {
+        var world = World(quota: 1)
+        #expect(world.book(in: 20, lot: "P9") == .refused(.lotNotRegistered))
+        #expect(world.city.lots.count == 1 && Array(world.city.lots.keys) == ["P1"] && world.city.lots.map(\.key) == ["P1"])
+        world.city.forget(endedBefore: world.now)
+        #expect(world.city.lots.mapValues(\.parkCode) == ["P1": "P1"])
+    }
+
     @Test func aLotThatIsAskedHoldsUntilItAnswers() throws {
         var policy = World.roomy
         policy.confirmMode = .ask
@@ -195,6 +203,8 @@ import Testing
 
     @Test(arguments: [
         "", "粤B1234", "粤B1234I", "粤B1234O", "粤I12345", "B12345", "粤BX12345", "粤B123456", "京A1234使", "无", "粤B12345\u{0}", "<script>",
+        // Letters that are two when they are made large.
+        "粤Bß2345", "ŉ", "粤Bﬁ2345",
     ])
     func notPlates(_ text: String) { #expect(Plate(text) == nil) }
 

@@ -178,6 +178,49 @@ import Testing
         #expect(store.reply(appId: "a", requestId: "r") == nil)
     }
 
+    /// What the reply says stands in the entry of its order: the store gives it back as it was.
+    @Test(arguments: Engine.allCases)
+    func aReplyIsReadFromItsOrder(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        var running = try Running(store)
+        let decision = running.city.decide(
+            .create(
+                Booking(
+                    appId: "app1", clientOrderNo: "c", requestHash: "h", userToken: "u", plate: Plate("粤B12345")!, plateColor: 0,
+                    parkCode: "P1", purpose: .reservation, planTime: running.now + 3_000_000, mobile: "13800000000", extNo: nil)),
+            at: running.now, history: store)
+        guard case .order(let order, _) = decision.outcome else { throw StoreError.unavailable("no order") }
+        let reply = KeptReply(
+            appId: "app1", requestId: "r", nonce: "n", service: "order.create", dataHash: "h", code: 0,
+            data: Encode.orderText(order, alternatives: []), at: running.now, showsOrder: true)
+        try store.commit([Commit(at: running.now, events: decision.events, reply: reply)])
+        #expect(store.reply(appId: "app1", requestId: "r") == reply)
+        // The order goes on; what was answered stays.
+        _ = try running.run(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false))
+        #expect(store.order(order.orderNo)?.status == .cancelled && store.order(appId: "app1", clientOrderNo: "c")?.status == .cancelled)
+        #expect(store.reply(appId: "app1", requestId: "r") == reply)
+        let sent = store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9)
+        #expect(sent.map(\.service) == ["order.reserve.push", "order.reserve.cancel"])
+        var first = order
+        first.downSeq = 1
+        #expect(sent.first?.data == Encode.lotMessage(.reserve(first)).data.string)
+    }
+
+    /// A down log whose rows are settled and gone goes on behind them.
+    @Test(arguments: Engine.allCases)
+    func aPrunedLogGoesOn(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
+        var running = try Running(store)
+        for _ in 0..<3 { _ = try running.book() }
+        try running.run(
+            .settle(
+                parkCode: "P1", epoch: "d1", ackSeq: 3, (1...3).map { DownResult(seq: Int64($0), isAccepted: true) }, assumesRest: false))
+        try store.prune(Retention(), now: running.now + WireLimits.downKeepMillis + 1)
+        #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).isEmpty)
+        let lot = try #require(try store.load(noncesSince: 0).lots.first)
+        #expect(lot.downEpoch == "d1" && lot.downLast == 3 && lot.downAck == 3 && lot.awaiting.isEmpty)
+    }
+
     @Test(arguments: Engine.allCases)
     func credentials(_ engine: Engine) throws {
         let store = try StoreTests.make(engine)

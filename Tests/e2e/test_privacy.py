@@ -106,13 +106,13 @@ def test_what_is_over_is_deleted_once_a_day(own_server):
     kept = server.call(provider, "order.create", booking("P1")).data
     server.stop()
     long_ago = now() - 401 * 86_400_000
-    body = json.loads(server.sql("SELECT body FROM orders WHERE serial = 1")[0][0])
-    server.write("UPDATE orders SET body = ? WHERE serial = 1", json.dumps({**body, "at": long_ago}))
-    server.write("UPDATE journal SET at = ? WHERE id <= 3", long_ago)
+    server.write("UPDATE orders SET changed_at = ? WHERE serial = 1", long_ago)
+    # Also what the order that is kept points at.
+    server.write("UPDATE journal SET at = ? WHERE id <= 5", long_ago)
     server.write("UPDATE audit SET at = ? WHERE id = 1", long_ago)
     server.start()
     eventually(lambda: server.sql("SELECT serial FROM orders") == [(2,)])
-    eventually(lambda: server.sql("SELECT min(id) FROM journal") == [(4,)] and server.sql("SELECT min(id) FROM audit") == [(2,)])
+    eventually(lambda: server.sql("SELECT count(*) FROM journal WHERE id <= 5") == [(0,)] and server.sql("SELECT min(id) FROM audit") == [(2,)])
     assert server.call(provider, "order.detail", {"orderNo": old["orderNo"]}).code == 1120
     assert server.call(provider, "order.detail", {"orderNo": kept["orderNo"]}).code == 0
     assert subprocess.run([BIN / "berth", "audit", "verify", "--data", server.data], capture_output=True).returncode == 0
@@ -121,3 +121,5 @@ def test_what_is_over_is_deleted_once_a_day(own_server):
         done = subprocess.run([BIN / "berth", "serve", "--data", server.data, "--set", setting], capture_output=True, text=True, timeout=30)
         assert done.returncode == 1 and setting.split("=")[0] in done.stderr
     server.start()
+    again = server.call(provider, "order.detail", {"orderNo": kept["orderNo"]})
+    assert again.code == 0 and again.data["plateNo"] == kept["plateNo"]

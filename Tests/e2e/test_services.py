@@ -156,14 +156,14 @@ def test_digest_of_orders(server, provider):
 
 
 def test_delay_once(server, provider):
-    server.lot("DELAY")
+    key = server.lot("DELAY")
     order = server.call(provider, "order.create", booking("DELAY")).data
     later = server.call(provider, "order.delay", {"orderNo": order["orderNo"], "reason": "堵车"})
     assert later.code == 0 and later.data["enterEnd"] == order["enterEnd"] + 30 * MINUTE and later.data["orderVer"] == 2
     assert server.call(provider, "order.delay", {"orderNo": order["orderNo"]}).code == 1126
     assert server.call(provider, "order.delay", {"orderNo": "YY0"}).code == 1120
-    service, data = server.sql("SELECT service, data FROM down_log WHERE lot = 'DELAY' ORDER BY seq DESC LIMIT 1")[0]
-    assert service == "order.reserve.modify" and json.loads(server.open(data))["enterEnd"] == later.data["enterEnd"]
+    told = server.call(key, "sync.down.pull", {"afterSeq": 0, "waitMs": 0}).data["entries"][-1]
+    assert told["service"] == "order.reserve.modify" and told["data"]["enterEnd"] == later.data["enterEnd"]
 
 
 def test_vehicles_belong_to_one_user(server):
