@@ -34,8 +34,6 @@ final class Sequencer: Sendable {
         var logBacklog: [String: Int] = [:]
         /// Kept replies that are not durable yet, by the digest of their key.
         var freshReplies: [Int64: KeptReply] = [:]
-        /// Digests of the keys of all kept replies: a request that is not among them is new, without asking the disk.
-        var knownReplies: Set<Int64>
         var isStopped = false
         /// Answers that need no waiting; given as soon as the lock is free, since who is answered may ask again.
         var immediate: [(Completion, Answer)] = []
@@ -59,7 +57,7 @@ final class Sequencer: Sendable {
     private let commitTimer = Metrics.Timer(label: "berth_commit_duration")
 
     init(
-        store: any Store, image: CityImage, replyKeys: [Int64], policy: Policy, newEpoch: String, reviewsLots: Bool = false,
+        store: any Store, image: CityImage, policy: Policy, newEpoch: String, reviewsLots: Bool = false,
         clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
         self.store = store
@@ -69,7 +67,7 @@ final class Sequencer: Sendable {
         self.clock = clock
         self.logger = logger
         let city = image.city(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
-        state = NIOLockedValueBox(State(city: city, knownReplies: Set(replyKeys)))
+        state = NIOLockedValueBox(State(city: city))
     }
 
     func start(_ listeners: [any DurableListener]) {
@@ -160,8 +158,9 @@ final class Sequencer: Sendable {
         let key = KeptReply.key(envelope.appId, envelope.requestId)
         let dataHash = request.dataHash
         submit { [self] state in
-            if state.knownReplies.contains(key),
-                let known = Sequencer.fresh(state, key, envelope) ?? store.reply(appId: envelope.appId, requestId: envelope.requestId)
+            // A new request is new without asking the disk: the store has the digests of all keys in memory.
+            if let known = Sequencer.fresh(state, key, envelope)
+                ?? store.reply(key: key, appId: envelope.appId, requestId: envelope.requestId)
             {
                 var answer: Answer
                 if known.service == envelope.service, known.dataHash == dataHash {
@@ -199,7 +198,6 @@ final class Sequencer: Sendable {
                     service: envelope.service, dataHash: dataHash, code: answer.code, data: text, at: now,
                     showsOrder: showsOrder, key: key)
                 commit.reply = reply
-                state.knownReplies.insert(key)
                 state.freshReplies[key] = reply
             }
             enqueue(&state, Pending(commit: commit, answer: answer, completion: completion))
@@ -502,7 +500,6 @@ final class Sequencer: Sendable {
             state.decided = state.durable
             state.touched.removeAll()
             state.logBacklog.removeAll()
-            for key in state.freshReplies.keys { state.knownReplies.remove(key) }
             state.freshReplies.removeAll()
             if let image = try? store.load(noncesSince: .max) {
                 // What no message said, but the evidence of the present, is carried over.

@@ -67,7 +67,7 @@ public final class Server: Sendable {
         let vault = Vault(masterKey: try folder.masterKey())
         let (store, image) = try openStore(vault, now: clock())
         let sequencer = Sequencer(
-            store: store, image: image, replyKeys: image.replyKeys, policy: settings.policy,
+            store: store, image: image, policy: settings.policy,
             newEpoch: "d" + String(clock() / 1000, radix: 36), reviewsLots: settings.reviewsLots, clock: clock, logger: logger)
         let mqttPort = settings.mqttPort == 0 ? try Server.freePort() : settings.mqttPort
         let broker = Broker(
@@ -250,7 +250,7 @@ public final class Server: Sendable {
         let (store, image) = try server.openStore(vault, now: Ambient.now())
         let clock: @Sendable () -> Millis = { Ambient.now() }
         let sequencer = Sequencer(
-            store: store, image: image, replyKeys: image.replyKeys, policy: settings.policy, newEpoch: "d0",
+            store: store, image: image, policy: settings.policy, newEpoch: "d0",
             reviewsLots: settings.reviewsLots, clock: clock, logger: logger)
         sequencer.start([])
         defer { sequencer.stop() }

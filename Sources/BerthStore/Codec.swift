@@ -446,7 +446,7 @@ struct Codec: Sendable {
 
     /// The journal's text of one commit. Nothing is sealed in it: it is sealed as a whole.
     func journal(_ events: [Event]) -> [UInt8] {
-        var text = JSONWriter(capacity: 1024)
+        var text = JSONWriter()
         text.beginArray()
         for event in events { Codec.plain.write(event, to: &text) }
         text.endArray()

@@ -195,7 +195,6 @@ public final class MemoryStore: Store {
             image.counters = state.counters.mapValues(\.count).filter { $0.value != 0 }
             image.lastSerial = state.orders.keys.max() ?? 0
             image.credentials = state.credentials.values.sorted { $0.appId < $1.appId }
-            image.replyKeys = state.replies.values.map { $0.key }
             image.nonces = state.replies.values.filter { $0.at >= noncesSince }.map { ($0.appId, $0.nonce, $0.at) }
             return image
         }
@@ -216,7 +215,7 @@ public final class MemoryStore: Store {
         }
     }
 
-    public func reply(appId: String, requestId: String) -> KeptReply? {
+    public func reply(key: Int64, appId: String, requestId: String) -> KeptReply? {
         state.withLock { $0.replies["\(appId)|\(requestId)"] }
     }
 

@@ -336,9 +336,8 @@ public final class SQLiteStore: Store {
         }
     }
 
-    public func reply(appId: String, requestId: String) -> KeptReply? {
-        let digest = KeptReply.key(appId, requestId)
-        guard let id = places.withLock({ $0.replies[digest] }) else { return nil }
+    public func reply(key: Int64, appId: String, requestId: String) -> KeptReply? {
+        guard let id = places.withLock({ $0.replies[key] }) else { return nil }
         return read(nil) { db in
             try GRDB.Row.fetchOne(
                 db, sql: "SELECT * FROM replies WHERE id = ? AND app_id = ? AND request_id = ?",
@@ -534,9 +533,6 @@ public final class SQLiteStore: Store {
         image.credentials = try String.fetchAll(db, sql: "SELECT body FROM credentials ORDER BY app_id").map { body in
             guard let credential = Credential(record: try Codec.parse(codec.open(body))) else { throw Codec.Unreadable(what: "credential") }
             return credential
-        }
-        image.replyKeys = try GRDB.Row.fetchAll(db, sql: "SELECT app_id, request_id FROM replies").map {
-            KeptReply.key($0["app_id"], $0["request_id"])
         }
         image.nonces = try GRDB.Row.fetchAll(
             db, sql: "SELECT app_id, nonce, at FROM replies WHERE at >= ?", arguments: [noncesSince]

@@ -253,8 +253,6 @@ public struct CityImage: Sendable {
     public var credentials: [Credential] = []
     /// appId and nonce of writes since the time that was asked for.
     public var nonces: [(appId: String, nonce: String, at: Millis)] = []
-    /// Digests (``Signature/digest64(_:)`` of appId and requestId) of all kept replies.
-    public var replyKeys: [Int64] = []
 
     public init() {}
 }
@@ -334,7 +332,7 @@ public protocol Store: Sendable, History {
     func save(_ credential: Credential) throws(StoreError)
 
     func orders(_ filter: OrderFilter) -> [Order]
-    func reply(appId: String, requestId: String) -> KeptReply?
+    func reply(key: Int64, appId: String, requestId: String) -> KeptReply?
     func up(parkCode: String, epoch: String, seq: Int64) -> UpResult?
     func deadLetters(parkCode: String, limit: Int) -> [UpResult]
     /// Entries after `seq`, in order.
@@ -376,6 +374,10 @@ public protocol Store: Sendable, History {
 }
 
 extension Store {
+    public func reply(appId: String, requestId: String) -> KeptReply? {
+        reply(key: KeptReply.key(appId, requestId), appId: appId, requestId: requestId)
+    }
+
     /// The journal from its beginning.
     public func journal() -> [Commit] { journal(after: 0, limit: .max).map(\.commit) }
 }

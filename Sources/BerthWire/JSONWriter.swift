@@ -5,7 +5,7 @@ public struct JSONWriter: Sendable {
     private var isFirst = true
 
     /// - Parameter capacity: bytes that the text probably has.
-    public init(capacity: Int = 768) { bytes.reserveCapacity(capacity) }
+    public init(capacity: Int = 928) { bytes.reserveCapacity(capacity) }
 
     public var string: String { String(decoding: bytes, as: UTF8.self) }
     /// The text as a tree; what is written here can be read.
