@@ -363,28 +363,44 @@ public struct City: Sendable {
 
     /// Drops from memory what ended before `time`.
     public mutating func forget(endedBefore time: Millis) {
-        let isNewDay = CivilTime.day(of: time) != heldDay
-        heldDay = CivilTime.day(of: time)
-        for parkCode in lots.keys {
-            let before = lots[parkCode]!.orders.filter { !$0.value.status.isOpen && $0.value.changedAt < time }
-            for (orderNo, order) in before {
-                lotOfSerial[order.serial] = nil
-                clientOrders[ClientKey(appId: order.appId, clientOrderNo: order.clientOrderNo)] = nil
-            }
-            lots[parkCode]!.forget(endedBefore: time)
-            for subscription in lots[parkCode]!.subscriptions.values
-            where isNewDay && subscription.status.holds && subscription.validTo > time + City.heldDays * CivilTime.dayLength {
-                holdTimes(of: subscription, now: time)
-            }
+        for parkCode in Array(lots.keys) { forget(parkCode, endedBefore: time) }
+        forgetShared(endedBefore: time)
+    }
+
+    /// What one lot alone knows: a city is forgotten lot by lot, so that nobody waits for all of it.
+    public mutating func forget(_ parkCode: String, endedBefore time: Millis) {
+        guard lots.contains(parkCode) else { return }
+        for (orderNo, order) in lots[parkCode]!.orders where !order.status.isOpen && order.changedAt < time {
+            lots[parkCode]!.orders[orderNo] = nil
+            lotOfSerial[order.serial] = nil
+            clientOrders[ClientKey(appId: order.appId, clientOrderNo: order.clientOrderNo)] = nil
         }
+        lots[parkCode]!.forget(endedBefore: time)
+        guard isNewDay(time) else { return }
+        for subscription in lots[parkCode]!.subscriptions.values
+        where subscription.status.holds && subscription.validTo > time + City.heldDays * CivilTime.dayLength {
+            holdTimes(of: subscription, now: time)
+        }
+    }
+
+    private func isNewDay(_ time: Millis) -> Bool { CivilTime.day(of: time) != heldDay }
+
+    /// What belongs to no lot; after the lots.
+    public mutating func forgetShared(endedBefore time: Millis) {
+        let isNewDay = isNewDay(time)
+        heldDay = CivilTime.day(of: time)
         bills = bills.filter { $0.value.expireAt >= time }
         let once = ReportKind(parkCode: "", kind: City.onceKind)
         reports[once] = reports[once]?.filter { $0.value.at >= time - City.onceMillis }
         forgetEntities(endedBefore: time - 40 * CivilTime.dayLength)
-        let deposits = Set(lots.values.lazy.flatMap { $0.orders.values.lazy.compactMap(\.prepayNo) })
-        payments = payments.filter {
-            deposits.contains($0.key) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time
+        if !payments.isEmpty {
+            let deposits = Set(lots.values.lazy.flatMap { $0.orders.values.lazy.compactMap(\.prepayNo) })
+            payments = payments.filter {
+                deposits.contains($0.key) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time
+            }
         }
+        // Their periods are days and longer.
+        guard isNewDay else { return }
         for key in counters.keys where City.isPast(counter: key.text, at: time) { counters[key] = nil }
     }
 

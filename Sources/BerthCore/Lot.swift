@@ -409,9 +409,8 @@ public struct Lot: Sendable {
         if let deadline = Lot.deadline(of: subscription) { noteDeadline(at: deadline) }
     }
 
-    /// Drops what ended a while ago: it is in the store, and every reader of it asks there.
+    /// Drops what ended a while ago, orders excepted: it is in the store, and every reader of it asks there.
     mutating func forget(endedBefore time: Millis) {
-        for (orderNo, order) in orders where !order.status.isOpen && order.changedAt < time { orders[orderNo] = nil }
         for (recordNo, visit) in visits {
             if let leave = visit.leaveTime, leave < time, inside[visit.plate] != recordNo { visits[recordNo] = nil }
         }

@@ -353,7 +353,9 @@ struct Ticker: Service {
                 let due = sequencer.peek { city in city.lots.keys.filter { city.isDue($0, at: now) } }
                 for parkCode in due { sequencer.perform(.expire(parkCode: parkCode), now: now) }
                 if beat % 120 == 0 {
-                    sequencer.peek { $0.forget(endedBefore: now - Limits.keepEndedMillis) }
+                    let ended = now - Limits.keepEndedMillis
+                    for parkCode in sequencer.peek({ Array($0.lots.keys) }) { sequencer.peek { $0.forget(parkCode, endedBefore: ended) } }
+                    sequencer.peek { $0.forgetShared(endedBefore: ended) }
                 }
                 if beat % 7200 == 0 {
                     try? store.prune(retention, now: now)

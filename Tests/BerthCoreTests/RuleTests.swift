@@ -203,7 +203,7 @@ import Testing
 
     @Test(arguments: [
         "", "粤B1234", "粤B1234I", "粤B1234O", "粤I12345", "B12345", "粤BX12345", "粤B123456", "京A1234使", "无", "粤B12345\u{0}", "<script>",
-        // Letters that are two when they are made large.
+        // Letters that are two when they are made large: no scalar of a plate.
         "粤Bß2345", "ŉ", "粤Bﬁ2345",
     ])
     func notPlates(_ text: String) { #expect(Plate(text) == nil) }
