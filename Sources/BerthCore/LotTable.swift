@@ -5,6 +5,7 @@ public struct LotTable: Sendable, Sequence {
 
     public init() {}
 
+    /// Nil for a lot that is not registered; whoever sets one registers it.
     public subscript(parkCode: String) -> Lot? {
         _read {
             if let place = places[parkCode] { yield slots[place] } else { yield nil }
@@ -38,6 +39,7 @@ public struct LotTable: Sendable, Sequence {
 
     public var count: Int { slots.count }
     public var keys: Dictionary<String, Int>.Keys { places.keys }
+    /// In the order in which they were registered.
     public var values: some Sequence<Lot> { slots.lazy.compactMap { $0 } }
 
     public func makeIterator() -> AnyIterator<(key: String, value: Lot)> {

@@ -82,7 +82,6 @@ final class Statements {
         for index in 1...count {
             // The bytes stay where they are until the statement has run: no copies.
             switch values[at] {
-            case .null: sqlite3_bind_null(pointer, index)
             case .int(let value): sqlite3_bind_int64(pointer, index, value)
             case .entry: sqlite3_bind_int64(pointer, index, entry)
             case .text(let range):

@@ -11,7 +11,6 @@ import Synchronization
 final class Draft: Sendable {
     /// A value of a row. Texts and blobs lie one after the other in the draft's bytes: one piece of memory for a commit.
     enum Value: Sendable {
-        case null
         case int(Int64)
         case text(Range<UInt32>)
         case blob(Range<UInt32>)

@@ -166,7 +166,7 @@ public final class MemoryStore: Store {
     public func retire(_ retention: Retention, now: Millis) throws(StoreError) {
         let records = now - retention.recordsMillis
         state.withLock { state in
-            for order in state.orders.values where order.status.rawValue >= 3 && order.changedAt < records {
+            for order in state.orders.values where !order.status.isOpen && order.changedAt < records {
                 state.orders[order.serial] = nil
                 state.serials[order.orderNo] = nil
             }

@@ -45,6 +45,7 @@ public struct KeptReply: Sendable, Equatable {
         self.showsOrder = showsOrder
     }
 
+    /// Digest of appId and requestId; who finds a reply by it compares both.
     public static func key(_ appId: String, _ requestId: String) -> Int64 { Signature.digest64(appId, requestId) }
 }
 
@@ -332,6 +333,8 @@ public protocol Store: Sendable, History {
     func save(_ credential: Credential) throws(StoreError)
 
     func orders(_ filter: OrderFilter) -> [Order]
+    /// The kept reply of a request; nil when it is new, or older than a day.
+    /// - Parameter key: ``KeptReply/key(_:_:)`` of the two names.
     func reply(key: Int64, appId: String, requestId: String) -> KeptReply?
     func up(parkCode: String, epoch: String, seq: Int64) -> UpResult?
     func deadLetters(parkCode: String, limit: Int) -> [UpResult]
