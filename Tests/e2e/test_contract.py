@@ -567,24 +567,21 @@ def test_at_most_100_log_entries_in_flight(server):
 
 
 def test_at_most_100_log_entries_in_flight_over_https(server):
-    """The same bound over HTTPS: each caller waits for the disk, and the one too many is told to come again."""
+    """The same bound over HTTPS. The 100 go over the lot's one MQTT connection, where nothing overtakes; then one more comes over HTTPS."""
     import sqlite3
     key = server.lot("FLOW2")
-    connections = [server.connection() for _ in range(105)]
-    for connection in connections:
-        connection.connect()
+    lot = Lot(server, key).connect()
     blocker = sqlite3.connect(server.data / "berth.sqlite", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
-    for seq, connection in enumerate(connections, 1):
-        message = envelope(key, "vehicle.entry.report", entry(f"f{seq}", plate()), epoch="e", seq=seq)
-        connection.request("POST", "/api/v1/vehicle/entry/report", json.dumps(message, ensure_ascii=False).encode(), {"content-type": "application/json"})
-        time.sleep(0.004)
-    answer = connections[-1].getresponse()
-    last = Reply(answer.status, dict(answer.getheaders()), answer.read(), key)
+    cars = [entry(f"f{seq}", plate()) for seq in range(111)]
+    ids = [lot.publish("vehicle.entry.report", cars[seq], epoch="e", seq=seq) for seq in range(1, 111)]
+    lot.wait(lambda: ids[-1] in lot.replies)
+    last = server.call(key, "vehicle.entry.report", cars[101], epoch="e", seq=101)
     blocker.execute("ROLLBACK")
     blocker.close()
     assert (last.status, last.code, last.headers["Retry-After"]) == (429, 300, "1")
-    first = connections[0].getresponse()
-    assert json.loads(first.read())["code"] == 0
-    for connection in connections:
-        connection.close()
+    lot.wait(lambda: all(i in lot.replies for i in ids))
+    done = [lot.replies[i]["code"] for i in ids].count(0)
+    again = server.call(key, "vehicle.entry.report", cars[done + 1], epoch="e", seq=done + 1)
+    assert (again.code, again.json["ackSeq"]) == (0, done + 1), "come again, and it is taken"
+    lot.disconnect()
