@@ -238,8 +238,8 @@ extension City {
         order.terms.freeCancelUntil = window.from
         order.pool = .publicService
         lots[order.parkCode]!.advance(to: now)
-        lots[order.parkCode]!.release(orderNo)
-        if order.plates.contains(where: { overlaps($0, from: order.enterStart, to: order.expectedLeave, except: orderNo) })
+        lots[order.parkCode]!.release(order)
+        if order.plates.contains(where: { overlap($0, with: order) != nil })
             || lacksRoom(&order, now: now) != nil
         {
             // No place at the new time: the order ends without anybody's fault, and the appointment waits for the next place.

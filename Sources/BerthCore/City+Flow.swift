@@ -320,7 +320,8 @@ extension City {
         let keys = quotas(of: order).map(\.key)
         for key in order.quotaKeys where !keys.contains(key) { count(key, by: -1, &events) }
         for key in keys where !order.quotaKeys.contains(key) { count(key, by: 1, &events) }
-        order.quotaKeys = keys
+        // Most have none, and an order that is written to may be copied.
+        if order.quotaKeys != keys { order.quotaKeys = keys }
     }
 
     /// The lowest limit of S_book that a policy sets at a lot at a moment, per thousand; nil while none is in force.

@@ -7,13 +7,39 @@ extension City {
                 ? Decision(.order(known, isRepeat: true)) : Decision(.refused(.keyReused))
         }
         lots[booking.parkCode]?.advance(to: now)
-        guard let lot = lots[booking.parkCode] else { return Decision(.refused(.lotNotRegistered)) }
-        guard let profile = lot.profile else { return Decision(.refused(.lotIncomplete)) }
-        if !profile.enabled.contains(booking.purpose) || !isOpened(lot, for: booking.purpose) {
-            return Decision(.refused(booking.purpose == .shared ? .sharingNotEnabled : .reservationNotEnabled))
+        guard var look = lots.lend(booking.parkCode, { lot in examine(booking, in: lot, at: now) }) else {
+            return Decision(.refused(.lotNotRegistered))
         }
+        // Taken out, the order is held by nobody else and need not be copied when it changes.
+        guard var order = look.order.take() else { return look.refused ?? Decision(.refused(.noBookableSpace)) }
+        guard !look.waits else { return wait(&order, policy: look.policy, at: now) }
+        lastSerial = order.serial
+        var events: [Event] = []
+        if let appointment = look.appointment { take(appointment, for: order, &events) }
+        claim(&order, look.dayKeys, policy: look.policy, &events)
+        certify(&order, policy: look.policy, at: now, &events)
+        return Decision(.order(order, isRepeat: false), events)
+    }
+
+    /// What comes of a booking, before anything is changed: a refusal, or an order.
+    private struct Look {
+        var refused: Decision?
+        var order: Order?
+        /// There is no place for it, and its user waits for one.
+        var waits = false
+        var dayKeys: [String] = []
+        var policy: Policy
+        var appointment: Appointment?
+    }
+
+    private func examine(_ booking: Booking, in lot: Lot, at now: Millis) -> Look {
         let policy = lot.policy(booking.purpose)
-        if let refused = refuseVehicle(booking, lot: lot, profile: profile, policy: policy, at: now) { return refused }
+        func refuse(_ decision: Decision) -> Look { Look(refused: decision, policy: policy) }
+        guard let profile = lot.profile else { return refuse(Decision(.refused(.lotIncomplete))) }
+        if !profile.enabled.contains(booking.purpose) || !isOpened(lot, for: booking.purpose) {
+            return refuse(Decision(.refused(booking.purpose == .shared ? .sharingNotEnabled : .reservationNotEnabled)))
+        }
+        if let refused = refuseVehicle(booking, lot: lot, profile: profile, policy: policy, at: now) { return refuse(refused) }
         var appointment: Appointment?
         if booking.purpose == .publicService {
             switch find(booking, at: now) {
@@ -21,18 +47,17 @@ extension City {
             case .failure(let refusal):
                 var refused = Decision(.refused(refusal))
                 if refusal == .outsideAppointment { refused.note = appointmentWindow(booking, policy: policy, at: now) }
-                return refused
+                return refuse(refused)
             }
         }
         if let refused = refuseTime(
             booking.planTime, lot: lot, profile: profile, purpose: booking.purpose, pool: booking.pool, at: now)
         {
-            return refused
+            return refuse(refused)
         }
-        if let refused = refuseStanding(of: booking, lot: lot, policy: policy, at: now) { return refused }
+        if let refused = refuseStanding(of: booking, lot: lot, policy: policy, at: now) { return refuse(refused) }
 
-        let orderSerial = lastSerial + 1
-        var order = draft(booking, serial: orderSerial, lot: lot, policy: policy, appointment: appointment, at: now)
+        var order = draft(booking, serial: lastSerial + 1, lot: lot, policy: policy, appointment: appointment, at: now)
         var place: SharedPlace?
         if booking.purpose == .shared {
             switch sharedPlace(for: &order, offerId: booking.offerId, stayMin: booking.stayMin, lot: lot, at: now) {
@@ -40,40 +65,33 @@ extension City {
             case .failure(let refusal):
                 order.offerId = booking.offerId
                 guard booking.waits, refusal == .noBookableSpace || refusal == .poolEmpty else {
-                    return full(refusal, order, policy: policy, at: now)
+                    return refuse(full(refusal, order, policy: policy, at: now))
                 }
             }
             order.spaceNo = place?.space
             order.offerId = place?.offer?.offerId ?? booking.offerId
         }
-        if let refused = refuseOverlap(of: order) { return refused }
+        if let refused = refuseOverlap(of: order) { return refuse(refused) }
         let dayKeys = City.dayKeys(order)
-        if let refused = refuseDay(of: order, dayKeys, policy: policy) { return refused }
+        if let refused = refuseDay(of: order, dayKeys, policy: policy) { return refuse(refused) }
         let hasRight = appointment != nil && appointment?.parkCode == order.parkCode
         let controls = flowDemands(on: order, at: now, hasRight: hasRight)
-        if let refused = controls.refusal { return full(refused.outcome.refusal!, order, note: refused.note, policy: policy, at: now) }
-
+        if let refused = controls.refusal {
+            return refuse(full(refused.outcome.refusal!, order, note: refused.note, policy: policy, at: now))
+        }
         var shortage: Refusal?
         if hasRight {
             // Its right holds the place already, for the times under which it was given.
         } else if order.purpose == .shared {
             if place == nil { shortage = .noBookableSpace }
         } else {
-            shortage = lacksRoom(&order, now: now)
+            shortage = lacksRoom(&order, in: lot, now: now)
         }
-        if let shortage {
-            guard booking.waits, shortage == .noBookableSpace || shortage == .poolEmpty else {
-                return full(shortage, order, policy: policy, at: now)
-            }
-            return wait(&order, policy: policy, at: now)
+        guard let shortage else { return Look(order: order, dayKeys: dayKeys, policy: policy, appointment: appointment) }
+        guard booking.waits, shortage == .noBookableSpace || shortage == .poolEmpty else {
+            return refuse(full(shortage, order, policy: policy, at: now))
         }
-
-        lastSerial = orderSerial
-        var events: [Event] = []
-        if let appointment { take(appointment, for: order, &events) }
-        claim(&order, dayKeys, policy: policy, &events)
-        certify(&order, policy: policy, at: now, &events)
-        return Decision(.order(lots.order(order.parkCode, order.orderNo) ?? order, isRepeat: false), events)
+        return Look(order: order, waits: true, policy: policy)
     }
 
     /// The order as it would be, by the lot's terms of now.
@@ -133,16 +151,17 @@ extension City {
             order.billNo = bill.billNo
             order.deliver = .notNeeded
         } else {
-            send(.reserve(order), for: &order, at: now, &events)
+            send(LotMessage.reserve, of: &order, at: now, &events)
         }
         update(order, at: now, &events)
     }
 
     /// Whether the order's pool has no room; a public-service order may then be released from what the gates count (R6).
-    mutating func lacksRoom(_ order: inout Order, now: Millis) -> Refusal? {
+    func lacksRoom(_ order: inout Order, now: Millis) -> Refusal? { lacksRoom(&order, in: lots[order.parkCode]!, now: now) }
+
+    private func lacksRoom(_ order: inout Order, in lot: Lot, now: Millis) -> Refusal? {
         let (from, to) = (order.enterStart, order.expectedLeave)
-        if lots.hasRoom(order.parkCode, order.pool, from: from, to: to, now: now) { return nil }
-        let lot = lots[order.parkCode]!
+        if lot.hasRoom(order.pool, from: from, to: to, now: now) { return nil }
         guard order.purpose == .publicService else {
             return lot.isNamed(order.pool, from: from, to: to) ? .poolEmpty : .noBookableSpace
         }
@@ -267,12 +286,10 @@ extension City {
     }
 
     /// One car is in one place at a time.
-    private func refuseOverlap(of order: Order, except orderNo: String? = nil) -> Decision? {
+    private func refuseOverlap(of order: Order) -> Decision? {
         for plate in order.plates {
-            let other = plateSpans[plate]?.first {
-                $0.orderNo != orderNo && $0.from < order.expectedLeave && order.enterStart < $0.to
-            }
-            if let other { return Decision(.overlappingBooking, RuleNote("overlap", until: other.to)) }
+            guard let other = overlap(plate, with: order) else { continue }
+            return Decision(.overlappingBooking, RuleNote("overlap", until: other.to))
         }
         return nil
     }
@@ -340,6 +357,8 @@ extension City {
         // A place of an appointment moves with the appointment, a shared one is chosen anew.
         if order.purpose == .publicService, planTime != nil { return Decision(.refused(.wrongState)) }
         let policy = lot.policy(order.purpose)
+        // The lot as it is now is not held on to: changing it would copy it.
+        let policyVersion = lot.policyVersion
         let old = order
         if let plate { order.plate = plate }
         if let plateColor { order.plateColor = plateColor }
@@ -376,14 +395,14 @@ extension City {
                 return full(refused.outcome.refusal!, order, note: refused.note, policy: policy, at: now)
             }
         }
-        if let refused = refuseOverlap(of: order, except: orderNo) { return refused }
+        if let refused = refuseOverlap(of: order) { return refused }
         // Days that it counts in and did not before: of its user, and of each of its plates.
         let (gone, fresh) = (City.dayKeys(old), City.dayKeys(order))
         if let refused = refuseDay(of: order, fresh, policy: policy, except: Set(gone)) { return refused }
         if order.planTime != old.planTime {
             // Its own place does not stand in its way.
             lots[order.parkCode]!.advance(to: now)
-            lots[order.parkCode]!.release(orderNo)
+            lots[order.parkCode]!.release(order)
             var shortage: Refusal?
             if order.purpose == .shared {
                 let offerId = order.offerId
@@ -397,7 +416,8 @@ extension City {
                 case .failure(let refusal): shortage = refusal
                 }
             } else if !lots[order.parkCode]!.hasRoom(order.pool, from: order.enterStart, to: order.expectedLeave, now: now) {
-                shortage = lot.isNamed(order.pool, from: order.enterStart, to: order.expectedLeave) ? .poolEmpty : .noBookableSpace
+                let isNamed = lots[order.parkCode]!.isNamed(order.pool, from: order.enterStart, to: order.expectedLeave)
+                shortage = isNamed ? .poolEmpty : .noBookableSpace
             }
             if let shortage {
                 lots[order.parkCode]!.rehold(old, now: now)
@@ -405,7 +425,7 @@ extension City {
             }
         }
         // What rests on the old terms keeps them; the version says under which the change was made.
-        order.terms.version = max(order.terms.version, lot.policyVersion)
+        order.terms.version = max(order.terms.version, policyVersion)
         var events: [Event] = []
         for key in gone where !fresh.contains(key) { count(key, by: -1, &events) }
         for key in fresh where !gone.contains(key) {
@@ -421,7 +441,7 @@ extension City {
     /// Tells the lot of a change, when it has heard of the order at all.
     mutating func sendChange(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
         guard order.downSeq > 0 else { return }
-        send(.modify(order), for: &order, at: now, &events)
+        send(LotMessage.modify, of: &order, at: now, &events)
     }
 
     /// Tells the lot that an order is no more, when it has heard of it at all.

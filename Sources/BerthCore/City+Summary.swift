@@ -37,7 +37,7 @@ extension City {
         }
         lines += counters.filter { $0.value != 0 }.map { "\($0.key.text) = \($0.value)" }.sorted()
         lines += plateSpans.sorted { $0.key.revealed < $1.key.revealed }.map { plate, spans in
-            "\(plate.revealed) \(spans.map { "\($0.orderNo) \($0.from)-\($0.to)" }.sorted())"
+            "\(plate.revealed) \(spans.map { "\($0.serial) \($0.from)-\($0.to)" }.sorted())"
         }
         lines += flows.values.sorted { ($0.areaId, $0.parkCode, $0.policyId) < ($1.areaId, $1.parkCode, $1.policyId) }.map { "\($0)" }
         lines += areas.values.sorted { $0.areaId < $1.areaId }.map { "\($0)" }

@@ -95,7 +95,7 @@ extension City {
         let day = CivilTime.day(of: order.planTime)
         guard counted(City.userDayKey(order, day: day)) < policy.dailyMaxPerUser,
             order.plates.allSatisfy({ counted(City.plateDayKey($0, day: day)) < policy.dailyMaxPerPlate }),
-            !order.plates.contains(where: { overlaps($0, from: order.enterStart, to: order.expectedLeave, except: order.orderNo) }),
+            !order.plates.contains(where: { overlap($0, with: order) != nil }),
             order.plates.allSatisfy({ plate in
                 refusePlate(plate, lot: lot, policy: policy, at: now) == nil
                     && standing(of: order.appId, order.userToken, plate, lot: lot, purpose: order.purpose, policy: policy, at: now) == nil

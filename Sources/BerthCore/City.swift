@@ -13,8 +13,9 @@ public struct City: Sendable {
     var heldDay: Int64 = 0
     /// The lot of each order in memory, by serial number.
     private var lotOfSerial: [Int64: String] = [:]
-    /// Orders in memory by the provider's own key.
-    private var clientOrders: [ClientKey: String] = [:]
+    /// Orders in memory, their serial numbers by the provider's own key: by its hash, of which nobody outside knows the seed. Who finds one
+    /// compares.
+    private var clientOrders: [Int: Int64] = [:]
     /// What one lot cannot see: bookings and cancels per user and plate.
     var counters: [ByteKey: Int] = [:]
     /// Intervals in which a plate has an active order, anywhere in the city.
@@ -72,21 +73,8 @@ public struct City: Sendable {
         }
     }
 
-    private struct ClientKey: Hashable, Sendable {
-        let appId: String
-        let key: ByteKey
-
-        init(appId: String, clientOrderNo: String) {
-            self.appId = appId
-            key = ByteKey(clientOrderNo)
-        }
-
-        // The number says nearly all; who gave it is compared only.
-        func hash(into hasher: inout Hasher) { hasher.combine(key) }
-    }
-
     struct OrderSpan: Sendable {
-        var orderNo: String
+        var serial: Int64
         var from: Millis
         var to: Millis
     }
@@ -355,7 +343,7 @@ public struct City: Sendable {
         guard let orderNo = lots[parkCode]?.awaiting[seq], let order = lots[parkCode]?.orders[orderNo],
             order.downSeq == seq, order.deliver == .new
         else { return }
-        lots[parkCode]!.orders[orderNo]!.deliver = .sent
+        lots[parkCode]!.orders.change(orderNo) { $0.deliver = .sent }
     }
 
     /// Moves a lot's holds to the present; needed before its calendar is read.
@@ -370,10 +358,10 @@ public struct City: Sendable {
     /// What one lot alone knows: a city is forgotten lot by lot, so that nobody waits for all of it.
     public mutating func forget(_ parkCode: String, endedBefore time: Millis) {
         guard lots.contains(parkCode) else { return }
-        for (orderNo, order) in lots[parkCode]!.orders where !order.status.isOpen && order.changedAt < time {
-            lots[parkCode]!.orders[orderNo] = nil
+        for order in lots[parkCode]!.orders.values where !order.status.isOpen && order.changedAt < time {
+            lots[parkCode]!.orders.remove(order)
             lotOfSerial[order.serial] = nil
-            clientOrders[ClientKey(appId: order.appId, clientOrderNo: order.clientOrderNo)] = nil
+            clientOrders[City.clientKey(order.appId, order.clientOrderNo)] = nil
         }
         lots[parkCode]!.forget(endedBefore: time)
         guard isNewDay(time) else { return }
@@ -426,12 +414,25 @@ public struct City: Sendable {
 
     /// An order that is in memory.
     func known(_ orderNo: String) -> Order? {
-        guard let serial = Order.serial(in: orderNo), let parkCode = lotOfSerial[serial] else { return nil }
-        return lots.order(parkCode, orderNo)
+        guard let serial = Order.serial(in: orderNo), let order = known(serial: serial), order.orderNo == orderNo else { return nil }
+        return order
+    }
+
+    private func known(serial: Int64) -> Order? { lotOfSerial[serial].flatMap { lots.order($0, serial: serial) } }
+
+    private static func clientKey(_ appId: String, _ clientOrderNo: String) -> Int {
+        var hasher = Hasher()
+        ByteKey.feed(clientOrderNo, to: &hasher)
+        ByteKey.feed(appId, to: &hasher)
+        return hasher.finalize()
     }
 
     public func order(appId: String, clientOrderNo: String, history: some History) -> Order? {
-        if let orderNo = clientOrders[ClientKey(appId: appId, clientOrderNo: clientOrderNo)] { return known(orderNo) }
+        if let order = clientOrders[City.clientKey(appId, clientOrderNo)].flatMap(known(serial:)), order.appId == appId,
+            order.clientOrderNo == clientOrderNo
+        {
+            return order
+        }
         return history.order(appId: appId, clientOrderNo: clientOrderNo)
     }
 
@@ -442,12 +443,14 @@ public struct City: Sendable {
     // MARK: Changing
 
     /// Puts an order's new value everywhere it is known, and its hold where its state says.
-    mutating func index(_ order: Order, now: Millis) {
-        guard lots.contains(order.parkCode) else { return }
-        let old = lots.order(order.parkCode, order.orderNo)
-        lots[order.parkCode]!.orders[order.orderNo] = order
-        lotOfSerial[order.serial] = order.parkCode
-        clientOrders[ClientKey(appId: order.appId, clientOrderNo: order.clientOrderNo)] = order.orderNo
+    /// - Returns: what it was before.
+    @discardableResult mutating func index(_ order: Order, now: Millis) -> Order? {
+        guard lots.contains(order.parkCode) else { return nil }
+        let old = lots[order.parkCode]!.orders.put(order)
+        if old == nil {
+            lotOfSerial[order.serial] = order.parkCode
+            clientOrders[City.clientKey(order.appId, order.clientOrderNo)] = order.serial
+        }
         let holdChanged =
             old == nil || old!.status != order.status || old!.enterStart != order.enterStart || old!.plate != order.plate
             || old!.expectedLeave != order.expectedLeave || old!.spaceNo != order.spaceNo
@@ -455,7 +458,10 @@ public struct City: Sendable {
             if (old?.status == .waitlisted) != (order.status == .waitlisted) {
                 countWaiting(order, by: order.status == .waitlisted ? 1 : -1)
             }
-            lots[order.parkCode]!.rehold(order, now: now)
+            with(order.parkCode) { lot in
+                lot.rehold(order, now: now)
+                lot.noteDeadline(of: order)
+            }
             if let old {
                 removeSpans(old)
                 if old.status.isActive { noteFreed(order.parkCode) }
@@ -463,16 +469,18 @@ public struct City: Sendable {
             if order.status.isActive {
                 for plate in order.plates {
                     plateSpans[plate, default: []].append(
-                        OrderSpan(orderNo: order.orderNo, from: order.enterStart, to: order.expectedLeave))
+                        OrderSpan(serial: order.serial, from: order.enterStart, to: order.expectedLeave))
                 }
             }
+        } else {
+            lots[order.parkCode]!.noteDeadline(of: order)
         }
-        lots[order.parkCode]!.noteDeadline(of: order)
+        return old
     }
 
     private mutating func removeSpans(_ order: Order) {
         for plate in order.plates {
-            plateSpans[plate]?.removeAll { $0.orderNo == order.orderNo }
+            plateSpans[plate]?.removeAll { $0.serial == order.serial }
             if plateSpans[plate]?.isEmpty == true { plateSpans[plate] = nil }
         }
     }
@@ -491,16 +499,16 @@ public struct City: Sendable {
 
     mutating func noteRefilled(_ parkCode: String) { refilled.insert(parkCode) }
 
-    /// Whether the plate has another active order whose interval meets this one.
-    func overlaps(_ plate: Plate, from: Millis, to: Millis, except orderNo: String?) -> Bool {
-        plateSpans[plate]?.contains { $0.orderNo != orderNo && $0.from < to && from < $0.to } ?? false
+    /// When the plate has another active order whose interval meets that of this one.
+    func overlap(_ plate: Plate, with order: Order) -> OrderSpan? {
+        plateSpans[plate]?.first { $0.serial != order.serial && $0.from < order.expectedLeave && order.enterStart < $0.to }
     }
 
     mutating func update(_ order: Order, at now: Millis, _ events: inout [Event]) {
         var order = order
-        order.changedAt = now
-        let before = lots.order(order.parkCode, order.orderNo)?.status
-        index(order, now: now)
+        // One that has just been made says so already, and need not be copied.
+        if order.changedAt != now { order.changedAt = now }
+        let before = index(order, now: now)?.status
         events.append(.order(order))
         if before != order.status {
             tell(
@@ -532,16 +540,14 @@ public struct City: Sendable {
 
     /// Appends a message to the lot's down log and notes in the order where it stands.
     mutating func send(_ message: LotMessage, for order: inout Order, at now: Millis, _ events: inout [Event]) {
+        send({ _ in message }, of: &order, at: now, &events)
+    }
+
+    /// The same for a message that carries the order as it is from here on.
+    mutating func send(_ message: (Order) -> LotMessage, of order: inout Order, at now: Millis, _ events: inout [Event]) {
         order.downSeq = lots[order.parkCode]!.downLast + 1
         order.deliver = .new
-        var message = message
-        // The message carries the order as it is from here on.
-        switch message {
-        case .reserve: message = .reserve(order)
-        case .modify: message = .modify(order)
-        case .cancel, .relay, .authorise, .revoke, .flow: break
-        }
-        append(message, to: order.parkCode, about: order.orderNo, at: now, &events)
+        append(message(order), to: order.parkCode, about: order.orderNo, at: now, &events)
     }
 
     mutating func append(

@@ -9,7 +9,7 @@ public struct Lot: Sendable {
     public internal(set) var gates: [String: Gate] = [:]
     public internal(set) var remaining: Remaining?
     /// Orders that are active, and those that ended lately.
-    public internal(set) var orders: [String: Order] = [:]
+    public internal(set) var orders = OrderTable()
     /// Cars inside, and visits that ended lately, by recordNo.
     public internal(set) var visits: [String: Visit] = [:]
     /// Which record a car inside stands under.
@@ -43,6 +43,7 @@ public struct Lot: Sendable {
     var walkIns: [Millis] = []
 
     private var pools: [Pool: Calendar] = [:]
+    /// Of appointments and subscriptions, by their numbers; what an order holds stands with the order.
     private var holds: [String: Hold] = [:]
     private(set) var spaces = SpaceBook()
     private var nextExtension: Millis = .max
@@ -105,16 +106,26 @@ public struct Lot: Sendable {
     package mutating func advance(to now: Millis) {
         guard now >= nextExtension else { return }
         nextExtension = .max
-        for (holder, hold) in holds where hold.grows {
-            var hold = hold
-            if hold.to <= now {
-                let end = endOfStep(now)
-                unplace(hold, holder)
-                hold.to = end
-                place(hold, holder)
-            }
-            nextExtension = min(nextExtension, hold.to)
+        for (order, hold) in orders.holds where hold.grows {
+            guard let longer = extended(hold, now) else { continue }
+            unplace(hold, order.orderNo)
+            place(longer, order.orderNo)
+            orders.set(longer, of: order.serial)
         }
+        for (holder, hold) in holds where hold.grows {
+            guard let longer = extended(hold, now) else { continue }
+            unplace(hold, holder)
+            place(longer, holder)
+            holds[holder] = longer
+        }
+    }
+
+    /// A hold that has run out, up to the end of the present step; nil while it has time.
+    private mutating func extended(_ hold: Hold, _ now: Millis) -> Hold? {
+        var longer = hold
+        if hold.to <= now { longer.to = endOfStep(now) }
+        nextExtension = min(nextExtension, longer.to)
+        return hold.to <= now ? longer : nil
     }
 
     private func endOfStep(_ now: Millis) -> Millis {
@@ -128,7 +139,6 @@ public struct Lot: Sendable {
         } else {
             pools[hold.pool, default: Calendar(stepMin: policy.calendarStepMin)].add(1, from: hold.from, to: hold.to)
         }
-        holds[holder] = hold
     }
 
     private mutating func unplace(_ hold: Hold, _ holder: String) {
@@ -137,15 +147,27 @@ public struct Lot: Sendable {
         } else {
             pools[hold.pool]!.add(-1, from: hold.from, to: hold.to)
         }
-        holds[holder] = nil
     }
 
-    /// Makes the hold that an order has by its present state, in place of the one it had.
+    /// Makes the hold that an order of the lot has by its present state, in place of the one it had.
     mutating func rehold(_ order: Order, now: Millis) {
-        release(order.orderNo)
+        release(order)
+        let hold = hold(of: order, now: now)
+        if let hold { place(hold, order.orderNo) }
+        orders.set(hold, of: order.serial)
+    }
+
+    /// Ends what an order holds, until ``rehold(_:now:)``.
+    mutating func release(_ order: Order) {
+        guard let hold = orders.hold(of: order.serial) else { return }
+        unplace(hold, order.orderNo)
+        orders.set(nil, of: order.serial)
+    }
+
+    private mutating func hold(of order: Order, now: Millis) -> Hold? {
         var hold = Hold(pool: order.pool, space: order.spaceNo, from: order.enterStart, to: order.expectedLeave, grows: false)
         switch order.status {
-        case .held, .booked: break
+        case .held, .booked: return hold
         case .inLot:
             // What is long past is no hold any more.
             hold.from = max(min(order.enterStart, order.enterTime ?? order.enterStart), order.enterStart - CivilTime.dayLength)
@@ -153,21 +175,27 @@ public struct Lot: Sendable {
             // On whole steps from here on, so that what is released is what was held.
             if hold.to <= now { hold.to = endOfStep(now) } else if hold.space == nil { hold.to = endOfStep(hold.to - 1) }
             nextExtension = min(nextExtension, hold.to)
-        default: return
+            return hold
+        default: return nil
         }
-        place(hold, order.orderNo)
     }
 
+    /// Ends what an appointment or a subscription holds.
     mutating func release(_ holder: String) {
-        guard let hold = holds[holder] else { return }
+        guard let hold = holds.removeValue(forKey: holder) else { return }
         unplace(hold, holder)
+    }
+
+    private mutating func hold(_ hold: Hold, for holder: String) {
+        place(hold, holder)
+        holds[holder] = hold
     }
 
     /// Keeps a place of a pool for something that is not an order: the right of an appointment.
     mutating func keep(_ holder: String, _ pool: Pool, _ span: Span?) {
         release(holder)
         guard let span else { return }
-        place(Hold(pool: pool, space: nil, from: span.from, to: span.to, grows: false), holder)
+        hold(Hold(pool: pool, space: nil, from: span.from, to: span.to, grows: false), for: holder)
     }
 
     /// Keeps all the times of a subscription.
@@ -194,7 +222,7 @@ public struct Lot: Sendable {
         let hold = Hold(
             pool: .shared, space: subscription.spaceNo, from: from, to: max(from, now < from ? from : endOfStep(now)), grows: true)
         nextExtension = min(nextExtension, hold.to)
-        place(hold, "\(subscription.authNo)^")
+        self.hold(hold, for: "\(subscription.authNo)^")
     }
 
     mutating func vacate(_ authNo: String) { release("\(authNo)^") }
@@ -239,19 +267,22 @@ public struct Lot: Sendable {
             return subscriptions[String(holder.prefix { $0 != "#" && $0 != "^" })]?.insidePlate != nil
         }
         var spans: [Span] = []
-        for (holder, hold) in holds
-        where hold.space == nil && !hold.grows && hold.from < to && from < hold.to && !except.contains(holder)
-            && !isInside(holder, hold.from)
-        {
-            spans.append(Span(max(from, hold.from), min(to, hold.to)))
-        }
+        func add(_ hold: Hold) { spans.append(Span(max(from, hold.from), min(to, hold.to))) }
+        func counts(_ hold: Hold) -> Bool { hold.space == nil && !hold.grows && hold.from < to && from < hold.to }
+        for (order, hold) in orders.holds where counts(hold) && !except.contains(order.orderNo) { add(hold) }
+        for (holder, hold) in holds where counts(hold) && !except.contains(holder) && !isInside(holder, hold.from) { add(hold) }
         for entry in spaces.entries.values.joined()
-        where entry.span.meets(from, to) && holds[entry.holder]?.grows != true && !except.contains(entry.holder)
+        where entry.span.meets(from, to) && !grows(entry.holder) && !except.contains(entry.holder)
             && !isInside(entry.holder, entry.span.from)
         {
             spans.append(Span(max(from, entry.span.from), min(to, entry.span.to)))
         }
         return spans
+    }
+
+    /// Whether what somebody holds grows, since his car is inside.
+    private func grows(_ holder: String) -> Bool {
+        (holds[holder] ?? orders[holder].flatMap { orders.hold(of: $0.serial) })?.grows == true
     }
 
     /// Cars that have a place at a moment and are not in yet.

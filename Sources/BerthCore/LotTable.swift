@@ -27,14 +27,15 @@ public struct LotTable: Sendable, Sequence {
 
     func contains(_ parkCode: String) -> Bool { places[parkCode] != nil }
 
-    func order(_ parkCode: String, _ orderNo: String) -> Order? {
+    func order(_ parkCode: String, serial: Int64) -> Order? {
         guard let place = places[parkCode] else { return nil }
-        return slots[place]!.orders[orderNo]
+        return slots[place]!.orders[serial: serial]
     }
 
-    func hasRoom(_ parkCode: String, _ pool: Pool, from: Millis, to: Millis, now: Millis) -> Bool {
-        guard let place = places[parkCode] else { return false }
-        return slots[place]!.hasRoom(pool, from: from, to: to, now: now)
+    /// Lends a lot to who only looks at it: nothing is copied. Nil for a lot that is not registered.
+    func lend<Value>(_ parkCode: String, _ body: (Lot) -> Value) -> Value? {
+        guard let place = places[parkCode] else { return nil }
+        return body(slots[place]!)
     }
 
     public var count: Int { slots.count }

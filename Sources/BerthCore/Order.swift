@@ -137,7 +137,7 @@ public struct Order: Sendable, Equatable, CustomStringConvertible {
     /// Never changed while two hold it; therefore it may cross threads, and its accesses cannot overlap.
     @usableFromInline final class Box: @unchecked Sendable {
         @usableFromInline @exclusivity(unchecked) var fields: OrderFields
-        @usableFromInline init(_ fields: OrderFields) { self.fields = fields }
+        @usableFromInline init(_ fields: consuming OrderFields) { self.fields = fields }
     }
 
     @inlinable public subscript<Value>(dynamicMember path: WritableKeyPath<OrderFields, Value>) -> Value {
@@ -152,7 +152,16 @@ public struct Order: Sendable, Equatable, CustomStringConvertible {
     public var description: String { "\(box.fields)" }
 
     /// The serial number with which an order number ends; nil when it is none of ours.
-    public static func serial(in orderNo: String) -> Int64? { orderNo.utf8.count >= 12 ? Int64(orderNo.suffix(10)) : nil }
+    public static func serial(in orderNo: String) -> Int64? {
+        let bytes = orderNo.utf8
+        guard bytes.count >= 12 else { return nil }
+        var serial: Int64 = 0
+        for byte in bytes.suffix(10) {
+            guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) else { return nil }
+            serial = serial * 10 + Int64(byte - UInt8(ascii: "0"))
+        }
+        return serial
+    }
 
     public var plates: [Plate] { self.otherPlates.isEmpty ? [self.plate] : [self.plate] + self.otherPlates }
     public func speaks(for plate: Plate) -> Bool { self.plate == plate || self.otherPlates.contains(plate) }

@@ -1,6 +1,7 @@
 import BerthCore
 import BerthStore
 import BerthWire
+import CBerthPosix
 import Foundation
 import Logging
 import Metrics
@@ -39,6 +40,8 @@ final class Sequencer: Sendable {
         var immediate: [(Completion, Answer)] = []
         /// Decided under this lock and not yet made ready for the store.
         var unprepared: [Commit] = []
+        /// The committer had nothing to do, and now has.
+        var wakesCommitter = false
     }
 
     let store: any Store
@@ -72,9 +75,12 @@ final class Sequencer: Sendable {
 
     func start(_ listeners: [any DurableListener]) {
         self.listeners.withLock { $0 = listeners }
-        let thread = Thread { [self] in commitLoop() }
-        thread.name = "commit"
-        thread.start()
+        Thread { [self] in
+            berth_name_thread("commit")
+            // Everybody waits for this thread, and it needs little: where the system lets it, it goes first.
+            _ = berth_put_thread_first()
+            commitLoop()
+        }.start()
     }
 
     /// Stops after everything decided so far is durable.
@@ -89,6 +95,7 @@ final class Sequencer: Sendable {
     private struct Rest {
         var immediate: [(Completion, Answer)] = []
         var unprepared: [Commit] = []
+        var wakesCommitter = false
     }
 
     private func decide(_ body: (inout State) -> Void) -> Rest {
@@ -97,6 +104,7 @@ final class Sequencer: Sendable {
             var rest = Rest()
             swap(&rest.immediate, &state.immediate)
             swap(&rest.unprepared, &state.unprepared)
+            swap(&rest.wakesCommitter, &state.wakesCommitter)
             return rest
         }
     }
@@ -104,6 +112,7 @@ final class Sequencer: Sendable {
     private func follow(_ rest: Rest) {
         // The committer is the narrow place: what can be done before it is done here, on as many threads as there are.
         for commit in rest.unprepared { store.prepare(commit) }
+        if rest.wakesCommitter { hasWork.signal() }
         for (completion, answer) in rest.immediate { completion(answer) }
     }
 
@@ -189,17 +198,16 @@ final class Sequencer: Sendable {
                 if let adapting { answer = adapting(answer, state.city) }
                 if answer.code == 0, let answering { answer = answering }
             }
-            var commit = Commit(at: now, events: events)
-            if request.credential.role == .operator { commit.audit = Audit.write(request, code: answer.code, now: now) }
+            var reply: KeptReply?
             if answer.resultCode.isKept {
-                let text = answer.canonical
-                let reply = KeptReply(
+                reply = KeptReply(
                     appId: envelope.appId, requestId: envelope.requestId, nonce: envelope.nonce,
-                    service: envelope.service, dataHash: dataHash, code: answer.code, data: text, at: now,
+                    service: envelope.service, dataHash: dataHash, code: answer.code, data: answer.canonical, at: now,
                     showsOrder: showsOrder, key: key)
-                commit.reply = reply
                 state.freshReplies[key] = reply
             }
+            let audit = request.credential.role == .operator ? Audit.write(request, code: answer.code, now: now) : nil
+            let commit = Commit(at: now, events: events, reply: reply, audit: audit)
             enqueue(&state, Pending(commit: commit, answer: answer, completion: completion))
         }
     }
@@ -246,19 +254,19 @@ final class Sequencer: Sendable {
     /// A single entry: answered with its own result.
     func entry(_ parkCode: String, _ entry: LogEntry, now: Millis, completion: @escaping Completion) {
         locked { state in
-            guard let lot = state.city.lots[parkCode] else {
+            guard let position = state.city.lots[parkCode]?.up else {
                 return answerNow(&state, Answer(WireError("lotNotRegistered")), completion)
             }
             guard state.logBacklog[parkCode, default: 0] < Limits.logBacklogPerLotMax else {
                 return answerNow(&state, Answer(WireError("tooManyInFlight", data: ["retryAfterMs": 200])), completion)
             }
-            if let answer = refusePosition(lot, epoch: entry.epoch, seq: entry.seq) {
+            if let answer = refusePosition(position, epoch: entry.epoch, seq: entry.seq) {
                 return enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
             }
-            if lot.up.admit(epoch: entry.epoch, seq: entry.seq) == .duplicate {
+            if position.admit(epoch: entry.epoch, seq: entry.seq) == .duplicate {
                 // Its result may still be on its way to the disk: read it when everything decided is durable.
                 let store = store
-                let ackSeq = lot.up.ackSeq
+                let ackSeq = position.ackSeq
                 enqueue(
                     &state,
                     Pending(commit: nil, answer: Answer()) { _ in
@@ -275,29 +283,30 @@ final class Sequencer: Sendable {
     /// A batch (section 5.8): consumed in order up to its end or its first gap.
     func batch(_ parkCode: String, _ entries: [LogEntry], now: Millis, completion: @escaping Completion) {
         locked { state in
-            guard let lot = state.city.lots[parkCode] else {
+            guard let position = state.city.lots[parkCode]?.up else {
                 return answerNow(&state, Answer(WireError("lotNotRegistered")), completion)
             }
             guard let first = entries.first else {
                 let answer = Answer(
                     data: [
-                        "epoch": .string(lot.up.epoch ?? ""), "ackSeq": .int(lot.up.ackSeq), "failed": [],
-                    ], epoch: lot.up.epoch, ackSeq: lot.up.ackSeq)
+                        "epoch": .string(position.epoch ?? ""), "ackSeq": .int(position.ackSeq), "failed": [],
+                    ], epoch: position.epoch, ackSeq: position.ackSeq)
                 return enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
             }
-            var commit = Commit(at: now, events: [])
+            var events: [Event] = []
+            var up: [UpResult] = []
             var failed: [JSON] = []
             var answer: Answer?
             for entry in entries {
-                let lot = state.city.lots[parkCode]!
-                if let refusal = refusePosition(lot, epoch: entry.epoch, seq: entry.seq) {
+                let position = state.city.lots[parkCode]!.up
+                if let refusal = refusePosition(position, epoch: entry.epoch, seq: entry.seq) {
                     answer = refusal
                     break
                 }
-                if lot.up.admit(epoch: entry.epoch, seq: entry.seq) == .duplicate { continue }
+                if position.admit(epoch: entry.epoch, seq: entry.seq) == .duplicate { continue }
                 let (one, result) = consume(&state, parkCode, entry, now: now)
-                commit.events += one.events
-                commit.up += one.up
+                events += one.events
+                up += one.up
                 if result.code != 0 {
                     failed.append([
                         "seq": .int(entry.seq), "code": .int(result.code), "message": .string(result.resultCode.zh),
@@ -314,33 +323,32 @@ final class Sequencer: Sendable {
                 data["failed"] = .array(failed)
                 answer!.data = .object(data)
             }
-            let hasChanged = !commit.events.isEmpty
-            enqueue(
-                &state, Pending(commit: hasChanged ? commit : nil, answer: answer!, completion: completion))
+            let commit = events.isEmpty ? nil : Commit(at: now, events: events, up: up)
+            enqueue(&state, Pending(commit: commit, answer: answer!, completion: completion))
         }
     }
 
     /// 610 or 613, or nil when the entry is the next one or a repeat.
-    private func refusePosition(_ lot: Lot, epoch: String, seq: Int64) -> Answer? {
-        switch lot.up.admit(epoch: epoch, seq: seq) {
+    private func refusePosition(_ up: LogPosition, epoch: String, seq: Int64) -> Answer? {
+        switch up.admit(epoch: epoch, seq: seq) {
         case .next, .duplicate: return nil
         case .gap(let expected):
             var answer = Answer(
                 WireError(
                     "sequenceGap",
                     data: [
-                        "expectedSeq": .int(expected), "epoch": .string(lot.up.epoch ?? ""),
-                        "ackSeq": .int(lot.up.ackSeq),
+                        "expectedSeq": .int(expected), "epoch": .string(up.epoch ?? ""),
+                        "ackSeq": .int(up.ackSeq),
                     ]))
-            answer.epoch = lot.up.epoch ?? ""
-            answer.ackSeq = lot.up.ackSeq
+            answer.epoch = up.epoch ?? ""
+            answer.ackSeq = up.ackSeq
             return answer
         case .closed:
             var answer = Answer(
                 WireError(
-                    "epochClosed", data: ["epoch": .string(lot.up.epoch ?? ""), "ackSeq": .int(lot.up.ackSeq)]))
-            answer.epoch = lot.up.epoch
-            answer.ackSeq = lot.up.ackSeq
+                    "epochClosed", data: ["epoch": .string(up.epoch ?? ""), "ackSeq": .int(up.ackSeq)]))
+            answer.epoch = up.epoch
+            answer.ackSeq = up.ackSeq
             return answer
         }
     }
@@ -409,23 +417,17 @@ final class Sequencer: Sendable {
         state.immediate.append((completion, answer))
     }
 
-    private func enqueue(_ state: inout State, _ pending: Pending) {
+    private func enqueue(_ state: inout State, _ pending: consuming Pending) {
         if let commit = pending.commit {
             state.decided += 1
-            for parkCode in Sequencer.lots(of: commit) { state.touched[parkCode] = state.decided }
+            for parkCode in commit.parkCodes { state.touched[parkCode] = state.decided }
             state.unprepared.append(commit)
         } else if state.decided == state.durable, state.pending.isEmpty {
             state.immediate.append((pending.completion, pending.answer))
             return
         }
         state.pending.append(pending)
-        if state.pending.count == 1 { hasWork.signal() }
-    }
-
-    private static func lots(of commit: Commit) -> [String] {
-        var lots: [String] = []
-        for event in commit.events { if let lot = event.parkCode, !lots.contains(lot) { lots.append(lot) } }
-        return lots
+        if state.pending.count == 1 { state.wakesCommitter = true }
     }
 
     private func commitLoop() {
@@ -464,7 +466,7 @@ final class Sequencer: Sendable {
                     state.touched.removeAll(keepingCapacity: true)
                 } else {
                     for commit in commits {
-                        for lot in Sequencer.lots(of: commit) where state.touched[lot].map({ $0 <= durable }) == true {
+                        for lot in commit.parkCodes where state.touched[lot].map({ $0 <= durable }) == true {
                             state.touched[lot] = nil
                         }
                     }
@@ -534,25 +536,4 @@ struct Durable: Sendable {
 /// Hears what became durable, in order.
 protocol DurableListener: AnyObject, Sendable {
     func committed(_ durable: Durable)
-}
-
-extension Event {
-    /// The lot that an event belongs to; a counter belongs to none.
-    var parkCode: String? {
-        switch self {
-        case .registered(let lot), .policy(let lot, _), .gates(let lot, _), .remaining(let lot, _),
-            .downSettled(let lot, _, _, _), .upConsumed(let lot, _, _):
-            lot
-        case .lot(let profile): profile.parkCode
-        case .order(let order): order.parkCode
-        case .visit(let visit): visit.parkCode
-        case .notice(let notice): notice.parkCode
-        case .report(let report): report.parkCode
-        case .bill(let bill): bill.parkCode
-        case .payment(let payment): payment.parkCode
-        case .down(let entry): entry.parkCode
-        case .entity(let entity): entity.place.parkCode.isEmpty ? nil : entity.place.parkCode
-        case .counted, .posting: nil
-        }
-    }
 }

@@ -5,34 +5,51 @@ import GRDBSQLite
 /// The statements of a batch, each looked up once.
 final class Statements {
     enum Name: Int, CaseIterable, Sendable {
-        case journal, upLog, registered, policy, profile, gates, remaining, order, visit, notice, down, reply
-        case settle, recount, count, report, reportGone, bill, payment
+        case journal, upLog, order, down, reply, count
+        case registered, policy, profile, gates, remaining, visit, notice, settle, recount, report, reportGone, bill, payment
 
-        var sql: String {
+        /// Of the tables that every message adds to: their rows are written several at a time.
+        var columns: Int {
             switch self {
-            case .journal: "INSERT INTO journal(at, body) VALUES(?,?)"
-            case .upLog: "INSERT INTO up_log VALUES(?,?,?,?,?,?,?,?,?)"
+            case .journal: 2
+            case .count: 3
+            case .down: 8
+            case .upLog, .reply: 9
+            case .order: 10
+            default: 0
+            }
+        }
+
+        func sql(rows: Int) -> String {
+            guard columns > 0 else { return sql }
+            let row = "(" + Array(repeating: "?", count: columns).joined(separator: ",") + ")"
+            let text = sql + Array(repeating: row, count: rows).joined(separator: ",")
+            guard self == .order else { return text }
+            return text + """
+                 ON CONFLICT(serial) DO UPDATE SET status = excluded.status, body = excluded.body, plate_key = excluded.plate_key,
+                    entry = excluded.entry, changed_at = excluded.changed_at
+                """
+        }
+
+        private var sql: String {
+            switch self {
+            case .journal: "INSERT INTO journal(at, body) VALUES"
+            case .upLog: "INSERT INTO up_log VALUES"
+            case .order: "INSERT INTO orders(serial, lot, app_id, client_key, status, body, plate_key, entry, user, changed_at) VALUES"
+            case .down: "INSERT INTO down_log(lot, epoch, seq, at, order_no, service, data, entry) VALUES"
+            case .reply: "INSERT INTO replies(app_id, request_id, nonce, service, data_hash, code, data, at, entry) VALUES"
+            case .count: "INSERT INTO counters(key, count, max) VALUES"
             case .registered: "INSERT OR IGNORE INTO lots(lot) VALUES(?)"
             case .policy: "UPDATE lots SET policy = ? WHERE lot = ?"
             case .profile: "UPDATE lots SET profile = ? WHERE lot = ?"
             case .gates: "UPDATE lots SET gates = ? WHERE lot = ?"
             case .remaining: "UPDATE lots SET remaining = ? WHERE lot = ?"
-            case .order:
-                """
-                INSERT INTO orders(serial, lot, app_id, client_key, status, body, plate_key, entry, user, changed_at)
-                VALUES(?,?,?,?,?,?,?,?,?,?)
-                ON CONFLICT(serial) DO UPDATE SET status = excluded.status, body = excluded.body, plate_key = excluded.plate_key,
-                    entry = excluded.entry, changed_at = excluded.changed_at
-                """
             case .visit:
                 """
                 INSERT INTO visits VALUES(?,?,?,?)
                 ON CONFLICT(lot, record_no) DO UPDATE SET is_open = excluded.is_open, body = excluded.body
                 """
             case .notice: "INSERT INTO notices(lot, type, at, body) VALUES(?,?,?,?)"
-            case .down: "INSERT INTO down_log(lot, epoch, seq, at, order_no, service, data, entry) VALUES(?,?,?,?,?,?,?,?)"
-            case .reply:
-                "INSERT INTO replies(app_id, request_id, nonce, service, data_hash, code, data, at, entry) VALUES(?,?,?,?,?,?,?,?,?)"
             case .settle: "UPDATE down_log SET settled = 1 WHERE id = ?"
             case .recount:
                 "UPDATE counters SET count = count + ?1, max = CASE WHEN ?1 > 0 THEN ?2 ELSE max END WHERE id = ?3"
@@ -49,13 +66,15 @@ final class Statements {
                 INSERT INTO payments VALUES(?,?,?)
                 ON CONFLICT(pay_no) DO UPDATE SET state = excluded.state, body = excluded.body
                 """
-            case .count: "INSERT INTO counters(key, count, max) VALUES(?,?,?)"
             }
         }
     }
 
+    /// Rows of one statement: powers of two, so that few statements write every number of rows.
+    static let rowsMax = 16
+    private static let texts: [[String]] = Name.allCases.map { name in (0...4).map { name.sql(rows: 1 << $0) } }
     private let db: Database
-    private var prepared: [Statement?] = Array(repeating: nil, count: Name.allCases.count)
+    private var prepared: [Statement?] = Array(repeating: nil, count: Name.allCases.count * 5)
 
     init(_ db: Database) { self.db = db }
 
@@ -65,34 +84,69 @@ final class Statements {
         try step(pointer)
     }
 
-    private func statement(_ name: Name) throws -> Statement {
-        if let statement = prepared[name.rawValue] { return statement }
-        let statement = try db.cachedStatement(sql: name.sql)
-        prepared[name.rawValue] = statement
+    private func statement(_ name: Name, size: Int = 0) throws -> Statement {
+        let place = name.rawValue * 5 + size
+        if let statement = prepared[place] { return statement }
+        let statement = try db.cachedStatement(sql: Statements.texts[name.rawValue][size])
+        prepared[place] = statement
         return statement
     }
 
-    /// Binds the next values of a draft as they lie there, and runs.
-    /// - Parameter at: the first of the values; the one behind the last afterwards.
-    func run(
-        _ name: Name, _ values: [Draft.Value], _ at: inout Int, _ bytes: UnsafeBufferPointer<UInt8>, entry: Int64
+    /// The values of a row, as they lie in the draft that they come from.
+    struct Row {
+        let values: [Draft.Value]
+        var first: Int
+        /// Where the draft's bytes begin.
+        let base: Int
+        /// The number of the commit's entry in the journal.
+        let entry: Int64
+    }
+
+    /// Writes rows of one table in their order.
+    /// - Parameter done: told where each one stands.
+    func insert(
+        _ name: Name, _ rows: [Row], _ bytes: UnsafeBufferPointer<UInt8>, _ done: (_ index: Int, _ id: Int64) -> Void
     ) throws {
+        let columns = name.columns
+        var at = 0
+        while at < rows.count {
+            let size = min(4, Int.bitWidth - 1 - (rows.count - at).leadingZeroBitCount)
+            let count = 1 << size
+            let pointer = try statement(name, size: size).sqliteStatement
+            for index in 0..<count { bind(pointer, rows[at + index], columns, after: index * columns, bytes) }
+            try step(pointer)
+            // Rows without a number get the next ones, one after the other.
+            let last = db.lastInsertedRowID
+            for index in 0..<count { done(at + index, last - Int64(count - 1 - index)) }
+            at += count
+        }
+    }
+
+    /// - Returns: how many values it took.
+    func run(_ name: Name, _ row: Row, _ bytes: UnsafeBufferPointer<UInt8>) throws -> Int {
         let pointer = try statement(name).sqliteStatement
-        let count = sqlite3_bind_parameter_count(pointer)
-        for index in 1...count {
-            // The bytes stay where they are until the statement has run: no copies.
-            switch values[at] {
+        let columns = Int(sqlite3_bind_parameter_count(pointer))
+        bind(pointer, row, columns, after: 0, bytes)
+        try step(pointer)
+        return columns
+    }
+
+    /// The bytes stay where they are until the statement has run: no copies.
+    private func bind(
+        _ pointer: SQLiteStatement, _ row: Row, _ columns: Int, after: Int, _ bytes: UnsafeBufferPointer<UInt8>
+    ) {
+        for column in 0..<columns {
+            let index = Int32(after + column + 1)
+            switch row.values[row.first + column] {
             case .int(let value): sqlite3_bind_int64(pointer, index, value)
-            case .entry: sqlite3_bind_int64(pointer, index, entry)
+            case .entry: sqlite3_bind_int64(pointer, index, row.entry)
             case .text(let range):
-                let start = UnsafeRawPointer(bytes.baseAddress! + Int(range.lowerBound)).assumingMemoryBound(to: CChar.self)
+                let start = UnsafeRawPointer(bytes.baseAddress! + row.base + Int(range.lowerBound)).assumingMemoryBound(to: CChar.self)
                 sqlite3_bind_text(pointer, index, start, Int32(range.count), nil)
             case .blob(let range):
-                sqlite3_bind_blob(pointer, index, bytes.baseAddress! + Int(range.lowerBound), Int32(range.count), nil)
+                sqlite3_bind_blob(pointer, index, bytes.baseAddress! + row.base + Int(range.lowerBound), Int32(range.count), nil)
             }
-            at += 1
         }
-        try step(pointer)
     }
 
     private func step(_ pointer: SQLiteStatement) throws {
@@ -124,43 +178,111 @@ final class BatchWriter {
         statements = Statements(db)
     }
 
-    func write(_ commit: Commit) throws {
-        let content = commit.draft.content(of: commit, codec)
-        try content.bytes.withUnsafeBufferPointer { bytes in
-            var at = 0
-            func run(_ name: Statements.Name) throws { try statements.run(name, content.values, &at, bytes, entry: journalId) }
-            for step in content.steps {
-                switch step {
-                case .row(let name):
-                    try run(name)
-                    if name == .journal { journalId = db.lastInsertedRowID }
-                case .order(let key, let serial):
-                    try run(.order)
-                    written.orders.append((key, serial))
-                case .down(let log, let seq):
-                    // The database's own word that a position is given once: the next one and no other.
-                    if let next = written.down[log]?.next ?? known.down[log]?.next, next != seq {
-                        throw StoreError.claimRefused("down log \(log.lot) \(log.epoch): \(seq) after \(next - 1)")
-                    }
-                    try run(.down)
-                    written.down[log, default: Places.Run(first: seq)].set(seq, db.lastInsertedRowID)
-                    if seq == 1 { downEpochs[log.lot] = log.epoch }
-                case .reply(let key):
-                    try run(.reply)
-                    written.replies.append((key, db.lastInsertedRowID))
-                case .counted(let key, let delta, let max):
-                    if let row = written.counters[key] ?? known.counters[key] {
-                        at += 3
-                        try statements.run(.recount, [Int64(delta), Int64(max), row])
-                    } else {
-                        try run(.count)
-                        written.counters[key] = db.lastInsertedRowID
-                    }
-                case .event(let event): try write(event)
+    /// Rows of tables that grow by every message wait here, to be written several at a time.
+    private var waiting: [[Statements.Row]] = Array(repeating: [], count: Statements.Name.allCases.count)
+    /// Which ones they are, by their numbers in `written`.
+    private var waitingDown: [(at: Int, seq: Int64)] = []
+    private var waitingReplies: [Int64] = []
+    private var waitingCounters: [Int] = []
+
+    func write(_ batch: [Commit]) throws {
+        let contents = batch.map { $0.draft.content(of: $0, codec) }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(contents.reduce(1) { $0 + $1.bytes.count })
+        var rows: [Statements.Row] = []
+        for content in contents {
+            rows.append(Statements.Row(values: content.values, first: 0, base: bytes.count, entry: 0))
+            bytes.append(contentsOf: content.bytes)
+        }
+        try bytes.withUnsafeBufferPointer { bytes in
+            // Entries first: other rows point at them.
+            let withEntry = contents.indices.filter { if case .row(.journal) = contents[$0].steps.first { true } else { false } }
+            var entries: [Int64] = Array(repeating: 0, count: batch.count)
+            try statements.insert(.journal, withEntry.map { rows[$0] }, bytes) { entries[withEntry[$0]] = $1 }
+            if let last = withEntry.last { journalId = entries[last] }
+            for (index, content) in contents.enumerated() {
+                try write(content, Statements.Row(values: content.values, first: 0, base: rows[index].base, entry: entries[index]), bytes)
+                if let record = batch[index].audit { try write(record) }
+            }
+            for name in Statements.Name.allCases { try flush(name, bytes) }
+        }
+        try finish()
+    }
+
+    private func write(_ content: Draft.Content, _ origin: Statements.Row, _ bytes: UnsafeBufferPointer<UInt8>) throws {
+        var row = origin
+        func wait(_ name: Statements.Name, columns: Int) {
+            waiting[name.rawValue].append(row)
+            row.first += columns
+        }
+        for step in content.steps {
+            switch step {
+            case .row(.journal): row.first += Statements.Name.journal.columns
+            case .row(.upLog): wait(.upLog, columns: Statements.Name.upLog.columns)
+            case .row(let name): row.first += try statements.run(name, row, bytes)
+            case .order(let key, let serial):
+                wait(.order, columns: Statements.Name.order.columns)
+                written.orders.append((key, serial))
+            case .down(let log, let seq):
+                let at: Int
+                // The database's own word that a position is given once: the next one and no other.
+                if let known = written.downAt[log] {
+                    at = known
+                    try check(log, seq, follows: written.down[at].run.next)
+                } else {
+                    if let run = known.down[log] { try check(log, seq, follows: run.next) }
+                    at = written.add(log, from: seq)
                 }
+                wait(.down, columns: Statements.Name.down.columns)
+                waitingDown.append((at, seq))
+                written.down[at].run.set(seq, 0)
+                if seq == 1 { downEpochs[log.lot] = log.epoch }
+            case .reply(let key):
+                wait(.reply, columns: Statements.Name.reply.columns)
+                waitingReplies.append(key)
+            case .counted(let key, let delta, let max):
+                if let at = written.counterAt[key] {
+                    if written.counters[at].row == 0 { try flush(.count, bytes) }
+                    try statements.run(.recount, [Int64(delta), Int64(max), written.counters[at].row])
+                    row.first += Statements.Name.count.columns
+                } else if let place = known.counters[key] {
+                    try statements.run(.recount, [Int64(delta), Int64(max), place])
+                    row.first += Statements.Name.count.columns
+                } else {
+                    wait(.count, columns: Statements.Name.count.columns)
+                    waitingCounters.append(written.counters.count)
+                    written.add(counter: key)
+                }
+            case .event(let event):
+                // What is settled may have been written just before.
+                try flush(.down, bytes)
+                try write(event)
             }
         }
-        if let record = commit.audit { try write(record) }
+    }
+
+    private func check(_ log: Places.LogName, _ seq: Int64, follows next: Int64) throws {
+        guard seq == next else { throw StoreError.claimRefused("down log \(log.lot) \(log.epoch): \(seq) after \(next - 1)") }
+    }
+
+    private func flush(_ name: Statements.Name, _ bytes: UnsafeBufferPointer<UInt8>) throws {
+        guard !waiting[name.rawValue].isEmpty else { return }
+        let rows = waiting[name.rawValue]
+        waiting[name.rawValue] = []
+        try statements.insert(name, rows, bytes) { index, id in
+            switch name {
+            case .down: written.down[waitingDown[index].at].run.set(waitingDown[index].seq, id)
+            case .reply: written.replies.append((waitingReplies[index], id))
+            case .count: written.counters[waitingCounters[index]].row = id
+            default: break
+            }
+        }
+        switch name {
+        case .down: waitingDown.removeAll()
+        case .reply: waitingReplies.removeAll()
+        case .count: waitingCounters.removeAll()
+        default: break
+        }
     }
 
     /// Links a record to the chain; here, where records come one after the other.
@@ -179,11 +301,12 @@ final class BatchWriter {
         switch event {
         case .downSettled(let lot, let epoch, let ackSeq, let results):
             let log = Places.LogName(lot: lot, epoch: epoch)
+            let fresh = written.downAt[log].map { written.down[$0].run }
             for result in results {
-                guard let row = written.down[log]?.row(result.seq) ?? known.down[log]?.row(result.seq) else { continue }
+                guard let row = fresh?.row(result.seq) ?? known.down[log]?.row(result.seq) else { continue }
                 try statements.run(.settle, [row])
             }
-            let last = (written.down[log]?.next ?? known.down[log]?.next ?? 1) - 1
+            let last = (fresh?.next ?? known.down[log]?.next ?? 1) - 1
             downAck[lot] = (ackSeq, last)
         case .upConsumed(let lot, let epoch, let seq):
             if seq == 1 { try closeEpoch(before: epoch, of: lot) }
@@ -208,7 +331,7 @@ final class BatchWriter {
         try run("INSERT OR IGNORE INTO closed_epochs VALUES(?,?)", [lot, open])
     }
 
-    func finish() throws {
+    private func finish() throws {
         for (lot, position) in up {
             try run(
                 """

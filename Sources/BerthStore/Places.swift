@@ -30,6 +30,15 @@ struct Places: Sendable {
             if seq == next { rows.append(row) } else { rows[Int(seq - first)] = row }
         }
 
+        /// What comes behind it.
+        mutating func append(_ later: Run) {
+            if later.first == next {
+                rows += later.rows
+            } else {
+                for (offset, row) in later.rows.enumerated() { set(later.first + Int64(offset), row) }
+            }
+        }
+
         mutating func drop(_ seq: Int64) {
             guard row(seq) != nil else { return }
             rows[Int(seq - first)] = 0
@@ -52,14 +61,28 @@ struct Places: Sendable {
     var auditHash = ""
     var down: [LogName: Run] = [:]
 
-    /// What one transaction put where.
+    /// What one transaction put where. A row's place is known when it has been written; it is noted by its number in the list.
     struct Fresh: Sendable {
         var orders: [(key: Int64, serial: Int64)] = []
         var replies: [(key: Int64, row: Int64)] = []
-        var counters: [ByteKey: Int64] = [:]
+        /// Row 0: not written yet.
+        var counters: [(key: ByteKey, row: Int64)] = []
+        private(set) var counterAt: [ByteKey: Int] = [:]
         var auditId: Int64 = 0
         var auditHash = ""
-        var down: [LogName: Run] = [:]
+        var down: [(log: LogName, run: Run)] = []
+        private(set) var downAt: [LogName: Int] = [:]
+
+        mutating func add(counter key: ByteKey) {
+            counterAt[key] = counters.count
+            counters.append((key, 0))
+        }
+
+        mutating func add(_ log: LogName, from seq: Int64) -> Int {
+            downAt[log] = down.count
+            down.append((log, Run(first: seq)))
+            return down.count - 1
+        }
     }
 
     mutating func merge(_ fresh: Fresh) {
@@ -67,11 +90,7 @@ struct Places: Sendable {
         for (key, row) in fresh.replies { replies[key] = row }
         for (key, row) in fresh.counters { counters[key] = row }
         if fresh.auditId > auditId { (auditId, auditHash) = (fresh.auditId, fresh.auditHash) }
-        for (log, run) in fresh.down {
-            for (offset, row) in run.rows.enumerated() {
-                down[log, default: Run(first: run.first)].set(run.first + Int64(offset), row)
-            }
-        }
+        for (log, run) in fresh.down { down[log, default: Run(first: run.first)].append(run) }
     }
 
     static func load(_ db: Database, _ codec: Codec) throws -> Places {

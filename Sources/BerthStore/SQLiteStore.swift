@@ -64,8 +64,7 @@ public final class SQLiteStore: Store {
             let (written, journalId) = try pool.write { db in
                 // One writer: what is known now stays known while this transaction runs.
                 let writer = BatchWriter(db: db, known: places.withLock { $0 }, codec: codec)
-                for commit in batch { try writer.write(commit) }
-                try writer.finish()
+                try writer.write(batch)
                 return (writer.written, writer.journalId)
             }
             places.withLock { $0.merge(written) }
@@ -270,17 +269,16 @@ public final class SQLiteStore: Store {
                 db, sql: "SELECT * FROM replies WHERE id = ? AND app_id = ? AND request_id = ?",
                 arguments: [id, appId, requestId]
             ).map {
-                var reply = KeptReply(
-                    appId: appId, requestId: requestId, nonce: $0["nonce"], service: $0["service"],
-                    dataHash: $0["data_hash"], code: $0["code"], data: Array(try codec.open($0["data"] as DatabaseValue).utf8), at: $0["at"]
-                )
-                if ($0["entry"] as Int64) > 0 {
+                var data = Array(try codec.open($0["data"] as DatabaseValue).utf8)
+                let showsOrder = ($0["entry"] as Int64) > 0
+                if showsOrder {
                     let orders = try events(db, entry: $0["entry"]).compactMap { if case .order(let order) = $0 { order } else { nil } }
                     guard let order = orders.first else { throw Codec.Unreadable(what: "reply \(requestId)") }
-                    reply.data = Encode.orderText(order, alternatives: [])
-                    reply.showsOrder = true
+                    data = Encode.orderText(order, alternatives: [])
                 }
-                return reply
+                return KeptReply(
+                    appId: appId, requestId: requestId, nonce: $0["nonce"], service: $0["service"], dataHash: $0["data_hash"],
+                    code: $0["code"], data: data, at: $0["at"], showsOrder: showsOrder)
             }
         }
     }

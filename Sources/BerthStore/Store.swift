@@ -13,21 +13,21 @@ public enum StoreError: Error, Sendable, Equatable {
 }
 
 /// The kept answer to a plain request (interface.md, section 3), with the nonce that must not be seen again.
-public struct KeptReply: Sendable, Equatable {
+public final class KeptReply: Sendable, Equatable {
     public let appId: String
     public let requestId: String
     /// Under which it is looked up.
     public let key: Int64
-    public var nonce: String
-    public var service: String
-    public var dataHash: String
-    public var code: Int
+    public let nonce: String
+    public let service: String
+    public let dataHash: String
+    public let code: Int
     /// canon(data).
-    public var data: [UInt8]
-    public var at: Millis
+    public let data: [UInt8]
+    public let at: Millis
     /// The data is what ``Encode/orderText(_:alternatives:waitPosition:)`` says of the one order of its commit, with no alternatives:
     /// a store need not keep it twice.
-    public var showsOrder: Bool
+    public let showsOrder: Bool
 
     public init(
         appId: String, requestId: String, nonce: String, service: String, dataHash: String, code: Int, data: [UInt8],
@@ -43,6 +43,12 @@ public struct KeptReply: Sendable, Equatable {
         self.data = data
         self.at = at
         self.showsOrder = showsOrder
+    }
+
+    public static func == (left: KeptReply, right: KeptReply) -> Bool {
+        (left.appId, left.requestId, left.nonce, left.service, left.dataHash) == (
+            right.appId, right.requestId, right.nonce, right.service, right.dataHash
+        ) && (left.code, left.at, left.showsOrder) == (right.code, right.at, right.showsOrder) && left.data == right.data
     }
 
     /// Digest of appId and requestId; who finds a reply by it compares both.
@@ -201,14 +207,16 @@ public struct Retention: Sendable {
     public init() {}
 }
 
-/// Everything that follows from one message: committed whole or not at all.
-public struct Commit: Sendable {
-    public var at: Millis
-    public var events: [Event]
-    public var reply: KeptReply?
-    public var up: [UpResult]
-    public var audit: AuditRecord?
-    /// Made once, from the commit as it is when the store first sees it; it must not change afterwards.
+/// Everything that follows from one message: committed whole or not at all. One object: it goes through many hands.
+public final class Commit: Sendable {
+    public let at: Millis
+    public let events: [Event]
+    public let reply: KeptReply?
+    public let up: [UpResult]
+    public let audit: AuditRecord?
+    /// The lots that it touches.
+    public let parkCodes: [String]
+    /// Made once, when the store first sees it.
     let draft = Draft()
 
     public init(
@@ -219,6 +227,30 @@ public struct Commit: Sendable {
         self.reply = reply
         self.up = up
         self.audit = audit
+        var parkCodes: [String] = []
+        for event in events { if let parkCode = event.parkCode, !parkCodes.contains(parkCode) { parkCodes.append(parkCode) } }
+        self.parkCodes = parkCodes
+    }
+}
+
+extension Event {
+    /// The lot that an event belongs to; a counter belongs to none.
+    public var parkCode: String? {
+        switch self {
+        case .registered(let lot), .policy(let lot, _), .gates(let lot, _), .remaining(let lot, _),
+            .downSettled(let lot, _, _, _), .upConsumed(let lot, _, _):
+            lot
+        case .lot(let profile): profile.parkCode
+        case .order(let order): order.parkCode
+        case .visit(let visit): visit.parkCode
+        case .notice(let notice): notice.parkCode
+        case .report(let report): report.parkCode
+        case .bill(let bill): bill.parkCode
+        case .payment(let payment): payment.parkCode
+        case .down(let entry): entry.parkCode
+        case .entity(let entity): entity.place.parkCode.isEmpty ? nil : entity.place.parkCode
+        case .counted, .posting: nil
+        }
     }
 }
 

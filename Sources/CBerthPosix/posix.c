@@ -1,7 +1,9 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 #include "CBerthPosix.h"
 
 uint64_t berth_raise_descriptor_limit(void) {
@@ -30,3 +32,7 @@ int berth_epoll_control(int epoll, int operation, int descriptor, uint32_t event
 int berth_lock_file(int descriptor) { return flock(descriptor, LOCK_EX | LOCK_NB); }
 
 int berth_open_folder(const char *path) { return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); }
+
+void berth_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int berth_put_thread_first(void) { return setpriority(PRIO_PROCESS, (id_t)gettid(), -10); }

@@ -21,4 +21,8 @@ int berth_epoll_control(int epoll, int operation, int descriptor, uint32_t event
 int berth_lock_file(int descriptor);
 // A descriptor that only names a folder (O_PATH), or -1.
 int berth_open_folder(const char *path);
+// Names the calling thread, in at most 15 bytes, for those who look at the process from outside.
+void berth_name_thread(const char *name);
+// Asks that the calling thread runs before others that want to (nice -10); 0 when it was granted, which needs root, CAP_SYS_NICE or RLIMIT_NICE.
+int berth_put_thread_first(void);
 #endif

@@ -1,0 +1,64 @@
+/// The orders of a lot by their serial numbers, each with the place that it holds. An order's number ends with its serial number: a number is
+/// hashed and compared faster than a text, and what is compared lies in the table.
+public struct OrderTable: Sendable {
+    fileprivate struct Slot: Sendable {
+        var order: Order
+        var hold: Lot.Hold?
+    }
+
+    private var slots: [Int64: Slot] = [:]
+
+    public init() {}
+
+    public var count: Int { slots.count }
+
+    public subscript(orderNo: String) -> Order? {
+        guard let serial = Order.serial(in: orderNo), let order = slots[serial]?.order, order.orderNo == orderNo else { return nil }
+        return order
+    }
+
+    subscript(serial serial: Int64) -> Order? { slots[serial]?.order }
+
+    /// In no order.
+    public var values: Values { Values(slots: slots) }
+
+    public struct Values: Sequence, Sendable {
+        fileprivate let slots: [Int64: Slot]
+        public var underestimatedCount: Int { slots.count }
+
+        public struct Iterator: IteratorProtocol {
+            fileprivate var slots: Dictionary<Int64, Slot>.Values.Iterator
+            public mutating func next() -> Order? { slots.next()?.order }
+        }
+
+        public func makeIterator() -> Iterator { Iterator(slots: slots.values.makeIterator()) }
+    }
+
+    /// - Returns: what the order was before; nil when it is new.
+    mutating func put(_ order: Order) -> Order? {
+        func exchange(_ slot: inout Slot?) -> Order? {
+            guard let old = slot?.order else {
+                slot = Slot(order: order)
+                return nil
+            }
+            slot!.order = order
+            return old
+        }
+        return exchange(&slots[order.serial])
+    }
+
+    mutating func change(_ orderNo: String, _ body: (inout Order) -> Void) {
+        guard let serial = Order.serial(in: orderNo), slots[serial]?.order.orderNo == orderNo else { return }
+        body(&slots[serial]!.order)
+    }
+
+    mutating func remove(_ order: Order) { slots[order.serial] = nil }
+
+    // MARK: What they hold
+
+    func hold(of serial: Int64) -> Lot.Hold? { slots[serial]?.hold }
+    mutating func set(_ hold: Lot.Hold?, of serial: Int64) { slots[serial]?.hold = hold }
+
+    /// Those who hold a place, and what.
+    var holds: [(order: Order, hold: Lot.Hold)] { slots.values.compactMap { slot in slot.hold.map { (slot.order, $0) } } }
+}
