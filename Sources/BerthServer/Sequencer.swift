@@ -459,6 +459,9 @@ final class Sequencer: Sendable {
         do {
             let journalId = commits.isEmpty ? 0 : try store.commit(commits)
             commitTimer.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start))
+            // Answers do not wait for the lock; but who is told that a log entry is taken may send the next one at once, and must find room.
+            let hasLog = commits.contains { !$0.up.isEmpty }
+            if !hasLog { for pending in batch { pending.completion(pending.answer) } }
             state.withLockedValue { state in
                 state.durable += UInt64(commits.count)
                 let durable = state.durable
@@ -479,7 +482,7 @@ final class Sequencer: Sendable {
                     }
                 }
             }
-            for pending in batch { pending.completion(pending.answer) }
+            if hasLog { for pending in batch { pending.completion(pending.answer) } }
             if !commits.isEmpty {
                 durableQueue.async { [self] in
                     let durable = Durable(events: commits.flatMap(\.events), at: clock(), journalId: journalId)

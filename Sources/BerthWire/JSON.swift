@@ -17,7 +17,9 @@ public struct JSONObject: Sendable, Equatable {
 
     public subscript(name: String) -> JSON? {
         get {
-            for member in members where member.name == name { return member.value }
+            // Most names are told apart by their length.
+            let count = name.utf8.count
+            for member in members where member.name.utf8.count == count && member.name == name { return member.value }
             return nil
         }
         set {
