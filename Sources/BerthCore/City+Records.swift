@@ -1,24 +1,25 @@
 // What a lot reports of cars and orders (interface.md, U10, U11, U14), and how it answers its down log.
 extension City {
+    // The lot is not held on to here: it changes, and what is held twice is copied first, with all its visits and orders.
     mutating func enter(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
-        guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
-        var decision = takeEntry(lot, passage, at: now, history: history)
+        guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
+        var decision = takeEntry(parkCode, passage, at: now, history: history)
         // A record that could not be taken shows all the same that the car was there: nothing is held against its order.
         // So does one of a booked plate that names no order.
         let standsAlone = lots[parkCode]?.visits[passage.recordNo].map { $0.orderNo == nil && $0.enterTime == passage.enterTime } ?? false
-        if decision.outcome.refusal != nil || standsAlone { dispute(lot, passage, at: now, &decision.events) }
+        if decision.outcome.refusal != nil || standsAlone { dispute(parkCode, passage, at: now, &decision.events) }
         notePassed(parkCode, through: passage.enterTime, at: now)
         return decision
     }
 
     /// Orders of a plate whose window holds the time of a record that was refused, or that names none of them.
-    private mutating func dispute(_ lot: Lot, _ passage: Passage, at now: Millis, _ events: inout [Event]) {
-        let his = lot.orders.values.filter { order in
+    private mutating func dispute(_ parkCode: String, _ passage: Passage, at now: Millis, _ events: inout [Event]) {
+        let his = lots[parkCode]!.orders.values.filter { order in
             (order.status == .booked || order.status == .noShow) && !order.isDisputed && order.enterStart <= passage.enterTime
                 && passage.enterTime <= order.enterEnd && (order.speaks(for: passage.plate) || order.orderNo == passage.orderNo)
         }
         for order in his.sorted(by: { $0.serial < $1.serial }) {
-            guard var order = lots[lot.parkCode]?.orders[order.orderNo] else { continue }
+            guard var order = lots[parkCode]?.orders[order.orderNo] else { continue }
             order.isDisputed = true
             if order.isPenalised {
                 undo("\(order.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(passage.recordNo)", at: now, &events)
@@ -28,9 +29,9 @@ extension City {
         }
     }
 
-    private mutating func takeEntry(_ lot: Lot, _ passage: Passage, at now: Millis, history: some History) -> Decision {
-        let parkCode = lot.parkCode
-        if !lot.gates.isEmpty, lot.gates[passage.gateCode] == nil { return Decision(.refused(.unknownGate)) }
+    private mutating func takeEntry(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
+        let gates = lots[parkCode]!.gates
+        if !gates.isEmpty, gates[passage.gateCode] == nil { return Decision(.refused(.unknownGate)) }
         if passage.enterTime < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
         if let known = visit(parkCode, passage.recordNo, history: history) {
             guard known.plate == passage.plate else { return Decision(.refused(.repeatedEntry)) }
@@ -39,7 +40,7 @@ extension City {
             return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
         }
         var events: [Event] = []
-        if let inside = lot.inside[passage.plate] {
+        if let inside = lots[parkCode]!.inside[passage.plate] {
             return Decision(
                 .refused(.repeatedEntry),
                 [
@@ -53,10 +54,11 @@ extension City {
         var linked: Order?
         var subscription: SharedSubscription?
         if let orderNo = passage.orderNo {
-            if let found = lot.subscriptions[orderNo] {
+            let policy = lots[parkCode]!.policy
+            if let found = lots[parkCode]!.subscriptions[orderNo] {
                 guard
                     mayStand(
-                        passage.plate, for: found.plates, orderNo: orderNo, passage: passage, policy: lot.policy, parkCode: parkCode)
+                        passage.plate, for: found.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode)
                 else { return Decision(.refused(.plateDiffers)) }
                 let plate = found.plates.contains(passage.plate) ? passage.plate : found.plates[0]
                 refusal = GatePolicy.refuse(found, plate: plate, at: passage.enterTime, calendar)
@@ -68,7 +70,7 @@ extension City {
                 }
                 guard
                     mayStand(
-                        passage.plate, for: order.plates, orderNo: orderNo, passage: passage, policy: lot.policy, parkCode: parkCode)
+                        passage.plate, for: order.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode)
                 else { return Decision(.refused(.plateDiffers)) }
                 refusal = refuseEntry(of: order, passage, at: now)
                 linked = order
@@ -339,16 +341,16 @@ extension City {
         _ parkCode: String, epoch: String, ackSeq: Int64, results: [DownResult], assumesRest: Bool, at now: Millis,
         history: some History
     ) -> Decision {
-        guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
-        guard epoch == lot.downEpoch, ackSeq <= lot.downLast else { return Decision(.refused(.wrongState)) }
-        var settled = results.filter { lot.awaiting[$0.seq] != nil }
+        guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
+        guard epoch == lots[parkCode]!.downEpoch, ackSeq <= lots[parkCode]!.downLast else { return Decision(.refused(.wrongState)) }
+        var settled = results.filter { lots[parkCode]!.awaiting[$0.seq] != nil }
         if assumesRest {
             let answered = Set(settled.map(\.seq))
-            settled += lot.awaiting.keys.filter { $0 <= ackSeq && !answered.contains($0) }
+            settled += lots[parkCode]!.awaiting.keys.filter { $0 <= ackSeq && !answered.contains($0) }
                 .map { DownResult(seq: $0, isAccepted: true) }
         }
         settled.sort { $0.seq < $1.seq }
-        guard !settled.isEmpty || ackSeq > lot.downAck else { return Decision(.done) }
+        guard !settled.isEmpty || ackSeq > lots[parkCode]!.downAck else { return Decision(.done) }
         var events: [Event] = []
         for result in settled {
             guard let orderNo = lots[parkCode]!.awaiting.removeValue(forKey: result.seq),

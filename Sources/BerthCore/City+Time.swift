@@ -1,12 +1,12 @@
 // What time brings about: holds that run out, no-shows, deliveries that came too late, overstays.
 extension City {
     mutating func expire(_ parkCode: String, at now: Millis) -> Decision {
-        guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
+        guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
         lots[parkCode]!.advance(to: now)
-        guard lot.nextDeadline <= now else { return Decision(.done) }
+        guard lots[parkCode]!.nextDeadline <= now else { return Decision(.done) }
         var events: [Event] = []
         lots[parkCode]!.nextDeadline = .max
-        let due = lot.orders.values.filter { Lot.deadline(of: $0).map { $0 <= now } ?? false }
+        let due = lots[parkCode]!.orders.values.filter { Lot.deadline(of: $0).map { $0 <= now } ?? false }
             .sorted { $0.serial < $1.serial }
         for order in due { expire(order, at: now, &events) }
         for subscription in lots[parkCode]!.subscriptions.values.sorted(by: { $0.authNo < $1.authNo })

@@ -8,7 +8,7 @@ final class Statements {
         case journal, upLog, order, down, reply, count
         case registered, policy, profile, gates, remaining, visit, notice, settle, recount, report, reportGone, bill, payment
 
-        /// Of the tables that every message adds to: their rows are written several at a time.
+        /// Columns of the tables that every message adds to: their rows are written several at a time. 0 for other statements.
         var columns: Int {
             switch self {
             case .journal: 2
@@ -70,11 +70,11 @@ final class Statements {
         }
     }
 
-    /// Rows of one statement: powers of two, so that few statements write every number of rows.
-    static let rowsMax = 16
-    private static let texts: [[String]] = Name.allCases.map { name in (0...4).map { name.sql(rows: 1 << $0) } }
+    /// Statements for 1, 2, 4, 8 and 16 rows: few of them write every number of rows.
+    private static let sizes = 5
+    private static let texts: [[String]] = Name.allCases.map { name in (0..<sizes).map { name.sql(rows: 1 << $0) } }
     private let db: Database
-    private var prepared: [Statement?] = Array(repeating: nil, count: Name.allCases.count * 5)
+    private var prepared: [Statement?] = Array(repeating: nil, count: Name.allCases.count * sizes)
 
     init(_ db: Database) { self.db = db }
 
@@ -85,7 +85,7 @@ final class Statements {
     }
 
     private func statement(_ name: Name, size: Int = 0) throws -> Statement {
-        let place = name.rawValue * 5 + size
+        let place = name.rawValue * Statements.sizes + size
         if let statement = prepared[place] { return statement }
         let statement = try db.cachedStatement(sql: Statements.texts[name.rawValue][size])
         prepared[place] = statement
@@ -110,7 +110,7 @@ final class Statements {
         let columns = name.columns
         var at = 0
         while at < rows.count {
-            let size = min(4, Int.bitWidth - 1 - (rows.count - at).leadingZeroBitCount)
+            let size = min(Statements.sizes - 1, Int.bitWidth - 1 - (rows.count - at).leadingZeroBitCount)
             let count = 1 << size
             let pointer = try statement(name, size: size).sqliteStatement
             for index in 0..<count { bind(pointer, rows[at + index], columns, after: index * columns, bytes) }

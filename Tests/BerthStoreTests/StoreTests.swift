@@ -146,6 +146,43 @@ import Testing
         }
     }
 
+    /// A group is written several rows at a time; what stands there afterwards is what its commits make one by one.
+    @Test(arguments: Engine.allCases, [1, 2, 3, 7, 19, 200])
+    func aGroupIsItsCommitsOneByOne(_ engine: Engine, size: Int) throws {
+        let source = MemoryStore()
+        var running = try Running(source)
+        try running.live()
+        // Users who come again count in rows that were written just before.
+        for number in 0..<40 { _ = try running.book(user: "often\(number % 9)") }
+        let last = try #require(running.city.lots["P1"]?.downLast)
+        try running.run(.settle(parkCode: "P1", epoch: "d1", ackSeq: last, [], assumesRest: true))
+        let commits = source.journal().enumerated().map { index, commit in
+            Commit(
+                at: commit.at, events: commit.events,
+                reply: KeptReply(
+                    appId: "app1", requestId: "r\(index)", nonce: "n\(index)", service: "s", dataHash: "h", code: 0,
+                    data: Array("{\"index\":\(index)}".utf8), at: commit.at),
+                up: [
+                    UpResult(
+                        parkCode: "P1", epoch: "up", seq: Int64(index), requestId: "q\(index)", service: "s", code: 0, reply: "{}",
+                        data: "{}",
+                        at: commit.at)
+                ])
+        }
+        #expect(commits.count >= 40)
+        let store = try StoreTests.make(engine)
+        for start in stride(from: 0, to: commits.count, by: size) {
+            try store.commit(Array(commits[start..<min(start + size, commits.count)]))
+        }
+        #expect(store.dump() == source.dump())
+        #expect(store.journal().map(\.events) == source.journal().map(\.events))
+        #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 1000).map(\.seq) == Array(1...last))
+        for index in commits.indices {
+            #expect(store.reply(appId: "app1", requestId: "r\(index)") == commits[index].reply)
+            #expect(store.up(parkCode: "P1", epoch: "up", seq: Int64(index))?.requestId == "q\(index)")
+        }
+    }
+
     @Test(arguments: Engine.allCases)
     func aRefusedClaimLeavesNothing(_ engine: Engine) throws {
         let store = try StoreTests.make(engine)
