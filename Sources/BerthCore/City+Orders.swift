@@ -10,8 +10,9 @@ extension City {
         guard var look = lots.lend(booking.parkCode, { lot in examine(booking, in: lot, at: now) }) else {
             return Decision(.refused(.lotNotRegistered))
         }
+        if let refused = look.refused { return refused }
         // Taken out, the order is held by nobody else and need not be copied when it changes.
-        guard var order = look.order.take() else { return look.refused ?? Decision(.refused(.noBookableSpace)) }
+        var order = look.order.take()!
         guard !look.waits else { return wait(&order, policy: look.policy, at: now) }
         lastSerial = order.serial
         var events: [Event] = []
@@ -21,7 +22,7 @@ extension City {
         return Decision(.order(order, isRepeat: false), events)
     }
 
-    /// What comes of a booking, before anything is changed: a refusal, or an order.
+    /// What comes of a booking, before anything is changed: either a refusal or an order.
     private struct Look {
         var refused: Decision?
         var order: Order?

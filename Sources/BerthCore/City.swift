@@ -418,7 +418,7 @@ public struct City: Sendable {
         return order
     }
 
-    private func known(serial: Int64) -> Order? { lotOfSerial[serial].flatMap { lots.order($0, serial: serial) } }
+    private func known(serial: Int64) -> Order? { lotOfSerial[serial].flatMap { lots[$0]!.orders[serial: serial] } }
 
     private static func clientKey(_ appId: String, _ clientOrderNo: String) -> Int {
         var hasher = Hasher()

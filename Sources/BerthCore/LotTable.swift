@@ -27,12 +27,8 @@ public struct LotTable: Sendable, Sequence {
 
     func contains(_ parkCode: String) -> Bool { places[parkCode] != nil }
 
-    func order(_ parkCode: String, serial: Int64) -> Order? {
-        guard let place = places[parkCode] else { return nil }
-        return slots[place]!.orders[serial: serial]
-    }
-
-    /// Lends a lot to who only looks at it: nothing is copied. Nil for a lot that is not registered.
+    /// Lends a lot for a look at many things of it, copied once at most; one thing is read by the subscript without a copy. Nil for a lot that
+    /// is not registered.
     func lend<Value>(_ parkCode: String, _ body: (Lot) -> Value) -> Value? {
         guard let place = places[parkCode] else { return nil }
         return body(slots[place]!)

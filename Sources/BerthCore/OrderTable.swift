@@ -8,10 +8,10 @@ public struct OrderTable: Sendable {
 
     private var slots: [Int64: Slot] = [:]
 
-    public init() {}
-
+    /// How many orders there are.
     public var count: Int { slots.count }
 
+    /// The order with this whole number; nil when there is none.
     public subscript(orderNo: String) -> Order? {
         guard let serial = Order.serial(in: orderNo), let order = slots[serial]?.order, order.orderNo == orderNo else { return nil }
         return order
@@ -19,15 +19,18 @@ public struct OrderTable: Sendable {
 
     subscript(serial serial: Int64) -> Order? { slots[serial]?.order }
 
-    /// In no order.
+    /// All orders, in no order of theirs.
     public var values: Values { Values(slots: slots) }
 
+    /// The orders of a table as it was when it was asked for them.
     public struct Values: Sequence, Sendable {
         fileprivate let slots: [Int64: Slot]
         public var underestimatedCount: Int { slots.count }
 
+        /// One order after the other.
         public struct Iterator: IteratorProtocol {
             fileprivate var slots: Dictionary<Int64, Slot>.Values.Iterator
+            /// The next order; nil after the last one.
             public mutating func next() -> Order? { slots.next()?.order }
         }
 

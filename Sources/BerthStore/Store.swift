@@ -209,10 +209,15 @@ public struct Retention: Sendable {
 
 /// Everything that follows from one message: committed whole or not at all. One object: it goes through many hands.
 public final class Commit: Sendable {
+    /// When it was decided, ms since 1970.
     public let at: Millis
+    /// What happened, in order; empty when a message changed nothing.
     public let events: [Event]
+    /// The answer that is kept for repeats of the request (section 3).
     public let reply: KeptReply?
+    /// The results of the log entries that it took (section 5).
     public let up: [UpResult]
+    /// Who did it, where that goes on record (section 13).
     public let audit: AuditRecord?
     /// The lots that it touches.
     public let parkCodes: [String]

@@ -24,5 +24,6 @@ int berth_open_folder(const char *path);
 // Names the calling thread, in at most 15 bytes, for those who look at the process from outside.
 void berth_name_thread(const char *name);
 // Asks that the calling thread runs before others that want to (nice -10); 0 when it was granted, which needs root, CAP_SYS_NICE or RLIMIT_NICE.
+// What it starts does not inherit it.
 int berth_put_thread_first(void);
 #endif
