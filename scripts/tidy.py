@@ -11,7 +11,7 @@ ALLOWED = {
     "BerthScene": {"BerthCore", "BerthWire", "Foundation"},
     "BerthStore": {"BerthCore", "BerthWire", "Crypto", "GRDB", "GRDBSQLite", "Foundation", "Synchronization"},
     "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOSSL", "Logging", "Foundation", "Synchronization"},
-    "BerthServer": {"BerthCore", "BerthWire", "BerthDocs", "BerthScene", "BerthStore", "BerthLink", "CBerthPosix", "Crypto", "CryptoExtras", "Hummingbird", "HummingbirdTLS",
+    "BerthServer": {"BerthCore", "BerthWire", "BerthDocs", "BerthScene", "BerthStore", "BerthLink", "CBerthPosix", "Crypto", "CryptoExtras", "Hummingbird", "NIOHTTPTypes", "HummingbirdTLS",
                     "HTTPTypes", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix", "NIOSSL", "Configuration", "ServiceLifecycle", "Metrics", "Logging", "Foundation", "Synchronization"},
     "BerthGateway": {"BerthCore", "BerthWire", "BerthLink", "GRDB", "Hummingbird", "HTTPTypes", "NIOCore", "ServiceLifecycle", "Logging",
                      "Foundation", "Synchronization"},

@@ -8,7 +8,7 @@ extension City {
             appointment.appointTime + Millis(terms.afterMin) * CivilTime.minute)
     }
 
-    /// What a right keeps: whenever he comes inside his window he may stay as long as everybody.
+    /// What a right keeps: a visitor who comes inside the window may stay as long as everybody.
     private static func right(of appointment: Appointment, _ terms: RightTerms) -> Span {
         let window = window(of: appointment, terms)
         return Span(window.from, window.to + Millis(terms.stayMin) * CivilTime.minute)
@@ -28,6 +28,10 @@ extension City {
     static func key(_ appId: String, _ extNo: String) -> String { "\(appId)|\(extNo)" }
     private static func holder(_ key: String) -> String { "right|\(key)" }
 
+    /// Appointments of one provider that are kept at a time, and how far ahead one may lie, days.
+    static let appointmentsMax = 200_000
+    static let appointmentDaysMax: Millis = 400
+
     mutating func make(_ draft: Appointment, at now: Millis) -> Decision {
         let key = City.key(draft.appId, draft.extNo)
         if let known = appointments[key] {
@@ -44,6 +48,14 @@ extension City {
             return Decision(.refused(.reservationNotEnabled))
         }
         guard draft.appointTime > now else { return Decision(.refused(.tooLate)) }
+        // A hall that pushes for ever fills no memory: appointments of one provider that are still to come have a bound.
+        let ahead = appointmentsOf[draft.appId]?.count ?? 0
+        guard ahead < City.appointmentsMax else {
+            return Decision(.illegalValue, RuleNote("appointments", used: ahead, max: City.appointmentsMax))
+        }
+        guard draft.appointTime <= now + City.appointmentDaysMax * CivilTime.dayLength else {
+            return Decision(.illegalValue, RuleNote("appointTime", max: Int(City.appointmentDaysMax)))
+        }
         var events: [Event] = []
         let given = giveRight(key, draft, at: now, &events)
         return Decision(.entity(.appointment(given)), events)
@@ -76,9 +88,9 @@ extension City {
     private mutating func note(rightless key: String, _ appointment: Appointment) {
         for parkCode in lots(ofPlace: appointment.placeCode) {
             if appointment.state == .made, appointment.parkCode == nil {
-                rightless[parkCode, default: []].insert(key)
+                rightless[parkCode, default: []].insert(ByteKey(key))
             } else {
-                rightless[parkCode]?.remove(key)
+                rightless[parkCode]?.remove(ByteKey(key))
                 if rightless[parkCode]?.isEmpty == true { rightless[parkCode] = nil }
             }
         }
@@ -97,11 +109,11 @@ extension City {
     /// A place of the quota has come back: the earliest appointment without one gets it.
     mutating func giveRights(_ parkCode: String, at now: Millis, _ events: inout [Event]) {
         guard let keys = rightless[parkCode] else { return }
-        let waiting = keys.compactMap { key in appointments[key].map { (key, $0) } }
+        let waiting = keys.compactMap { key in appointments[key.text].map { (key.text, $0) } }
             .sorted { ($0.1.appointTime, $0.0) < ($1.1.appointTime, $1.0) }
         for (key, appointment) in waiting {
             guard appointment.state == .made, appointment.appointTime > now else {
-                rightless[parkCode]?.remove(key)
+                rightless[parkCode]?.remove(ByteKey(key))
                 continue
             }
             let span = City.right(of: appointment, RightTerms(lots[parkCode]!.policy(.publicService)))
@@ -132,7 +144,8 @@ extension City {
     /// The app that the hall itself runs, or another one that knows the same pseudonym.
     private func named(_ extNo: String, by booking: Booking) -> Appointment? {
         appointments[City.key(booking.appId, extNo)]
-            ?? appointments.values.filter { $0.extNo == extNo && $0.personToken == booking.userToken }.min { $0.appId < $1.appId }
+            ?? (appointmentKeys[extNo] ?? []).compactMap { appointments[$0.text] }.filter { $0.personToken == booking.userToken }
+            .min { $0.appId < $1.appId }
     }
 
     /// When the appointment of a booking lets its car in, for a refusal to name.
@@ -181,7 +194,8 @@ extension City {
         let key = City.key(order.appId, order.extNo ?? "")
         if let own = appointments[key], own.orderNo == order.orderNo { return (key, own) }
         // Another application may have booked for the same person.
-        return appointments.first { $0.value.orderNo == order.orderNo }.map { ($0.key, $0.value) }
+        return (appointmentKeys[order.extNo ?? ""] ?? []).lazy.compactMap { key in self.appointments[key.text].map { (key.text, $0) } }
+            .first { $0.1.orderNo == order.orderNo }
     }
 
     /// The order is given back, the appointment stands: its right can be used again.
@@ -298,7 +312,9 @@ extension City {
 
     /// Rights that nobody used in their window give their place back.
     mutating func dropRights(_ parkCode: String, at now: Millis, next: inout Millis) {
-        for (key, appointment) in appointments where appointment.parkCode == parkCode && appointment.state == .made {
+        guard let keys = rightsIn[parkCode] else { return }
+        for key in keys.map(\.text) {
+            guard let appointment = appointments[key], appointment.parkCode == parkCode, appointment.state == .made else { continue }
             let end = City.window(of: appointment, terms(of: appointment, at: parkCode)).to
             if end <= now {
                 lots[parkCode]!.release(City.holder(key))
@@ -317,13 +333,14 @@ extension City {
         public var kept: Int
         public var booked: Int
         public var without: Int
+        /// By slot; the caller fills them in without the city's lock.
         public var windows: [Lot.Slot]
         /// Places that the gates would release now.
         public var rolling: Int
     }
 
     public mutating func quota(ofPlace code: String, day: Int64, at now: Millis) -> [PlaceQuota] {
-        let ofDay = appointments.values.filter { $0.placeCode == code && CivilTime.day(of: $0.appointTime) == day }
+        let ofDay = (appointmentsOn[PlaceDay(place: code, day: day)] ?? []).compactMap { appointments[$0.text] }
         return lots(ofPlace: code).compactMap { parkCode in
             guard lots[parkCode]?.profile != nil else { return nil }
             lots[parkCode]!.advance(to: now)
@@ -333,11 +350,46 @@ extension City {
                 kept: ofDay.filter { $0.parkCode == parkCode && $0.state == .made }.count,
                 booked: ofDay.filter { $0.parkCode == parkCode && ($0.state == .booked || $0.state == .used) }.count,
                 without: ofDay.filter { $0.parkCode == nil && $0.state == .made }.count,
-                windows: slots(parkCode, .publicService, day: day, now: now),
+                windows: [],
                 rolling: CivilTime.day(of: now) == day
                     ? max(
                         0, lot.rollingRoom(from: now, to: now + Millis(lot.policy(.publicService).bizStayMin) * CivilTime.minute, now: now))
                     : 0)
+        }
+    }
+}
+
+// MARK: Finding appointments
+
+extension City {
+    struct PlaceDay: Hashable, Sendable {
+        var place: String
+        var day: Int64
+    }
+
+    /// Puts an appointment where it is looked for, in place of what it was.
+    mutating func index(_ appointment: Appointment) {
+        let key = City.key(appointment.appId, appointment.extNo)
+        if let old = appointments[key] { unindex(old) }
+        appointments[key] = appointment
+        let name = ByteKey(key)
+        appointmentKeys[appointment.extNo, default: []].insert(name)
+        appointmentsOf[appointment.appId, default: []].insert(name)
+        appointmentsOn[PlaceDay(place: appointment.placeCode, day: CivilTime.day(of: appointment.appointTime)), default: []].insert(name)
+        if let parkCode = appointment.parkCode, appointment.state == .made { rightsIn[parkCode, default: []].insert(name) }
+    }
+
+    mutating func unindex(_ appointment: Appointment) {
+        let name = ByteKey(City.key(appointment.appId, appointment.extNo))
+        appointmentKeys[appointment.extNo]?.remove(name)
+        if appointmentKeys[appointment.extNo]?.isEmpty == true { appointmentKeys.removeValue(forKey: appointment.extNo) }
+        appointmentsOf[appointment.appId]?.remove(name)
+        let place = PlaceDay(place: appointment.placeCode, day: CivilTime.day(of: appointment.appointTime))
+        appointmentsOn[place]?.remove(name)
+        if appointmentsOn[place]?.isEmpty == true { appointmentsOn[place] = nil }
+        if let parkCode = appointment.parkCode {
+            rightsIn[parkCode]?.remove(name)
+            if rightsIn[parkCode]?.isEmpty == true { rightsIn[parkCode] = nil }
         }
     }
 }

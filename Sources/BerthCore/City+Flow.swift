@@ -305,13 +305,17 @@ extension City {
     /// The daily quotas (R5) that an order falls under by its day.
     func quotas(of order: Order) -> [(key: String, max: Int)] { quotas(order.parkCode, order.pool, planTime: order.planTime) }
 
+    static func quotaKey(_ policy: FlowPolicy, day: Int64, pool: String) -> String {
+        "fd|\(day)|\(policy.areaId.isEmpty ? policy.parkCode : policy.areaId)|\(policy.policyId)|\(pool)"
+    }
+
     private func quotas(_ parkCode: String, _ pool: Pool, planTime: Millis) -> [(key: String, max: Int)] {
         guard !flows.isEmpty else { return [] }
         let day = CivilTime.day(of: planTime)
         return flows(of: parkCode).compactMap { policy in
             guard policy.mode != .off, policy.validFrom <= planTime, planTime < policy.validTo, let max = policy.dailyQuotas[pool.rawValue]
             else { return nil }
-            return ("fd|\(day)|\(policy.areaId.isEmpty ? policy.parkCode : policy.areaId)|\(policy.policyId)|\(pool.rawValue)", max)
+            return (City.quotaKey(policy, day: day, pool: pool.rawValue), max)
         }
     }
 
@@ -333,38 +337,118 @@ extension City {
         .min()
     }
 
-    /// The slots of a day as a booking would find them: what the lot has, less what flow control and the places kept for walk-ins take away.
+    /// The slots of a day as `order.create` would find them: a slot is full exactly when no time in it can be booked (A03).
+    ///
+    /// What a booking finds changes at steps of the calendar, at opening hours and at windows, all of them on whole minutes: each slot is
+    /// looked at every five minutes, and from the first moments at which something opens in it.
     public func slots(_ parkCode: String, _ purpose: Purpose, day: Int64, now: Millis) -> [Lot.Slot] {
-        guard let lot = lots[parkCode] else { return [] }
-        let slots = lot.slots(purpose, day: day, now: now)
-        guard !flows.isEmpty, !flows(of: parkCode).isEmpty else { return slots }
-        return slots.map { slot in
-            guard slot.reason == nil, slot.end > now else { return slot }
-            var slot = slot
-            let time = max(now, slot.start)
-            let modes = [time, slot.end - 1].map { time in
-                flows(of: parkCode).map { $0.mode(at: $0.isBySaturation ? now : time, calendar) }.max() ?? .off
+        guard let lot = lots[parkCode], let profile = lot.profile else { return [] }
+        let policy = lot.policy(purpose)
+        let length = Millis(policy.slotMin) * CivilTime.minute
+        let dayStart = CivilTime.start(ofDay: day)
+        let dayEnd = dayStart + CivilTime.dayLength
+        let marks = openings(of: lot, purpose, from: dayStart, to: dayEnd)
+        let offers = purpose == .shared ? lot.offers.values.filter(\.isBookable) : []
+        return stride(from: dayStart, to: dayEnd, by: Int(length)).map { start in
+            let end = min(start + length, dayEnd)
+            let at = max(start, now)
+            var slot = Lot.Slot(
+                start: start, end: end, quota: lot.quota(purpose.pool, at: at), remain: 0, excess: 0, isFull: true, reason: nil)
+            for offer in offers where offer.validFrom <= at && at < offer.validTo { slot.quota += offer.unitCount }
+            guard end > now else {
+                slot.reason = .tooLate
+                return slot
             }
-            if modes.allSatisfy({ $0 == .closed }) {
-                slot.reason = .flowControlActive
-            } else if let limit = bookingLimit(parkCode, at: time, now: now), let capacity = lot.profile?.totalCount {
-                let left = max(0, (limit - bookedSaturation(parkCode, at: time, now: now)) * capacity + 999) / 1000
-                slot.remain = min(slot.remain, left)
-                if slot.remain == 0 { slot.reason = .saturated }
+            var times = Set(stride(from: start, to: end, by: Int(5 * CivilTime.minute)))
+            times.formUnion(marks.filter { start <= $0 && $0 < end })
+            var least = Int.max
+            for time in times.sorted() {
+                let found = bookable(lot, profile, purpose, at: time, now: now)
+                slot.excess = max(slot.excess, found.excess)
+                if found.left > 0 {
+                    least = min(least, found.left)
+                } else if slot.reason == nil || slot.reason == .tooLate || slot.reason == .lotClosed {
+                    // The reason that helps most: a shortage rather than a closed door.
+                    slot.reason = found.refusal ?? slot.reason
+                }
             }
-            // What the day may still have.
-            if let left = quotas(parkCode, purpose.pool, planTime: time).map({ max(0, $0.max - counted($0.key)) }).min(),
-                slot.reason == nil, left < slot.remain
-            {
-                slot.remain = left
-                if left == 0 { slot.reason = .poolEmpty }
-            }
-            if slot.reason != nil {
-                slot.remain = 0
-                slot.isFull = true
-            }
+            slot.isFull = least == .max
+            slot.remain = slot.isFull ? 0 : least
+            if !slot.isFull { slot.reason = nil }
             return slot
         }
+    }
+
+    /// Moments of a day at which something opens or closes at a lot.
+    private func openings(of lot: Lot, _ purpose: Purpose, from: Millis, to: Millis) -> [Millis] {
+        var marks: [Millis] = []
+        for hours in lot.profile?.openHours ?? [] {
+            for minute in [hours.start, hours.end] { marks.append(from + Millis(minute) * CivilTime.minute) }
+        }
+        if purpose == .shared {
+            var seen: [[Segment]] = [poolWindow(lot.policy(.shared))]
+            for offer in lot.offers.values where offer.isBookable && !seen.contains(offer.segments) && seen.count < 50 {
+                seen.append(offer.segments)
+            }
+            for span in seen.flatMap({ Segment.spans($0, from: from, to: to, calendar) }) { marks += [span.from, span.to] }
+        }
+        return marks
+    }
+
+    /// How many more orders of a business a lot would take for a time of arrival, and why it takes none.
+    private func bookable(
+        _ lot: Lot, _ profile: LotProfile, _ purpose: Purpose, at planTime: Millis, now: Millis
+    ) -> (left: Int, excess: Int, refusal: Refusal?) {
+        if let refused = refuseTime(planTime, lot: lot, profile: profile, purpose: purpose, at: now) {
+            return (0, 0, refused.outcome.refusal)
+        }
+        let policy = lot.policy(purpose)
+        let isPublic = purpose == .publicService
+        let early = Millis(isPublic ? policy.bizBeforeMin : policy.earlyMin) * CivilTime.minute
+        let late = Millis(isPublic ? policy.bizAfterMin : policy.lateMin) * CivilTime.minute
+        let stay = Millis(isPublic ? policy.bizStayMin : policy.stayMin) * CivilTime.minute
+        var probe = City.probe(lot.parkCode, purpose, planTime: planTime, stayMin: Int(stay / CivilTime.minute))
+        probe.enterStart = planTime - early
+        probe.enterEnd = planTime + late
+        if purpose != .reservation { probe.leaveDeadline = planTime + stay }
+        var (left, excess) = (0, 0)
+        var refusal: Refusal = lot.isNamed(purpose.pool, from: probe.enterStart, to: probe.expectedLeave) ? .poolEmpty : .noBookableSpace
+        if purpose == .shared {
+            switch sharedRoom(for: &probe, lot: lot, at: now) {
+            case .success(let count): left = count
+            case .failure(let why): refusal = why
+            }
+            excess = lot.excess(.shared, at: max(planTime, now))
+        } else {
+            (left, excess) = lot.room(purpose.pool, from: probe.enterStart, to: probe.expectedLeave, now: now)
+            if left == 0, isPublic {
+                if CivilTime.day(of: planTime) != CivilTime.day(of: now) {
+                    refusal = .publicQuotaUsedUp
+                } else {
+                    left = max(0, lot.rollingRoom(from: probe.enterStart, to: probe.expectedLeave, now: now))
+                    refusal = .saturated
+                }
+            }
+        }
+        guard left > 0 else { return (0, excess, refusal) }
+        guard !flows.isEmpty else { return (left, excess, nil) }
+        if let refused = flowDemands(on: probe, at: now).refusal { return (0, excess, refused.outcome.refusal) }
+        for claim in quotas(of: probe) { left = min(left, max(0, claim.max - counted(claim.key))) }
+        if let limit = bookingLimit(lot.parkCode, at: max(now, planTime), now: now) {
+            let used = bookedSaturation(lot.parkCode, at: max(now, planTime), now: now)
+            left = min(left, max(0, (limit - used) * profile.totalCount + 999) / 1000)
+        }
+        return (left, excess, left > 0 ? nil : .saturated)
+    }
+
+    private static let probePlate = Plate("粤B00000")!
+
+    /// An order of nobody, for asking what one would find.
+    private static func probe(_ parkCode: String, _ purpose: Purpose, planTime: Millis, stayMin: Int) -> Order {
+        Order(
+            serial: 0, orderNo: "", clientOrderNo: "", requestHash: "", appId: "", userToken: "", parkCode: parkCode, purpose: purpose,
+            plate: probePlate, plateColor: 9, mobile: "", extNo: nil, planTime: planTime, enterStart: planTime, enterEnd: planTime,
+            leaveDeadline: nil, stayMin: stayMin, entryLimit: 1, status: .booked, createdAt: 0)
     }
 
     // MARK: Forecast

@@ -29,15 +29,20 @@ extension City {
 
     mutating func check(_ parkCode: String, _ question: GateQuestion, at now: Millis) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
+        if !lot.gates.isEmpty, lot.gates[question.gateCode] == nil { return Decision(.refused(.unknownGate)) }
         let policy = lot.policy
         var book = GateBook()
         book.subscriptions = Array(lot.subscriptions.values)
-        book.isInside = lot.inside[question.plate] != nil
+        // The barrier has seen the car come: an older visit of its plate has lost its exit (section 5.5).
+        let standing = lot.inside[question.plate].flatMap { lot.visits[$0] }
+        book.isInside = standing.map { abs(question.time - $0.enterTime) <= City.seenTwiceMillis } ?? false
         book.isBlacklisted = blacklisted(parkCode, question.plate, at: question.time) != nil
         book.isWhitelisted = [City.whiteKind, City.localWhiteKind, City.localMonthlyKind].contains {
             isListed($0, parkCode, question.plate, at: question.time)
         }
-        book.isExempt = isExempt(question.plate, lot: lot, policy: policy, at: question.time)
+        book.isExempt =
+            isExempt(question.plate, lot: lot, policy: policy, at: question.time)
+            && (question.color.map { question.plate.fits(color: $0) } ?? true)
         let demanding = flows.isEmpty ? [] : flows(of: parkCode).filter { $0.mode(at: now, calendar) != .off }
         if let strictest = demanding.max(by: { $0.mode < $1.mode }) {
             book.flow = strictest.mode
@@ -67,9 +72,10 @@ extension City {
             if word?.state == .refused { book.fuzzyCharsMax = 0 }
             decision = GatePolicy.decide(question, orders: orders, book)
         }
-        // One space, one car: whoever stands in it keeps the next one out, whatever his right.
+        // One space, one car: a car that stands in it keeps the next one out, whatever the right of the next one.
         if decision.verdict == .allow, let number = decision.entry?.orderNo ?? decision.subscription?.authNo,
-            let space = lot.orders[number]?.spaceNo ?? decision.subscription?.spaceNo, lot.isTaken(space, except: number)
+            let space = lot.orders[number]?.spaceNo ?? decision.subscription?.spaceNo,
+            lot.isTaken(space, except: number, by: question.plate)
         {
             decision.verdict = .refuse
             decision.refusal = .sharedSpaceOccupied
@@ -85,20 +91,33 @@ extension City {
         if decision.refusal == .plateBlacklisted, decision.note == nil {
             decision.note = RuleNote("blackList", until: blacklisted(parkCode, question.plate, at: question.time))
         }
-        if let word { return Decision(.gate(decision, caseNo: word.caseNo)) }
-        guard !decision.candidates.isEmpty else { return Decision(.gate(decision, caseNo: nil)) }
+        var events: [Event] = []
+        if decision.refusal == .plateBlacklisted, blackSeen[question.plate].map({ now - $0 > CivilTime.minute }) ?? true {
+            if blackSeen.count >= City.blackSeenMax { blackSeen.removeAll() }
+            blackSeen[question.plate] = now
+            events.append(.notice(Notice(parkCode: parkCode, eventType: 7001, occurredAt: now, detail: question.plate.masked)))
+        }
+        if let word { return Decision(.gate(decision, caseNo: word.caseNo), events) }
+        guard !decision.candidates.isEmpty else { return Decision(.gate(decision, caseNo: nil), events) }
         // The same car at the same gate is one case, however often it is asked about.
         if let open = gateCases.values.first(where: {
             $0.parkCode == parkCode && $0.gateCode == question.gateCode && $0.plate == question.plate
                 && $0.candidates == decision.candidates && $0.recordNo == nil
                 && ($0.state == .open || $0.state == .admittedByRule) && $0.at > now - City.wordMillis
         }) {
-            return Decision(.gate(decision, caseNo: open.caseNo))
+            return Decision(.gate(decision, caseNo: open.caseNo), events)
         }
-        var events: [Event] = []
+        // A lot that asks about ever new readings opens no more cases than a control room can look at.
+        let young = gateCases.values.reduce(0) { $0 + ($1.parkCode == parkCode && $1.at > now - City.wordMillis ? 1 : 0) }
+        guard young < City.youngCasesMax else { return Decision(.gate(decision, caseNo: nil), events) }
         let caseNo = openCase(parkCode, question, decision, at: now, &events)
         return Decision(.gate(decision, caseNo: caseNo), events)
     }
+
+    /// Cases of one lot that may be younger than ``wordMillis``.
+    static let youngCasesMax = 1_000
+    /// Plates of which a refused check was told lately.
+    static let blackSeenMax = 10_000
 
     /// How long the control room's word on a car stands.
     static let wordMillis: Millis = 600_000
@@ -144,6 +163,11 @@ extension City {
     func mayStand(_ plate: Plate, for plates: [Plate], orderNo: String, passage: Passage, policy: Policy, parkCode: String) -> Bool {
         if plates.contains(plate) { return true }
         if plate.isVirtual { return passage.enterMode == 4 }
+        // Nobody could read the plate: the lot says whose car it is (section 5.5), unless the control room refused it.
+        if !plate.isLegal {
+            guard let known = gateCase(of: plate, parkCode, near: passage.enterTime) else { return true }
+            return known.orderNo == orderNo && (known.state == .admitted || known.state == .admittedByRule)
+        }
         if let known = gateCase(of: plate, parkCode, near: passage.enterTime) {
             return known.orderNo == orderNo && (known.state == .admitted || known.state == .admittedByRule)
         }
@@ -188,6 +212,7 @@ extension City {
         }
         if passage.enterMode == 5 { notice(1006, passage.gateCode) }
         if passage.plate.isVirtual { return notice(1014, passage.plate.revealed) }
+        guard passage.plate.isLegal else { return }
         if let other = insideLots[passage.plate]?.subtracting([parkCode]).min() {
             notice(7002, "\(lots[other]?.inside[passage.plate] ?? "") in \(other)")
         }

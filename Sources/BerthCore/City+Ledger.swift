@@ -150,7 +150,7 @@ extension City {
                     at: now, kind: .deposit, reference: payment.payNo,
                     [(.provider(payment.appId), payment.amountFen), (.deposit(subject), -payment.amountFen)]), &events)
             if certifyPaid(subject, by: payment.payNo, at: now, &events) { return }
-            giveBack(payment.payNo, of: subject, refundNo: "R\(subject)", at: now, &events)
+            giveBack(payment.key, of: subject, refundNo: "R\(subject)", at: now, &events)
             return
         }
         switch sharedStay(payment.parkCode, payment.recordNo, history: history) {
@@ -159,7 +159,9 @@ extension City {
             shareOut(payment, [(.lot(payment.parkCode), -payment.amountFen)], at: now, &events)
         case .subscription(let subscription):
             shareOut(
-                payment, shares(payment.amountFen, payment.parkCode, offer: subscription.offerId.flatMap { self.offer($0) }), at: now,
+                payment,
+                shares(payment.amountFen, payment.parkCode, offer: subscription.offerId.flatMap { offer($0, in: subscription.parkCode) }),
+                at: now,
                 &events)
         case .order(let order):
             // What re-homing cost more is paid by whoever caused it.
@@ -167,14 +169,15 @@ extension City {
             shareOut(
                 payment,
                 [(.compensation, helped)]
-                    + shares(payment.amountFen + helped, payment.parkCode, offer: order.offerId.flatMap { self.offer($0) }),
+                    + shares(payment.amountFen + helped, payment.parkCode, offer: order.offerId.flatMap { offer($0, in: order.parkCode) }),
                 helped: helped, at: now, &events)
         }
         guard var visit = visit(payment.parkCode, payment.recordNo, history: history) else { return }
         visit.paidFen += payment.amountFen
         visit.paidAt = now
-        visit.compensatedFen += payments[payment.payNo]?.legs.first { $0.account == .compensation }?.fen ?? 0
+        visit.compensatedFen += payments[payment.key]?.legs.first { $0.account == .compensation }?.fen ?? 0
         keep(visit, &events)
+        if let orderNo = visit.orderNo { settleStay(orderNo, visit.recordNo, visit.parkCode, at: now, history: history, &events) }
     }
 
     /// Posts a payment and keeps with it who got how much.
@@ -184,23 +187,24 @@ extension City {
         let posting = Posting(
             at: now, kind: .payment, reference: payment.payNo, [(.provider(payment.appId), payment.amountFen)] + legs)
         post(posting, &events)
-        guard var kept = payments[payment.payNo] else { return }
+        guard var kept = payments[payment.key] else { return }
         kept.legs = Array(posting.legs.dropFirst())
-        payments[payment.payNo] = kept
+        payments[payment.key] = kept
         events.append(.payment(kept))
     }
 
     /// A deposit that nothing stands for any more.
-    private mutating func giveBack(_ payNo: String, of subject: String, refundNo: String, at now: Millis, _ events: inout [Event]) {
+    /// - Parameter key: of the payment (``Payment/key``).
+    private mutating func giveBack(_ key: String, of subject: String, refundNo: String, at now: Millis, _ events: inout [Event]) {
         let held = -balances[.deposit(subject), default: 0]
-        guard held > 0, var payment = payments[payNo] else { return }
+        guard held > 0, var payment = payments[key] else { return }
         post(
             Posting(at: now, kind: .refund, reference: refundNo, [(.deposit(subject), held), (.provider(payment.appId), -held)]), &events)
         payment.refundedFen = payment.amountFen
         payment.state = .refunded
-        payments[payNo] = payment
+        payments[payment.key] = payment
         events.append(.payment(payment))
-        tell(payment.appId, .refund(payNo: payNo, refundNo: refundNo, amountFen: held), at: now, &events)
+        tell(payment.appId, .refund(payNo: payment.payNo, refundNo: refundNo, amountFen: held), at: now, &events)
     }
 
     /// A stay that was re-homed and costs its driver nothing: the lot and the owner get from its compensation what it costs.
@@ -215,7 +219,7 @@ extension City {
             Posting(
                 at: now, kind: .payment, reference: order.orderNo,
                 [(.compensation, fee.discountFen)]
-                    + shares(fee.discountFen, order.parkCode, offer: order.offerId.flatMap { self.offer($0) })), &events)
+                    + shares(fee.discountFen, order.parkCode, offer: order.offerId.flatMap { offer($0, in: order.parkCode) })), &events)
     }
 
     /// What a stay that the city bills rests on.
@@ -226,7 +230,7 @@ extension City {
 
     func sharedStay(_ parkCode: String, _ recordNo: String, history: some History) -> SharedStay? {
         guard let number = visit(parkCode, recordNo, history: history)?.orderNo else { return nil }
-        if let subscription = subscription(number) { return .subscription(subscription) }
+        if let subscription = subscription(number, in: parkCode) { return .subscription(subscription) }
         guard let order = order(number, history: history), City.isBilledByCity(order.purpose) else { return nil }
         return .order(order)
     }
@@ -251,10 +255,12 @@ extension City {
 
     /// Nobody's fault: the deposit goes back.
     mutating func returnDeposit(of order: Order, at now: Millis, _ events: inout [Event]) {
-        if let payNo = order.prepayNo { giveBack(payNo, of: order.orderNo, refundNo: "R\(order.orderNo)", at: now, &events) }
+        if let payNo = order.prepayNo {
+            giveBack(Payment.key(order.appId, "", payNo), of: order.orderNo, refundNo: "R\(order.orderNo)", at: now, &events)
+        }
     }
 
-    /// He came: the deposit is the lot's. He did not, or cancelled too late: it is the lot's as a penalty.
+    /// The driver came: the deposit is the lot's. The driver did not come, or cancelled too late: it is the lot's as a penalty.
     mutating func settleDeposit(of order: Order, _ kind: Posting.Kind, at now: Millis, _ events: inout [Event]) {
         let held = -balances[.deposit(order.orderNo), default: 0]
         guard held > 0 else { return }
@@ -266,16 +272,16 @@ extension City {
     /// A breach or no-show that an appeal undid: the deposit that was kept for it goes back.
     mutating func returnForfeit(of order: Order, reference: String, at now: Millis, history: some History, _ events: inout [Event]) {
         guard order.status == .noShow || order.status == .cancelledBreach, let payNo = order.prepayNo,
-            var payment = payment(payNo, history: history), payment.state == .paid, payment.subject == order.orderNo
+            var payment = payment(payNo, appId: order.appId, history: history), payment.state == .paid, payment.subject == order.orderNo
         else { return }
         let fen = payment.amountFen
         post(
             Posting(at: now, kind: .refund, reference: reference, [(.lot(order.parkCode), fen), (.provider(payment.appId), -fen)]), &events)
         payment.refundedFen = fen
         payment.state = .refunded
-        payments[payNo] = payment
+        payments[payment.key] = payment
         events.append(.payment(payment))
-        tell(payment.appId, .refund(payNo: payNo, refundNo: reference, amountFen: fen), at: now, &events)
+        tell(payment.appId, .refund(payNo: payment.payNo, refundNo: reference, amountFen: fen), at: now, &events)
     }
 
     mutating func forfeitDeposit(of order: Order, at now: Millis, _ events: inout [Event]) {
@@ -301,7 +307,7 @@ extension City {
             Posting(
                 at: now, kind: .till, reference: payment.payNo,
                 [(.till(payment.parkCode), payment.amountFen)]
-                    + shares(payment.amountFen, payment.parkCode, offer: offerId.flatMap { offer($0) })), &events)
+                    + shares(payment.amountFen, payment.parkCode, offer: offerId.flatMap { offer($0, in: payment.parkCode) })), &events)
         guard var visit = visit(payment.parkCode, payment.recordNo, history: history) else { return }
         visit.paidFen += payment.amountFen
         visit.paidAt = payment.payTime

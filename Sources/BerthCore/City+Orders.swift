@@ -144,10 +144,11 @@ extension City {
         order.status = owes || policy.confirmMode == .ask ? .held : .booked
         order.holdDeadline = order.status == .held ? now + Millis(policy.holdMin) * CivilTime.minute : nil
         if owes {
-            let bill = Bill(
+            var bill = Bill(
                 billNo: "D" + order.orderNo, parkCode: order.parkCode, recordNo: "", payableFen: order.terms.prepayFen,
                 expireAt: order.holdDeadline!, subject: order.orderNo)
-            bills[bill.billNo] = bill
+            bill.askedBy = [order.appId]
+            bills[bill.key] = bill
             events.append(.bill(bill))
             order.billNo = bill.billNo
             order.deliver = .notNeeded
@@ -187,8 +188,8 @@ extension City {
             case .noBookableSpace where order.offerId.flatMap({ lots[order.parkCode]!.offers[$0] }) != nil:
                 let lot = lots[order.parkCode]!
                 let offer = lot.offers[order.offerId!]!
-                let taken = offer.units.lazy.filter { !lot.spaces.isFree($0, from: max(now, order.enterStart), to: order.expectedLeave) }
-                    .count
+                let free = lot.spaces.free(of: offer, from: max(now, order.enterStart), to: order.expectedLeave) { _ in false }
+                let taken = offer.unitCount - free
                 decision.note = RuleNote("offer \(offer.offerId)", used: taken, max: offer.unitCount, until: order.expectedLeave)
             case .noBookableSpace, .poolEmpty:
                 let lot = lots[order.parkCode]!
@@ -323,8 +324,8 @@ extension City {
     ) -> Decision? {
         let policy = lot.policy(purpose)
         let isPublic = purpose == .publicService
-        // Whoever has an appointment may come later than he planned.
-        if planTime < now - (isPublic ? Millis(policy.bizBeforeMin) * CivilTime.minute : 0) {
+        // A time can be booked as long as its window is open; a visitor with an appointment may come later than planned.
+        if planTime < now - Millis(isPublic ? policy.bizBeforeMin : policy.lateMin) * CivilTime.minute {
             return Decision(.tooLate, RuleNote("planTime", until: now))
         }
         let (rule, ahead) =
@@ -335,7 +336,9 @@ extension City {
         if planTime > now + Millis(ahead) * CivilTime.minute {
             return Decision(.notOpenYet, RuleNote(rule, max: ahead, until: planTime - Millis(ahead) * CivilTime.minute))
         }
-        if !profile.isOpen(at: planTime) { return Decision(.lotClosed, RuleNote("openHours", until: profile.opens(after: planTime))) }
+        if !profile.isOpen(at: planTime, calendar) {
+            return Decision(.lotClosed, RuleNote("openHours", until: profile.opens(after: planTime, calendar)))
+        }
         return nil
     }
 

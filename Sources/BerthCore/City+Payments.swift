@@ -11,6 +11,14 @@ public struct Bill: Sendable, Equatable {
     public var expireAt: Millis
     /// An order's deposit or a subscription that it makes certain, where it is not for a stay.
     public var subject: String?
+    /// The lot that gave the number; "" for a bill of the city's own (section 2).
+    public var giver = ""
+    /// Providers that asked for it: nobody else may pay it.
+    public var askedBy: [String] = []
+
+    /// Its place among all bills: a number is unique in its giver.
+    public static func key(_ giver: String, _ billNo: String) -> String { "\(giver)|\(billNo)" }
+    public var key: String { Bill.key(giver, billNo) }
 
     public init(
         billNo: String, parkCode: String, recordNo: String, payableFen: Int64, expireAt: Millis, subject: String? = nil
@@ -53,6 +61,12 @@ public struct Payment: Sendable, Equatable {
     /// It stood in an exit's record (U11).
     public var cameWithExit = false
 
+    /// Its place among all payments: a number is unique in the provider or lot that gave it (section 2).
+    public static func key(_ appId: String, _ parkCode: String, _ payNo: String) -> String {
+        appId.isEmpty ? "@\(parkCode)|\(payNo)" : "\(appId)|\(payNo)"
+    }
+    public var key: String { Payment.key(appId, parkCode, payNo) }
+
     public init(
         payNo: String, appId: String, parkCode: String, recordNo: String, billNo: String?, amountFen: Int64,
         channel: String, state: PaymentState, payTime: Millis?, requestHash: String
@@ -71,22 +85,42 @@ public struct Payment: Sendable, Equatable {
 }
 
 extension City {
-    public mutating func restore(bill: Bill) { bills[bill.billNo] = bill }
-    public mutating func restore(payment: Payment) { payments[payment.payNo] = payment }
+    public mutating func restore(bill: Bill) { bills[bill.key] = bill }
+    public mutating func restore(payment: Payment) { payments[payment.key] = payment }
 
-    public func payment(_ payNo: String, history: some History) -> Payment? {
-        payments[payNo] ?? history.payment(payNo)
+    /// A payment of a provider (`appId`), or one that a lot took itself (`appId` "").
+    public func payment(_ payNo: String, appId: String, parkCode: String = "", history: some History) -> Payment? {
+        let key = Payment.key(appId, parkCode, payNo)
+        return payments[key] ?? history.payment(key: key)
     }
 
-    public func bill(_ billNo: String) -> Bill? { bills[billNo] }
+    /// A bill that a provider asked for.
+    public func bill(_ billNo: String, askedBy appId: String) -> Bill? { bill(billNo, appId: appId, parkCode: "", amountFen: nil) }
+
+    /// A payment of late that a provider took for a lot.
+    public func payment(_ payNo: String, at parkCode: String) -> Payment? {
+        payments.values.filter { $0.payNo == payNo && $0.parkCode == parkCode }.min { $0.key < $1.key }
+    }
+
+    /// The bill of a provider's number: the city's own, or a lot's that this provider asked for. Two lots may have given the same number:
+    /// then the lot that the caller names, the amount, and the time of asking tell which one is meant.
+    func bill(_ billNo: String, appId: String, parkCode: String, amountFen: Int64?) -> Bill? {
+        if let own = bills[Bill.key("", billNo)] { return own.askedBy.contains { $0 == appId } ? own : nil }
+        let known = bills.values.filter {
+            $0.billNo == billNo && $0.askedBy.contains { $0 == appId } && (parkCode.isEmpty || $0.parkCode == parkCode)
+        }
+        guard known.count > 1 else { return known.first }
+        return known.max { ($0.payableFen == amountFen ? 1 : 0, $0.expireAt) < ($1.payableFen == amountFen ? 1 : 0, $1.expireAt) }
+    }
 
     /// Payments whose channel has not had the last word.
     public var pendingPayments: [Payment] { payments.values.filter { $0.state == .pending }.sorted { $0.payNo < $1.payNo } }
 
-    /// A payment taken at the lot. The number counts once in the whole city.
-    mutating func takeIn(_ payment: Payment, history: some History) -> Decision {
-        guard lots[payment.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
-        if let known = self.payment(payment.payNo, history: history) {
+    /// A payment taken at the lot. The number counts once in that lot.
+    mutating func takeIn(_ reported: Payment, at now: Millis, history: some History) -> Decision {
+        guard lots[reported.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
+        var payment = reported
+        if let known = self.payment(payment.payNo, appId: "", parkCode: payment.parkCode, history: history) {
             // The same payment may come beside an exit (U11) and by itself (U22).
             let isSame =
                 known.requestHash == payment.requestHash
@@ -97,8 +131,10 @@ extension City {
         // Where the city bills, the lot takes nothing beforehand; what it took with the exit is known all the same.
         let stay = sharedStay(payment.parkCode, payment.recordNo, history: history)
         if stay != nil, !payment.cameWithExit { return Decision(.refused(.platformBilled)) }
-        payments[payment.payNo] = payment
-        var events: [Event] = [
+        var events: [Event] = []
+        payment.payTime = present(payment.payTime ?? now, "payTime", payment.parkCode, at: now, &events)
+        payments[payment.key] = payment
+        events += [
             .payment(payment),
             .notice(
                 Notice(
@@ -116,13 +152,17 @@ extension City {
     mutating func bill(_ bill: Bill) -> Decision {
         var bill = bill
         // Asked again under the same number: what is paid, or being paid, stays so.
-        if let payNo = bills[bill.billNo]?.paidBy, !isVoid(payNo) { bill.paidBy = payNo }
-        bills[bill.billNo] = bill
+        if let known = bills[bill.key] {
+            if let paidBy = known.paidBy, !isVoid(paidBy) { bill.paidBy = paidBy }
+            for appId in known.askedBy where !bill.askedBy.contains(where: { $0 == appId }) { bill.askedBy.append(appId) }
+        }
+        bills[bill.key] = bill
         return Decision(.done, [.bill(bill)])
     }
 
     /// Whether a payment is known not to have paid anything, or to have been given back.
-    private func isVoid(_ payNo: String) -> Bool { payments[payNo].map { $0.state == .failed || $0.state == .refunded } ?? false }
+    /// - Parameter key: ``Payment/key``.
+    private func isVoid(_ key: String) -> Bool { payments[key].map { $0.state == .failed || $0.state == .refunded } ?? false }
 
     /// Whether an order or subscription still waits for the payment of a bill.
     private func awaits(_ subject: String, _ billNo: String) -> Bool {
@@ -138,22 +178,23 @@ extension City {
         where other.parkCode == payment.parkCode && other.recordNo == payment.recordNo && other.billNo != payment.billNo
             && other.paidBy.map({ isVoid($0) }) ?? true
         {
-            other.paidBy = payment.payNo
-            bills[other.billNo] = other
+            other.paidBy = payment.key
+            bills[other.key] = other
             events.append(.bill(other))
         }
     }
 
     /// A13 `pay.create`: a payment begins; money has moved only when ``conclude(_:isPaid:at:)`` says so.
     mutating func pay(
-        appId: String, billNo: String, payNo: String, amountFen: Int64, channel: String, requestHash: String, at now: Millis,
+        appId: String, parkCode: String, billNo: String, payNo: String, amountFen: Int64, channel: String, requestHash: String,
+        at now: Millis,
         history: some History
     ) -> Decision {
-        if let known = payment(payNo, history: history) {
-            return known.appId == appId && known.requestHash == requestHash
+        if let known = payment(payNo, appId: appId, history: history) {
+            return known.requestHash == requestHash
                 ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.keyReused))
         }
-        guard var bill = bills[billNo] else { return Decision(.refused(.noBill)) }
+        guard var bill = bill(billNo, appId: appId, parkCode: parkCode, amountFen: amountFen) else { return Decision(.refused(.noBill)) }
         if let earlier = bill.paidBy, !isVoid(earlier) { return Decision(.refused(.alreadyPaid)) }
         guard now <= bill.expireAt, bill.subject.map({ awaits($0, bill.billNo) }) ?? true else { return Decision(.refused(.billExpired)) }
         // One payment of a stay at a time: the other one may be through any moment.
@@ -162,27 +203,29 @@ extension City {
                 $0.state == .pending && $0.parkCode == bill.parkCode && $0.recordNo == bill.recordNo
             })
         {
-            return Decision(.alreadyPaid, RuleNote("pending \(other.payNo)", until: bill.expireAt))
+            return Decision(.alreadyPaid, RuleNote(other.appId == appId ? "pending \(other.payNo)" : "pending", until: bill.expireAt))
         }
         guard amountFen == bill.payableFen else { return Decision(.refused(.amountMismatch)) }
         guard amountFen > 0 else { return Decision(.refused(.noPaymentNeeded)) }
-        bill.paidBy = payNo
-        bills[billNo] = bill
         var payment = Payment(
             payNo: payNo, appId: appId, parkCode: bill.parkCode, recordNo: bill.recordNo, billNo: billNo,
             amountFen: amountFen, channel: channel, state: .pending, payTime: nil, requestHash: requestHash)
         payment.subject = bill.subject
-        payments[payNo] = payment
+        bill.paidBy = payment.key
+        bills[bill.key] = bill
+        payments[payment.key] = payment
         return Decision(.paid(payment, isRepeat: false), [.bill(bill), .payment(payment)])
     }
 
     /// The payment channel's word. A payment made tells the lot through its down log, until the lot has it.
-    mutating func conclude(_ payNo: String, isPaid: Bool, message: String, at now: Millis, history: some History) -> Decision {
-        guard var payment = payments[payNo] else { return Decision(.refused(.paymentFailed)) }
+    mutating func conclude(_ appId: String, _ payNo: String, isPaid: Bool, message: String, at now: Millis, history: some History)
+        -> Decision
+    {
+        guard var payment = payments[Payment.key(appId, "", payNo)] else { return Decision(.refused(.paymentFailed)) }
         guard payment.state == .pending else { return Decision(.paid(payment, isRepeat: true)) }
         payment.state = isPaid ? .paid : .failed
         payment.payTime = isPaid ? now : nil
-        payments[payNo] = payment
+        payments[payment.key] = payment
         var events: [Event] = [.payment(payment)]
         if isPaid {
             // What is not for a stay is no affair of the gate's.
@@ -191,7 +234,10 @@ extension City {
                 close(billsOf: payment, &events)
             }
             post(paid: payment, at: now, history: history, &events)
-            payment = payments[payNo]!
+            payment = payments[payment.key] ?? payment
+            if payment.subject == nil, let orderNo = visit(payment.parkCode, payment.recordNo, history: history)?.orderNo {
+                settleStay(orderNo, payment.recordNo, payment.parkCode, at: now, history: history, &events)
+            }
         }
         tell(
             payment.appId,
@@ -209,12 +255,14 @@ extension City {
         appId: String, payNo: String, refundNo: String, amountFen: Int64, message: String, at now: Millis,
         history: some History
     ) -> Decision {
-        guard var payment = payment(payNo, history: history), payment.appId == appId else {
+        guard var payment = payment(payNo, appId: appId, history: history) else {
             return Decision(.refused(.paymentFailed))
         }
-        let key = "\(payNo)|\(refundNo)"
-        if let known = report(payment.parkCode, kind: "refund", key: key) {
-            return known.body == String(amountFen)
+        // A refund number is unique in its provider.
+        let key = "\(appId)|\(refundNo)"
+        let body = "\(amountFen)|\(payNo)"
+        if let known = report("", kind: "refund", key: key) {
+            return known.body == body
                 ? Decision(.refunded(payment, refundNo: refundNo, amountFen: amountFen, isRepeat: true)) : Decision(.refused(.keyReused))
         }
         guard payment.state == .paid || payment.state == .partlyRefunded, amountFen > 0 else {
@@ -230,9 +278,9 @@ extension City {
         }
         payment.refundedFen += amountFen
         payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded
-        payments[payNo] = payment
+        payments[payment.key] = payment
         var events: [Event] = [.payment(payment)]
-        keep(Report(parkCode: payment.parkCode, kind: "refund", key: key, body: String(amountFen), at: now), &events)
+        keep(Report(parkCode: "", kind: "refund", key: key, body: body, at: now), &events)
         append(.relay(service: "refund.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
         post(refund: amountFen, of: payment, reference: refundNo, at: now, &events)
         if share != nil {
@@ -242,6 +290,10 @@ extension City {
         if !payment.recordNo.isEmpty, var visit = visit(payment.parkCode, payment.recordNo, history: history) {
             visit.paidFen = max(0, visit.paidFen - amountFen)
             keep(visit, &events)
+            if payment.state == .refunded, let orderNo = visit.orderNo, var order = known(orderNo), order.stayPayState == 2 {
+                order.stayPayState = 3
+                update(order, at: now, &events)
+            }
         }
         tell(payment.appId, .refund(payNo: payNo, refundNo: refundNo, amountFen: amountFen), at: now, &events)
         events.append(

@@ -10,15 +10,19 @@ extension City {
         case .calendarDay(let day): calendar.exceptions[day.day] = day.kind
         case .offer(let offer):
             lots[offer.parkCode]?.offers[offer.offerId] = offer
-            lotOfShare[offer.offerId] = offer.parkCode
-            noteShare(offer.offerId)
+            if !offer.appId.isEmpty {
+                lotOfShare[offer.offerId] = offer.parkCode
+                noteShare(offer.offerId)
+            }
         case .subscription(let subscription):
             lots[subscription.parkCode]?.subscriptions[subscription.authNo] = subscription
-            lotOfShare[subscription.authNo] = subscription.parkCode
-            noteShare(subscription.authNo)
+            if !subscription.appId.isEmpty {
+                lotOfShare[subscription.authNo] = subscription.parkCode
+                noteShare(subscription.authNo)
+            }
             lots[subscription.parkCode]?.noteDeadline(of: subscription, calendar)
         case .place(let place): places[place.placeCode] = place
-        case .appointment(let appointment): appointments["\(appointment.appId)|\(appointment.extNo)"] = appointment
+        case .appointment(let appointment): index(appointment)
         case .area(let area): areas[area.areaId] = area.parkCodes.isEmpty ? nil : area
         case .flow(let flow):
             flows[FlowKey(parkCode: flow.parkCode, areaId: flow.areaId, policyId: flow.policyId)] = flow
@@ -31,8 +35,15 @@ extension City {
 
     /// Numbers that the server gives end with a serial.
     private mutating func noteShare(_ number: String) {
-        guard number.hasPrefix("SO") || number.hasPrefix("SA"), let serial = Int64(number.suffix(8)) else { return }
+        guard City.isOwnNumber(number), let serial = Int64(number.suffix(8)) else { return }
         lastShare = max(lastShare, serial)
+    }
+
+    /// Whether a number has the form of those that the server gives to offers and subscriptions: nobody else may give one (section 2).
+    public static func isOwnNumber(_ number: String) -> Bool {
+        let bytes = Array(number.utf8)
+        return bytes.count == 18 && bytes[0] == UInt8(ascii: "S") && (bytes[1] == UInt8(ascii: "O") || bytes[1] == UInt8(ascii: "A"))
+            && bytes[2...].allSatisfy { (48...57).contains($0) }
     }
 
     mutating func set(_ entity: Entity, _ events: inout [Event]) {
@@ -42,7 +53,10 @@ extension City {
 
     mutating func forgetEntities(endedBefore time: Millis) {
         func isOver(_ entity: Entity) -> Bool { entity.place.endsAt.map { $0 < time } ?? false }
-        appointments = appointments.filter { !isOver(.appointment($0.value)) }
+        for appointment in appointments.values where isOver(.appointment(appointment)) {
+            unindex(appointment)
+            appointments.removeValue(forKey: City.key(appointment.appId, appointment.extNo))
+        }
         // What counts for a year can be undone for as long as records are taken.
         let yearly = time - (City.recordDaysMax - 5) * CivilTime.dayLength
         penalties = penalties.filter { $0.value.at >= yearly }
@@ -98,8 +112,15 @@ extension City {
     mutating func resolvePolicies(of parkCode: String) {
         guard let lot = lots[parkCode] else { return }
         let group = PolicyScope.group(lot.profile?.group ?? "")
+        // Scenic areas have defaults of their own (section 7, R5), where the city's settings leave the general ones.
+        var base = policy
+        if let type = lot.profile?.lotType, type == 8 || type == 11 {
+            let usual = Policy()
+            if base.delayMin == usual.delayMin { base.delayMin = 360 }
+            if base.noShowMaxPerYear == usual.noShowMaxPerYear { base.noShowMaxPerYear = 3 }
+        }
         func lay(_ purpose: Purpose?) -> (Policy, Int64) {
-            var result = policy
+            var result = base
             var version: Int64 = 0
             let scopes: [PolicyScope?] = [
                 .city, purpose.map { .product($0) }, group, .lot(parkCode), purpose.map { .lotProduct(parkCode, $0) },

@@ -1,53 +1,92 @@
 // What a lot reports of cars and orders (interface.md, U10, U11, U14), and how it answers its down log.
 extension City {
-    // The lot is not held on to here: it changes, and what is held twice is copied first, with all its visits and orders.
+    // The lot is not held on to here: it changes, and a value that is held twice is copied first, with all its visits and orders.
     mutating func enter(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
         guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
         var decision = takeEntry(parkCode, passage, at: now, history: history)
         // A record that could not be taken shows all the same that the car was there: nothing is held against its order.
-        // So does one of a booked plate that names no order.
-        let standsAlone = lots[parkCode]?.visits[passage.recordNo].map { $0.orderNo == nil && $0.enterTime == passage.enterTime } ?? false
-        if decision.outcome.refusal != nil || standsAlone { dispute(parkCode, passage, at: now, &decision.events) }
+        // So does a record of a booked plate that names no order, or whose order did not carry it.
+        let standsAlone = lots[parkCode]?.visits[passage.recordNo].map { $0.orderNo == nil } ?? false
+        if decision.outcome.refusal != nil || standsAlone {
+            dispute(
+                parkCode, plate: passage.plate, orderNo: passage.orderNo, time: passage.enterTime, recordNo: passage.recordNo, at: now,
+                &decision.events)
+        }
         notePassed(parkCode, through: passage.enterTime, at: now)
         return decision
     }
 
-    /// Orders of a plate whose window holds the time of a record that was refused, or that names none of them.
-    private mutating func dispute(_ parkCode: String, _ passage: Passage, at now: Millis, _ events: inout [Event]) {
-        let his = lots[parkCode]!.orders.values.filter { order in
-            (order.status == .booked || order.status == .noShow) && !order.isDisputed && order.enterStart <= passage.enterTime
-                && passage.enterTime <= order.enterEnd && (order.speaks(for: passage.plate) || order.orderNo == passage.orderNo)
+    /// Marks orders whose car may have come: those whose window holds the time of a record that was refused or that names no order.
+    /// - Parameter plate: as it was read; nil where nobody could read it.
+    mutating func dispute(
+        _ parkCode: String, plate: Plate?, orderNo: String?, time: Millis, recordNo: String, at now: Millis, _ events: inout [Event]
+    ) {
+        let most = lots[parkCode]!.policy.fuzzyCharsMax
+        let concerned = lots[parkCode]!.orders.values.filter { order in
+            guard order.status == .booked || order.status == .noShow, !order.isDisputed, order.enterStart <= time, time <= order.enterEnd
+            else { return false }
+            if order.orderNo == orderNo { return true }
+            guard let plate else { return false }
+            return order.speaks(for: plate)
+                || (!plate.isLegal && order.plates.contains { own in own.misreadings(as: plate).map { $0 <= max(1, most) } ?? false })
         }
-        for order in his.sorted(by: { $0.serial < $1.serial }) {
+        for order in concerned.sorted(by: { $0.serial < $1.serial }) {
             guard var order = lots[parkCode]?.orders[order.orderNo] else { continue }
             order.isDisputed = true
             if order.isPenalised {
-                undo("\(order.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(passage.recordNo)", at: now, &events)
+                undo("\(order.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(recordNo)", at: now, &events)
                 order.isPenalised = false
             }
             update(order, at: now, &events)
         }
     }
 
-    private mutating func takeEntry(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
-        let gates = lots[parkCode]!.gates
-        if !gates.isEmpty, gates[passage.gateCode] == nil { return Decision(.refused(.unknownGate)) }
-        if passage.enterTime < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
+    /// A second entry within this time is the same car seen twice, ms (section 5.5).
+    static let seenTwiceMillis: Millis = 300_000
+
+    private mutating func takeEntry(_ parkCode: String, _ reported: Passage, at now: Millis, history: some History) -> Decision {
+        var passage = reported
+        var events: [Event] = []
+        var flags: [String] = []
         if let known = visit(parkCode, passage.recordNo, history: history) {
             guard known.plate == passage.plate else { return Decision(.refused(.repeatedEntry)) }
-            guard known.enterTime == passage.enterTime else { return Decision(.refused(.enterTimeDiffers)) }
+            guard known.enterTime == passage.enterTime || known.reportedEnterTime == passage.enterTime else {
+                return Decision(.refused(.enterTimeDiffers))
+            }
             let status = known.orderNo.flatMap { order($0, history: history)?.status }
             return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
         }
-        var events: [Event] = []
-        if let inside = lots[parkCode]!.inside[passage.plate] {
-            return Decision(
-                .refused(.repeatedEntry),
-                [
-                    .notice(
-                        Notice(
-                            parkCode: parkCode, eventType: 1015, occurredAt: passage.enterTime, recordNo: passage.recordNo, detail: inside))
-                ])
+        if passage.enterTime < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
+        passage.enterTime = present(passage.enterTime, "enterTime", parkCode, at: now, &events)
+        if passage.enterTime != reported.enterTime { flags.append("timeAhead") }
+        if !passage.plate.isLegal { flags.append("unreadPlate") }
+        let gates = lots[parkCode]!.gates
+        if !gates.isEmpty, gates[passage.gateCode] == nil { flags.append("unknownGate") }
+        var visit = Visit(
+            parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
+            gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
+        visit.vehicleClass = passage.vehicleClass
+        if passage.enterTime != reported.enterTime { visit.reportedEnterTime = reported.enterTime }
+        if let inside = lots[parkCode]!.inside[visit.insideKey] {
+            let older = lots[parkCode]!.visits[inside]
+            if let older, abs(passage.enterTime - older.enterTime) <= City.seenTwiceMillis {
+                return Decision(
+                    .refused(.repeatedEntry),
+                    [
+                        .notice(
+                            Notice(
+                                parkCode: parkCode, eventType: 1015, occurredAt: passage.enterTime, recordNo: passage.recordNo,
+                                detail: inside))
+                    ])
+            }
+            flags.append("exitMissed")
+            if let older, passage.enterTime < older.enterTime {
+                // A late record of an earlier stay: its exit may follow.
+                visit.isExitMissed = true
+                visit.leaveTime = visit.enterTime
+            } else {
+                closeMissed(parkCode, inside, by: passage.recordNo, at: now, history: history, &events)
+            }
         }
 
         var refusal: Refusal?
@@ -56,33 +95,28 @@ extension City {
         if let orderNo = passage.orderNo {
             let policy = lots[parkCode]!.policy
             if let found = lots[parkCode]!.subscriptions[orderNo] {
-                guard
-                    mayStand(
-                        passage.plate, for: found.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode)
-                else { return Decision(.refused(.plateDiffers)) }
-                let plate = found.plates.contains(passage.plate) ? passage.plate : found.plates[0]
-                refusal = GatePolicy.refuse(found, plate: plate, at: passage.enterTime, calendar)
-                subscription = found
-                noteReading(found.plates, orderNo, passage, parkCode, at: now, &events)
-            } else {
-                guard let order = order(orderNo, history: history), order.parkCode == parkCode else {
-                    return Decision(.refused(.orderNotFound))
+                if mayStand(passage.plate, for: found.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode) {
+                    let plate = found.plates.contains(passage.plate) ? passage.plate : found.plates[0]
+                    refusal = GatePolicy.refuse(found, plate: plate, at: passage.enterTime, calendar)
+                    subscription = found
+                    noteReading(found.plates, orderNo, passage, parkCode, at: now, &events)
+                } else {
+                    refusal = .plateDiffers
                 }
-                guard
-                    mayStand(
-                        passage.plate, for: order.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode)
-                else { return Decision(.refused(.plateDiffers)) }
-                refusal = refuseEntry(of: order, passage, at: now)
-                linked = order
-                noteReading(order.plates, orderNo, passage, parkCode, at: now, &events)
+            } else if let order = order(orderNo, history: history), order.parkCode == parkCode {
+                if mayStand(passage.plate, for: order.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode) {
+                    refusal = refuseEntry(of: order, passage, at: now)
+                    linked = order
+                    noteReading(order.plates, orderNo, passage, parkCode, at: now, &events)
+                } else {
+                    refusal = .plateDiffers
+                }
+            } else {
+                refusal = .orderNotFound
             }
         }
         noteEntry(parkCode, passage, at: now, &events)
-        // The car is inside whatever its order says: the record stands, a code beside it tells that the order did not carry it.
-        var visit = Visit(
-            parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
-            gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
-        visit.vehicleClass = passage.vehicleClass
+        // The car is inside whatever its order says: the record stands, and a code beside it tells that the order did not carry it.
         if let order = linked, order.status == .inLot, order.recordNo == passage.recordNo {
             // The lot said before (U14) that it is in, under this record.
             visit.orderNo = order.orderNo
@@ -97,15 +131,51 @@ extension City {
         }
         with(parkCode) {
             $0.visits[visit.recordNo] = visit
-            $0.inside[visit.plate] = visit.recordNo
+            if !visit.isExitMissed { $0.inside[visit.insideKey] = visit.recordNo }
             guard visit.orderNo == nil else { return }
             $0.walkIns.removeAll { $0 < now - 5 * CivilTime.minute }
             if visit.enterTime > now - 5 * CivilTime.minute { $0.walkIns.append(min(visit.enterTime, now)) }
         }
-        noteInside(visit.plate, parkCode, isInside: true)
+        if !visit.isExitMissed { noteInside(visit.insideKey, parkCode, isInside: true) }
         events.append(.visit(visit))
-        if let refusal { return Decision(.recordedWith(refusal, recordNo: visit.recordNo), events) }
-        return Decision(.recorded(recordNo: visit.recordNo, linked?.status, isRepeat: false), events)
+        note(passage, at: passage.enterTime, parkCode, now: now, &events)
+        var decision =
+            refusal.map { Decision(.recordedWith($0, recordNo: visit.recordNo), events) }
+            ?? Decision(.recorded(recordNo: visit.recordNo, linked?.status, isRepeat: false), events)
+        decision.flags = flags
+        return decision
+    }
+
+    /// The count of places that a passage states.
+    private mutating func note(_ passage: Passage, at time: Millis, _ parkCode: String, now: Millis, _ events: inout [Event]) {
+        guard var remain = passage.remain else { return }
+        remain.reportedAt = time
+        note(remain, parkCode, at: now, &events)
+    }
+
+    /// The exit of a car was missed: its stay ends at its last proof and costs nothing beyond it (section 5.5).
+    private mutating func closeMissed(
+        _ parkCode: String, _ recordNo: String, by other: String, at now: Millis, history: some History, _ events: inout [Event]
+    ) {
+        guard var visit = lots[parkCode]!.visits[recordNo] else {
+            return
+        }
+        let proof = min(now, max(visit.enterTime, visit.paidAt ?? 0))
+        if let subscription = visit.orderNo.flatMap({ lots[parkCode]!.subscriptions[$0] }), subscription.recordNo == recordNo {
+            leave(subscription, at: min(proof, subscription.leaveBy ?? proof), now: now, &events)
+        } else if var order = visit.orderNo.flatMap({ order($0, history: history) }), order.status == .inLot, order.recordNo == recordNo {
+            leave(&order, at: min(proof, order.leaveDeadline ?? proof), now: now, &events)
+        }
+        visit.leaveTime = proof
+        visit.isExitMissed = true
+        with(parkCode) {
+            $0.visits[recordNo] = visit
+            $0.inside[visit.insideKey] = nil
+        }
+        noteInside(visit.insideKey, parkCode, isInside: false)
+        events.append(.visit(visit))
+        events.append(
+            .notice(Notice(parkCode: parkCode, eventType: 1015, occurredAt: now, recordNo: recordNo, detail: "exit missed, then \(other)")))
     }
 
     /// Records older than this many days are not taken any more (1503; section 13 keeps them for a year).
@@ -154,6 +224,8 @@ extension City {
         order.enterTime = enterTime
         order.leaveTime = nil
         order.entriesUsed += 1
+        order.orderVer += 1
+        if City.isBilledByCity(order.purpose) { order.stayPayState = 1 }
         update(order, at: now, &events)
         if order.purpose == .shared {
             mark(order.offerId, in: order.parkCode, .inUse, &events)
@@ -166,20 +238,27 @@ extension City {
                     recordNo: recordNo)))
     }
 
-    mutating func exit(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
-        guard lots[parkCode] != nil, let leaveTime = passage.leaveTime else {
-            return Decision(.refused(.lotNotRegistered))
-        }
-        notePassed(parkCode, through: leaveTime, at: now)
+    mutating func exit(_ parkCode: String, _ reported: Passage, at now: Millis, history: some History) -> Decision {
+        guard lots[parkCode] != nil, let reportedLeave = reported.leaveTime else { return Decision(.refused(.lotNotRegistered)) }
+        notePassed(parkCode, through: reportedLeave, at: now)
         var events: [Event] = []
+        var flags: [String] = []
+        var passage = reported
         let known = visit(parkCode, passage.recordNo, history: history)
+        if known == nil, reportedLeave < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
+        var leaveTime = present(reportedLeave, "leaveTime", parkCode, at: now, &events)
+        passage.enterTime = min(passage.enterTime, leaveTime)
+        if leaveTime != reportedLeave { flags.append("timeAhead") }
         if let known {
-            guard known.enterTime == passage.enterTime else { return Decision(.refused(.enterTimeDiffers)) }
-            if let left = known.leaveTime {
-                guard left == leaveTime else { return Decision(.refused(.orderFinished)) }
+            guard known.enterTime == reported.enterTime || known.reportedEnterTime == reported.enterTime else {
+                return Decision(.refused(.enterTimeDiffers))
+            }
+            if let left = known.leaveTime, !known.isExitMissed {
+                guard left == leaveTime || leaveTime != reportedLeave else { return Decision(.refused(.orderFinished)) }
                 let status = known.orderNo.flatMap { order($0, history: history)?.status }
                 return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
             }
+            leaveTime = max(leaveTime, known.enterTime)
         }
         var visit =
             known
@@ -187,7 +266,11 @@ extension City {
                 parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
                 gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
         var status: OrderStatus?
-        if known == nil { visit.vehicleClass = passage.vehicleClass }
+        if known == nil {
+            visit.vehicleClass = passage.vehicleClass
+            if passage.enterTime != reported.enterTime { visit.reportedEnterTime = reported.enterTime }
+            if !visit.plate.isLegal { flags.append("unreadPlate") }
+        }
         if let subscription = visit.orderNo.flatMap({ lots[parkCode]!.subscriptions[$0] }), subscription.recordNo == passage.recordNo {
             leave(subscription, at: leaveTime, now: now, &events)
         } else if var order = (visit.orderNo ?? passage.orderNo).flatMap({ order($0, history: history) }),
@@ -202,41 +285,83 @@ extension City {
             if visit.orderNo == order.orderNo, order.status == .inLot {
                 order = lots[parkCode]?.orders[order.orderNo] ?? order
                 leave(&order, at: leaveTime, now: now, &events)
+            } else if visit.isExitMissed, visit.orderNo == order.orderNo, order.status == .done, order.recordNo == passage.recordNo {
+                // The exit that was missed has come after all.
+                order.leaveTime = leaveTime
+                update(order, at: now, &events)
             }
             status = order.status
         }
         visit.leaveTime = leaveTime
+        visit.isExitMissed = false
         visit.exitGateCode = passage.exitGateCode
         visit.feeFen = passage.feeFen
+        visit.isInArrears = passage.isInArrears
         if let order = visit.orderNo.flatMap({ order($0, history: history) }), order.discountFen > 0 {
             with(parkCode) { $0.visits[visit.recordNo] = visit }
             settleCompensation(of: order, &visit, at: now, history: history, &events)
         }
+        let key = visit.insideKey
+        let isLast = lots[parkCode]!.inside[key] == visit.recordNo
         with(parkCode) {
             $0.visits[visit.recordNo] = visit
-            if $0.inside[visit.plate] == visit.recordNo { $0.inside[visit.plate] = nil }
+            if isLast { $0.inside[key] = nil }
         }
-        noteInside(visit.plate, parkCode, isInside: false)
+        if isLast { noteInside(key, parkCode, isInside: false) } else { noteRefilled(parkCode) }
         events.append(.visit(visit))
+        note(passage, at: leaveTime, parkCode, now: now, &events)
         // Payments that came by themselves before (U22) are known; where the city bills, the lot takes none.
         for payment in passage.payments {
-            let taken = takeIn(payment, history: history)
+            let taken = takeIn(payment, at: now, history: history)
             if case .paid(_, isRepeat: false) = taken.outcome { events += taken.events }
         }
-        if known == nil { return Decision(.recordedWith(.exitWithoutEntry, recordNo: visit.recordNo), events) }
-        return Decision(.recorded(recordNo: visit.recordNo, status, isRepeat: false), events)
+        if let orderNo = visit.orderNo { settleStay(orderNo, visit.recordNo, parkCode, at: now, history: history, &events) }
+        if passage.isInArrears {
+            events.append(
+                .notice(
+                    Notice(
+                        parkCode: parkCode, eventType: 5005, occurredAt: leaveTime, orderNo: visit.orderNo, recordNo: visit.recordNo,
+                        detail: String(passage.feeFen))))
+        }
+        var decision =
+            known == nil
+            ? Decision(.recordedWith(.exitWithoutEntry, recordNo: visit.recordNo), events)
+            : Decision(.recorded(recordNo: visit.recordNo, status, isRepeat: false), events)
+        decision.flags = flags
+        return decision
+    }
+
+    /// How the stay of an order is paid, when its car has left (section 6, `payState`).
+    mutating func settleStay(
+        _ orderNo: String, _ recordNo: String, _ parkCode: String, at now: Millis, history: some History, _ events: inout [Event]
+    ) {
+        guard var order = known(orderNo), let visit = visit(parkCode, recordNo, history: history) else { return }
+        let isInside = visit.leaveTime == nil
+        var state = 0
+        if City.isBilledByCity(order.purpose) {
+            let fee = sessionFee(parkCode, recordNo: recordNo, at: now, history: history)
+            state = (fee?.payableFen ?? 0) > 0 ? (isInside ? 1 : 4) : visit.paidFen > 0 ? 2 : isInside ? 1 : 0
+        } else {
+            state = visit.isInArrears ? 4 : visit.feeFen > 0 ? 2 : 0
+        }
+        guard state != order.stayPayState else { return }
+        order.stayPayState = state
+        update(order, at: now, &events)
     }
 
     mutating func leave(_ order: inout Order, at leaveTime: Millis, now: Millis, _ events: inout [Event]) {
         order.status = .done
         order.leaveTime = leaveTime
+        order.orderVer += 1
         let wasOverstay = order.overstay
+        // A late record may show that the driver left in time.
+        order.overstay = order.leaveDeadline.map { leaveTime > $0 } ?? false
         if order.purpose == .shared, let deadline = order.leaveDeadline {
             let limit = deadline + Millis(order.terms.graceMin) * CivilTime.minute
             if leaveTime > limit, !order.isLate {
                 chargeLate(&order, limit: limit, at: now, &events)
             } else if leaveTime <= limit, order.isLate {
-                // A late record shows that he was gone in time.
+                // A late record shows that the driver left in time.
                 undo("\(order.orderNo)-\(Penalty.Kind.lateDeparture.letter)", by: "record", at: now, &events)
                 order.isLate = false
             }
@@ -262,11 +387,12 @@ extension City {
             return Decision(.refused(.orderNotFound))
         }
         notePassed(parkCode, through: occurred, at: now)
-        // What the lot says of an agreement must be of the newest one; what it says of a car is a fact.
-        if statement == .accepted || statement == .refused, orderVer < order.orderVer {
+        var events: [Event] = []
+        let occurred = present(occurred, "occurTime", parkCode, at: now, &events)
+        // A statement about an agreement must be of the version that the lot was told last; a statement about a car is a fact.
+        if statement == .accepted || statement == .refused, order.status == .held || order.status == .booked, orderVer < order.pushedVer {
             return Decision(.refused(.newerVersionExists))
         }
-        var events: [Event] = []
         switch (statement, order.status) {
         case (.accepted, .held), (.accepted, .booked):
             accept(&order, occurred: occurred, at: now, &events)
@@ -320,6 +446,7 @@ extension City {
         if order.status == .held {
             order.status = .booked
             order.holdDeadline = nil
+            order.orderVer += 1
         }
         if order != old { update(order, at: now, &events) }
     }
@@ -329,6 +456,7 @@ extension City {
         order.deliver = .refused
         order.status = .rejected
         order.holdDeadline = nil
+        order.orderVer += 1
         giveBackDailyCount(of: order, &events)
         giveBackAppointment(of: order, &events)
         returnDeposit(of: order, at: now, &events)

@@ -58,10 +58,7 @@ extension City {
             sendChange(&moved, at: now, &events)
             update(moved, at: now, &events)
             // Its state is as it was; that its space is another one is news all the same.
-            tell(
-                moved.appId,
-                .order(orderNo: moved.orderNo, clientOrderNo: moved.clientOrderNo, orderVer: moved.orderVer, moved.status), at: now, &events
-            )
+            tellOf(moved, at: now, &events)
             events.append(
                 .notice(
                     Notice(

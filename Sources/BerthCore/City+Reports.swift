@@ -111,13 +111,18 @@ extension City {
 
     /// U13. Nothing is corrected while the car is inside: until it has left, its record is still being made.
     mutating func correct(
-        _ parkCode: String, recordNo: String, _ correction: Correction, at now: Millis, history: some History
+        _ parkCode: String, recordNo: String, _ correction: Correction, mends: Bool = false, at now: Millis, history: some History
     ) -> Decision {
         guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
         guard var visit = visit(parkCode, recordNo, history: history), !visit.isVoid else {
             return Decision(.refused(.noEntryRecord))
         }
-        guard visit.leaveTime != nil else { return Decision(.refused(.correctionWhileInside)) }
+        guard visit.leaveTime != nil else {
+            if case .plate(let plate) = correction, !visit.plate.isLegal || (mends && visit.orderNo == nil) {
+                return name(&visit, plate, at: now, history: history)
+            }
+            return Decision(.refused(.correctionWhileInside))
+        }
         var eventType = 1012
         switch correction {
         case .plate(let plate): visit.plate = plate
@@ -145,11 +150,34 @@ extension City {
         return Decision(.recorded(recordNo: recordNo, nil, isRepeat: false), events)
     }
 
+    /// A reading that was no plate gets its plate while the car is inside: its order, if it has one, finds it.
+    private mutating func name(_ visit: inout Visit, _ plate: Plate, at now: Millis, history: some History) -> Decision {
+        let old = visit.insideKey
+        let recordNo = visit.recordNo
+        guard lots[visit.parkCode]!.inside[plate] == nil else { return Decision(.refused(.repeatedEntry)) }
+        visit.plate = plate
+        let fresh = visit
+        with(visit.parkCode) {
+            $0.visits[recordNo] = fresh
+            $0.inside[old] = nil
+            $0.inside[plate] = recordNo
+        }
+        noteInside(old, visit.parkCode, isInside: false)
+        noteInside(plate, visit.parkCode, isInside: true)
+        var events: [Event] = []
+        if visit.orderNo == nil { followCorrection(&visit, .plate(plate), at: now, history: history, &events) }
+        let named = visit
+        with(visit.parkCode) { $0.visits[recordNo] = named }
+        events.append(.visit(visit))
+        events.append(.notice(Notice(parkCode: visit.parkCode, eventType: 1012, occurredAt: now, recordNo: recordNo)))
+        return Decision(.recorded(recordNo: recordNo, nil, isRepeat: false), events)
+    }
+
     /// A late departure that this record was the evidence of.
     private mutating func undoLate(_ visit: Visit, by: String, at now: Millis, _ events: inout [Event]) {
         guard let number = visit.orderNo else { return }
         let letter = Penalty.Kind.lateDeparture.letter
-        if let subscription = subscription(number), penalties["\(number)-L\(visit.recordNo)"]?.state == .inForce {
+        if let subscription = subscription(number, in: visit.parkCode), penalties["\(number)-L\(visit.recordNo)"]?.state == .inForce {
             undo("\(number)-L\(visit.recordNo)", by: by, at: now, &events)
             forgive(subscription, at: now, &events)
         } else if var order = known(number), order.isLate, order.recordNo == visit.recordNo {
@@ -168,7 +196,7 @@ extension City {
         case .void, .merge: return undoLate(visit, by: "void \(visit.recordNo)", at: now, &events)
         case .plate, .times: break
         }
-        if let subscription = visit.orderNo.flatMap({ subscription($0) }), let left = visit.leaveTime {
+        if let subscription = visit.orderNo.flatMap({ subscription($0, in: visit.parkCode) }), let left = visit.leaveTime {
             let limit = timeToLeave(subscription, enteredAt: visit.enterTime) + Millis(subscription.graceMin) * CivilTime.minute
             if left <= limit { undoLate(visit, by: "correction \(visit.recordNo)", at: now, &events) }
             return

@@ -7,6 +7,71 @@ extension City {
 
     // MARK: Finding a place
 
+    /// When a booking fits into open times: its window of entry, its time to leave, and the open time that holds both.
+    private struct SharedFit {
+        var window: Span
+        var leave: Millis
+        var open: Span
+    }
+
+    /// Entry and leave inside one open time, before it is taken back, and at no time at which nobody may pass.
+    private func fit(
+        _ segments: [Segment], _ quiet: [Segment], until: Millis, plan: Millis, stay: Millis, policy: Policy
+    ) -> Result<SharedFit, Refusal> {
+        guard var open = Segment.span(segments, holding: plan, calendar) else { return .failure(.outsideSegment) }
+        open.to = min(open.to, until)
+        var window = Span(
+            max(plan - Millis(policy.earlyMin) * CivilTime.minute, open.from),
+            min(plan + Millis(policy.lateMin) * CivilTime.minute, open.to)
+        )
+        var leave = min(plan + stay, open.to)
+        if !quiet.isEmpty {
+            for span in Segment.spans(quiet, from: window.from, to: leave + 1, calendar) {
+                if span.from <= plan, plan < span.to { return .failure(.quietHours) }
+                if span.to <= plan { window.from = max(window.from, span.to) }
+                if span.from > plan { window.to = min(window.to, span.from) }
+                // A car that cannot drive out then has to leave before.
+                if span.from > plan, span.from <= leave, leave < span.to { leave = span.from }
+            }
+        }
+        guard leave > plan else { return .failure(.outsideSegment) }
+        return .success(SharedFit(window: window, leave: leave, open: open))
+    }
+
+    /// Open times that many offers share are looked at once.
+    private struct OpenTimes: Hashable {
+        var segments: [Segment]
+        var quiet: [Segment]
+        var until: Millis
+    }
+
+    /// The offers that could hold a booking, each with how it fits; and why those that could not do not.
+    private func fitting(_ offers: some Sequence<SharedOffer>, plan: Millis, stay: Millis, policy: Policy) -> (
+        fits: [(offer: SharedOffer, fit: SharedFit)], worst: Refusal
+    ) {
+        var worst = Refusal.outsideSegment
+        var known: [OpenTimes: Result<SharedFit, Refusal>] = [:]
+        var fits: [(SharedOffer, SharedFit)] = []
+        let quiet = policy.quiet
+        for offer in offers where offer.isBookable && offer.validFrom <= plan && plan < offer.validTo {
+            // An offer that ends long after the stay ends at no time that matters.
+            let until = min(offer.validTo, plan + stay + 400 * CivilTime.dayLength)
+            let times = OpenTimes(segments: offer.segments, quiet: offer.quietHours + quiet, until: until)
+            let found: Result<SharedFit, Refusal>
+            if let earlier = known[times] {
+                found = earlier
+            } else {
+                found = fit(times.segments, times.quiet, until: until, plan: plan, stay: stay, policy: policy)
+                known[times] = found
+            }
+            switch found {
+            case .success(let fit): fits.append((offer, fit))
+            case .failure(let refusal): if refusal == .quietHours { worst = .quietHours }
+            }
+        }
+        return (fits, worst)
+    }
+
     /// The place in which an order could stand: of the offer it names, else the offered space whose calendar it cuts up least, else the lot's
     /// own shared pool. Its window and its time to leave are cut to the times in which that place is shared.
     func sharedPlace(
@@ -15,55 +80,33 @@ extension City {
         let policy = lot.policy(.shared)
         let plan = order.planTime
         let stay = Millis(stayMin ?? policy.stayMin) * CivilTime.minute
-        var worst = Refusal.outsideSegment
-        /// Entry and leave inside one open time, before it is taken back, and at no time at which nobody may pass.
-        func fit(_ segments: [Segment], _ quiet: [Segment], until: Millis) -> (window: Span, leave: Millis, open: Span)? {
-            guard var open = Segment.span(segments, holding: plan, calendar) else { return nil }
-            open.to = min(open.to, until)
-            var window = Span(
-                max(plan - Millis(policy.earlyMin) * CivilTime.minute, open.from),
-                min(plan + Millis(policy.lateMin) * CivilTime.minute, open.to)
-            )
-            var leave = min(plan + stay, open.to)
-            if !quiet.isEmpty {
-                for span in Segment.spans(quiet, from: window.from, to: leave + 1, calendar) {
-                    if span.from <= plan, plan < span.to {
-                        worst = .quietHours
-                        return nil
-                    }
-                    if span.to <= plan { window.from = max(window.from, span.to) }
-                    if span.from > plan { window.to = min(window.to, span.from) }
-                    // Who cannot drive out then has to leave before.
-                    if span.from > plan, span.from <= leave, leave < span.to { leave = span.from }
-                }
-            }
-            guard leave > plan else { return nil }
-            return (window, leave, open)
-        }
-        func use(_ fit: (window: Span, leave: Millis, open: Span)) {
+        func use(_ fit: SharedFit) {
             order.enterStart = fit.window.from
             order.enterEnd = min(fit.window.to, fit.leave)
             order.leaveDeadline = fit.leave
             order.stayMin = Int((fit.leave - plan) / CivilTime.minute)
         }
 
-        var best: (slack: Millis, offer: SharedOffer, space: String, fit: (window: Span, leave: Millis, open: Span))?
         let named = offerId.flatMap { lot.offers[$0] }
         if offerId != nil {
             guard let named else { return .failure(.offerClosed) }
             if named.status == .underReview || named.status == .draft { return .failure(.offerUnderAudit) }
             guard named.isBookable, named.validFrom <= plan, plan < named.validTo else { return .failure(.offerClosed) }
         }
-        for offer in (named.map { [$0] } ?? lot.offers.values.sorted { $0.offerId < $1.offerId })
-        where offer.isBookable && offer.validFrom <= plan && plan < offer.validTo {
-            guard let fit = fit(offer.segments, offer.quietHours + policy.quiet, until: offer.validTo) else { continue }
-            worst = .noBookableSpace
-            for unit in offer.units
-            where unit != taken && lot.spaces.isFree(unit, from: max(now, fit.window.from), to: fit.leave, except: order.orderNo)
-                && !isOccupied(unit, in: lot, after: now, by: order.orderNo)
+        var best: (slack: Millis, offer: SharedOffer, space: String, fit: SharedFit)?
+        let found =
+            named.map { fitting([$0], plan: plan, stay: stay, policy: policy) }
+            ?? fitting(lot.offers.values, plan: plan, stay: stay, policy: policy)
+        var worst = found.fits.isEmpty ? found.worst : .noBookableSpace
+        let overstayed = found.fits.isEmpty ? [] : overstayedSpaces(in: lot, after: now, by: order.orderNo)
+        for (offer, fit) in found.fits {
+            for unit in lot.spaces.candidates(of: offer)
+            where unit != taken && !overstayed.contains(ByteKey(unit))
+                && lot.spaces.isFree(unit, from: max(now, fit.window.from), to: fit.leave, except: order.orderNo)
             {
                 let slack = lot.spaces.slack(unit, from: fit.window.from, to: fit.leave, within: fit.open)
-                if best == nil || slack < best!.slack { best = (slack, offer, unit, fit) }
+                if let best, (best.slack, best.offer.offerId) <= (slack, offer.offerId) { continue }
+                best = (slack, offer, unit, fit)
             }
         }
         if let best {
@@ -72,22 +115,66 @@ extension City {
             return .success(SharedPlace(offer: best.offer, space: best.space))
         }
         if named == nil, lot.quota(.shared, at: plan) > 0 {
-            let window = poolWindow(policy)
-            if let fit = policy.shareWindow.isEmpty && policy.quietHours.isEmpty
-                ? unbounded(plan, stay, policy) : fit(window, policy.quiet, until: .max / 4)
-            {
+            switch poolFit(plan, stay, policy) {
+            case .success(let fit):
                 if lot.hasRoom(.shared, from: fit.window.from, to: fit.leave, now: now) {
                     use(fit)
                     order.terms.price = nil
                     return .success(SharedPlace())
                 }
                 worst = .noBookableSpace
+            case .failure(let refusal): if refusal == .quietHours, found.fits.isEmpty { worst = .quietHours }
             }
         } else if named == nil, lot.offers.isEmpty {
             worst = .noBookableSpace
         }
         return .failure(
             worst == .noBookableSpace && lot.isNamed(.shared, from: order.enterStart, to: order.expectedLeave) ? .poolEmpty : worst)
+    }
+
+    /// How a booking fits into the lot's own shared pool.
+    private func poolFit(_ plan: Millis, _ stay: Millis, _ policy: Policy) -> Result<SharedFit, Refusal> {
+        fit(poolWindow(policy), policy.quiet, until: .max / 4, plan: plan, stay: stay, policy: policy)
+    }
+
+    /// How many shared places could still be booked for an order's time (`slot.query`).
+    func sharedRoom(for order: inout Order, lot: Lot, at now: Millis) -> Result<Int, Refusal> {
+        let policy = lot.policy(.shared)
+        let (plan, stay) = (order.planTime, Millis(policy.stayMin) * CivilTime.minute)
+        let found = fitting(lot.offers.values, plan: plan, stay: stay, policy: policy)
+        var worst = found.fits.isEmpty ? found.worst : .noBookableSpace
+        var count = 0
+        let overstayed = found.fits.isEmpty ? [] : overstayedSpaces(in: lot, after: now, by: "")
+        for (offer, fit) in found.fits {
+            let from = max(now, fit.window.from)
+            count += lot.spaces.free(of: offer, from: from, to: fit.leave) { overstayed.contains(ByteKey($0)) }
+        }
+        if lot.quota(.shared, at: plan) > 0 {
+            switch poolFit(plan, stay, policy) {
+            case .success(let fit):
+                count += lot.room(.shared, from: fit.window.from, to: fit.leave, now: now).left
+                worst = .noBookableSpace
+            case .failure(let refusal): if refusal == .quietHours, found.fits.isEmpty { worst = .quietHours }
+            }
+        } else if lot.offers.isEmpty {
+            worst = .noBookableSpace
+        }
+        guard count == 0 else { return .success(count) }
+        return .failure(
+            worst == .noBookableSpace && lot.isNamed(.shared, from: order.enterStart, to: order.expectedLeave) ? .poolEmpty : worst)
+    }
+
+    /// Spaces in which a car stands beyond its time.
+    private func overstayedSpaces(in lot: Lot, after now: Millis, by holder: String) -> Set<ByteKey> {
+        var spaces: Set<ByteKey> = []
+        for order in lot.orders.values
+        where order.status == .inLot && order.orderNo != holder && (order.leaveDeadline ?? .max) <= now {
+            if let space = order.spaceNo { spaces.insert(ByteKey(space)) }
+        }
+        for share in lot.subscriptions.values where share.insidePlate != nil && (share.leaveBy ?? .max) <= now {
+            if let space = share.spaceNo { spaces.insert(ByteKey(space)) }
+        }
+        return spaces
     }
 
     /// When what an order asks for is shared next, within a fortnight.
@@ -109,19 +196,6 @@ extension City {
         return (offers.map { $0.quietHours + quiet } + [quiet]).compactMap { Segment.span($0, holding: order.planTime, calendar)?.to }.min()
     }
 
-    private func unbounded(_ plan: Millis, _ stay: Millis, _ policy: Policy) -> (window: Span, leave: Millis, open: Span) {
-        let window = Span(plan - Millis(policy.earlyMin) * CivilTime.minute, plan + Millis(policy.lateMin) * CivilTime.minute)
-        return (window, plan + stay, window)
-    }
-
-    /// Whether somebody stands in a space beyond his time.
-    func isOccupied(_ space: String, in lot: Lot, after now: Millis, by holder: String) -> Bool {
-        lot.orders.values.contains {
-            $0.spaceNo == space && $0.status == .inLot && $0.orderNo != holder && ($0.leaveDeadline ?? .max) <= now
-        }
-            || lot.subscriptions.values.contains { $0.spaceNo == space && $0.insidePlate != nil && ($0.leaveBy ?? .max) <= now }
-    }
-
     // MARK: Offers
 
     mutating func publish(_ draft: SharedOffer, at now: Millis) -> Decision {
@@ -141,6 +215,9 @@ extension City {
                 return Decision(.refused(.unknownSpace))
             }
         }
+        guard lot.offers.count < City.offersMax else {
+            return Decision(.illegalValue, RuleNote("offers", used: lot.offers.count, max: City.offersMax))
+        }
         lastShare += 1
         offer.offerId = "SO" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(lastShare, 8)
         if offer.segments.isEmpty { offer.segments = defaultSegments(policy) }
@@ -151,10 +228,8 @@ extension City {
         return Decision(.entity(.offer(offer)), events)
     }
 
-    /// When the lot's own shared places may be used once.
-    func poolWindow(_ policy: Policy) -> [Segment] {
-        policy.shareWindow.isEmpty ? Segment.always : Segment.parse(policy.shareWindow) ?? Segment.always
-    }
+    /// When the lot's own shared places may be used: off-peak hours where no policy says otherwise (section 7, `shareWindow`).
+    public func poolWindow(_ policy: Policy) -> [Segment] { defaultSegments(policy) }
 
     func defaultSegments(_ policy: Policy) -> [Segment] {
         policy.shareWindow.isEmpty ? Segment.offPeak : Segment.parse(policy.shareWindow) ?? Segment.offPeak
@@ -166,7 +241,7 @@ extension City {
     }
 
     mutating func review(_ parkCode: String, offerId: String, isPassed: Bool, remark: String, at now: Millis) -> Decision {
-        guard let parkCode = lotOfShare[offerId] ?? Optional(parkCode), var offer = lots[parkCode]?.offers[offerId] else {
+        guard let parkCode = lotOfShare[offerId], var offer = lots[parkCode]?.offers[offerId] else {
             return Decision(.refused(.notFound))
         }
         guard offer.status == .underReview else { return Decision(.refused(.wrongState)) }
@@ -304,6 +379,10 @@ extension City {
         }
     }
 
+    /// Offers of one lot, and places that all of them stand for.
+    static let offersMax = 10_000
+    static let offeredPlacesMax = 1_000_000_000
+
     mutating func report(_ parkCode: String, _ offers: [SharedOffer], gone: [String], at now: Millis, history: some History) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         for offer in offers {
@@ -314,9 +393,19 @@ extension City {
                     return Decision(.refused(.unknownSpace))
                 }
             }
-            // An owner's own offer is not the lot's to change.
+            // An owner's own offer is not the lot's to change, and no lot gives a number of the server's series.
             if let old = lot.offers[offer.offerId], !old.appId.isEmpty { return Decision(.refused(.wrongState)) }
+            if City.isOwnNumber(offer.offerId) { return Decision(.illegalValue, RuleNote("offerId")) }
         }
+        let fresh = offers.filter { lot.offers[$0.offerId] == nil }.count
+        if lot.offers.count + fresh > City.offersMax {
+            return Decision(.illegalValue, RuleNote("offers", used: lot.offers.count + fresh, max: City.offersMax))
+        }
+        let changed = Set(offers.map { ByteKey($0.offerId) })
+        let places =
+            lot.offers.values.reduce(0) { $0 + ($1.isBookable && !changed.contains(ByteKey($1.offerId)) ? $1.unitCount : 0) }
+            + offers.reduce(0) { $0 + $1.unitCount }
+        if places > City.offeredPlacesMax { return Decision(.illegalValue, RuleNote("count", used: places, max: City.offeredPlacesMax)) }
         var events: [Event] = []
         for offer in offers {
             var offer = offer

@@ -180,7 +180,9 @@ extension City {
             if penalty.kind != .lateDeparture { returnForfeit(of: order, reference: reference, at: now, history: history, &events) }
             return
         }
-        guard penalty.kind == .lateDeparture, let share = subscription(penalty.orderNo), share.strikes > 0 else { return }
+        guard penalty.kind == .lateDeparture, let share = subscription(penalty.orderNo, in: penalty.parkCode), share.strikes > 0 else {
+            return
+        }
         forgive(share, at: now, &events)
     }
 

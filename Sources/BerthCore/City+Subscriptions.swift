@@ -69,10 +69,11 @@ extension City {
         of subscription: inout SharedSubscription, _ fee: Int64, _ policy: Policy, at now: Millis, _ events: inout [Event]
     ) {
         let deadline = now + Millis(policy.holdMin) * CivilTime.minute
-        let bill = Bill(
+        var bill = Bill(
             billNo: "S\(subscription.authNo)-\(subscription.version)", parkCode: subscription.parkCode, recordNo: "", payableFen: fee,
             expireAt: deadline, subject: subscription.authNo)
-        bills[bill.billNo] = bill
+        bill.askedBy = [subscription.appId]
+        bills[bill.key] = bill
         events.append(.bill(bill))
         subscription.billNo = bill.billNo
         subscription.holdDeadline = deadline
@@ -112,10 +113,10 @@ extension City {
         let fen = share(paid, rest, of: subscription.validTo - subscription.validFrom)
         guard fen > 0 else { return given }
         subscription.paidFen = paid - fen
-        if let payNo = subscription.payNo, var payment = payments[payNo] {
+        if let payNo = subscription.payNo, var payment = payments[Payment.key(subscription.appId, "", payNo)] {
             payment.refundedFen = min(payment.amountFen, payment.refundedFen + fen)
             payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded
-            payments[payNo] = payment
+            payments[payment.key] = payment
             events.append(.payment(payment))
         }
         post(
@@ -153,7 +154,7 @@ extension City {
             guard !spans.isEmpty, spans.allSatisfy({ Segment.covers(offer.segments, from: $0.from, to: $0.to, calendar) }) else { continue }
             if collides(spans) { return .failure(.segmentOverlap) }
             worst = .segmentOverlap
-            for unit in offer.units where spans.allSatisfy({ lot.spaces.isFree(unit, from: $0.from, to: $0.to) }) {
+            for unit in lot.spaces.candidates(of: offer) where spans.allSatisfy({ lot.spaces.isFree(unit, from: $0.from, to: $0.to) }) {
                 draft.offerId = offer.offerId
                 draft.spaceNo = unit
                 draft.quietHours = offer.quietHours + policy.quiet
@@ -209,8 +210,13 @@ extension City {
         lotOfShare[authNo].flatMap { lots[$0]?.subscriptions[authNo] }.flatMap { $0.appId == appId ? $0 : nil }
     }
 
+    /// A subscription by the number that the server gave.
     public func subscription(_ authNo: String) -> SharedSubscription? { lotOfShare[authNo].flatMap { lots[$0]?.subscriptions[authNo] } }
+    /// Subscriptions and offers of a lot; their numbers may be the lot's or an operator's own.
+    public func subscription(_ authNo: String, in parkCode: String) -> SharedSubscription? { lots[parkCode]?.subscriptions[authNo] }
+    /// An offer by a number that the server gave.
     public func offer(_ offerId: String) -> SharedOffer? { lotOfShare[offerId].flatMap { lots[$0]?.offers[offerId] } }
+    func offer(_ offerId: String, in parkCode: String) -> SharedOffer? { lots[parkCode]?.offers[offerId] }
 
     mutating func endShare(appId: String, _ authNo: String, at now: Millis) -> Decision {
         guard let subscription = find(authNo, of: appId) else { return Decision(.refused(.notFound)) }
@@ -261,7 +267,7 @@ extension City {
             }
         }
         let policy = lot.policy(.shared)
-        let months = max(1, Int((validTo - subscription.validTo + 29 * CivilTime.dayLength) / (30 * CivilTime.dayLength)))
+        let months = CivilTime.months(from: subscription.validTo, to: validTo)
         let fee = subscription.price?.mode == .month ? subscription.price!.fen * Int64(months) : 0
         var events: [Event] = []
         subscription.version += 1
@@ -287,7 +293,7 @@ extension City {
             end(subscription, as: .rejected, reason: remark, at: now, &events)
             return Decision(.share(lots[parkCode]!.subscriptions[authNo]!, feeFen: 0), events)
         }
-        let months = max(1, Int((subscription.validTo - subscription.validFrom + 29 * CivilTime.dayLength) / (30 * CivilTime.dayLength)))
+        let months = CivilTime.months(from: subscription.validFrom, to: subscription.validTo)
         let fee = subscription.price?.mode == .month ? subscription.price!.fen * Int64(months) : 0
         subscription.version += 1
         if fee > 0 {
@@ -304,7 +310,14 @@ extension City {
     mutating func push(_ pushed: SharedSubscription, at now: Millis) -> Decision {
         var subscription = pushed
         guard let lot = lots[subscription.parkCode] else { return Decision(.refused(.lotNotRegistered)) }
+        // No operator gives a number of the server's series; a newer version of a subscription that has one is no new number.
+        if City.isOwnNumber(subscription.authNo), lot.subscriptions[subscription.authNo] == nil {
+            return Decision(.illegalValue, RuleNote("authNo"))
+        }
         if let old = lot.subscriptions[subscription.authNo] {
+            // Whose subscription it is does not change with its version.
+            subscription.appId = old.appId
+            subscription.userToken = old.userToken
             guard old.version < subscription.version else { return Decision(.refused(.newerVersionExists)) }
             // Whose car is inside is a fact, whatever is agreed.
             subscription.insidePlate = old.insidePlate
@@ -351,7 +364,9 @@ extension City {
         }
         if subscription.status == .pending { subscription.status = .active }
         subscription.holdDeadline = nil
-        if let billNo = subscription.billNo, let payment = payments.values.first(where: { $0.billNo == billNo && $0.state == .paid }) {
+        if let billNo = subscription.billNo,
+            let payment = payments.values.first(where: { $0.billNo == billNo && $0.state == .paid && $0.subject == authNo })
+        {
             subscription.paidFen = (subscription.paidFen ?? 0) + payment.amountFen
             subscription.payNo = payment.payNo
         }
@@ -411,12 +426,12 @@ extension City {
         } else if wasLate, !isLate {
             // A late record shows that he was gone in time.
             undo("\(subscription.authNo)-L\(recordNo ?? "")", by: "record", at: now, &events)
-            if var current = self.subscription(subscription.authNo), current.strikes > 0 {
+            if var current = self.subscription(subscription.authNo, in: subscription.parkCode), current.strikes > 0 {
                 current.strikes -= 1
                 set(.subscription(current), &events)
             }
         }
-        if let current = self.subscription(subscription.authNo), current.status == .active {
+        if let current = self.subscription(subscription.authNo, in: subscription.parkCode), current.status == .active {
             tell(current.appId, .share(authNo: current.authNo, .active), at: now, &events)
         }
         if subscription.status == .expired { end(afterExpiry: subscription, at: now, &events) }
@@ -433,7 +448,7 @@ extension City {
     private mutating func strike(
         _ subscription: SharedSubscription, deadline: Millis, recordNo: String, at now: Millis, _ events: inout [Event]
     ) {
-        guard var current = self.subscription(subscription.authNo) else { return }
+        guard var current = self.subscription(subscription.authNo, in: subscription.parkCode) else { return }
         current.strikes += 1
         set(.subscription(current), &events)
         charge(

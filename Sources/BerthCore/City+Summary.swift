@@ -49,7 +49,7 @@ extension City {
         lines += balances.sorted { $0.key < $1.key }.map { "\($0.key.text) = \($0.value)" }
         lines += waitingOf.filter { $0.value != 0 }.sorted { $0.key < $1.key }.map { "waiting \($0.key) \($0.value)" }
         lines += rightless.sorted { $0.key < $1.key }.compactMap { parkCode, keys in
-            let open = keys.filter { (appointments[$0]?.appointTime ?? 0) > now }.sorted()
+            let open = keys.map(\.text).filter { (appointments[$0]?.appointTime ?? 0) > now }.sorted()
             return open.isEmpty ? nil : "without \(parkCode) \(open)"
         }
         lines.append("serial \(lastSerial) share \(lastShare) policy \(lastPolicyVersion)")

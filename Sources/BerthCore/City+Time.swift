@@ -50,8 +50,12 @@ extension City {
         case .booked:
             guard now > order.enterEnd else { return }
             if order.deliver == .new || order.deliver == .sent {
+                // The lot never had it: the provider is told now, and the deposit does not wait for evidence that may take days.
                 order.deliver = .expired
+                order.orderVer += 1
+                returnDeposit(of: order, at: now, &events)
                 update(order, at: now, &events)
+                tellOf(order, at: now, &events)
             }
             guard lots[order.parkCode]!.passedThrough >= order.enterEnd else { return }
             judgeNoShow(&order, at: now, &events)
@@ -69,10 +73,7 @@ extension City {
             // A version of its own, so that an app can tell the reminder from a repeat.
             order.orderVer += 1
             update(order, at: now, &events)
-            tell(
-                order.appId,
-                .order(orderNo: order.orderNo, clientOrderNo: order.clientOrderNo, orderVer: order.orderVer, order.status), at: now, &events
-            )
+            tellOf(order, at: now, &events)
         }
         if deadline <= now, !order.overstay {
             order.overstay = true
@@ -104,7 +105,7 @@ extension City {
     /// The window is over and the lot's log shows no entry. Without fault of the user when the lot never had the order.
     mutating func judgeNoShow(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
         order.orderVer += 1
-        // Who is on a black list could not come in.
+        // A car on a black list could not come in.
         let isBanned = order.plates.contains { blacklisted(order.parkCode, $0, at: order.enterEnd) != nil }
         if order.isDisputed || isBanned {
             order.status = .noShow

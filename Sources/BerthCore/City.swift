@@ -21,12 +21,13 @@ public struct City: Sendable {
     /// Intervals in which a plate has an active order, anywhere in the city.
     var plateSpans: [Plate: [OrderSpan]] = [:]
     var lastSerial: Int64 = 0
-    var reports: [ReportKind: [String: Report]] = [:]
+    var reports: [ReportKind: TextTable<Report>] = [:]
     /// Plates on lists of lots (D07, D08).
     var lists: [ReportKind: [Plate: ListEntry]] = [:]
-    var bills: [String: Bill] = [:]
-    /// Payments of late; older ones are in the history.
-    var payments: [String: Payment] = [:]
+    /// By giver and number (``Bill/key``).
+    var bills: TextTable<Bill> = [:]
+    /// Payments of late, by giver and number (``Payment/key``); older ones are in the history.
+    var payments: TextTable<Payment> = [:]
     /// Name of the epoch that a lot's down log gets at its first entry.
     let newEpoch: String
     /// Holidays and make-up workdays.
@@ -34,30 +35,39 @@ public struct City: Sendable {
     /// What each scope sets now.
     public internal(set) var overrides: [PolicyScope: PolicyOverride] = [:]
     var lastPolicyVersion: Int64 = 0
-    public internal(set) var places: [String: PublicPlace] = [:]
+    public internal(set) var places: TextTable<PublicPlace> = [:]
     /// By provider and number.
-    public internal(set) var appointments: [String: Appointment] = [:]
-    public internal(set) var areas: [String: FlowArea] = [:]
+    public internal(set) var appointments: TextTable<Appointment> = [:]
+    /// Where appointments are found: by their own number, by provider, by place and day, and those with a right by lot.
+    var appointmentKeys: TextTable<Set<ByteKey>> = [:]
+    var appointmentsOf: [String: Set<ByteKey>] = [:]
+    var appointmentsOn: [PlaceDay: Set<ByteKey>] = [:]
+    var rightsIn: [String: Set<ByteKey>] = [:]
+    public internal(set) var areas: TextTable<FlowArea> = [:]
     /// By place in the store: area or lot, and policy.
     public internal(set) var flows: [FlowKey: FlowPolicy] = [:]
-    public internal(set) var penalties: [String: Penalty] = [:]
-    public internal(set) var appeals: [String: Appeal] = [:]
-    public internal(set) var gateCases: [String: GateCase] = [:]
-    /// The lot of each offer and subscription.
-    var lotOfShare: [String: String] = [:]
+    public internal(set) var penalties: TextTable<Penalty> = [:]
+    public internal(set) var appeals: TextTable<Appeal> = [:]
+    public internal(set) var gateCases: TextTable<GateCase> = [:]
+    /// The lot of each offer and subscription whose number the server gave; numbers that a lot or an operator gives are looked up in the lot.
+    var lotOfShare: TextTable<String> = [:]
     /// What each account stands at, fen.
     public internal(set) var balances: [Account: Int64] = [:]
     var lastShare: Int64 = 0
+    /// When the message that is being decided was sent; `.max` where nobody sent it.
+    var sentAt: Millis = .max
     /// Waiting orders by user and by lot.
-    var waitingOf: [String: Int] = [:]
+    var waitingOf: TextTable<Int> = [:]
     var waitingIn: [String: Int] = [:]
     /// Appointments that found no place in the reserved quota, by lot.
-    var rightless: [String: Set<String>] = [:]
+    var rightless: [String: Set<ByteKey>] = [:]
     /// Lots in which a place has become free in the present command, and lots whose count of cars has changed.
     var freed: Set<String> = []
     var refilled: Set<String> = []
     /// In which lots a plate is inside.
     var insideLots: [Plate: Set<String>] = [:]
+    /// When event 7001 was raised last for a refused check, by plate: a car that waits is told of once a minute.
+    var blackSeen: [Plate: Millis] = [:]
     /// Where the lots are, for the nearest ones.
     var points: [(parkCode: String, at: GroundPoint)] = []
 
@@ -94,7 +104,7 @@ public struct City: Sendable {
     ) {
         var lot = Lot(parkCode: parkCode, policy: self.policy)
         lot.profile = profile
-        lot.gates = Dictionary(uniqueKeysWithValues: gates.map { ($0.gateCode, $0) })
+        lot.gates = TextTable(gates.map { ($0.gateCode, $0) })
         lot.remaining = remaining
         lot.up = up
         lot.downEpoch = downEpoch
@@ -112,7 +122,7 @@ public struct City: Sendable {
 
     /// After everything is restored: what follows from several of its parts.
     public mutating func finishRestoring(now: Millis) {
-        // Notifications that were confirmed are not in the store any more; no number of theirs may come again.
+        // An older release did not keep the highest number: the clock was above it unless there was a rush.
         lastTiding = max(lastTiding, now)
         for parkCode in lots.keys { resolvePolicies(of: parkCode) }
         refreshPoolRules(Array(lots.keys))
@@ -135,18 +145,23 @@ public struct City: Sendable {
     public mutating func restore(visit: Visit) {
         lots[visit.parkCode]?.visits[visit.recordNo] = visit
         guard visit.leaveTime == nil else { return }
-        lots[visit.parkCode]?.inside[visit.plate] = visit.recordNo
+        lots[visit.parkCode]?.inside[visit.insideKey] = visit.recordNo
         if visit.orderNo == nil { lots[visit.parkCode]?.walkIns.append(visit.enterTime) }
     }
 
     public mutating func restore(entity: Entity) { place(entity) }
     public mutating func restore(balance fen: Int64, of account: Account) { balances[account] = fen }
     public mutating func restore(counter key: String, count: Int) { counters[ByteKey(key)] = count }
+    public mutating func restore(lastTiding: Int64) { self.lastTiding = max(self.lastTiding, lastTiding) }
+    public var lastOrderSerial: Int64 { lastSerial }
     public mutating func restore(lastSerial: Int64) { self.lastSerial = max(self.lastSerial, lastSerial) }
 
     // MARK: Deciding
 
-    public mutating func decide(_ command: Command, at now: Millis, history: some History) -> Decision {
+    /// - Parameter sentAt: when the lot sent the message that says it; its log has passed no later time by it (section 5.5).
+    public mutating func decide(_ command: Command, at now: Millis, history: some History, sentAt: Millis = .max) -> Decision {
+        self.sentAt = sentAt
+        defer { self.sentAt = .max }
         var decision = carryOut(command, at: now, history: history)
         if !refilled.isEmpty { followSaturation(at: now, &decision.events) }
         if !freed.isEmpty { giveFreedPlaces(at: now, &decision.events) }
@@ -173,7 +188,7 @@ public struct City: Sendable {
             }
             noteFreed(profile.parkCode)
             var events: [Event] = [.lot(profile)]
-            if before == nil || before!.group != profile.group {
+            if before == nil || before!.group != profile.group || before!.lotType != profile.lotType {
                 let told = GateRules(lots[profile.parkCode]!.policy)
                 resolvePolicies(of: profile.parkCode)
                 // A new lot's box begins with a snapshot.
@@ -197,11 +212,11 @@ public struct City: Sendable {
         case .reportRemaining(let parkCode, let remaining):
             guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
             guard remaining.remain <= remaining.total else { return Decision(.refused(.countersInconsistent)) }
-            // The latest wins; an older one changes nothing.
-            if let old = lots[parkCode]!.remaining, old.reportedAt > remaining.reportedAt { return Decision(.done) }
-            lots[parkCode]!.remaining = remaining
-            noteRefilled(parkCode)
-            return Decision(.done, [.remaining(parkCode: parkCode, remaining)])
+            var events: [Event] = []
+            var remaining = remaining
+            remaining.reportedAt = present(remaining.reportedAt, "reportTime", parkCode, at: now, &events)
+            note(remaining, parkCode, at: now, &events)
+            return Decision(.done, events)
         case .create(let booking):
             let promoted = promoteFirst(booking.parkCode, at: now)
             var decision = create(booking, at: now, history: history)
@@ -219,10 +234,20 @@ public struct City: Sendable {
             return state(
                 parkCode, orderNo: orderNo, orderVer: orderVer, statement, occurred: occurred, recordNo: recordNo,
                 at: now, history: history)
-        case .notice(let notice):
+        case .notice(var notice):
             guard lots[notice.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
             notePassed(notice.parkCode, through: notice.occurredAt, at: now)
+            var events: [Event] = []
+            notice.occurredAt = present(notice.occurredAt, "occurTime", notice.parkCode, at: now, &events)
+            return Decision(.done, [.notice(notice)] + events)
+        case .raise(let notice):
+            guard notice.parkCode.isEmpty || lots[notice.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
             return Decision(.done, [.notice(notice)])
+        case .dispute(let parkCode, let plate, let orderNo, let time, let recordNo):
+            guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
+            var events: [Event] = []
+            dispute(parkCode, plate: plate, orderNo: orderNo, time: time, recordNo: recordNo, at: now, &events)
+            return Decision(.done, events)
         case .settle(let parkCode, let epoch, let ackSeq, let results, let assumesRest):
             return settle(
                 parkCode, epoch: epoch, ackSeq: ackSeq, results: results, assumesRest: assumesRest, at: now,
@@ -239,6 +264,9 @@ public struct City: Sendable {
             return decision
         case .post(let parkCode, let service, let body, let report):
             return post(parkCode, service: service, body: body, sets: report, at: now)
+        case .renewDown(let parkCode, let epoch): return renewDown(parkCode, epoch: epoch, at: now)
+        case .mend(let parkCode, let recordNo, let correction):
+            return correct(parkCode, recordNo: recordNo, correction, mends: true, at: now, history: history)
         case .correct(let parkCode, let recordNo, let correction):
             return correct(parkCode, recordNo: recordNo, correction, at: now, history: history)
         case .bind(let appId, let userToken, let plate, let body):
@@ -251,14 +279,22 @@ public struct City: Sendable {
         case .reviveTiding(let appId, let key): return revive(appId, key: key)
         case .nothing: return Decision(.done)
         case .delay(let appId, let orderNo): return delay(appId: appId, orderNo: orderNo, at: now, history: history)
-        case .takeIn(let payment): return takeIn(payment, history: history)
+        case .takeIn(let payment):
+            var decision = takeIn(payment, at: now, history: history)
+            if case .paid(let taken, isRepeat: false) = decision.outcome,
+                let orderNo = lots[taken.parkCode]?.visits[taken.recordNo]?.orderNo
+            {
+                settleStay(orderNo, taken.recordNo, taken.parkCode, at: now, history: history, &decision.events)
+            }
+            return decision
         case .bill(let bill): return self.bill(bill)
-        case .pay(let appId, let billNo, let payNo, let amountFen, let channel, let requestHash):
+        case .pay(let appId, let parkCode, let billNo, let payNo, let amountFen, let channel, let requestHash):
             return pay(
-                appId: appId, billNo: billNo, payNo: payNo, amountFen: amountFen, channel: channel, requestHash: requestHash, at: now,
+                appId: appId, parkCode: parkCode, billNo: billNo, payNo: payNo, amountFen: amountFen, channel: channel,
+                requestHash: requestHash, at: now,
                 history: history)
-        case .conclude(let payNo, let isPaid, let message):
-            return conclude(payNo, isPaid: isPaid, message: message, at: now, history: history)
+        case .conclude(let appId, let payNo, let isPaid, let message):
+            return conclude(appId, payNo, isPaid: isPaid, message: message, at: now, history: history)
         case .refund(let appId, let payNo, let refundNo, let amountFen, let message):
             return refund(
                 appId: appId, payNo: payNo, refundNo: refundNo, amountFen: amountFen, message: message, at: now,
@@ -327,14 +363,6 @@ public struct City: Sendable {
         return .upConsumed(parkCode: parkCode, epoch: epoch, seq: seq)
     }
 
-    /// The lot's log has passed `time`: by an entry that says when it happened, or by a heartbeat with an empty queue.
-    /// What a lot dates into the future has not been passed by anything.
-    public mutating func notePassed(_ parkCode: String, through time: Millis, at now: Millis = .max) {
-        let time = min(time, now)
-        guard let before = lots[parkCode]?.passedThrough, time > before else { return }
-        lots[parkCode]!.passedThrough = time
-    }
-
     /// Asks that the lot's deadlines are looked at again, since new evidence may have come.
     public func isDue(_ parkCode: String, at now: Millis) -> Bool { lots[parkCode].map { $0.nextDeadline <= now } ?? false }
 
@@ -382,9 +410,12 @@ public struct City: Sendable {
         reports[once] = reports[once]?.filter { $0.value.at >= time - City.onceMillis }
         forgetEntities(endedBefore: time - 40 * CivilTime.dayLength)
         if !payments.isEmpty {
-            let deposits = Set(lots.values.lazy.flatMap { $0.orders.values.lazy.compactMap(\.prepayNo) })
+            let deposits = Set(
+                lots.values.lazy.flatMap {
+                    $0.orders.values.lazy.compactMap { o in o.prepayNo.map { ByteKey(Payment.key(o.appId, "", $0)) } }
+                })
             payments = payments.filter {
-                deposits.contains($0.key) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time
+                deposits.contains(ByteKey($0.key)) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time
             }
         }
         // Their periods are days and longer.
@@ -511,10 +542,7 @@ public struct City: Sendable {
         let before = index(order, now: now)?.status
         events.append(.order(order))
         if before != order.status {
-            tell(
-                order.appId,
-                .order(orderNo: order.orderNo, clientOrderNo: order.clientOrderNo, orderVer: order.orderVer, order.status),
-                at: now, &events)
+            tellOf(order, at: now, &events)
         }
     }
 
@@ -547,6 +575,7 @@ public struct City: Sendable {
     mutating func send(_ message: (Order) -> LotMessage, of order: inout Order, at now: Millis, _ events: inout [Event]) {
         order.downSeq = lots[order.parkCode]!.downLast + 1
         order.deliver = .new
+        order.pushedVer = order.orderVer
         append(message(order), to: order.parkCode, about: order.orderNo, at: now, &events)
     }
 

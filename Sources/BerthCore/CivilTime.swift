@@ -64,6 +64,24 @@ public enum CivilTime {
 
     static func year(of time: Millis) -> Int64 { date(ofDay: day(of: time)).year }
 
+    /// Started calendar months between two moments, at least one: a month lasts to the same day and time of the next one, or to the end of
+    /// its last day (section 2).
+    public static func months(from: Millis, to: Millis) -> Int {
+        let day = day(of: from)
+        let rest = from - start(ofDay: day)
+        let first = date(ofDay: day)
+        var count = max(1, Int((to - from) / (31 * dayLength)))
+        while true {
+            let month = first.month - 1 + Int64(count)
+            let (year, number) = (first.year + month / 12, month % 12 + 1)
+            var dayOfMonth = first.day
+            while dayOfMonth > 28, self.day(year: year, month: number, day: dayOfMonth) == nil { dayOfMonth -= 1 }
+            guard let end = self.day(year: year, month: number, day: dayOfMonth) else { return count }
+            if start(ofDay: end) + rest >= to { return count }
+            count += 1
+        }
+    }
+
     static func pad(_ number: Int64, _ width: Int) -> String {
         let text = String(number)
         return String(repeating: "0", count: max(0, width - text.utf8.count)) + text

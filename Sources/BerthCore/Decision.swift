@@ -112,6 +112,10 @@ public struct Passage: Sendable {
     public var vehicleClass = 0
     /// What the lot took for it (U11 `payments[]`).
     public var payments: [Payment] = []
+    /// How many places the lot counts after the passage (U10 `remain`).
+    public var remain: Remaining?
+    /// U11 `leaveKind` 5: the driver left without paying.
+    public var isInArrears = false
 
     public init(
         recordNo: String, plate: Plate, gateCode: String, enterTime: Millis, carKind: Int, orderNo: String?,
@@ -156,7 +160,17 @@ public enum Command: Sendable {
     case enter(parkCode: String, Passage)
     case exit(parkCode: String, Passage)
     case state(parkCode: String, orderNo: String, orderVer: Int64, LotStatement, at: Millis, recordNo: String?)
+    /// An event of a lot's own log: its time is evidence.
     case notice(Notice)
+    /// An event that the server itself found: evidence of nothing. `parkCode` "" where it belongs to no lot.
+    case raise(Notice)
+    /// A lot's down log begins anew in an epoch that it has never had, with everything in force (section 5.6): the lot knows more of the old one
+    /// than this city does, or the store was restored.
+    case renewDown(parkCode: String, epoch: String)
+    /// As `correct`, of a record whose first report was refused in part: the car may still be inside.
+    case mend(parkCode: String, recordNo: String, Correction)
+    /// A record that could not be taken shows that a car was there: nothing is held against its order.
+    case dispute(parkCode: String, plate: Plate?, orderNo: String?, time: Millis, recordNo: String)
     /// What is reported and kept by name. `knownBy`: the kind under which each key must be known.
     /// `tariff`, `entries`: what a kept report says, as the rules compute with it; entries of a list by plate.
     case file(
@@ -214,9 +228,10 @@ public enum Command: Sendable {
     case nothing
     case takeIn(Payment)
     case bill(Bill)
-    case pay(appId: String, billNo: String, payNo: String, amountFen: Int64, channel: String, requestHash: String)
+    /// `parkCode`: of the lot, where the caller names one; "" otherwise.
+    case pay(appId: String, parkCode: String, billNo: String, payNo: String, amountFen: Int64, channel: String, requestHash: String)
     /// The channel's word on a payment; `message` is what its lot is told (D11).
-    case conclude(payNo: String, isPaid: Bool, message: String)
+    case conclude(appId: String, payNo: String, isPaid: Bool, message: String)
     /// `message` is what the lot is told (D12).
     case refund(appId: String, payNo: String, refundNo: String, amountFen: Int64, message: String)
     /// The lot's answers to entries of its down log. `assumesRest`: entries up to `ackSeq` without a result were accepted.
@@ -397,6 +412,8 @@ public struct Decision: Sendable {
     public var events: [Event]
     /// Beside a refusal.
     public var note: RuleNote?
+    /// What was unusual in a record that was taken all the same: `unreadPlate`, `unknownGate`, `timeAhead`, `exitMissed`.
+    public var flags: [String] = []
     public var alternatives: [Alternative] = []
 
     public init(_ outcome: Outcome, _ events: [Event] = []) {
@@ -415,7 +432,8 @@ public protocol History {
     func order(_ orderNo: String) -> Order?
     func order(appId: String, clientOrderNo: String) -> Order?
     func visit(parkCode: String, recordNo: String) -> Visit?
-    func payment(_ payNo: String) -> Payment?
+    /// - Parameter key: ``Payment/key``.
+    func payment(key: String) -> Payment?
 }
 
 /// A history that remembers nothing.
@@ -424,5 +442,5 @@ public struct NoHistory: History {
     public func order(_ orderNo: String) -> Order? { nil }
     public func order(appId: String, clientOrderNo: String) -> Order? { nil }
     public func visit(parkCode: String, recordNo: String) -> Visit? { nil }
-    public func payment(_ payNo: String) -> Payment? { nil }
+    public func payment(key: String) -> Payment? { nil }
 }

@@ -77,14 +77,7 @@ public struct SharedOffer: Sendable, Equatable, Codable {
     /// What the names of its places begin with; a space's name has 32 characters at most.
     var unitPrefix: String {
         guard offerId.unicodeScalars.count > 24 else { return offerId + "#" }
-        let digest = offerId.utf8.reduce(UInt64(14_695_981_039_346_656_037)) { ($0 ^ UInt64($1)) &* 1_099_511_628_211 }
-        return String(digest, radix: 16) + "#"
-    }
-
-    /// The places it stands for, each under a name of its own in the lot.
-    var units: LazyMapSequence<Range<Int>, String> {
-        let (space, prefix) = (spaceNo, unitPrefix)
-        return (0..<unitCount).lazy.map { space ?? "\(prefix)\($0 + 1)" }
+        return String(offerId.fingerprint, radix: 16) + "#"
     }
 
     public var isBookable: Bool { status == .open || status == .inUse }
@@ -512,7 +505,7 @@ extension Plate: Codable {
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         let text = try container.decode(String.self)
-        guard let plate = Plate(text) else {
+        guard let plate = Plate(reading: text) else {
             throw DecodingError.dataCorruptedError(in: container, debugDescription: "not a plate")
         }
         self = plate

@@ -54,8 +54,11 @@ public struct GateQuestion: Sendable, Equatable {
     public var confidence: Int?
     /// The order whose code a car without a plate shows.
     public var orderNo: String?
+    /// Colour code of section 15.2; nil where nobody says it.
+    public var color: Int?
 
-    public init(plate: Plate, time: Millis, gateCode: String, confidence: Int? = nil, orderNo: String? = nil) {
+    public init(plate: Plate, time: Millis, gateCode: String, confidence: Int? = nil, orderNo: String? = nil, color: Int? = nil) {
+        self.color = color
         self.plate = plate
         self.time = time
         self.gateCode = gateCode

@@ -16,7 +16,8 @@ public struct GroundPoint: Sendable, Equatable {
     private static func units(_ text: String) -> Int64 {
         let isNegative = text.hasPrefix("-")
         let parts = (isNegative ? text.dropFirst() : text[...]).split(separator: ".", maxSplits: 1)
-        guard let whole = parts.first.flatMap({ Int64($0) }) else { return 0 }
+        // Nothing on the ground has more than 180 degrees: what is no such number is 0.
+        guard let whole = parts.first.flatMap({ Int64($0) }), (0...180).contains(whole) else { return 0 }
         let fraction = parts.count > 1 ? String(parts[1].prefix(7)) : ""
         let units = whole * 10_000_000 + (Int64(fraction + String(repeating: "0", count: 7 - fraction.utf8.count)) ?? 0)
         return isNegative ? -units : units
@@ -31,6 +32,7 @@ public struct GroundPoint: Sendable, Equatable {
         let cosine = 1 - square / 2 + square * square / 24 - square * square * square / 720 + square * square * square * square / 40_320
         let north = Double(other.latitude - latitude) * metresPerUnit
         let east = Double(other.longitude - longitude) * metresPerUnit * cosine
-        return Int((north * north + east * east).squareRoot())
+        let metres = (north * north + east * east).squareRoot()
+        return metres.isFinite ? Int(min(metres, 40_100_000)) : 40_100_000
     }
 }

@@ -6,12 +6,12 @@ public struct Lot: Sendable {
     public internal(set) var stage = LotStage.applied
     /// What it may be booked for, where lots are reviewed.
     public internal(set) var opened: Set<Purpose> = []
-    public internal(set) var gates: [String: Gate] = [:]
+    public internal(set) var gates: TextTable<Gate> = [:]
     public internal(set) var remaining: Remaining?
     /// Orders that are active, and those that ended lately.
     public internal(set) var orders = OrderTable()
     /// Cars inside, and visits that ended lately, by recordNo.
-    public internal(set) var visits: [String: Visit] = [:]
+    public internal(set) var visits: TextTable<Visit> = [:]
     /// Which record a car inside stands under.
     public internal(set) var inside: [Plate: String] = [:]
     public internal(set) var up = LogPosition()
@@ -26,8 +26,8 @@ public struct Lot: Sendable {
     public internal(set) var nextDeadline: Millis = .max
 
     /// Subscriptions and offers of this lot, by number.
-    public internal(set) var offers: [String: SharedOffer] = [:]
-    public internal(set) var subscriptions: [String: SharedSubscription] = [:]
+    public internal(set) var offers: TextTable<SharedOffer> = [:]
+    public internal(set) var subscriptions: TextTable<SharedSubscription> = [:]
     /// The policy of each product; what differs by product only.
     var productPolicies: [Purpose: Policy] = [:]
     /// The newest version of the overrides that its policies come from.
@@ -44,7 +44,7 @@ public struct Lot: Sendable {
 
     private var pools: [Pool: Calendar] = [:]
     /// Of appointments and subscriptions, by their numbers; what an order holds stands with the order.
-    private var holds: [String: Hold] = [:]
+    private var holds: TextTable<Hold> = [:]
     private(set) var spaces = SpaceBook()
     private var nextExtension: Millis = .max
 
@@ -227,7 +227,7 @@ public struct Lot: Sendable {
 
     mutating func vacate(_ authNo: String) { release("\(authNo)^") }
 
-    private var subscriptionSpaces: [String: String] = [:]
+    private var subscriptionSpaces: TextTable<String> = [:]
 
     mutating func drop(spansOf authNo: String) {
         guard let space = subscriptionSpaces.removeValue(forKey: authNo) else { return }
@@ -321,55 +321,23 @@ public struct Lot: Sendable {
         public var reason: Refusal?
     }
 
-    /// The slots of a whole civil day.
-    public func slots(_ purpose: Purpose, pool: Pool? = nil, day: Int64, now: Millis) -> [Slot] {
-        let policy = policy(purpose)
-        let pool = pool ?? purpose.pool
-        let length = Millis(policy.slotMin) * CivilTime.minute
-        let dayStart = CivilTime.start(ofDay: day)
-        let isPublic = purpose == .publicService
-        let early = Millis(isPublic ? policy.bizBeforeMin : policy.earlyMin) * CivilTime.minute
-        let stay = Millis(isPublic ? policy.bizStayMin : policy.stayMin) * CivilTime.minute
-        let advance = Millis(isPublic ? policy.bizAdvanceMaxMin : policy.advanceMaxMin) * CivilTime.minute
-        return stride(from: dayStart, to: dayStart + CivilTime.dayLength, by: Int(length)).map { start in
-            let end = min(start + length, dayStart + CivilTime.dayLength)
-            let quota = quota(pool, at: max(start, now))
-            var slot = Slot(start: start, end: end, quota: quota, remain: 0, excess: 0, isFull: true, reason: nil)
-            if end <= now {
-                slot.reason = .tooLate
-            } else if profile?.isOpen(at: max(start, now)) != true {
-                slot.reason = .lotClosed
-            } else {
-                let (from, to) = (max(start, now) - early, end - 1 + stay)
-                slot.remain = max(0, quota - peak(pool, from: from, to: to, now: now))
-                slot.excess = max(0, peak(pool, from: from, to: to, now: now) - quota)
-                if !poolRules.isEmpty {
-                    let places = pieces(from: max(from, now), to: to).map {
-                        self.quota(pool, at: $0.from) - peak(pool, from: $0.from, to: $0.to, now: now)
-                    }
-                    slot.remain = max(0, places.min() ?? 0)
-                    slot.excess = max(0, -(places.min() ?? 0))
-                }
-                if purpose == .shared {
-                    slot.remain += freeSpaces(from: max(from, now), to: to, at: max(start, now))
-                    slot.quota += offers.values.filter { $0.isBookable && $0.validFrom <= max(start, now) && max(start, now) < $0.validTo }
-                        .reduce(0) { $0 + $1.unitCount }
-                }
-                slot.isFull = slot.remain == 0
-                let full: Refusal = isNamed(pool, from: from, to: to) ? .poolEmpty : .noBookableSpace
-                slot.reason = slot.isFull ? full : start > now + advance ? .notOpenYet : nil
-            }
-            return slot
+    /// Places of a pool that nobody holds at any moment of the interval, and by how many the pool is over its quota at the worst one.
+    func room(_ pool: Pool, from: Millis, to: Millis, now: Millis) -> (left: Int, excess: Int) {
+        let (from, to) = (max(from, now), max(to, now + 1))
+        guard !poolRules.isEmpty else {
+            let left = opened(pool) - peak(pool, from: from, to: to, now: now)
+            return (max(0, left), max(0, -left))
         }
-    }
-
-    /// Individually offered spaces that nobody holds in the interval.
-    private func freeSpaces(from: Millis, to: Millis, at time: Millis) -> Int {
-        offers.values.filter { $0.isBookable && $0.validFrom <= time && time < $0.validTo }
-            .reduce(0) { sum, offer in
-                guard offer.unitCount > 100 else { return sum + offer.units.filter { spaces.isFree($0, from: from, to: to) }.count }
-                return sum + offer.unitCount - spaces.taken(prefix: offer.unitPrefix, from: from, to: to)
+        var least = Int.max
+        for piece in pieces(from: from, to: to) {
+            var left = quota(pool, at: piece.from) - peak(pool, from: piece.from, to: piece.to, now: now)
+            let kept = quota(.walkIn, at: piece.from)
+            if kept > 0, let total = profile?.totalCount {
+                left = min(left, total - kept - Calendar.peak(of: Array(pools.values), from: piece.from, to: piece.to))
             }
+            least = min(least, left)
+        }
+        return (max(0, least), max(0, -least))
     }
 
     /// Places of a pool that nobody holds at this moment.
@@ -385,10 +353,12 @@ public struct Lot: Sendable {
     /// Orders that wait for a place, in their order.
     public var waiting: [Order] { orders.values.filter { $0.status == .waitlisted }.sorted { $0.serial < $1.serial } }
 
-    /// Whether a car of somebody else stands in an individual space.
-    func isTaken(_ space: String, except holder: String) -> Bool {
-        orders.values.contains { $0.spaceNo == space && $0.status == .inLot && $0.orderNo != holder }
-            || subscriptions.values.contains { $0.spaceNo == space && $0.insidePlate != nil && $0.authNo != holder }
+    /// Whether another car stands in an individual space.
+    func isTaken(_ space: String, except holder: String, by plate: Plate) -> Bool {
+        orders.values.contains { $0.spaceNo == space && $0.status == .inLot && $0.orderNo != holder && !$0.speaks(for: plate) }
+            || subscriptions.values.contains {
+                $0.spaceNo == space && $0.insidePlate != nil && $0.insidePlate != plate && $0.authNo != holder
+            }
     }
 
     /// Orders that the lot must have in its local list now.
@@ -443,7 +413,7 @@ public struct Lot: Sendable {
     /// Drops what ended a while ago, orders excepted: it is in the store, and every reader of it asks there.
     mutating func forget(endedBefore time: Millis) {
         for (recordNo, visit) in visits {
-            if let leave = visit.leaveTime, leave < time, inside[visit.plate] != recordNo { visits[recordNo] = nil }
+            if let leave = visit.leaveTime, leave < time, inside[visit.insideKey] != recordNo { visits.removeValue(forKey: recordNo) }
         }
         for pool in pools.keys { pools[pool]!.forget(before: time) }
         spaces.forget(before: time - CivilTime.dayLength)

@@ -17,12 +17,13 @@ public struct OpenHours: Sendable, Equatable {
         self.end = end
     }
 
-    func contains(_ time: Millis) -> Bool {
+    /// - Parameter calendar: on a public holiday Sunday's hours hold, on a make-up workday Monday's (section 2).
+    func contains(_ time: Millis, _ calendar: WorkCalendar) -> Bool {
         let day = CivilTime.day(of: time)
         let minute = CivilTime.minuteOfDay(time)
-        let weekday = CivilTime.weekday(ofDay: day)
+        let weekday = calendar.weekday(ofDay: day)
         if start < end { return days.contains(weekday) && minute >= start && minute < end }
-        let yesterday = CivilTime.weekday(ofDay: day - 1)
+        let yesterday = calendar.weekday(ofDay: day - 1)
         return (days.contains(weekday) && minute >= start) || (days.contains(yesterday) && minute < end)
     }
 }
@@ -79,15 +80,17 @@ public struct LotProfile: Sendable, Equatable {
         position = GroundPoint(longitude: longitude, latitude: latitude)
     }
 
-    public func isOpen(at time: Millis) -> Bool { openHours.contains { $0.contains(time) } }
+    public func isOpen(at time: Millis, _ calendar: WorkCalendar) -> Bool { openHours.contains { $0.contains(time, calendar) } }
 
-    /// When it opens after a moment at which it is closed, to the minute; nil when it does not within a week.
-    func opens(after time: Millis) -> Millis? {
-        let minute = CivilTime.minute
-        var at: Millis = (time / minute + 1) * minute
-        let last: Millis = at + 7 * CivilTime.dayLength
-        while at < last, !isOpen(at: at) { at += minute }
-        return at < last ? at : nil
+    /// When it opens after a moment at which it is closed, to the minute; nil when it does not within a fortnight.
+    func opens(after time: Millis, _ calendar: WorkCalendar) -> Millis? {
+        let day = CivilTime.day(of: time)
+        for day in day...(day + 14) {
+            let starts = openHours.filter { $0.days.contains(calendar.weekday(ofDay: day)) }
+                .map { CivilTime.start(ofDay: day) + Millis($0.start) * CivilTime.minute }.filter { $0 > time }
+            if let first = starts.min() { return first }
+        }
+        return nil
     }
 }
 

@@ -33,6 +33,8 @@ public struct OrderFields: Sendable, Equatable {
     public var serial: Int64
     public var orderNo: String
     public var orderVer: Int64 = 1
+    /// The version that the lot was told last: what its own list has.
+    public var pushedVer: Int64 = 1
     public var clientOrderNo: String
     /// canon(data) of the request that made it, hashed: tells a repeat from a reused key.
     public var requestHash: String
@@ -92,8 +94,10 @@ public struct OrderFields: Sendable, Equatable {
     public var isLate = false
     /// Daily quotas (R5) that it is counted in.
     public var quotaKeys: [String] = []
-    /// A record of its car in its window was refused: whether he came cannot be told, and nothing is held against him.
+    /// A record of its car in its window was refused: whether the driver came cannot be told, and nothing is held against them.
     public var isDisputed = false
+    /// How the stay itself stands: 0 nothing due, 1 unpaid, 2 paid, 3 refunded, 4 in arrears (section 6, `payState`).
+    public var stayPayState = 0
 
     public init(
         serial: Int64, orderNo: String, clientOrderNo: String, requestHash: String, appId: String, userToken: String,
@@ -206,6 +210,17 @@ public struct Visit: Sendable, Equatable {
     public var paidAt: Millis?
     /// Of that, what somebody else bore: the compensation of a re-homed order, used once.
     public var compensatedFen: Int64 = 0
+    /// The entry time as the lot reported it, where it lay too far ahead (section 5.5).
+    public var reportedEnterTime: Millis?
+    /// Its exit was never reported: a later entry of the plate closed it at its last proof.
+    public var isExitMissed = false
+    /// The car left without paying what the lot asked for (U11 `leaveKind` 5).
+    public var isInArrears = false
+
+    /// Under which its car stands in the list of cars inside: a reading that is no plate may be that of several cars.
+    var insideKey: Plate {
+        plate.isLegal ? plate : Plate(reading: "?" + String(recordNo.fingerprint >> 4, radix: 36, uppercase: true)) ?? plate
+    }
 
     public init(
         parkCode: String, recordNo: String, plate: Plate, enterTime: Millis, gateCode: String, carKind: Int,

@@ -1,10 +1,10 @@
-/// A plate number that can exist, in its normal form (interface.md, section 15.1). Prints masked.
+/// A plate number in its normal form (interface.md, section 15.1), or what a camera read (section 2, `plateNo`). Prints masked.
 public struct Plate: Hashable, Sendable, CustomStringConvertible {
     /// The whole number. Named so that a reader of the code sees where personal data leaves.
     public let revealed: String
     private let kind: Kind
 
-    private enum Kind { case ordinary, police, newEnergy, embassy, armedPolice, military, virtual }
+    private enum Kind { case ordinary, police, newEnergySmall, newEnergyLarge, embassy, armedPolice, military, emergency, virtual, reading }
 
     /// 粤B***45: what logs, pages and queries outside the lot concerned may show (section 13).
     public var description: String { masked }
@@ -19,6 +19,34 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
 
     /// Spaces, `·`, `-`, `.` are dropped, full-width becomes half-width, letters upper-case; nil when no class of plate fits.
     public init?(_ text: String) {
+        guard let (normal, isNormal) = Plate.normal(text), let kind = Plate.kind(of: normal) else { return nil }
+        self.init(text, normal, isNormal, kind)
+    }
+
+    /// What a camera reported, in the same normal form; it need not be a legal plate. Nil when nothing is left of it, when it is longer
+    /// than 16 scalars, or when it holds a control character.
+    public init?(reading text: String) {
+        guard let (normal, isNormal) = Plate.normal(text), !normal.isEmpty, normal.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
+        else { return nil }
+        self.init(text, normal, isNormal, Plate.kind(of: normal) ?? .reading)
+    }
+
+    private init(_ text: String, _ normal: [Unicode.Scalar], _ isNormal: Bool, _ kind: Kind) {
+        self.kind = kind
+        if isNormal {
+            revealed = text
+        } else {
+            var revealed = String.UnicodeScalarView()
+            revealed.append(contentsOf: normal)
+            self.revealed = String(revealed)
+        }
+    }
+
+    /// Whether a class of plate fits; a reading that is none is kept as read.
+    public var isLegal: Bool { kind != .reading }
+
+    /// The scalars of the normal form, and whether the text has it already; nil for a text that is too long.
+    private static func normal(_ text: String) -> (scalars: [Unicode.Scalar], isNormal: Bool)? {
         var normal: [Unicode.Scalar] = []
         normal.reserveCapacity(16)
         var isNormal = true
@@ -37,22 +65,14 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
                 scalar = Unicode.Scalar(scalar.value - 32) ?? scalar
             }
             normal.append(scalar)
-            // No plate is longer: what comes behind need not be looked at.
+            // No reading is longer: the rest need not be read.
             if normal.count > Plate.lengthMax { return nil }
         }
-        guard let kind = Plate.kind(of: normal) else { return nil }
-        self.kind = kind
-        if isNormal {
-            revealed = text
-        } else {
-            var revealed = String.UnicodeScalarView()
-            revealed.append(contentsOf: normal)
-            self.revealed = String(revealed)
-        }
+        return (normal, isNormal)
     }
 
-    /// Scalars of the longest number, a lot's own (section 15.1).
-    private static let lengthMax = 13
+    /// Scalars of the longest reading (section 2).
+    private static let lengthMax = 16
     private static let provinces = Set("京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼".unicodeScalars)
 
     private static func isDigit(_ c: Unicode.Scalar) -> Bool { ("0"..."9").contains(c) }
@@ -68,7 +88,8 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
 
     private static func kind(of t: [Unicode.Scalar]) -> Kind? {
         if isOrdinary(t) { return t[6] == "警" ? .police : .ordinary }
-        if isNewEnergy(t) { return .newEnergy }
+        if let kind = newEnergy(t) { return kind }
+        if isEmergency(t) { return .emergency }
         if isEmbassy(t) { return .embassy }
         if isArmedPolice(t) { return .armedPolice }
         if isMilitary(t) { return .military }
@@ -85,11 +106,16 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
 
     private static func isEnergy(_ c: Unicode.Scalar) -> Bool { isOne(c, of: "DABCEFGHJK") }
 
-    private static func isNewEnergy(_ t: [Unicode.Scalar]) -> Bool {
-        guard t.count == 8, provinces.contains(t[0]), isIssuer(t[1]) else { return false }
-        let isSmall = isEnergy(t[2]) && isSerial(t[3]) && t[4...].allSatisfy(isDigit)
-        let isLarge = t[2..<7].allSatisfy(isDigit) && isEnergy(t[7])
-        return isSmall || isLarge
+    private static func newEnergy(_ t: [Unicode.Scalar]) -> Kind? {
+        guard t.count == 8, provinces.contains(t[0]), isIssuer(t[1]) else { return nil }
+        if isEnergy(t[2]) && isSerial(t[3]) && t[4...].allSatisfy(isDigit) { return .newEnergySmall }
+        return t[2..<7].allSatisfy(isDigit) && isEnergy(t[7]) ? .newEnergyLarge : nil
+    }
+
+    /// Fire and forest fire: `粤X0119应急`; other emergency services have letters of their own.
+    private static func isEmergency(_ t: [Unicode.Scalar]) -> Bool {
+        t.count == 8 && provinces.contains(t[0]) && isIssuer(t[1]) && t[2..<6].allSatisfy(isDigit) && t[6] == "应"
+            && t[7] == "急"
     }
 
     private static func isEmbassy(_ t: [Unicode.Scalar]) -> Bool {
@@ -111,15 +137,29 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
         (2...13).contains(t.count) && t[0] == "无" && t[1...].allSatisfy { isUpper($0) || isDigit($0) }
     }
 
-    /// Whether a colour code (section 15.2, ETC/JT) can stand on this plate: green belongs to new-energy numbers and to no others;
-    /// 9 (undetermined) fits all.
+    /// Whether a colour code (section 15.2, ETC/JT) can stand on this plate; 9 (undetermined) fits all, and every colour fits a reading
+    /// and a number that a lot made up. Small new-energy plates are gradient green, large ones yellow-green; police, armed police, military
+    /// and emergency plates are white; embassy and consulate plates and those of Hong Kong and Macao are black; trailers and learners
+    /// have yellow ones. All others are blue, yellow, black, blue-white or temporary.
     public func fits(color: Int) -> Bool {
-        let isGreen = color == 4 || color == 5 || color == 11
-        return color == 9 || isGreen == (kind == .newEnergy)
+        if color == 9 { return true }
+        switch kind {
+        case .newEnergySmall: return color == 4 || color == 11
+        case .newEnergyLarge: return color == 5 || color == 11
+        case .police, .armedPolice, .military, .emergency: return color == 3
+        case .embassy: return color == 2
+        case .virtual, .reading: return true
+        case .ordinary:
+            switch revealed.unicodeScalars.last {
+            case "领", "港", "澳": return color == 2
+            case "挂", "学": return color == 1
+            default: return [0, 1, 2, 6, 7, 12].contains(color) || (color == 3 && revealed.unicodeScalars.dropFirst().first == "O")
+            }
+        }
     }
 
-    /// Police, armed police and military: they need no booking (R5). Fire, ambulance and rescue vehicles are filed.
-    public var isExemptClass: Bool { kind == .police || kind == .armedPolice || kind == .military }
+    /// Police, armed police, military and emergency vehicles: they need no booking (R5). Ambulance and rescue vehicles are filed.
+    public var isExemptClass: Bool { kind == .police || kind == .armedPolice || kind == .military || kind == .emergency }
 
     /// Made up by a lot for a car without a plate.
     public var isVirtual: Bool { kind == .virtual }

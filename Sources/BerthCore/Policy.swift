@@ -76,7 +76,7 @@ public struct Policy: Sendable, Equatable {
     public var alternativesMetres = 5_000
     public var walkMetresPerMin = 80
     public var confirmMode = ConfirmMode.trust
-    /// When the lot's shared pool is open (``Segment/parse(_:)``); "" follows its opening hours.
+    /// When the lot's shared pool is open (``Segment/parse(_:)``); "" is off-peak: workdays 18:00 to 08:00, days of rest all day.
     public var shareWindow = ""
     /// When nobody passes, `22:00-06:00` (R10); "" always.
     public var quietHours = ""
@@ -131,7 +131,7 @@ public struct Policy: Sendable, Equatable {
             return true
         }
         if let entry = Policy.numbers.first(where: { $0.name == name }) {
-            guard let number = Int(value), entry.range.contains(number) else { return false }
+            guard value.utf8.first != 43, let number = Int(value), entry.range.contains(number) else { return false }
             if name == "calendarStepMin", 60 % number != 0 { return false }
             self[keyPath: entry.path] = number
             return true

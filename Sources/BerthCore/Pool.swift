@@ -48,24 +48,59 @@ struct SpaceBook: Sendable {
         var span: Span
     }
 
-    private(set) var entries: [String: [Entry]] = [:]
+    private(set) var entries: TextTable<[Entry]> = [:]
+    /// Of offers of a number of places: which of them somebody holds, by what their names begin with.
+    private var heldUnits: TextTable<Set<Int>> = [:]
+
+    /// The place of an offer that a name stands for; nil for a space with a number of its own.
+    private static func unit(_ space: String) -> (prefix: String, number: Int)? {
+        guard let mark = space.utf8.lastIndex(of: UInt8(ascii: "#")), let number = Int(space[space.utf8.index(after: mark)...]) else {
+            return nil
+        }
+        return (String(space[...mark]), number)
+    }
+
+    /// Places of an offer among which the best one is: those that somebody holds at some time, and the first that nobody holds.
+    func candidates(of offer: SharedOffer) -> [String] {
+        if let space = offer.spaceNo { return [space] }
+        let (prefix, count) = (offer.unitPrefix, offer.unitCount)
+        let held = heldUnits[prefix] ?? []
+        var names = held.filter { $0 <= count }.sorted().map { "\(prefix)\($0)" }
+        if held.count < count, let fresh = (1...count).first(where: { !held.contains($0) }) { names.append("\(prefix)\(fresh)") }
+        return names
+    }
+
+    /// How many places of an offer nobody holds in an interval.
+    /// - Parameter isTaken: a place that cannot be given although nobody holds it.
+    func free(of offer: SharedOffer, from: Millis, to: Millis, except isTaken: (String) -> Bool) -> Int {
+        if let space = offer.spaceNo { return isFree(space, from: from, to: to) && !isTaken(space) ? 1 : 0 }
+        let (prefix, count) = (offer.unitPrefix, offer.unitCount)
+        let busy = (heldUnits[prefix] ?? []).reduce(0) { sum, number in
+            let name = "\(prefix)\(number)"
+            return sum + (number <= count && (!isFree(name, from: from, to: to) || isTaken(name)) ? 1 : 0)
+        }
+        return count - busy
+    }
 
     func isFree(_ space: String, from: Millis, to: Millis, except holder: String? = nil) -> Bool {
         entries[space]?.contains { $0.holder != holder && $0.span.meets(from, to) } != true
     }
 
-    /// Of the spaces whose names begin so, how many somebody holds.
-    func taken(prefix: String, from: Millis, to: Millis) -> Int {
-        entries.reduce(0) { $0 + ($1.key.hasPrefix(prefix) && $1.value.contains { $0.span.meets(from, to) } ? 1 : 0) }
-    }
-
     mutating func hold(_ space: String, _ span: Span, for holder: String) {
         entries[space, default: []].append(Entry(holder: holder, span: span))
+        if let (prefix, number) = SpaceBook.unit(space) { heldUnits[prefix, default: []].insert(number) }
     }
 
     mutating func release(_ space: String, of holder: String) {
         entries[space]?.removeAll { $0.holder == holder }
-        if entries[space]?.isEmpty == true { entries[space] = nil }
+        if entries[space]?.isEmpty == true { drop(space) }
+    }
+
+    private mutating func drop(_ space: String) {
+        entries.removeValue(forKey: space)
+        guard let (prefix, number) = SpaceBook.unit(space) else { return }
+        heldUnits[prefix]?.remove(number)
+        if heldUnits[prefix]?.isEmpty == true { heldUnits.removeValue(forKey: prefix) }
     }
 
     /// How much free time around the interval is left over in its gap: the smaller, the less is cut to pieces.
@@ -89,8 +124,8 @@ struct SpaceBook: Sendable {
 
     mutating func forget(before time: Millis) {
         for space in entries.keys {
-            entries[space]!.removeAll { $0.span.to < time }
-            if entries[space]!.isEmpty { entries[space] = nil }
+            entries[space]?.removeAll { $0.span.to < time }
+            if entries[space]?.isEmpty == true { drop(space) }
         }
     }
 }

@@ -25,7 +25,7 @@ public struct Span: Sendable, Equatable, Codable {
 }
 
 /// A time of day that comes again: the windows of an offer, a subscription, quiet hours (U16, D05).
-public struct Segment: Sendable, Equatable, Codable {
+public struct Segment: Sendable, Hashable, Codable {
     public enum Repeat: String, Sendable, Codable { case daily, weekly, monthly, date }
 
     public var repeats: Repeat
@@ -99,16 +99,20 @@ public struct Segment: Sendable, Equatable, Codable {
     /// `18:00-08:00`, or with weekdays `1-5 18:00-08:00; 6-7 00:00-24:00`. Nil when it is neither.
     public static func parse(_ text: String) -> [Segment]? {
         var segments: [Segment] = []
-        for part in text.split(separator: ";") {
-            let words = part.split(separator: " ")
+        for part in text.split(separator: ";", omittingEmptySubsequences: false) {
+            // One space may stand after a semicolon.
+            let words = (segments.isEmpty || part.first != " " ? part : part.dropFirst()).split(
+                separator: " ", omittingEmptySubsequences: false)
             guard let hours = words.last, words.count <= 2 else { return nil }
-            let ends = hours.split(separator: "-")
+            let ends = hours.split(separator: "-", omittingEmptySubsequences: false)
             guard ends.count == 2, let start = minute(ends[0]), let end = minute(ends[1]), start < 1440 else { return nil }
             if words.count == 1 { segments.append(Segment(.daily, start: start, end: end)); continue }
             var days: [Int] = []
-            for range in words[0].split(separator: ",") {
-                let ends = range.split(separator: "-").compactMap { Int($0) }
-                guard let first = ends.first, let last = ends.last, ends.count <= 2, (1...7).contains(first), (first...7).contains(last)
+            for range in words[0].split(separator: ",", omittingEmptySubsequences: false) {
+                let parts = range.split(separator: "-", omittingEmptySubsequences: false)
+                let ends = parts.compactMap { $0.utf8.count == 1 ? Int($0) : nil }
+                guard ends.count == parts.count, let first = ends.first, let last = ends.last, ends.count <= 2, (1...7).contains(first),
+                    (first...7).contains(last)
                 else { return nil }
                 days += first...last
             }
@@ -119,7 +123,8 @@ public struct Segment: Sendable, Equatable, Codable {
 
     private static func minute(_ text: Substring) -> Int? {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 2, let hour = Int(parts[0]), let minute = Int(parts[1]), (0..<60).contains(minute),
+        guard parts.count == 2, parts.allSatisfy({ $0.utf8.count == 2 && $0.utf8.allSatisfy { (48...57).contains($0) } }),
+            let hour = Int(parts[0]), let minute = Int(parts[1]), (0..<60).contains(minute),
             (0..<24).contains(hour) || (hour == 24 && minute == 0)
         else { return nil }
         return hour * 60 + minute

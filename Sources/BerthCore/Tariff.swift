@@ -20,6 +20,19 @@ public struct Tariff: Sendable, Equatable {
 
         public init() {}
 
+        /// For how many minutes it goes on to hold from a moment at which it holds.
+        func minutesLeft(at time: Millis, elapsed: Int, _ calendar: WorkCalendar) -> Int {
+            let minute = CivilTime.minuteOfDay(time)
+            var left = toMin.map { $0 - elapsed } ?? .max
+            if start < end {
+                if start > 0 || end < 1440 { left = min(left, end - minute) }
+            } else {
+                left = min(left, minute < end ? end - minute : 1440 - minute + end)
+            }
+            if !days.isEmpty, !days.contains(calendar.weekday(ofDay: CivilTime.day(of: time) + 1)) { left = min(left, 1440 - minute) }
+            return max(1, left)
+        }
+
         func holds(weekday: Int, minute: Int, elapsed: Int) -> Bool {
             let isInside = start < end ? minute >= start && minute < end : minute >= start || minute < end
             return isInside && (days.isEmpty || days.contains(weekday)) && elapsed >= fromMin && (toMin.map { elapsed < $0 } ?? true)
@@ -52,8 +65,7 @@ public struct Tariff: Sendable, Equatable {
         self.overtimePercent = overtimePercent
     }
 
-    private func rule(at time: Millis, elapsed: Int, _ calendar: WorkCalendar) -> Int? {
-        let weekday = calendar.weekday(ofDay: CivilTime.day(of: time))
+    private func rule(at time: Millis, elapsed: Int, weekday: Int) -> Int? {
         let minute = CivilTime.minuteOfDay(time)
         return rules.firstIndex { $0.holds(weekday: weekday, minute: minute, elapsed: elapsed) }
     }
@@ -67,19 +79,27 @@ public struct Tariff: Sendable, Equatable {
             let days = min(366, (over + CivilTime.dayLength - 1) / CivilTime.dayLength)
             return perUseFen + days * (perUseFen * Int64(overtimePercent) / 100)
         }
-        if let first = rule(at: enter, elapsed: 0, calendar), total <= rules[first].freeMin { return 0 }
+        var known: (day: Int64, weekday: Int) = (.min, 0)
+        func weekday(_ time: Millis) -> Int {
+            let day = CivilTime.day(of: time)
+            if day != known.day { known = (day, calendar.weekday(ofDay: day)) }
+            return known.weekday
+        }
+        if let first = rule(at: enter, elapsed: 0, weekday: weekday(enter)), total <= rules[first].freeMin { return 0 }
         struct Period: Hashable { let rule: Int, day: Int64 }
         var periods: [Period: Int64] = [:]
         var days: [Int64: Int64] = [:]
         var elapsed = 0
         while elapsed < total {
             let time = enter + Millis(elapsed) * CivilTime.minute
-            guard let index = rule(at: time, elapsed: elapsed, calendar) else {
+            guard let index = rule(at: time, elapsed: elapsed, weekday: weekday(time)) else {
                 elapsed += 1
                 continue
             }
             let rule = rules[index]
             let day = CivilTime.day(of: time)
+            // A step ends with its rule at the latest; what is free has no step (U06).
+            let length = rule.stepFen == 0 ? 1 : min(max(1, rule.stepMin), rule.minutesLeft(at: time, elapsed: elapsed, calendar))
             var fen = rule.stepFen
             if let deadline, time >= deadline { fen = fen * Int64(overtimePercent) / 100 }
             // A period that passes midnight belongs to the day on which it began.
@@ -88,7 +108,7 @@ public struct Tariff: Sendable, Equatable {
             if let cap = dailyCapFen { fen = min(fen, max(0, cap - days[day, default: 0])) }
             periods[period, default: 0] += fen
             days[day, default: 0] += fen
-            elapsed += max(1, rule.stepMin)
+            elapsed += length
         }
         return days.values.reduce(0, +)
     }

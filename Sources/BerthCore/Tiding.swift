@@ -2,7 +2,9 @@
 /// Kept until the provider has confirmed it.
 public struct Tiding: Sendable, Equatable {
     public enum Subject: Sendable, Equatable {
-        case order(orderNo: String, clientOrderNo: String, orderVer: Int64, OrderStatus)
+        /// `occurredAt`: when it came about, which may be long before it became known.
+        case order(
+            orderNo: String, clientOrderNo: String, orderVer: Int64, OrderStatus, deliver: DeliverStatus = .new, occurredAt: Millis = 0)
         case payment(payNo: String, PaymentState, amountFen: Int64, payTime: Millis?)
         case refund(payNo: String, refundNo: String, amountFen: Int64)
         /// `reason` is the code's name; undone when `isUndone`.
@@ -32,8 +34,8 @@ public struct Tiding: Sendable, Equatable {
     public var report: Report {
         let words: [String] =
             switch subject {
-            case .order(let orderNo, let clientOrderNo, let orderVer, let status):
-                ["order", orderNo, clientOrderNo, String(orderVer), String(status.rawValue)]
+            case .order(let orderNo, let clientOrderNo, let orderVer, let status, let deliver, let occurredAt):
+                ["order", orderNo, clientOrderNo, String(orderVer), String(status.rawValue), String(deliver.rawValue), String(occurredAt)]
             case .payment(let payNo, let state, let amount, let time):
                 ["payment", payNo, String(state.rawValue), String(amount), time.map { String($0) } ?? ""]
             case .refund(let payNo, let refundNo, let amount): ["refund", payNo, refundNo, String(amount)]
@@ -51,9 +53,11 @@ public struct Tiding: Sendable, Equatable {
         let words = report.body.split(separator: Tiding.separator, omittingEmptySubsequences: false).map(String.init)
         func number(_ index: Int) -> Int64? { index < words.count ? Int64(words[index]) : nil }
         switch (words.first, words.count) {
-        case ("order", 5):
+        case ("order", 5), ("order", 7):
             guard let version = number(3), let status = number(4).flatMap({ OrderStatus(rawValue: Int($0)) }) else { return nil }
-            subject = .order(orderNo: words[1], clientOrderNo: words[2], orderVer: version, status)
+            subject = .order(
+                orderNo: words[1], clientOrderNo: words[2], orderVer: version, status,
+                deliver: number(5).flatMap { DeliverStatus(rawValue: Int($0)) } ?? .new, occurredAt: number(6) ?? report.at)
         case ("payment", 5):
             guard let state = number(2).flatMap({ PaymentState(rawValue: Int($0)) }), let amount = number(3) else { return nil }
             subject = .payment(payNo: words[1], state, amountFen: amount, payTime: number(4))
@@ -92,6 +96,21 @@ extension City {
         guard listeners.contains(appId) else { return }
         lastTiding += 1
         keep(Tiding(id: lastTiding, appId: appId, at: now, subject: subject).report, &events)
+    }
+
+    /// Tells an order's provider how it stands, and when that came about (section 6, "Settled" g).
+    mutating func tellOf(_ order: Order, at now: Millis, _ events: inout [Event]) {
+        let occurred: Millis? =
+            switch order.status {
+            case .inLot: order.enterTime
+            case .done: order.leaveTime
+            default: nil
+            }
+        tell(
+            order.appId,
+            .order(
+                orderNo: order.orderNo, clientOrderNo: order.clientOrderNo, orderVer: order.orderVer, order.status,
+                deliver: order.deliver == .sent ? .new : order.deliver, occurredAt: occurred ?? now), at: now, &events)
     }
 
     /// What a provider has not confirmed yet, oldest first.

@@ -224,6 +224,8 @@ public struct Reference: Sendable {
         case .lng, .lat: name = "string"
         case .region: name = "string(6)"
         case .sha256: name = "sha256"
+        case .reading: name = "reading(16)"
+        case .plateType: name = "plateType"
         case .uuid: name = "string(36)"
         case .object: name = "object"
         case .any: name = say("任意", "any")

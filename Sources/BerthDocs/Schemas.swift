@@ -50,7 +50,9 @@ enum Schemas {
         case .parkCode: return text(32, pattern: "^[A-Za-z0-9.-][A-Za-z0-9._-]*$")
         case .lng, .lat: return text(16, pattern: "^-?[0-9]{1,3}(\\.[0-9]{1,7})?$")
         case .region: return text(6, pattern: "^[0-9]{6}$")
-        case .sha256: return text(64, pattern: "^[0-9a-f]{64}$")
+        case .sha256: return text(64, pattern: "^[0-9A-Fa-f]{64}$")
+        case .reading: return text(16)
+        case .plateType: return text(2, pattern: "^(0[1-9]|1[0-9]|2[0-7]|3[12]|4[123]|5[12]|99)$")
         case .uuid: return text(36, pattern: "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")
         case .object(let children):
             guard case .object(let schema) = object(children, isRequest: isRequest) else { return JSONObject() }

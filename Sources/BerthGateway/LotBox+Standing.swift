@@ -5,7 +5,7 @@ import Foundation
 import GRDB
 import Synchronization
 
-// What the platform sets at the lot beside orders (D05 to D08, D11, D12, D18, D19, D21), and what it asks (D04, D16, D22).
+// Lists, tariffs and policies that the platform sets at the lot (D05 to D08, D11, D12, D18, D19, D21), and its questions (D04, D16, D22).
 extension LotBox {
     static func write(_ report: Report, _ db: Database) throws {
         if report.isGone {
@@ -36,7 +36,7 @@ extension LotBox {
         }
     }
 
-    /// A question that the box answers itself; nil for what only the PMS can do.
+    /// Answers a question that the box answers itself; nil for what only the PMS can do.
     func answerLive(_ service: String, _ data: JSONObject, receivedAt: Int64) -> Answer? {
         switch service {
         case "order.query":
@@ -59,13 +59,8 @@ extension LotBox {
             ])
         case "time.sync":
             return Answer(data: [
-                "deviceRecvTime": .int(receivedAt), "deviceSendTime": .int(now()),
-                "clockOffsetMs": .int(state.withLock { $0.clockOffset }),
+                "deviceRecvTime": .int(receivedAt), "deviceSendTime": .int(now()), "clockOffsetMs": .int(clock.offset),
             ])
-        case "record.resend":
-            // What is acknowledged was given away, and what is not goes by itself: the log needs no asking.
-            wake.yield()
-            return Answer(data: ["accepted": true, "count": .int(backlog)])
         default: return nil
         }
     }
@@ -73,22 +68,9 @@ extension LotBox {
     // MARK: The inbox of the PMS
 
     /// Messages that the PMS has not taken yet, oldest first.
-    func inbox(limit: Int) -> JSON {
-        let rows =
-            (try? spool.read { [lot = entry.parkCode] db in
-                try Row.fetchAll(db, sql: "SELECT id, service, body FROM inbox WHERE lot = ? ORDER BY id LIMIT ?", arguments: [lot, limit])
-                    .map { row -> JSON in
-                        let body: String = row["body"]
-                        return [
-                            "id": .int(row["id"] as Int64), "service": .string(row["service"]),
-                            "data": (try? JSON.parse(Array(body.utf8))) ?? [:],
-                        ]
-                    }
-            }) ?? []
-        return .array(rows)
-    }
+    func inbox(limit: Int) async throws -> JSON { .array(try await spool.inbox(entry.parkCode, limit: limit)) }
 
-    /// The PMS has everything up to this number.
+    /// Removes every message up to this number: the PMS has them. False when the disk takes nothing.
     func clearInbox(through id: Int64) async -> Bool {
         await withCheckedContinuation { continuation in
             spool.write({ [lot = entry.parkCode] db in
@@ -96,4 +78,7 @@ extension LotBox {
             }) { continuation.resume(returning: $0) }
         }
     }
+
+    /// Records that the server refused for good, the newest first.
+    package func deadLetters(limit: Int) async throws -> JSON { .array(try await spool.dead(entry.parkCode, limit: limit)) }
 }

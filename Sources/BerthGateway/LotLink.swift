@@ -8,41 +8,81 @@ import Synchronization
 /// Connects one lot's box with the server: MQTT first, HTTPS when it must, in the middle of either log.
 final class LotLink: MQTTListener {
     /// No answer: the link is down, or the server did not answer within its time.
-    struct NoAnswer: Error { let why: String }
+    struct NoAnswer: Error {
+        /// For the log and the status: one line, whatever the other side put into it.
+        let why: String
+        private static let bytesMax = 300
 
-    private struct Waiting {
+        init(why: String) {
+            var line = String.UnicodeScalarView()
+            for scalar in String(decoding: why.utf8.prefix(NoAnswer.bytesMax), as: UTF8.self).unicodeScalars {
+                line.append(scalar.properties.generalCategory == .control ? " " : scalar)
+            }
+            self.why = String(line)
+        }
+    }
+
+    struct Waiting {
         var continuation: CheckedContinuation<Answer?, Never>
         var deadline: Int64
     }
 
-    private struct State {
+    struct State {
         var waiting: [String: Waiting] = [:]
+        var carrier: CarrierChoice
         var hasReported = false
-        var lastHeartbeat: Int64 = 0
-        var lastRemain: Int64 = 0
-        var lastClock: Int64 = .min
+        var lastHeartbeat: Int64?
+        var lastRemain: Int64?
+        var lastUpkeep: Int64?
+        var lastPrune: Int64?
+        /// When the server last answered, on the monotonic clock.
+        var lastAnswer: Int64?
+        /// When HTTPS last failed, on the monotonic clock.
+        var httpsFailedAt: Int64?
+        /// Counts the times that MQTT came up.
+        var connections = 0
+        /// When both sides were last compared, on the monotonic clock; and whether that is due.
+        var lastRecon: Int64?
+        var isReconDue = true
+        /// A batch was refused as a whole: entries go one by one until they are through.
+        var isSingle = false
+        /// New epochs in a row without any acknowledgement between them.
+        var fruitlessEpochs = 0
         var reason = "not connected yet"
         /// The gateway has stopped: nobody would end a wait that begins now.
         var isClosed = false
     }
 
     let box: LotBox
-    private let configuration: GatewayConfiguration
+    let configuration: GatewayConfiguration
     private let http: SignedClient
-    private let state = Mutex(State())
+    let state: Mutex<State>
     private let client = Mutex<MQTTClient?>(nil)
-    private let logger: Logger
+    let logger: Logger
+    var clock: BoxClock { box.clock }
 
     init(_ box: LotBox, configuration: GatewayConfiguration, http: SignedClient, logger: Logger) {
         self.box = box
         self.configuration = configuration
         self.http = http
         self.logger = logger
+        state = Mutex(State(carrier: CarrierChoice(configuration.carrier)))
     }
 
-    private var lot: GatewayConfiguration.LotEntry { box.entry }
+    var lot: GatewayConfiguration.LotEntry { box.entry }
     var isOnline: Bool { client.withLock { $0 }?.isUp ?? false }
-    var carrierName: String { isOnline ? "mqtt" : configuration.carrier == .mqtt ? "none" : "https" }
+    /// The carrier of the next call.
+    var way: CarrierChoice.Way {
+        let isUp = isOnline
+        return state.withLock { $0.carrier.way(isMQTTUp: isUp) }
+    }
+    var carrierName: String {
+        switch way {
+        case .mqtt: "mqtt"
+        case .https: "https"
+        case .none: "none"
+        }
+    }
     var mqtt: MQTTClient? { client.withLock { $0 } }
 
     func connect(_ reactor: MQTTReactor) {
@@ -62,6 +102,10 @@ final class LotLink: MQTTListener {
     func mqttIsUp() {
         let online: JSON = ["online": true, "since": .int(box.now())]
         mqtt?.publish(topic: Topic.presence(lot.parkCode), payload: online.text(), retain: true)
+        state.withLock { state in
+            state.carrier.mqttCameUp()
+            state.connections += 1
+        }
         box.state.withLock { $0.isSynchronised = false }
         box.wake.yield()
     }
@@ -78,15 +122,18 @@ final class LotLink: MQTTListener {
 
     func mqttReceived(topic: String, payload: [UInt8]) {
         if topic == Topic.downReply(lot.parkCode) {
-            guard let reply = ReplyEnvelope(payload, secret: lot.appSecret) else { return }
-            let wait = state.withLock { $0.waiting.removeValue(forKey: reply.requestId) }
+            guard let reply = ReplyEnvelope(payload, secret: lot.appSecret), Envelope.isUUID(reply.requestId) else { return }
+            let (wait, isBack) = state.withLock { state in
+                (state.waiting.removeValue(forKey: reply.requestId), state.carrier.mqttAnswered())
+            }
+            if isBack { tell("MQTT is answered again; calls go over it") }
             wait?.continuation.resume(returning: reply.answer)
             return
         }
         receive(payload, service: String(topic.split(separator: "/").last ?? ""))
     }
 
-    /// An entry of the down log: signature, clock, then the box; the reply goes back signed.
+    /// Takes an entry of the down log or a command: signature, clock, then the box; the reply goes back signed.
     private func receive(_ payload: [UInt8], service: String) {
         var echo = Echo()
         let credential = Credential(appId: lot.appId, secret: lot.appSecret, role: .lot, name: "")
@@ -104,21 +151,27 @@ final class LotLink: MQTTListener {
                 reply(answer, finalEcho)
             }
         } catch {
+            if error.name == "clockSkew" { suspectClock() }
             reply(Answer(error), echo)
         }
     }
 
-    /// Answered now or not at all: by the box itself, or by the PMS within the message's own time.
+    /// Answers a command now or not at all: by the box itself, or by the PMS within the message's own time.
     private func live(_ push: Envelope, completion: @escaping @Sendable (Answer) -> Void) throws(WireError) {
-        let definition = Profile.current.services[push.service]!
+        guard let definition = Profile.current.services[push.service] else { throw WireError("unknownService") }
         try definition.request.check(push.data)
         let now = box.now()
+        if push.service == "record.resend" {
+            Task { completion(await resend(push.data)) }
+            return
+        }
         if let answer = box.answerLive(push.service, push.data, receivedAt: now) { return completion(answer) }
-        let time = push.data["ttlMs"]?.intValue ?? (push.service.hasPrefix("fee.") ? 4_500 : 5_000)
+        let wanted = push.data["ttlMs"]?.intValue ?? (push.service.hasPrefix("fee.") ? 4_500 : 5_000)
+        let time = min(max(0, wanted), PMSCommandQueue.commandMillisMax)
         // Never executed late: the time runs from the sending, by a clock that is brought to the server's.
         let left = push.timestamp + time - now
         guard left > 0 else { throw WireError("expiredBeforeDelivery") }
-        box.desk.post(push.service, .object(push.data), milliseconds: min(left, time), completion: completion)
+        box.commands.post(push.service, .object(push.data), milliseconds: min(left, time), completion: completion)
     }
 
     private func reply(_ answer: Answer, _ echo: Echo) {
@@ -129,362 +182,169 @@ final class LotLink: MQTTListener {
 
     // MARK: Calling the server
 
-    /// Calls over whichever carrier is there.
+    /// Calls over the carrier that is there, or over the one named.
     func call(
         _ service: String, _ data: JSON, requestId: String = Ambient.uuid(), epoch: String? = nil, seq: Int64? = nil,
-        timeoutMillis: Int64 = 10_000
+        timeoutMillis: Int64 = 10_000, over named: CarrierChoice.Way? = nil
     ) async throws(NoAnswer) -> Answer {
-        if let mqtt, mqtt.isUp {
-            let bytes = MessageWriter.request(
-                service: service, data: data, appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
-                requestId: requestId, timestamp: box.now(), nonce: Ambient.nonce(), epoch: epoch, seq: seq)
-            let answer = await withCheckedContinuation { continuation in
-                let isClosed = state.withLock { state in
-                    if !state.isClosed {
-                        state.waiting[requestId] = Waiting(
-                            continuation: continuation, deadline: Ambient.monotonic() + timeoutMillis)
-                    }
-                    return state.isClosed
-                }
-                if isClosed { return continuation.resume(returning: nil) }
-                // A car at the barrier does not wait for the next round of the keeper.
-                if timeoutMillis < 2_000 {
-                    DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(timeoutMillis))) { [self] in
-                        sweep(now: Ambient.monotonic())
-                    }
-                }
-                mqtt.publish(topic: Topic.up(lot.parkCode, service), payload: bytes)
-            }
-            guard let answer else { throw NoAnswer(why: "no answer over MQTT") }
-            return answer
+        let answer: Answer
+        switch named ?? way {
+        case .mqtt:
+            answer = try await callMQTT(service, data, requestId: requestId, epoch: epoch, seq: seq, timeoutMillis: timeoutMillis)
+        case .https:
+            answer = try await callHTTPS(service, data, requestId: requestId, epoch: epoch, seq: seq, timeoutMillis: timeoutMillis)
+        case .none: throw NoAnswer(why: state.withLock { $0.reason })
         }
-        guard configuration.carrier != .mqtt else { throw NoAnswer(why: state.withLock { $0.reason }) }
-        do throws(CallError) {
-            return try await http.call(
-                service, data: data, appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
-                requestId: requestId, now: box.now(), epoch: epoch, seq: seq,
-                timeoutSeconds: max(1, timeoutMillis / 1000))
-        } catch { throw NoAnswer(why: "\(error)") }
+        let now = Ambient.monotonic()
+        state.withLock { state in
+            if let last = state.lastAnswer, now - last > LotLink.longBreakMillis { state.isReconDue = true }
+            state.lastAnswer = now
+        }
+        if answer.code == LotLink.clockSkew, service != "sys.time.get" { suspectClock() }
+        return answer
     }
 
-    /// Nothing is waited for any more.
+    /// After a break that was longer, both sides are compared, ms (section 5.9).
+    private static let longBreakMillis: Int64 = 600_000
+    private static let clockSkew = Profile.current.code("clockSkew").code
+
+    private func callMQTT(
+        _ service: String, _ data: JSON, requestId: String, epoch: String?, seq: Int64?, timeoutMillis: Int64
+    ) async throws(NoAnswer) -> Answer {
+        guard let mqtt, mqtt.isUp else { throw NoAnswer(why: state.withLock { $0.reason }) }
+        let bytes = MessageWriter.request(
+            service: service, data: data, appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
+            requestId: requestId, timestamp: box.now(), nonce: Ambient.nonce(), epoch: epoch, seq: seq)
+        let answer = await withCheckedContinuation { continuation in
+            let patience: Int64? = state.withLock { state in
+                // A requestId that is waited for already has one answer to come.
+                guard !state.isClosed, state.waiting[requestId] == nil else { return nil }
+                let patience = state.carrier.patience(timeoutMillis)
+                state.waiting[requestId] = Waiting(continuation: continuation, deadline: Ambient.monotonic() + patience)
+                return patience
+            }
+            guard let patience else { return continuation.resume(returning: nil) }
+            // A car at the barrier does not wait for the next round of the keeper.
+            if patience < 2_000 {
+                DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(patience))) { [self] in
+                    sweep(now: Ambient.monotonic())
+                }
+            }
+            mqtt.publish(topic: Topic.up(lot.parkCode, service), payload: bytes)
+        }
+        guard let answer else { throw NoAnswer(why: "no answer over MQTT") }
+        return answer
+    }
+
+    private func callHTTPS(
+        _ service: String, _ data: JSON, requestId: String, epoch: String?, seq: Int64?, timeoutMillis: Int64
+    ) async throws(NoAnswer) -> Answer {
+        do throws(CallError) {
+            let answer = try await http.call(
+                service, data: data, appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
+                requestId: requestId, now: box.now(), epoch: epoch, seq: seq, timeoutMillis: timeoutMillis)
+            state.withLock { $0.httpsFailedAt = nil }
+            return answer
+        } catch {
+            state.withLock { $0.httpsFailedAt = Ambient.monotonic() }
+            throw NoAnswer(why: "\(error)")
+        }
+    }
+
+    /// Whether HTTPS answered the last time; a car at the barrier does not wait for one that did not.
+    var isHTTPSWell: Bool {
+        let now = Ambient.monotonic()
+        return state.withLock { $0.httpsFailedAt.map { now - $0 > 5_000 } ?? true }
+    }
+
+    /// Ends every wait.
     func close() {
         state.withLock { $0.isClosed = true }
         sweep(now: .max)
     }
 
-    /// Asks for what waits too long; called several times a second.
+    /// Ends the waits that are over; called several times a second.
     func sweep(now: Int64) {
-        let late = state.withLock { state in
+        let (late, isGivenUp) = state.withLock { state in
             let late = state.waiting.filter { $0.value.deadline <= now }
-            for key in late.keys { state.waiting[key] = nil }
-            return late
+            var isGivenUp = false
+            for key in late.keys {
+                state.waiting[key] = nil
+                if now != .max, state.carrier.mqttUnanswered(at: now) { isGivenUp = true }
+            }
+            return (late, isGivenUp)
         }
+        if isGivenUp { tell("MQTT is up and nobody answers behind it; calls go over HTTPS") }
         for wait in late.values { wait.continuation.resume(returning: nil) }
     }
 
-    // MARK: The up log
-
-    /// Sends the up log for as long as the process lives: asks where the server stands after every break, then batches.
-    func uplink() async {
-        var failures = 0
-        var wakes = box.wakes.makeAsyncIterator()
-        while !Task.isCancelled {
-            do throws(NoAnswer) {
-                if !box.state.withLock({ $0.isSynchronised }) { try await synchronise() }
-                let (epoch, entries) = box.nextEntries()
-                if entries.isEmpty {
-                    failures = 0
-                    _ = await wakes.next()
-                    continue
-                }
-                try await send(epoch, entries)
-                failures = 0
-            } catch {
-                let isNews = box.state.withLock { state in
-                    defer { state.lastError = error.why }
-                    return state.lastError != error.why
-                }
-                if isNews { warn(error.why) }
-                let schedule = WireLimits.reconnectSeconds
-                let wait = schedule[min(failures, schedule.count - 1)] * 1000
-                failures += 1
-                await pause(wait + Ambient.jitter(wait), &wakes)
-            }
-        }
+    func tell(_ text: String) {
+        guard configuration.logsLinks else { return }
+        logger.notice("\(text)", metadata: ["lot": "\(lot.parkCode)"])
     }
 
-    /// Waits, but not longer than until the link is back.
-    private func pause(_ milliseconds: Int64, _ wakes: inout AsyncStream<Void>.Iterator) async {
-        let until = Ambient.monotonic() + milliseconds
-        while Ambient.monotonic() < until, !Task.isCancelled {
-            try? await Task.sleep(for: .milliseconds(100))
-            if isOnline, configuration.carrier != .https { return }
-        }
-    }
-
-    /// After a break: where the server stands in both logs, our clock, and, on the first time, who we are.
-    private func synchronise() async throws(NoAnswer) {
-        if configuration.carrier == .mqtt, !isOnline { throw NoAnswer(why: state.withLock { $0.reason }) }
-        try await measureClock()
-        try await reportLot()
-        let (epoch, down) = box.state.withLock { ($0.upEpoch, $0.down) }
-        let cursor = try await call("sync.cursor.query", ["epoch": .string(epoch)])
-        guard cursor.code == 0, let ackSeq = cursor.data["up"]?["ackSeq"]?.intValue else {
-            throw NoAnswer(why: "sync.cursor.query: \(cursor.code) \(cursor.resultCode.en)")
-        }
-        let isBehind = !box.acknowledged(ackSeq, failed: [])
-        if isBehind { await startEpoch(serverAt: ackSeq) }
-        let isLost =
-            cursor.data["down"]?["epoch"]?.stringValue != down.epoch || (cursor.data["down"]?["lastSeq"]?.intValue ?? 0) < down.ackSeq
-        if down.epoch == nil || isLost {
-            // We know nothing of the server's log, if there is one yet; or it lost what we have of it: start from what is in force.
-            let snapshot = try await call("sync.snapshot.query", [:])
-            if snapshot.code == 0 { await box.restore(snapshot: snapshot.data) }
-        }
-        if configuration.logsLinks { logger.notice("in step with the server", metadata: ["lot": "\(lot.parkCode)"]) }
-        box.state.withLock {
-            $0.isSynchronised = true
-            $0.lastError = isBehind ? "the server stood at \(ackSeq) of our log, behind what it had acknowledged: a new epoch began" : ""
-        }
-    }
-
-    /// What the server had acknowledged and lost is not here any more; what it never had goes into a new epoch.
-    private func startEpoch(serverAt ackSeq: Int64) async {
-        logger.warning(
-            "the server is behind what it had acknowledged; a new epoch begins",
-            metadata: ["lot": "\(lot.parkCode)", "server": "\(ackSeq)", "acknowledged": "\(box.state.withLock { $0.upAck })"])
-        await box.startEpoch()
-    }
-
-    /// The four-timestamp formula of `sys.time.get`; the estimate moves by half of what is new, so one slow answer does not throw it.
-    private func measureClock() async throws(NoAnswer) {
-        let sent = Ambient.now()
-        let answer = try await call("sys.time.get", ["deviceSendTime": .int(sent)])
-        let received = Ambient.now()
-        guard answer.code == 0, let serverReceived = answer.data["serverRecvTime"]?.intValue,
-            let serverSent = answer.data["serverSendTime"]?.intValue
-        else { return }
-        let offset = ((serverReceived - sent) + (serverSent - received)) / 2
-        let isFirst = state.withLock { state in
-            defer { state.lastClock = Ambient.monotonic() }
-            return state.lastClock == .min
-        }
-        // Our own clock is left alone; the estimate is what is slewed, and everything that is signed or recorded goes by it.
-        let (wasOff, isOff) = box.state.withLock { state in
-            state.clockOffset = isFirst ? offset : (state.clockOffset + offset) / 2
-            defer { state.isClockOff = abs(state.clockOffset) > LotLink.clockOffsetMax }
-            return (state.isClockOff, abs(state.clockOffset) > LotLink.clockOffsetMax)
-        }
-        if isOff, !wasOff { try? await box.event(type: 6010, detail: ["offsetMs": .int(offset)]) }
-    }
-
-    /// Section 13: a clock that is further off than this is an event, ms.
-    private static let clockOffsetMax: Int64 = 5_000
-
-    private func reportLot() async throws(NoAnswer) {
-        guard !state.withLock({ $0.hasReported }) else { return }
-        for (service, data) in [("lot.info.report", lot.info), ("lot.gate.report", lot.gates.map { ["gates": $0] })] {
-            guard let data else { continue }
-            let answer = try await call(service, data)
-            guard answer.code == 0 else {
-                throw NoAnswer(why: "\(service): \(answer.code) \(answer.resultCode.en) \(answer.hint)")
-            }
-        }
-        state.withLock { $0.hasReported = true }
-    }
-
-    private func send(_ epoch: String, _ entries: [Spool.UpEntry]) async throws(NoAnswer) {
-        func data(_ entry: Spool.UpEntry) -> JSON { (try? JSON.parse(Array(entry.data.utf8))) ?? [:] }
-        let answer: Answer
-        if entries.count == 1, let only = entries.first {
-            answer = try await call(
-                only.service, data(only), requestId: only.requestId, epoch: epoch, seq: only.seq)
-        } else {
-            let rows = entries.map { entry -> JSON in
-                [
-                    "epoch": .string(epoch), "seq": .int(entry.seq), "requestId": .string(entry.requestId),
-                    "service": .string(entry.service), "timestamp": .int(entry.at), "data": data(entry),
-                ]
-            }
-            answer = try await call("sync.batch.report", ["entries": .array(rows)])
-        }
-        let code = answer.code
-        switch code {
-        case 610:
-            // The server says where to go on; what it has is not sent again.
-            guard let expected = answer.data["expectedSeq"]?.intValue else { throw NoAnswer(why: "610 without expectedSeq") }
-            if answer.data["epoch"]?.stringValue == epoch || expected == 1, !box.acknowledged(expected - 1, failed: failures(answer)) {
-                await startEpoch(serverAt: expected - 1)
-            }
-        case 613:
-            await box.startEpoch()
-        default:
-            if let ackSeq = answer.ackSeq, answer.resultCode.isFinal, answer.epoch == epoch {
-                var failed = failures(answer)
-                if entries.count == 1, code != 0 { failed = [(entries[0].seq, code)] }
-                if !box.acknowledged(ackSeq, failed: answer.duplicate ? [] : failed) { await startEpoch(serverAt: ackSeq) }
-            } else {
-                throw NoAnswer(why: "\(code) \(answer.resultCode.en) \(answer.hint)")
-            }
-        }
-    }
-
-    private func failures(_ answer: Answer) -> [(seq: Int64, code: Int)] {
-        (answer.data["failed"]?.arrayValue ?? []).compactMap { row in
-            guard let seq = row["seq"]?.intValue, let code = row["code"]?.intValue else { return nil }
-            return (seq, Int(code))
-        }
-    }
-
-    // MARK: The down log without MQTT
-
-    /// Long poll, while MQTT is not there and HTTPS is allowed.
-    func downlink() async {
-        guard configuration.carrier != .mqtt else { return }
-        while !Task.isCancelled {
-            let isReady = box.state.withLock { $0.isSynchronised }
-            guard !isOnline, isReady else {
-                try? await Task.sleep(for: .milliseconds(300))
-                continue
-            }
-            do throws(NoAnswer) { try await poll() } catch { try? await Task.sleep(for: .seconds(1)) }
-        }
-    }
-
-    private func poll() async throws(NoAnswer) {
-        let (epoch, after) = box.state.withLock { ($0.down.epoch, $0.down.ackSeq) }
-        let answer = try await call(
-            "sync.down.pull",
-            .compact([("epoch", .optional(epoch)), ("afterSeq", .int(after)), ("limit", 100), ("waitMs", 20_000)]),
-            timeoutMillis: 30_000)
-        if answer.code == 610 || answer.code == 613 {
-            let snapshot = try await call("sync.snapshot.query", [:])
-            if snapshot.code == 0 { await box.restore(snapshot: snapshot.data) }
-            return
-        }
-        guard answer.code == 0, let open = answer.data["epoch"]?.stringValue else {
-            throw NoAnswer(why: "sync.down.pull: \(answer.code)")
-        }
-        var results: [JSON] = []
-        for entry in answer.data["entries"]?.arrayValue ?? [] {
-            guard let seq = entry["seq"]?.intValue, let service = entry["service"]?.stringValue else { continue }
-            let result = await withCheckedContinuation { continuation in
-                box.consume(epoch: open, seq: seq, service: service, data: entry["data"] ?? [:]) {
-                    continuation.resume(returning: $0)
-                }
-            }
-            guard result.resultCode.isFinal else { break }
-            results.append(["seq": .int(seq), "code": .int(result.code), "data": result.data])
-        }
-        guard !results.isEmpty else { return }
-        let ackSeq = box.state.withLock { $0.down.ackSeq }
-        _ = try await call(
-            "sync.down.ack", ["epoch": .string(open), "ackSeq": .int(ackSeq), "results": .array(results)])
-    }
-
-    // MARK: Regular reports
-
-    /// Called about once a second: heartbeat, remaining spaces, the clock.
-    func beat(now: Int64) async {
-        let (heartbeat, remain, clock) = state.withLock { state in
-            let heartbeat = now - state.lastHeartbeat >= Int64(configuration.heartbeatSeconds) * 1000
-            if heartbeat { state.lastHeartbeat = now }
-            let changed = box.state.withLock { box in
-                defer { box.remainChanged = box.remainChanged && now - state.lastRemain < 5000 }
-                return box.remainChanged
-            }
-            let remain = (changed && now - state.lastRemain >= 5000) || now - state.lastRemain >= 60_000
-            if remain { state.lastRemain = now }
-            return (heartbeat, remain, state.lastClock != .min && now - state.lastClock > 600_000)
-        }
-        guard box.state.withLock({ $0.isSynchronised }) else { return }
-        if heartbeat { sendHeartbeat() }
-        if remain {
-            let inside = box.occupied
-            let data: JSON = [
-                "reportTime": .int(box.now()), "total": .int(lot.totalCount), "occupied": .int(inside),
-                "remain": .int(max(0, lot.totalCount - inside)),
-                "saturationPct": .int(inside * 100 / max(1, lot.totalCount)),
-            ]
-            await ask("space.remain.report", data)
-        }
-        if clock { try? await measureClock() }
-        box.forgetOldOrders()
-    }
-
-    /// A report whose answer says that somebody is there: the broker may be up while the server behind it is not.
-    private func ask(_ service: String, _ data: JSON) async {
-        do throws(NoAnswer) {
-            _ = try await call(service, data)
-        } catch {
-            let isNews = box.state.withLock { state in
-                defer { state.lastError = "\(service): \(error.why)" }
-                return state.isSynchronised
-            }
-            guard isNews else { return }
-            warn(error.why)
-            // What it has is asked again as soon as it answers.
-            box.state.withLock { $0.isSynchronised = false }
-            box.wake.yield()
-        }
-    }
-
-    private func warn(_ why: String) {
+    func warn(_ why: String) {
         guard configuration.logsLinks else { return }
         logger.warning("no answer from the server", metadata: ["lot": "\(lot.parkCode)", "why": "\(why)"])
     }
 
-    private func sendHeartbeat() {
-        let data: JSON = [
-            "onlineGates": .int(max(1, lot.gates?.arrayValue?.count ?? 1)), "offlineGates": 0,
-            "queueDepth": .int(box.backlog), "clockOffsetMs": .int(box.state.withLock { $0.clockOffset }),
-            "softVersion": .string("berth-gateway 0.1"), "localTime": .int(box.now()),
-        ]
-        guard let mqtt, mqtt.isUp else {
-            if configuration.carrier != .mqtt { Task { _ = try? await call("sys.heartbeat", data) } }
-            return
+    // MARK: The clock
+
+    /// Something contradicts our clock: it is measured at once, at most every 2 s.
+    func suspectClock() {
+        clock.suspect()
+        guard clock.beginMeasuring() else { return }
+        Task {
+            try? await measure()
+            box.wake.yield()
         }
-        let bytes = MessageWriter.request(
-            service: "sys.heartbeat", data: data, appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
-            requestId: Ambient.uuid(), timestamp: box.now(), nonce: Ambient.nonce())
-        mqtt.publish(topic: Topic.up(lot.parkCode, "sys.heartbeat"), payload: bytes, qos: 0)
     }
 
-    // MARK: The gate
-
-    /// The decision for a car at the barrier: the server's within 800 ms while the link is up, else the local list's.
-    func decide(
-        plate text: String, plateColor: Int, gateCode: String, confidence: Int? = nil, orderNo: String? = nil
-    ) async throws -> JSON {
-        guard let plate = Plate(text) else {
-            throw LotBox.Refused(status: 422, name: "illegalPlate", description: "not a plate number")
+    /// Measures the clock if another lot of this gateway does not; the caller has begun the measurement.
+    private func measure() async throws(NoAnswer) {
+        defer { clock.endMeasuring() }
+        let sent = clock.reading()
+        // Without its 13 digits the question would be refused; it is as good without a time.
+        let asked: JSON = Bounds.times.contains(sent.realtime) ? ["deviceSendTime": .int(sent.realtime)] : [:]
+        let answer = try await call("sys.time.get", asked)
+        let received = clock.reading()
+        guard answer.code == 0, let serverReceived = answer.data["serverRecvTime"]?.intValue,
+            let serverSent = answer.data["serverSendTime"]?.intValue
+        else { return }
+        let outcome = clock.take(sent: sent, serverReceived: serverReceived, serverSent: serverSent, received: received)
+        if case .stepped(let millis) = outcome, configuration.logsLinks {
+            logger.notice("the clock was brought to the server's", metadata: ["lot": "\(lot.parkCode)", "byMs": "\(millis)"])
         }
-        let time = box.now()
-        if isOnline {
-            let asked: JSON = .compact([
-                ("gateCode", .string(gateCode)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(plateColor)),
-                ("captureTime", .int(time)), ("confidence", .optional(confidence.map { Int64($0) })), ("orderNo", .optional(orderNo)),
-            ])
-            if let answer = try? await call("vehicle.preentry.check", asked, timeoutMillis: 780), answer.code == 0,
-                let verdict = answer.data["decision"]?.intValue, case .object(var data) = answer.data
-            {
-                // 0: nobody's car, by everything that the server knows. What is left is the lot's own rule for those.
-                let admits = verdict == 0 ? box.admitsUnknown() : verdict == 1
-                box.note(plate, number: verdict == 1 ? data["orderNo"]?.stringValue : nil, at: time)
-                if verdict == 0 { data["displayText"] = .string(admits ? "欢迎光临" : "非预约车辆") }
-                data.append("admit", .bool(admits))
-                data.append("by", "server")
-                return .object(data)
+    }
+
+    /// Measures if nobody does; called each second by the gateway where a measurement is due.
+    func measureIfIdle() async {
+        guard clock.beginMeasuring() else { return }
+        try? await measure()
+    }
+
+    /// Returns when the clock has been measured once, by this lot or by another one.
+    func demandClock() async throws(NoAnswer) {
+        let until = Ambient.monotonic() + 15_000
+        while !clock.isMeasured, !Task.isCancelled {
+            if clock.beginMeasuring() {
+                try await measure()
+                guard clock.isMeasured else { throw NoAnswer(why: "sys.time.get has no usable answer") }
+            } else {
+                guard Ambient.monotonic() < until else { throw NoAnswer(why: "the clock is not measured yet") }
+                try? await Task.sleep(for: .milliseconds(100))
             }
         }
-        let (decision, admits) = box.decideLocally(
-            plate: plate, gateCode: gateCode, confidence: confidence, orderNo: orderNo, at: time)
-        box.note(plate, number: decision.verdict == .allow ? decision.entry?.orderNo ?? decision.subscription?.authNo : nil, at: time)
-        guard case .object(var data) = Encode.gate(decision) else { return [:] }
-        data["admit"] = .bool(admits)
-        data["by"] = "local"
-        if decision.verdict == .local { data["displayText"] = .string(admits ? "欢迎光临" : "非预约车辆") }
-        return .object(data)
+    }
+
+    /// Event 6010, once each time that the clock goes beyond the limit.
+    func reportClock() async {
+        let offset = clock.offset
+        let isNews = box.state.withLock { state in
+            let (wasOff, isOff) = (state.isClockOff, abs(offset) > BoxClock.offsetMax)
+            state.isClockOff = isOff
+            return isOff && !wasOff
+        }
+        if isNews { try? await box.event(type: 6010, detail: ["offsetMs": .int(offset)]) }
     }
 }

@@ -1,4 +1,5 @@
 import BerthCore
+import BerthLink
 import BerthWire
 import Foundation
 import GRDB
@@ -6,90 +7,85 @@ import Synchronization
 
 /// Both logs of a lot, its local list and the cars inside, in one SQLite file with `synchronous=FULL`. One file may hold many lots.
 ///
-/// Writes of all lots are collected into one transaction while the one before is being written; who wrote is told when it is on the disk.
+/// One thread writes. Writes of all lots are collected into one transaction while the one before is being written; each writer is told when
+/// its own is on the disk. Readers have connections of their own and wait for nobody.
 public final class Spool: Sendable {
-    typealias Write = @Sendable (Database) throws -> Void
+    package typealias Write = @Sendable (Database) throws -> Void
 
     private struct State {
         var pending: [(write: Write, completion: @Sendable (Bool) -> Void)] = []
         var isStopped = false
         /// Its thread is gone: what comes now is refused, and nobody waits for it.
         var hasEnded = false
-        /// The disk refused a batch. Nothing more is taken, so that no log gets a hole, until it works again.
+        /// The disk refused a batch. Nothing more is taken until it works again and memory is what the disk has.
         var hasFailed = false
-        var onRecovery: [@Sendable () -> Void] = []
+        /// Writes that were refused since the failure: memory may be ahead of the disk by each of them.
+        var refusals = 0
+        var reloads: [@Sendable () -> Bool] = []
     }
 
-    private let queue: DatabaseQueue
+    private let pool: DatabasePool
     private let state = Mutex(State())
     private let hasWork = DispatchSemaphore(value: 0)
+    let path: String
 
+    /// Opens the file, or makes it: readable and writable by its owner only, as its log files are.
     public init(path: String) throws {
+        self.path = path
+        try Spool.secure(path)
         var configuration = Configuration()
-        configuration.journalMode = .wal
         configuration.busyMode = .timeout(5)
-        queue = try DatabaseQueue(path: path, configuration: configuration)
-        var migrator = DatabaseMigrator()
-        migrator.registerMigration("1 first light") { db in
-            try db.execute(
-                sql: """
-                    CREATE TABLE up(lot TEXT, epoch TEXT, seq INTEGER, request_id TEXT NOT NULL, service TEXT NOT NULL,
-                        at INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY(lot, epoch, seq)) WITHOUT ROWID;
-                    CREATE TABLE positions(lot TEXT PRIMARY KEY, up_epoch TEXT NOT NULL, up_last INTEGER NOT NULL DEFAULT 0,
-                        up_ack INTEGER NOT NULL DEFAULT 0, down_epoch TEXT, down_ack INTEGER NOT NULL DEFAULT 0)
-                        WITHOUT ROWID;
-                    CREATE TABLE closed_epochs(lot TEXT, epoch TEXT, PRIMARY KEY(lot, epoch)) WITHOUT ROWID;
-                    CREATE TABLE down_results(lot TEXT, epoch TEXT, seq INTEGER, code INTEGER NOT NULL, data TEXT NOT NULL,
-                        PRIMARY KEY(lot, epoch, seq)) WITHOUT ROWID;
-                    CREATE TABLE orders(lot TEXT, order_no TEXT, body TEXT NOT NULL, PRIMARY KEY(lot, order_no))
-                        WITHOUT ROWID;
-                    CREATE TABLE inside(lot TEXT, plate TEXT, body TEXT NOT NULL, PRIMARY KEY(lot, plate)) WITHOUT ROWID;
-                    CREATE TABLE dead(lot TEXT, epoch TEXT, seq INTEGER, code INTEGER NOT NULL, service TEXT NOT NULL,
-                        data TEXT NOT NULL, PRIMARY KEY(lot, epoch, seq)) WITHOUT ROWID;
-                    """)
-        }
-        migrator.registerMigration("2 what the platform sets") { db in
-            try db.execute(
-                sql: """
-                    CREATE TABLE standing(lot TEXT, kind TEXT, key TEXT, body TEXT NOT NULL, PRIMARY KEY(lot, kind, key))
-                        WITHOUT ROWID;
-                    CREATE TABLE inbox(id INTEGER PRIMARY KEY AUTOINCREMENT, lot TEXT NOT NULL, service TEXT NOT NULL,
-                        body TEXT NOT NULL);
-                    """)
-        }
-        try migrator.migrate(queue)
-        try queue.writeWithoutTransaction { db in
+        configuration.maximumReaderCount = 2
+        pool = try DatabasePool(path: path, configuration: configuration)
+        try Spool.migrator.migrate(pool)
+        try pool.writeWithoutTransaction { db in
             try db.execute(sql: "PRAGMA synchronous=FULL")
             let mode = try Int.fetchOne(db, sql: "PRAGMA synchronous")
             precondition(mode == 2, "a spool must survive a power cut")
         }
+        // SQLite made them with the rights of the file; an older gateway may have left others.
+        Spool.restrict(path)
         let thread = Thread { [self] in loop() }
         thread.name = "spool"
         thread.start()
     }
 
-    /// Hands over a write; `completion` says, on the spool's thread, whether it is on the disk.
-    func write(_ write: @escaping Write, completion: @escaping @Sendable (Bool) -> Void = { _ in }) {
+    // MARK: Writing
+
+    /// Hands over a write. `completion` says whether it is on the disk; it never runs on the caller's stack, so the caller may hold a lock.
+    package func write(_ write: @escaping Write, completion: @escaping @Sendable (Bool) -> Void = { _ in }) {
         let isFirst: Bool? = state.withLock { state in
-            if state.hasFailed || state.hasEnded { return nil }
+            if state.hasFailed || state.hasEnded {
+                state.refusals += 1
+                return nil
+            }
             state.pending.append((write, completion))
             return state.pending.count == 1
         }
-        guard let isFirst else { return completion(false) }
+        guard let isFirst else { return DispatchQueue.global().async { completion(false) } }
         if isFirst { hasWork.signal() }
     }
 
     /// False from a refused batch until the disk works again, and after the end.
     var isWritable: Bool { state.withLock { !$0.hasFailed && !$0.hasEnded } }
 
-    /// Called when the disk works again, before new writes are taken: memory must go back to what is on it.
-    func onRecovery(_ body: @escaping @Sendable () -> Void) { state.withLock { $0.onRecovery.append(body) } }
+    /// Called when the disk works again, before new writes are taken: brings memory back to what is on it. False when it could not.
+    func onRecovery(_ reload: @escaping @Sendable () -> Bool) { state.withLock { $0.reloads.append(reload) } }
 
-    private func tryAgain() {
+    private func recoverLater() {
         DispatchQueue.global().asyncAfter(deadline: .now() + 1) { [self] in
-            do { try queue.write { try $0.execute(sql: "UPDATE positions SET up_ack = up_ack") } } catch { return tryAgain() }
-            for body in state.withLock({ $0.onRecovery }) { body() }
-            state.withLock { $0.hasFailed = false }
+            do { try pool.write { try $0.execute(sql: "UPDATE positions SET up_ack = up_ack") } } catch { return recoverLater() }
+            while true {
+                let (reloads, refusals) = state.withLock { ($0.reloads, $0.refusals) }
+                for reload in reloads where !reload() { return recoverLater() }
+                // A write that was refused meanwhile may have changed memory after its reload.
+                let isDone = state.withLock { state in
+                    guard state.refusals == refusals else { return false }
+                    state.hasFailed = false
+                    return true
+                }
+                if isDone { return }
+            }
         }
     }
 
@@ -104,18 +100,18 @@ public final class Spool: Sendable {
                 }
                 if hasEnded { return }
                 if batch.isEmpty { break }
-                var isDurable = true
-                do { try queue.write { db in for item in batch { try item.write(db) } } } catch { isDurable = false }
-                if !isDurable {
+                do {
+                    try pool.write { db in for item in batch { try item.write(db) } }
+                    for item in batch { item.completion(true) }
+                } catch {
                     let void = state.withLock { state in
                         state.hasFailed = true
                         defer { state.pending = [] }
                         return state.pending
                     }
-                    for item in void { item.completion(false) }
-                    tryAgain()
+                    for item in batch + void { item.completion(false) }
+                    recoverLater()
                 }
-                for item in batch { item.completion(isDurable) }
             }
         }
     }
@@ -130,122 +126,49 @@ public final class Spool: Sendable {
         hasWork.signal()
     }
 
-    func read<Value>(_ body: (Database) throws -> Value) throws -> Value { try queue.read(body) }
+    // MARK: Reading
 
-    // MARK: What a lot finds when it comes up
-
-    struct UpEntry: Sendable {
-        var seq: Int64
-        var requestId: String
-        var service: String
-        var at: Int64
-        var data: String
+    /// Reads what is on the disk, on a thread that may block.
+    package func read<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+        try await pool.read(body)
     }
 
-    struct LotImage: Sendable {
-        var upEpoch: String?
-        var upLast: Int64 = 0
-        var upAck: Int64 = 0
-        var down = LogPosition()
-        var orders: [LocalOrder] = []
-        var inside: [InsideCar] = []
-        var deadCount = 0
-        var standing: [String: [String: String]] = [:]
+    /// Reads and mends in one transaction. Blocks: for the start, and for a recovery on its own thread.
+    func mend<Value>(_ body: (Database) throws -> Value) throws -> Value { try pool.write(body) }
+
+    // MARK: The files
+
+    public struct Unusable: Error, CustomStringConvertible {
+        public let description: String
     }
 
-    func load(_ lot: String) throws -> LotImage {
-        try queue.read { db in
-            var image = LotImage()
-            let closed = try String.fetchSet(db, sql: "SELECT epoch FROM closed_epochs WHERE lot = ?", arguments: [lot])
-            if let row = try Row.fetchOne(db, sql: "SELECT * FROM positions WHERE lot = ?", arguments: [lot]) {
-                image.upEpoch = row["up_epoch"]
-                image.upLast = row["up_last"]
-                image.upAck = row["up_ack"]
-                image.down = LogPosition(epoch: row["down_epoch"], ackSeq: row["down_ack"], closed: closed)
-            }
-            image.orders = try String.fetchAll(db, sql: "SELECT body FROM orders WHERE lot = ?", arguments: [lot])
-                .compactMap { LocalOrder(json: try JSON.parse(Array($0.utf8))) }
-            image.inside = try String.fetchAll(db, sql: "SELECT body FROM inside WHERE lot = ?", arguments: [lot])
-                .compactMap { InsideCar(json: try JSON.parse(Array($0.utf8))) }
-            image.deadCount = try Int.fetchOne(db, sql: "SELECT count(*) FROM dead WHERE lot = ?", arguments: [lot]) ?? 0
-            for row in try Row.fetchAll(db, sql: "SELECT kind, key, body FROM standing WHERE lot = ?", arguments: [lot]) {
-                image.standing[row["kind"], default: [:]][row["key"]] = row["body"]
-            }
-            return image
+    private static func secure(_ path: String) throws {
+        let folder = (path as NSString).deletingLastPathComponent
+        if !folder.isEmpty, !FileManager.default.fileExists(atPath: folder) {
+            try FileManager.default.createDirectory(
+                atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         }
+        // Made here, so that it is never readable by others, not even for a moment.
+        let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            throw Unusable(description: "the spool \(path) cannot be opened: \(String(cString: strerror(errno)))")
+        }
+        close(descriptor)
+        restrict(path)
     }
 
-    /// Entries after `seq`, in order, at most `limit` and about `bytes`.
-    func entries(_ lot: String, epoch: String, after seq: Int64, limit: Int, bytes: Int) throws -> [UpEntry] {
-        try queue.read { db in
-            var entries: [UpEntry] = []
-            var size = 0
-            let rows = try Row.fetchCursor(
-                db,
-                sql: "SELECT seq, request_id, service, at, data FROM up WHERE lot = ? AND epoch = ? AND seq > ? ORDER BY seq LIMIT ?",
-                arguments: [lot, epoch, seq, limit])
-            while let row = try rows.next() {
-                let data: String = row["data"]
-                size += data.utf8.count + 200
-                if size > bytes, !entries.isEmpty { break }
-                entries.append(
-                    UpEntry(seq: row["seq"], requestId: row["request_id"], service: row["service"], at: row["at"], data: data))
-            }
-            return entries
-        }
-    }
-
-    func downResult(_ lot: String, epoch: String, seq: Int64) throws -> Answer? {
-        try queue.read { db in
-            try Row.fetchOne(
-                db, sql: "SELECT code, data FROM down_results WHERE lot = ? AND epoch = ? AND seq = ?",
-                arguments: [lot, epoch, seq]
-            ).map { row in
-                let data: String = row["data"]
-                return Answer(code: row["code"], data: (try? JSON.parse(Array(data.utf8))) ?? [:])
-            }
-        }
+    private static func restrict(_ path: String) {
+        for suffix in ["", "-wal", "-shm"] { _ = chmod(path + suffix, 0o600) }
     }
 }
 
-/// A car inside, by the lot's own record.
-struct InsideCar: Sendable, Equatable {
-    var recordNo: String
-    var plate: Plate
-    var plateColor: Int
-    var enterTime: Int64
-    var gateCode: String
-    var orderNo: String?
-    var carKind: Int
-
-    init(
-        recordNo: String, plate: Plate, plateColor: Int, enterTime: Int64, gateCode: String, orderNo: String?,
-        carKind: Int
-    ) {
-        self.recordNo = recordNo
-        self.plate = plate
-        self.plateColor = plateColor
-        self.enterTime = enterTime
-        self.gateCode = gateCode
-        self.orderNo = orderNo
-        self.carKind = carKind
-    }
-
-    init?(json: JSON) {
-        guard let recordNo = json["recordNo"]?.stringValue, let plate = json["plateNo"]?.stringValue.flatMap({ Plate($0) }),
-            let enterTime = json["enterTime"]?.intValue
-        else { return nil }
-        self.init(
-            recordNo: recordNo, plate: plate, plateColor: Int(json["plateColor"]?.intValue ?? 9), enterTime: enterTime,
-            gateCode: json["gateCode"]?.stringValue ?? "", orderNo: json["orderNo"]?.stringValue,
-            carKind: Int(json["carKind"]?.intValue ?? 1))
-    }
-
-    var json: JSON {
-        .compact([
-            ("recordNo", .string(recordNo)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(plateColor)),
-            ("enterTime", .int(enterTime)), ("gateCode", .string(gateCode)), ("orderNo", .optional(orderNo)),
-            ("carKind", .int(carKind)),
-        ])
+extension Row {
+    /// A column as text; nil when it is something else. The file may hold anything in any column.
+    func text(_ column: String) -> String? { String.fromDatabaseValue(self[column]) }
+    /// A column as an integer; nil when it is something else.
+    func number(_ column: String) -> Int64? {
+        let value: DatabaseValue = self[column]
+        if case .int64(let number) = value.storage { return number }
+        return nil
     }
 }

@@ -84,6 +84,7 @@ public enum CityPlan {
 
     /// An invented city: no real names.
     public static func invented(count: Int = lotCount, seed: UInt64 = 2022) -> [PlannedLot] {
+        let count = max(0, count)
         var random = Seeded(seed)
         var kinds: [PlannedLot.Kind] = special.flatMap { Array(repeating: $0.0, count: $0.1) }
         while kinds.count < count { kinds.append([.office, .mall, .residence].randomElement(using: &random)!) }
@@ -166,114 +167,5 @@ public enum CityPlan {
                     longitude: row.longitude, capacity: row.capacity ?? capacity(pick.kind, &random), kind: pick.kind,
                     isShared: false)
             })
-    }
-}
-
-/// A file of real lots: CSV with the columns id,name,latitude,longitude,address,capacity; capacity may be empty.
-public struct LotsFile: Sendable {
-    public struct Row: Sendable, Equatable {
-        public var id: String
-        public var name: String
-        public var latitude: String
-        public var longitude: String
-        public var address: String
-        public var capacity: Int?
-    }
-
-    /// A row that is not imported, and why.
-    public struct BadRow: Sendable, Equatable, CustomStringConvertible {
-        public var line: Int
-        public var reason: String
-        public var description: String { "line \(line): \(reason)" }
-    }
-
-    public var rows: [Row] = []
-    public var badRows: [BadRow] = []
-
-    public struct Unreadable: Error, CustomStringConvertible { public let description: String }
-    private static let columns = ["id", "name", "latitude", "longitude", "address", "capacity"]
-
-    public init(file: String) throws {
-        guard let data = FileManager.default.contents(atPath: file) else { throw Unreadable(description: "\(file) cannot be read") }
-        try self.init(text: String(decoding: data, as: UTF8.self), name: file)
-    }
-
-    public init(text: String, name: String = "the file") throws {
-        var records = LotsFile.records(text)
-        guard let header = records.first else { throw Unreadable(description: "\(name) is empty") }
-        let names = header.fields.map {
-            $0.trimmingCharacters(in: .whitespaces).replacingOccurrences(of: "\u{FEFF}", with: "").lowercased()
-        }
-        guard names == LotsFile.columns else {
-            throw Unreadable(description: "\(name): the first line must be \(LotsFile.columns.joined(separator: ","))")
-        }
-        records.removeFirst()
-        var seen: Set<String> = []
-        for record in records where !(record.fields.count == 1 && record.fields[0].isEmpty) {
-            do {
-                let row = try LotsFile.row(record)
-                guard seen.insert(row.id).inserted else { throw Reason("id \(row.id) came before") }
-                rows.append(row)
-            } catch let reason as Reason { badRows.append(BadRow(line: record.line, reason: reason.text)) }
-        }
-    }
-
-    private struct Reason: Error {
-        let text: String
-        init(_ text: String) { self.text = text }
-    }
-
-    private static func row(_ record: (line: Int, fields: [String], isBroken: Bool)) throws -> Row {
-        if record.isBroken { throw Reason("a quote is not closed") }
-        let fields = record.fields.map { $0.trimmingCharacters(in: .whitespaces) }
-        guard fields.count == columns.count else { throw Reason("\(fields.count) columns, \(columns.count) expected") }
-        guard Envelope.isParkCode("SZ" + fields[0]), !fields[0].isEmpty else { throw Reason("id '\(fields[0])' cannot be a code") }
-        guard !fields[1].isEmpty, fields[1].count <= 64 else { throw Reason("name is empty or longer than 64") }
-        guard let latitude = Double(fields[2]), abs(latitude) <= 90 else { throw Reason("latitude '\(fields[2])'") }
-        guard let longitude = Double(fields[3]), abs(longitude) <= 180 else { throw Reason("longitude '\(fields[3])'") }
-        var capacity: Int?
-        if !fields[5].isEmpty {
-            guard let number = Int(fields[5]), (1...1_000_000).contains(number) else { throw Reason("capacity '\(fields[5])'") }
-            capacity = number
-        }
-        return Row(
-            id: fields[0], name: fields[1], latitude: String(format: "%.6f", latitude),
-            longitude: String(format: "%.6f", longitude), address: fields[4].isEmpty ? fields[1] : fields[4],
-            capacity: capacity)
-    }
-
-    /// RFC 4180, with the line on which each record begins. A record with an unclosed quote ends with its line, so that one
-    /// bad row does not swallow the good ones behind it.
-    private static func records(_ text: String) -> [(line: Int, fields: [String], isBroken: Bool)] {
-        text.replacingOccurrences(of: "\r\n", with: "\n").split(separator: "\n", omittingEmptySubsequences: false)
-            .enumerated().map { number, line in
-                var fields: [String] = []
-                var field = ""
-                var isQuoted = false
-                var characters = line.makeIterator()
-                var next = characters.next()
-                while let character = next {
-                    next = characters.next()
-                    if isQuoted {
-                        if character != "\"" {
-                            field.append(character)
-                        } else if next == "\"" {
-                            field.append("\"")
-                            next = characters.next()
-                        } else {
-                            isQuoted = false
-                        }
-                    } else if character == "\"", field.isEmpty {
-                        isQuoted = true
-                    } else if character == "," {
-                        fields.append(field)
-                        field = ""
-                    } else {
-                        field.append(character)
-                    }
-                }
-                fields.append(field)
-                return (number + 1, fields, isQuoted)
-            }
     }
 }

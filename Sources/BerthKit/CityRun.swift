@@ -13,6 +13,8 @@ public struct CityRun: Sendable {
         public var program: String
         public var data: String
         public var lotsFile: String?
+        /// Whether the city opens without the rows of the file that cannot be lots; otherwise nothing starts.
+        public var skipsBadRows: Bool
         public var lotCount: Int
         public var speed: Double
         public var httpsPort: Int
@@ -22,12 +24,13 @@ public struct CityRun: Sendable {
         public var seconds: Int?
 
         public init(
-            program: String, data: String, lotsFile: String?, lotCount: Int, speed: Double, httpsPort: Int, mqttPort: Int,
-            pagePort: Int, seconds: Int?
+            program: String, data: String, lotsFile: String?, skipsBadRows: Bool, lotCount: Int, speed: Double, httpsPort: Int,
+            mqttPort: Int, pagePort: Int, seconds: Int?
         ) {
             self.program = program
             self.data = data
             self.lotsFile = lotsFile
+            self.skipsBadRows = skipsBadRows
             self.lotCount = lotCount
             self.speed = speed
             self.httpsPort = httpsPort
@@ -48,11 +51,16 @@ public struct CityRun: Sendable {
         self.logger = logger
     }
 
-    /// Runs until SIGINT, SIGTERM or the end of its seconds, and ends what it started.
+    /// Runs until SIGINT, SIGTERM, the end of its seconds, or until nobody reads its output any more, and ends what it started.
     public func run(socketPath: @Sendable () throws -> String) async throws {
         let limit = berth_raise_descriptor_limit()
-        try FileManager.default.createDirectory(
-            atPath: options.data, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        // The lots are read first: a file that cannot be read starts nothing.
+        let founded = try savedFleet()
+        let lots = founded == nil ? try plan() : []
+        do {
+            try FileManager.default.createDirectory(
+                atPath: options.data, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch { throw Failed(description: "the data folder \(options.data) cannot be made: \(error.localizedDescription)") }
         let end = EndSignal(seconds: options.seconds)
         say("泊位 Berth: starting the server …")
         let server = try startServer()
@@ -62,7 +70,8 @@ public struct CityRun: Sendable {
             let mqttPort = mqtt.split(separator: ":").last.flatMap({ Int($0) })
         else { throw Failed(description: "the server said \(ready.string)") }
 
-        let fleet = try await prepareFleet(socketPath: try socketPath())
+        let fleet: Fleet
+        if let founded { fleet = founded } else { fleet = try await found(lots, socketPath: try socketPath()) }
         if limit < UInt64(fleet.lots.count * 4 + 200) {
             throw Failed(description: "\(fleet.lots.count) gateways need more open files than the limit of \(limit); see ulimit -n")
         }
@@ -101,7 +110,8 @@ public struct CityRun: Sendable {
                 group.addTask { await view.run() }
             }
         }
-        await end.wait(orWhile: { server.isRunning })
+        await end.wait(orWhile: { server.isRunning && !Output.isClosed })
+        if Output.isClosed { Output.error("berth: nobody reads the output any more; closing the city") }
         say("\n泊位 Berth: closing the city …")
         running.cancel()
         await running.value
@@ -121,6 +131,8 @@ public struct CityRun: Sendable {
             arguments: [
                 "serve", "--data", options.data, "--https-port", "\(options.httpsPort)", "--mqtt-port",
                 "\(options.mqttPort)", "--page-port", "\(options.pagePort)", "--log-level", "notice",
+                // A demo explains its refusals.
+                "--environment", "test",
             ], log: options.data + "/server.log")
     }
 
@@ -134,15 +146,20 @@ public struct CityRun: Sendable {
         var desk: (String, String)?
     }
 
-    /// The lots and credentials of this data folder: made on the first start, read on every later one.
-    private func prepareFleet(socketPath: String) async throws -> Fleet {
-        if let bytes = FileManager.default.contents(atPath: fleetFile), let json = try? JSON.parse([UInt8](bytes)) {
-            if let file = options.lotsFile {
-                say("泊位 Berth: \(options.data) holds a city already; \(file) is not read. Another --data takes it.")
-            }
-            return try CityRun.fleet(json)
+    /// The lots and credentials that an earlier start of this data folder made; nil on the first start.
+    private func savedFleet() throws -> Fleet? {
+        guard FileManager.default.fileExists(atPath: fleetFile) else { return nil }
+        guard let bytes = FileManager.default.contents(atPath: fleetFile), let json = try? JSON.parse([UInt8](bytes)) else {
+            throw Failed(description: "\(fleetFile) cannot be read; without it the lots of \(options.data) have no credentials")
         }
-        let lots = try plan()
+        if let file = options.lotsFile {
+            say("泊位 Berth: \(options.data) holds a city already; \(file) is not read. Another --data takes it.")
+        }
+        return try CityRun.fleet(json)
+    }
+
+    /// Registers the lots of a new city, and keeps their credentials.
+    private func found(_ lots: [PlannedLot], socketPath: String) async throws -> Fleet {
         say("泊位 Berth: registering \(lots.count) lots …")
         let wishes = lots.map { lot -> JSON in
             ["role": "lot", "name": .string(lot.name), "parks": [.string(lot.parkCode)]]
@@ -166,6 +183,11 @@ public struct CityRun: Sendable {
         for lot in lots where lot.kind == .school || lot.kind == .venue {
             _ = try await SocketCall.post(
                 ["command": "lots.set", "park": .string(lot.parkCode), "policy": ["lateMin": 1]], socketPath: socketPath)
+        }
+        // The owners of this city lend their places by day too: a viewer at noon sees sharing.
+        for lot in lots where lot.isShared {
+            _ = try await SocketCall.post(
+                ["command": "lots.set", "park": .string(lot.parkCode), "policy": ["shareWindow": "00:00-24:00"]], socketPath: socketPath)
         }
         try await history(of: lots, socketPath: socketPath)
         let json: JSON = ["lots": .array(rows), "drivers": keys[lots.count], "demo": keys[lots.count + 1], "desk": keys[lots.count + 2]]
@@ -205,12 +227,23 @@ public struct CityRun: Sendable {
 
     private func plan() throws -> [PlannedLot] {
         guard let file = options.lotsFile else { return CityPlan.invented(count: options.lotCount) }
-        let read = try LotsFile(file: file)
-        for bad in read.badRows.prefix(20) { say("  \(file) \(bad)") }
-        if read.badRows.count > 20 { say("  … and \(read.badRows.count - 20) more bad rows") }
-        say("泊位 Berth: \(read.rows.count) good rows, \(read.badRows.count) bad ones in \(file)")
-        guard !read.rows.isEmpty else { throw Failed(description: "\(file) has no good row") }
+        let read = try CityRun.readLots(file)
+        guard read.badRowCount == 0 || options.skipsBadRows else {
+            throw Failed(description: "\(file) has \(read.badRowCount) bad rows, and --no-skip-bad-rows is given; nothing was started")
+        }
         return CityPlan.chosen(from: read.rows, count: options.lotCount)
+    }
+
+    /// Reads a lots file and says what is in it: each bad row with its line and reason, up to 20 of them.
+    /// - Throws: what makes the whole file useless.
+    @discardableResult public static func readLots(_ file: String) throws -> LotsFile {
+        let read = try LotsFile(file: file)
+        if read.isGB18030 { Output.error("berth: \(file) is not UTF-8; it is read as GB18030") }
+        for bad in read.badRows.prefix(20) { say("  \(file) \(bad)") }
+        if read.badRowCount > 20 { say("  … and \(read.badRowCount - 20) more bad rows") }
+        say("泊位 Berth: \(read.rows.count) good rows, \(read.badRowCount) bad ones in \(file)")
+        guard !read.rows.isEmpty else { throw Failed(description: "\(file) has no good row") }
+        return read
     }
 
     private static func fleet(_ json: JSON) throws -> Fleet {
@@ -219,8 +252,8 @@ public struct CityRun: Sendable {
         for row in json["lots"]?.arrayValue ?? [] {
             guard let parkCode = row["parkCode"]?.stringValue, let appId = row["appId"]?.stringValue,
                 let secret = row["appSecret"]?.stringValue, let info = row["info"],
-                let total = info["totalSpace"]?.intValue
-            else { throw Failed(description: "fleet.json is damaged") }
+                let total = info["totalSpace"]?.intValue, (0...1_000_000).contains(total)
+            else { throw Failed(description: "fleet.json is damaged: lot \(lots.count + 1)") }
             lots.append(
                 PlannedLot(
                     parkCode: parkCode, name: info["parkName"]?.stringValue ?? "", address: "", latitude: "", longitude: "",
@@ -242,54 +275,63 @@ public struct CityRun: Sendable {
     }
 }
 
-/// The server as a child process.
+/// The server as a child process. It is ended in order when this process ends, however that happens.
 final class ServerProcess: Sendable {
-    private let process: Mutex<Process>
-    private let output: FileHandle
+    /// A log that is longer than this when the city starts is put aside, bytes.
+    private static let logBytesMax: Int64 = 16 << 20
+
+    private let child: ChildProcess
+    private let output: Int32
+    private let log: String
+    /// The offset in the log at which this server's lines begin.
+    private let logStart: UInt64
 
     init(program: String, arguments: [String], log: String) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: program)
-        process.arguments = arguments
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardInput = FileHandle.nullDevice
-        // A server that is running writes there too.
-        if !FileManager.default.fileExists(atPath: log) {
-            _ = FileManager.default.createFile(atPath: log, contents: nil, attributes: [.posixPermissions: 0o600])
-        }
-        let errors = FileHandle(forUpdatingAtPath: log)
-        errors?.seekToEndOfFile()
-        process.standardError = errors
-        try process.run()
-        output = pipe.fileHandleForReading
-        self.process = Mutex(process)
+        self.log = log
+        var info = stat()
+        if stat(log, &info) == 0, info.st_size > ServerProcess.logBytesMax { rename(log, log + ".1") }
+        let errors = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+        defer { if errors >= 0 { close(errors) } }
+        logStart = errors >= 0 && fstat(errors, &info) == 0 ? UInt64(max(0, info.st_size)) : 0
+        var ends: [Int32] = [-1, -1]
+        guard pipe(&ends) == 0 else { throw CityRun.Failed(description: "no pipe for the server: \(String(cString: strerror(errno)))") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        defer { close(ends[1]) }
+        output = ends[0]
+        child = try ChildProcess.start(
+            program, arguments, output: ends[1], errors: errors >= 0 ? errors : nil, deathSignal: SIGTERM)
     }
 
-    var isRunning: Bool { process.withLock { $0.isRunning } }
+    deinit { close(output) }
 
-    /// Blocks until the server's one line.
+    var isRunning: Bool { child.isRunning }
+
+    /// Blocks until the server's one line, or its end.
     func ready() throws -> JSON {
         var line: [UInt8] = []
         while true {
-            let byte = output.readData(ofLength: 1)
-            guard let first = byte.first else {
-                throw CityRun.Failed(description: "the server did not start; its log is server.log in the data folder")
+            var byte: UInt8 = 0
+            let count = read(output, &byte, 1)
+            if count < 0, errno == EINTR { continue }
+            guard count == 1, line.count < 1 << 16 else {
+                throw CityRun.Failed(description: "the server did not start: \(lastWords ?? "its log is \(log)")")
             }
-            if first == UInt8(ascii: "\n") { return try JSON.parse(line) }
-            line.append(first)
+            if byte == UInt8(ascii: "\n") { return try JSON.parse(line) }
+            line.append(byte)
         }
     }
 
-    func stop() {
-        let pid = process.withLock { $0.processIdentifier }
-        guard isRunning else { return }
-        kill(pid, SIGTERM)
-        for attempt in 0..<1500 where isRunning {
-            if attempt == 1400 { kill(pid, SIGKILL) }
-            usleep(10_000)
-        }
+    /// Why the server ended, as it said itself.
+    private var lastWords: String? {
+        guard let file = FileHandle(forReadingAtPath: log) else { return nil }
+        defer { try? file.close() }
+        guard (try? file.seek(toOffset: logStart)) != nil, let data = try? file.read(upToCount: 1 << 20) else { return nil }
+        let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
+        guard let first = lines.lastIndex(where: { $0.hasPrefix("berth: ") }) else { return nil }
+        return lines[first...].joined(separator: "\n").replacingOccurrences(of: "berth: ", with: "")
     }
+
+    func stop() { child.stop(graceMillis: 14_000) }
 }
 
 /// Ctrl-C, SIGTERM, or the end of the time given.
@@ -300,7 +342,7 @@ final class EndSignal: Sendable {
     nonisolated(unsafe) private var sources: [any DispatchSourceSignal] = []
 
     init(seconds: Int?) {
-        until = seconds.map { Ambient.monotonic() + Int64($0) * 1000 }
+        until = seconds.map { Ambient.monotonic() + Int64(min(max($0, 0), 1_000_000_000)) * 1000 }
         for number in [SIGINT, SIGTERM] {
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
@@ -319,4 +361,4 @@ final class EndSignal: Sendable {
 }
 
 /// One line for the person at the terminal, at once: standard output may be a file or a pipe.
-func say(_ text: String) { FileHandle.standardOutput.write(Data((text + "\n").utf8)) }
+func say(_ text: String) { Output.line(text) }

@@ -149,7 +149,7 @@ final class Drivers: Sendable {
         await park(lot, plate: plate, color: color, masked: masked)
     }
 
-    /// Every other one who stayed away says that it was not his fault.
+    /// Every other driver who stayed away appeals.
     private func appeal(_ orderNo: String) async {
         guard Int.random(in: 0..<2) == 0 else { return }
         for _ in 0..<20 {

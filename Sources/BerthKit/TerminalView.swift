@@ -81,7 +81,7 @@ struct TerminalView: Sendable {
 
     private func draw(_ t: Drivers.Tally, perSecond: Int, seconds: Int64, over lines: Int) -> Int {
         func bar(_ part: Int, _ whole: Int) -> String {
-            let filled = whole > 0 ? part * 30 / whole : 0
+            let filled = whole > 0 ? min(30, max(0, part) * 30 / whole) : 0
             return String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
         }
         let parked = max(0, t.entered - t.left)
@@ -108,7 +108,7 @@ struct TerminalView: Sendable {
         var text = lines > 0 ? "\u{1B}[\(lines)A" : ""
         for row in picture { text += "\u{1B}[2K\(row)\n" }
         for _ in picture.count..<max(picture.count, lines) { text += "\u{1B}[2K\n" }
-        FileHandle.standardOutput.write(Data(text.utf8))
+        Output.write(Array(text.utf8))
         return max(picture.count, lines)
     }
 }

@@ -96,7 +96,7 @@ extension Townspeople {
         _ = (first, two)
     }
 
-    /// Somebody stays in a shared space beyond his time; whoever has booked it next gets another one by himself.
+    /// A driver stays in a shared space beyond their time; the next driver's order moves to another space by itself.
     private func stayTooLong() async {
         guard let lot = homes.first, let box = gateway.box(lot.parkCode), let offerId = await offer(lot) else { return }
         let stays = plate("粤B")
@@ -113,7 +113,7 @@ extension Townspeople {
         _ = try? await box.exit(plate: stays, gateCode: "G2")
     }
 
-    /// The owner is home early: he sees whom it hits and what it costs him, and does it.
+    /// The owner is home early, sees the orders that this ends and its cost, and confirms.
     private func comeBackEarly() async {
         guard let lot = homes.last, let offerId = await offer(lot) else { return }
         let booked = await book(
@@ -213,7 +213,7 @@ extension Townspeople {
         for orderNo in taken.dropFirst() + [waits] { _ = await call("order.cancel", ["orderNo": .string(orderNo), "reason": "demo"]) }
     }
 
-    /// A venue closes for a while: what that does is looked at first; who loses his place is told where there is room.
+    /// A venue closes for a while. The desk looks at the effect first; drivers who lose their place are told of lots with room.
     private func closeAnEvening() async {
         guard let lot = venue else { return }
         let now = Ambient.now()
@@ -228,7 +228,7 @@ extension Townspeople {
         guard await call("flow.policy.set", policy(3, revokes: true), asDesk: true)?.code == 0 else { return }
         tell("\(lot.name)  临时关闭：撤销 \(hits) 单，附备选 closed for an event: \(hits) orders get alternatives") {
             $0.flow += 1
-            $0.revoked += Int(hits)
+            $0.revoked += Int(min(max(hits, 0), 1_000_000))
         }
         await pause(minutes: 3)
         _ = await call("flow.policy.set", policy(0, revokes: false), asDesk: true)

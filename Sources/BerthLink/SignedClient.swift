@@ -32,11 +32,26 @@ public final class SignedClient: Sendable {
 
     public func close() async { try? await http.shutdown() }
 
+    /// A snapshot of a large lot is the longest reply (section 5.7), bytes.
+    private static let replyBytesMax = 64 << 20
+
     /// - Parameter now: the caller's clock, corrected by its known offset, in ms.
     public func call(
         _ service: String, data: JSON, appId: String, secret: String, parkCode: String? = nil,
         requestId: String = Ambient.uuid(), now: Int64 = Ambient.now(), epoch: String? = nil, seq: Int64? = nil,
         timeoutSeconds: Int64 = 10
+    ) async throws(CallError) -> Answer {
+        try await call(
+            service, data: data, appId: appId, secret: secret, parkCode: parkCode, requestId: requestId, now: now, epoch: epoch, seq: seq,
+            timeoutMillis: timeoutSeconds * 1000)
+    }
+
+    /// - Parameters:
+    ///   - now: the caller's clock, corrected by its known offset, in ms.
+    ///   - timeoutMillis: from the connection to the last byte of the answer, ms.
+    public func call(
+        _ service: String, data: JSON, appId: String, secret: String, parkCode: String? = nil, requestId: String, now: Int64,
+        epoch: String? = nil, seq: Int64? = nil, timeoutMillis: Int64
     ) async throws(CallError) -> Answer {
         let body = MessageWriter.request(
             service: service, data: data, appId: appId, secret: secret, parkCode: parkCode, requestId: requestId,
@@ -48,9 +63,9 @@ public final class SignedClient: Sendable {
         let status: Int
         let bytes: [UInt8]
         do {
-            let response = try await http.execute(request, timeout: .seconds(timeoutSeconds))
+            let response = try await http.execute(request, timeout: .milliseconds(max(1, timeoutMillis)))
             status = Int(response.status.code)
-            bytes = Array(buffer: try await response.body.collect(upTo: 16 << 20))
+            bytes = Array(buffer: try await response.body.collect(upTo: SignedClient.replyBytesMax))
         } catch { throw .unreachable("\(error)") }
         if let reply = ReplyEnvelope(bytes, secret: secret), reply.requestId == requestId { return reply.answer }
         let reply = try? JSON.parse(bytes)

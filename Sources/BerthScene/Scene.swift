@@ -1,4 +1,5 @@
 import BerthCore
+import BerthWire
 import Foundation
 
 /// One line of a scene's table: at a time somebody does something, and something should come of it.
@@ -38,9 +39,13 @@ public struct Scene: Sendable {
     public static let names = ["hospital", "reservation", "sharing"]
 
     public static func load(_ name: String) throws -> Scene {
-        guard names.contains(name), let url = Bundle.module.url(forResource: name, withExtension: "md", subdirectory: "Scenes"),
-            let text = try? String(contentsOf: url, encoding: .utf8)
-        else { throw Unreadable(line: 0, why: "no scene is named \(name); there are \(names.joined(separator: ", "))") }
+        guard names.contains(name) else {
+            throw Unreadable(line: 0, why: "no scene is named \(name); there are \(names.joined(separator: ", "))")
+        }
+        let file = "\(try Resources.folder("Scenes", of: "BerthScene"))/\(name).md"
+        guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
+            throw Unreadable(line: 0, why: "\(file) cannot be read")
+        }
         return try Scene(name: name, text: text)
     }
 

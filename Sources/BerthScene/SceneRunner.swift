@@ -39,6 +39,8 @@ public struct SceneRunner {
         // A story has one driver who does many things in a day.
         policy.dailyMaxPerUser = 1000
         policy.dailyMaxPerPlate = 1000
+        // Its lots lend their own places all day.
+        policy.shareWindow = "00:00-24:00"
         city = City(policy: policy, newEpoch: "s1", calendar: Profile.current.calendar)
         city.listeners = ["app", "hospital"]
     }
@@ -152,7 +154,7 @@ public struct SceneRunner {
         }
         // The sandbox of the demo pays at once, as a bank would a moment later.
         if service.name == "pay.create", answer.code == 0, let payNo = data["payNo"]?.stringValue {
-            answer = Encode.answer(decide(.conclude(payNo: payNo, isPaid: true, message: "{}")))
+            answer = Encode.answer(decide(.conclude(appId: appId, payNo: payNo, isPaid: true, message: "{}")))
         }
         remember(pairs, answer)
         return (answer, told(answer))
@@ -267,14 +269,16 @@ public struct SceneRunner {
             }
             if fee.payableFen > 0 {
                 calls += 1
-                let bill = Bill(
+                var bill = Bill(
                     billNo: "B\(calls)", parkCode: parkCode, recordNo: record, payableFen: fee.payableFen, expireAt: now + 300_000)
+                bill.askedBy = ["app"]
                 _ = decide(.bill(bill))
                 _ = decide(
                     .pay(
-                        appId: "app", billNo: bill.billNo, payNo: "P\(calls)", amountFen: fee.payableFen, channel: "sandbox",
+                        appId: "app", parkCode: parkCode, billNo: bill.billNo, payNo: "P\(calls)", amountFen: fee.payableFen,
+                        channel: "sandbox",
                         requestHash: "h"))
-                _ = decide(.conclude(payNo: "P\(calls)", isPaid: true, message: "{}"))
+                _ = decide(.conclude(appId: "app", payNo: "P\(calls)", isPaid: true, message: "{}"))
             }
             return (
                 Answer(data: ["fee": .int(fee.totalFen), "paid": .int(fee.payableFen), "discount": .int(fee.discountFen)]),

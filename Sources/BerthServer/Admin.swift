@@ -19,7 +19,7 @@ struct Admin: HTTPResponder {
         let answer: JSON
         do {
             guard let json = try? JSON.parse(Array(buffer: body)) else { throw Desk.Refused("not JSON") }
-            answer = try await desk.run(json)
+            answer = try await withTaskExecutorPreference(Blocking.desk) { try await desk.run(json) }
         } catch {
             return Response(
                 status: .badRequest,
@@ -75,7 +75,7 @@ struct Desk: Sendable {
         case "keys.set": return try await change(command)
         case "keys.certificate":
             let appId = try known(command)
-            let made = try authority.clientCertificate(appId: appId)
+            let made = try await authority.clientCertificate(appId: appId)
             _ = try await keys.change(appId) { $0.certificate = made.fingerprint }
             await put("keys.certificate", appId, made.fingerprint)
             return [
@@ -107,8 +107,8 @@ struct Desk: Sendable {
             return ["retried": .int(count)]
         case "audit.list":
             let after = command["after"]?.intValue ?? 0
-            return ["records": .array(sequencer.store.audit(after: after, limit: 1000).map(Desk.row))]
-        case "audit.verify": return verifyAudit()
+            return ["records": .array(try sequencer.store.audit(after: after, limit: 1000).map(Desk.row))]
+        case "audit.verify": return try verifyAudit()
 
         case "lots.set":
             guard let parkCode = command["park"]?.stringValue, sequencer.peek({ $0.lots[parkCode] != nil }) else {
@@ -128,24 +128,71 @@ struct Desk: Sendable {
             return ["park": .string(parkCode)]
         case "occupancy.import":
             // What a city counted before it had this server: one row a lot and day.
-            var counts: [OccupancyCount] = []
-            for row in command["rows"]?.arrayValue ?? [] {
-                guard let parkCode = row["park"]?.stringValue, let day = row["day"]?.intValue, let values = row["counts"]?.arrayValue,
-                    values.count == 48
-                else { throw Refused("rows: park, day and 48 counts") }
-                for (slot, value) in values.enumerated() {
-                    counts.append(OccupancyCount(parkCode: parkCode, day: day, slot: slot, count: Int(value.intValue ?? -1)))
-                }
-            }
+            let counts = try occupancy(command["rows"]?.arrayValue ?? [])
+            let taken = counts.count { $0.count >= 0 }
+            if command["check"]?.boolValue == true { return ["counts": .int(taken)] }
             try sequencer.store.count(occupancy: counts)
             if command["make"]?.boolValue != false {
                 OccupancyKeeper(sequencer: sequencer, store: sequencer.store, logger: Logger(label: "berth")).make(
                     upTo: CivilTime.day(of: clock()), now: clock())
             }
-            return ["counts": .int(counts.count)]
+            return ["counts": .int(taken)]
+        case "dead.list":
+            let rows = try sequencer.store.deadLetters(
+                parkCode: command["park"]?.stringValue, since: command["since"]?.intValue ?? 0, limit: 1000)
+            return [
+                "entries": .array(
+                    rows.map { row in
+                        let code = Profile.current.codes[row.code]
+                        return [
+                            "park": .string(row.parkCode), "epoch": .string(row.epoch), "seq": .int(row.seq), "at": .int(row.at),
+                            "service": .string(row.service), "recordNo": .string(row.recordNo), "code": .int(row.code),
+                            "reason": .string(code.map { "\($0.zh) \($0.en)" } ?? ""),
+                        ]
+                    })
+            ]
+        case "verify":
+            guard let store = sequencer.store as? SQLiteStore else { return ["findings": []] }
+            let (retention, now) = (settings.retention, clock())
+            let findings = try await Blocking.value { try store.verify(retention, now: now) }
+            return ["findings": .array(findings.map { .string($0) })]
         case "status": return status()
         default: throw Refused("unknown command")
         }
+    }
+
+    /// The counts of an import; -1 where nobody counted.
+    /// - Throws: ``Refused`` with the line of each bad row, up to 20 of them; nothing is taken then.
+    private func occupancy(_ rows: [JSON]) throws(Refused) -> [OccupancyCount] {
+        var counts: [OccupancyCount] = []
+        var faults: [String] = []
+        let lots = sequencer.peek { city in
+            Set(rows.compactMap { $0["park"]?.stringValue }.filter { Envelope.isParkCode($0) && city.lots[$0] != nil })
+        }
+        for (index, row) in rows.enumerated() {
+            let line = row["line"]?.intValue.map { "line \($0)" } ?? "row \(index + 1)"
+            guard let parkCode = row["park"]?.stringValue, let day = row["day"]?.intValue, let values = row["counts"]?.arrayValue,
+                values.count == 48, Envelope.isParkCode(parkCode), (0...100_000).contains(day)
+            else { throw Refused("\(line): park, day and 48 counts expected") }
+            guard lots.contains(parkCode) else {
+                faults.append("\(line): there is no lot \(parkCode)")
+                continue
+            }
+            let numbers = values.map { $0.intValue ?? -2 }
+            guard numbers.allSatisfy({ (-1...1_000_000).contains($0) }) else {
+                faults.append("\(line): a count is outside 0 to 1000000")
+                continue
+            }
+            for (slot, number) in numbers.enumerated() {
+                counts.append(OccupancyCount(parkCode: parkCode, day: day, slot: slot, count: Int(number)))
+            }
+        }
+        guard faults.isEmpty else {
+            throw Refused(
+                "nothing was taken\n" + faults.prefix(20).joined(separator: "\n")
+                    + (faults.count > 20 ? "\n… and \(faults.count - 20) more" : ""))
+        }
+        return counts
     }
 
     private func perform(_ command: Command, _ audit: AuditRecord? = nil) async -> Answer {
@@ -172,11 +219,11 @@ struct Desk: Sendable {
     }
 
     /// Walks the whole chain, so that a row that was changed or taken out is found.
-    private func verifyAudit() -> JSON {
+    private func verifyAudit() throws -> JSON {
         var count = 0
         var last: AuditRecord?
         while true {
-            let records = sequencer.store.audit(after: last?.id ?? 0, limit: 1000)
+            let records = try sequencer.store.audit(after: last?.id ?? 0, limit: 1000)
             guard let newest = records.last else { break }
             if let broken = AuditRecord.firstBroken((last.map { [$0] } ?? []) + records) {
                 return ["records": .int(count), "intact": false, "brokenAt": .int(broken.id)]
@@ -204,13 +251,17 @@ struct Desk: Sendable {
         if keys.book.find(appId)?.role == .operator, command["callback"]?.stringValue != nil {
             throw Refused("an operator has no callback")
         }
+        let (rate, burst) = (command["rate"]?.intValue, command["burst"]?.intValue)
+        for number in [rate, burst].compactMap({ $0 }) where !(1...10_000_000).contains(number) {
+            throw Refused("rate, burst: 1 to 10000000")
+        }
         let changed = try await keys.change(appId) { credential in
             if let url = command["callback"]?.stringValue { credential.callback = url.isEmpty ? nil : url }
             if let hosts { credential.returnHosts = hosts }
             if command["noCertificate"]?.boolValue == true { credential.certificate = nil }
-            if let rate = command["rate"]?.intValue, (1...10_000_000).contains(rate) {
+            if let rate {
                 credential.ratePerSecond = Int(rate)
-                credential.burst = Int(command["burst"]?.intValue ?? 2 * rate)
+                credential.burst = Int(burst ?? min(2 * rate, 10_000_000))
             }
         }
         await put("keys.set", appId, command.string)
@@ -288,8 +339,9 @@ struct Desk: Sendable {
             if role == .operator, callback != nil { throw Refused("an operator has no callback") }
             if role == .provider, !parks.isEmpty { throw Refused("a provider's credential has no --park") }
             let rate = Int(wish["rate"]?.intValue ?? 50)
-            let burst = Int(wish["burst"]?.intValue ?? Int64(2 * rate))
-            guard (1...10_000_000).contains(rate), (1...10_000_000).contains(burst) else { throw Refused("rate, burst: from 1") }
+            guard (1...10_000_000).contains(rate) else { throw Refused("rate: 1 to 10000000") }
+            let burst = Int(wish["burst"]?.intValue ?? Int64(min(2 * rate, 10_000_000)))
+            guard (1...10_000_000).contains(burst) else { throw Refused("burst: 1 to 10000000") }
             let prefix = ["lot": "lt", "cloud": "cl", "provider": "sp", "operator": "op"][role.rawValue]!
             var credential = Credential(
                 appId: prefix + Ambient.token(14), secret: Ambient.token(40), role: role,

@@ -1,3 +1,5 @@
+import BerthCore
+import BerthLink
 import BerthWire
 import Foundation
 
@@ -17,7 +19,8 @@ public struct Authority: Sendable {
         keyFile = directory + "/server.key"
     }
 
-    /// Makes what is missing. The authority's key stays in the folder, readable by the owner only.
+    /// Makes what is missing, each file whole before it has its name. The authority's key stays in the folder, readable by the owner only.
+    /// Blocks the calling thread for some 100 ms.
     public func prepare(directory: String, hosts: [String]) throws {
         let files = FileManager.default
         try files.createDirectory(atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
@@ -26,8 +29,10 @@ public struct Authority: Sendable {
             try openssl([
                 "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
                 "-subj", "/CN=Berth local authority", "-addext", "basicConstraints=critical,CA:TRUE", "-addext",
-                "keyUsage=critical,keyCertSign,cRLSign", "-keyout", caKey, "-out", caFile,
+                "keyUsage=critical,keyCertSign,cRLSign", "-keyout", caKey + ".new", "-out", caFile + ".new",
             ])
+            // The certificate comes last: when it is there, all is there.
+            for file in [caKey, caFile] { try keep(file) }
         }
         guard !files.fileExists(atPath: certificateFile) else { return }
         let names = hosts.map { host in
@@ -41,22 +46,40 @@ public struct Authority: Sendable {
         subjectAltName=\(names.joined(separator: ","))
         """.write(toFile: extensions, atomically: true, encoding: .utf8)
         let request = directory + "/server.csr"
+        defer { for file in [request, extensions] { unlink(file) } }
         try openssl([
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=Berth server",
-            "-keyout", keyFile, "-out", request,
+            "-keyout", keyFile + ".new", "-out", request,
         ])
         try openssl([
             "x509", "-req", "-in", request, "-CA", caFile, "-CAkey", caKey, "-CAcreateserial", "-days", "825",
             "-extfile", extensions, "-out", certificateFile + ".new",
         ])
-        // The certificate comes last: when it is there, all is there.
-        try files.moveItem(atPath: certificateFile + ".new", toPath: certificateFile)
-        for file in [request, extensions] { try? files.removeItem(atPath: file) }
-        for file in [caKey, keyFile] { try files.setAttributes([.posixPermissions: 0o600], ofItemAtPath: file) }
+        for file in [keyFile, certificateFile] { try keep(file) }
     }
 
-    /// A certificate for one party, signed by the local authority; good for a year. Its key is not kept here.
-    func clientCertificate(appId: String) throws -> (certificate: String, key: String, fingerprint: String) {
+    /// Brings a new file to the disk and gives it its name.
+    private func keep(_ file: String) throws {
+        let draft = file + ".new"
+        if file.hasSuffix(".key") { chmod(draft, 0o600) }
+        let descriptor = open(draft, O_RDONLY | O_CLOEXEC)
+        defer { if descriptor >= 0 { close(descriptor) } }
+        guard descriptor >= 0, fsync(descriptor) == 0, rename(draft, file) == 0 else {
+            throw Failed(description: "\(file) cannot be written: \(String(cString: strerror(errno)))")
+        }
+    }
+
+    typealias ClientCertificate = (certificate: String, key: String, fingerprint: String)
+
+    /// A certificate for one party, signed by the local authority; good for a year. Its key is not kept here. The programs run on a thread of
+    /// their own, so that no network thread waits for them.
+    func clientCertificate(appId: String) async throws -> ClientCertificate {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread { continuation.resume(with: Result { try makeClientCertificate(appId: appId) }) }.start()
+        }
+    }
+
+    private func makeClientCertificate(appId: String) throws -> ClientCertificate {
         let folder = (caFile as NSString).deletingLastPathComponent
         let base = "\(folder)/client-\(appId)"
         defer { for ext in ["key", "csr", "pem", "ext", "der"] { try? FileManager.default.removeItem(atPath: "\(base).\(ext)") } }
@@ -81,18 +104,10 @@ public struct Authority: Sendable {
     }
 
     private func openssl(_ arguments: [String]) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["openssl"] + arguments
-        let errors = Pipe()
-        process.standardError = errors
-        process.standardOutput = FileHandle.nullDevice
-        try process.run()
-        let text = errors.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else {
-            throw Failed(
-                description: "openssl \(arguments.first ?? "") failed: \(String(decoding: text.suffix(400), as: UTF8.self))")
+        guard let program = ChildProcess.find("openssl") else { throw Failed(description: "openssl is missing; apt-get install openssl") }
+        let (status, text) = try ChildProcess.run(program, arguments)
+        guard status == 0 else {
+            throw Failed(description: "openssl \(arguments.first ?? "") failed: \(String(decoding: text.suffix(400), as: UTF8.self))")
         }
     }
 }

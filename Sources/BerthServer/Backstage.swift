@@ -11,7 +11,7 @@ import NIOCore
 struct Backstage: Sendable {
     let settings: ServerSettings
     let credentials: CredentialBook
-    let sequencer: Sequencer
+    let live: Live
     let presence: Presence
     let statistics: Statistics
     let clock: @Sendable () -> Millis
@@ -25,7 +25,7 @@ struct Backstage: Sendable {
             guard request.method == .get else { return Response(status: .methodNotAllowed) }
             return Response(
                 status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
-                body: .init(byteBuffer: ByteBuffer(string: metrics())))
+                body: .init(byteBuffer: ByteBuffer(string: try await Blocking.value { metrics() })))
         }
         guard let question = try await question(request) else { return Response(status: .badRequest) }
         let isAllowed = request.uri.path == "/mqtt/auth" ? admits(question.fields) : mayUse(question.fields)
@@ -48,9 +48,19 @@ struct Backstage: Sendable {
             guard let object = (try? JSON.parse(Array(buffer: body)))?.objectValue else { return nil }
             return (Dictionary(object.members.map { ($0.name, $0.value.stringValue ?? "") }) { first, _ in first }, true)
         }
-        var components = URLComponents()
-        components.percentEncodedQuery = String(buffer: body).replacingOccurrences(of: "+", with: "%20")
-        return (Dictionary((components.queryItems ?? []).map { ($0.name, $0.value ?? "") }) { first, _ in first }, false)
+        return (Dictionary(Backstage.form(String(buffer: body))) { first, _ in first }, false)
+    }
+
+    /// The fields of a form; what is no percent-encoding stands for itself.
+    static func form(_ text: String) -> [(String, String)] {
+        func decoded(_ part: Substring) -> String {
+            let text = part.replacingOccurrences(of: "+", with: " ")
+            return text.removingPercentEncoding ?? text
+        }
+        return text.split(separator: "&").map { pair in
+            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            return (decoded(parts[0]), parts.count > 1 ? decoded(parts[1]) : "")
+        }
     }
 
     private func admits(_ fields: [String: String]) -> Bool {
@@ -85,9 +95,8 @@ struct Backstage: Sendable {
     private func metrics() -> String {
         var out = Exposition()
         let links = presence.snapshot
-        let lots = sequencer.peek { city in
-            city.lots.values.map { ($0.parkCode, $0.saturation.perMille, $0.inForce.count, $0.inside.count) }
-        }.sorted { $0.0 < $1.0 }
+        _ = live.city(now: clock())
+        let lots = live.measures.map { ($0.parkCode, $0.perMille, $0.inForce, $0.inside) }
         out.add("berth_lots", "gauge", "", "", Double(lots.count))
         out.add("berth_links_online", "gauge", "", "", Double(links.values.reduce(0) { $0 + ($1.isOnline ? 1 : 0) }))
         out.add("berth_orders_active", "gauge", "", "", Double(lots.reduce(0) { $0 + $1.2 }))

@@ -23,8 +23,9 @@ final class Deliverer: DurableListener {
         var epoch = ""
         var isPumping = false
         var pumpAgain = false
-        /// After a refusal that is not final (610, 5xx), when to try again.
+        /// After a refusal that is not final (610, 5xx, 30x), when to try again, and how often that was.
         var pausedUntil: Millis = 0
+        var refusals = 0
         /// Over the callback: somebody is posting, how often it failed, and when to try again.
         var isPosting = false
         var failures = 0
@@ -52,6 +53,9 @@ final class Deliverer: DurableListener {
     private let relay: Relay
     private let callbacks: CallbackClient
     private let mqtt = Mutex<MQTTClient?>(nil)
+    private let lineage = Mutex<Lineage?>(nil)
+
+    func start(lineage: Lineage) { self.lineage.withLock { $0 = lineage } }
 
     init(
         sequencer: Sequencer, credentials: CredentialBook, presence: Presence, relay: Relay, callbacks: CallbackClient,
@@ -115,6 +119,7 @@ final class Deliverer: DurableListener {
             line.inFlight = [:]
             line.fresh = []
             line.pausedUntil = 0
+            line.refusals = 0
             state.lines[parkCode] = line
         }
         pump(parkCode)
@@ -129,19 +134,25 @@ final class Deliverer: DurableListener {
     }
 
     /// Calls back at the next fresh entry of the lot, or after the time.
-    func waitForEntry(_ parkCode: String, milliseconds: Int64, then resume: @escaping @Sendable () -> Void) {
-        let id = state.withLock { state in
+    /// - Returns: false where too many wait for this lot already; `resume` is not called then.
+    func waitForEntry(_ parkCode: String, milliseconds: Int64, then resume: @escaping @Sendable () -> Void) -> Bool {
+        let id: UInt64? = state.withLock { state in
+            guard state.waiters[parkCode, default: []].count < Limits.pollsPerLotMax else { return nil }
             state.lastWaiter += 1
             state.waiters[parkCode, default: []].append(Waiter(id: state.lastWaiter, resume: resume))
             return state.lastWaiter
         }
+        guard let id else { return false }
         DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(milliseconds))) { [self] in
             let waiter = state.withLock { state -> Waiter? in
                 guard let index = state.waiters[parkCode]?.firstIndex(where: { $0.id == id }) else { return nil }
-                return state.waiters[parkCode]!.remove(at: index)
+                let waiter = state.waiters[parkCode]!.remove(at: index)
+                if state.waiters[parkCode]!.isEmpty { state.waiters[parkCode] = nil }
+                return waiter
             }
             waiter?.resume()
         }
+        return true
     }
 
     /// Ends the waits for an entry of the lot.
@@ -179,13 +190,14 @@ final class Deliverer: DurableListener {
     }
 
     private func nextRows(_ parkCode: String) -> [DownRow] {
-        let now = clock()
+        let now = Ambient.monotonic()
         // The epoch is made with the first entry; a lot that was reachable before knows none.
         let wanted: (epoch: String, after: Int64, count: Int, rows: [DownRow])? = state.withLock { state in
             guard presence.isReachable(parkCode), var line = state.lines[parkCode], now >= line.pausedUntil else {
                 return nil
             }
-            let room = WireLimits.inFlightMax - line.inFlight.count
+            // After a refusal the oldest entry goes alone until it is taken.
+            let room = (line.refusals > 0 ? 1 : WireLimits.inFlightMax) - line.inFlight.count
             guard room > 0 else { return nil }
             if let first = line.fresh.first, line.epoch != first.epoch {
                 line.epoch = first.epoch
@@ -203,7 +215,14 @@ final class Deliverer: DurableListener {
         }
         guard let wanted else { return [] }
         if !wanted.rows.isEmpty || wanted.epoch.isEmpty { return wanted.rows }
-        let stored = store.down(parkCode: parkCode, epoch: wanted.epoch, after: wanted.after, limit: wanted.count)
+        let stored: [DownRow]
+        do throws(StoreError) {
+            stored = try store.down(parkCode: parkCode, epoch: wanted.epoch, after: wanted.after, limit: wanted.count)
+        } catch {
+            logger.error("a down log cannot be read", metadata: ["lot": "\(parkCode)", "why": "\(error.reason)"])
+            state.withLock { $0.lines[parkCode]?.pausedUntil = now + 1000 }
+            return []
+        }
         return state.withLock { state in
             guard state.lines[parkCode]?.sentThrough == wanted.after else { return [] }
             for row in stored {
@@ -223,7 +242,7 @@ final class Deliverer: DurableListener {
         MessageWriter.request(
             service: row.service, data: (try? JSON.parse(Array(row.data.utf8))) ?? [:], appId: credential.appId,
             secret: credential.secret, parkCode: parkCode,
-            requestId: Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq), timestamp: clock(),
+            requestId: Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq, at: row.at), timestamp: clock(),
             nonce: Ambient.nonce(), epoch: row.epoch, seq: row.seq)
     }
 
@@ -232,11 +251,12 @@ final class Deliverer: DurableListener {
     }
 
     /// Every second: entries without a reply go again after 5, 10, 20, 30, 60 s, while the lot is reachable.
-    func tick(now: Millis) {
+    func tick() {
+        let now = Ambient.monotonic()
         guard let client = mqtt.withLock({ $0 }) else { return }
         let due = state.withLock { state in
             var due: [(String, DownRow)] = []
-            for (parkCode, line) in state.lines where presence.isReachable(parkCode) {
+            for (parkCode, line) in state.lines where presence.isReachable(parkCode) && now >= line.pausedUntil {
                 for (seq, flight) in line.inFlight.sorted(by: { $0.key < $1.key }) where flight.nextAt <= now {
                     let schedule = WireLimits.resendSeconds
                     let wait = schedule[min(flight.sendings, schedule.count - 1)]
@@ -267,7 +287,7 @@ final class Deliverer: DurableListener {
     private func postNext(_ parkCode: String) {
         guard let credential = credentials.delivery(to: parkCode), let url = credential.callback, !presence.isReachable(parkCode)
         else { return }
-        let now = clock()
+        let now = Ambient.monotonic()
         let mayPost = state.withLock { state in
             var line = state.lines[parkCode] ?? Line()
             defer { state.lines[parkCode] = line }
@@ -285,17 +305,17 @@ final class Deliverer: DurableListener {
     private func postOne(_ parkCode: String, _ url: String) async -> Bool {
         let position = sequencer.peek { ($0.lots[parkCode]?.downEpoch, $0.lots[parkCode]?.downAck ?? 0) }
         guard !presence.isReachable(parkCode), let credential = credentials.delivery(to: parkCode), let epoch = position.0,
-            let row = store.down(parkCode: parkCode, epoch: epoch, after: position.1, limit: 1).first
+            let row = try? store.down(parkCode: parkCode, epoch: epoch, after: position.1, limit: 1).first
         else { return rest(parkCode, isFailed: false) }
         sequencer.peek { $0.noteSent(parkCode, seq: row.seq) }
         let outcome = await callbacks.post(url, body: message(row, to: parkCode, credential))
         guard case .answered(_, let bytes) = outcome, let reply = ReplyEnvelope(bytes, secret: credential.secret),
-            reply.requestId == Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq)
+            reply.requestId == Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq, at: row.at)
         else {
             logger.warning("a callback did not take its entry", metadata: ["lot": "\(parkCode)", "why": "\(Deliverer.why(outcome))"])
             return rest(parkCode, isFailed: true)
         }
-        presence.heard(parkCode, now: clock())
+        presence.heard(parkCode)
         let answer = reply.answer
         guard answer.resultCode.isFinal || Profile.current.codes[answer.code] == nil else { return rest(parkCode, isFailed: true) }
         let result = DownResult(seq: row.seq, isAccepted: Decode.downAccepted(code: answer.code, data: answer.data))
@@ -317,7 +337,7 @@ final class Deliverer: DurableListener {
     }
 
     private func rest(_ parkCode: String, isFailed: Bool) -> Bool {
-        let now = clock()
+        let now = Ambient.monotonic()
         let again = state.withLock { state -> Bool in
             guard var line = state.lines[parkCode] else { return false }
             line.isPosting = false
@@ -341,21 +361,31 @@ final class Deliverer: DurableListener {
     func replied(_ parkCode: String, _ bytes: [UInt8], now: Millis) {
         guard let credential = credentials.delivery(to: parkCode),
             let reply = ReplyEnvelope(bytes, secret: credential.secret),
-            abs(now - reply.timestamp) <= WireLimits.clockSkewMillisMax
+            (now - WireLimits.clockSkewMillisMax...now + WireLimits.clockSkewMillisMax).contains(reply.timestamp)
         else {
             logger.warning("a reply is not signed by the lot", metadata: ["lot": "\(parkCode)"])
             return
         }
-        presence.online(parkCode, now: now)
+        presence.online(parkCode)
         let found = state.withLock { state -> DownRow? in
             state.lines[parkCode]?.inFlight.values.first {
-                Encode.downRequestId(parkCode: parkCode, epoch: $0.row.epoch, seq: $0.row.seq) == reply.requestId
+                Encode.downRequestId(parkCode: parkCode, epoch: $0.row.epoch, seq: $0.row.seq, at: $0.row.at) == reply.requestId
             }?.row
         }
         guard let row = found else { return relay.replied(reply) }
         let answer = reply.answer
         guard answer.resultCode.isFinal || Profile.current.codes[answer.code] == nil else {
-            return goBack(parkCode, row, answer, now: now)
+            return goBack(parkCode, row, answer)
+        }
+        // What cannot be: the whole answer is a fault of the lot's, and nothing is settled by it.
+        let sentThrough = state.withLock { max($0.lines[parkCode]?.sentThrough ?? 0, row.seq) }
+        if let claimed = answer.ackSeq, claimed > sentThrough {
+            // It had this very entry before: the store is older than what the lot has seen.
+            let last = sequencer.peek { $0.lots[parkCode]?.downLast ?? 0 }
+            if answer.duplicate, answer.epoch == row.epoch, claimed > last { return isAhead(parkCode, has: claimed, of: last) }
+            return logger.warning(
+                "a lot acknowledges what was never sent",
+                metadata: ["lot": "\(parkCode)", "ackSeq": "\(claimed)", "sent": "\(sentThrough)"])
         }
         let isAccepted = Decode.downAccepted(code: answer.code, data: answer.data)
         let ackSeq = min(answer.ackSeq ?? row.seq, sequencer.peek { $0.lots[parkCode]?.downLast ?? 0 })
@@ -365,34 +395,56 @@ final class Deliverer: DurableListener {
                 [DownResult(seq: row.seq, isAccepted: isAccepted)], assumesRest: false), now: now
         ) { [self] settled in
             guard settled.code == 0 else { return }
-            state.withLock { _ = $0.lines[parkCode]?.inFlight.removeValue(forKey: row.seq) }
+            state.withLock { state in
+                state.lines[parkCode]?.inFlight.removeValue(forKey: row.seq)
+                state.lines[parkCode]?.refusals = 0
+            }
             pump(parkCode)
         }
     }
 
-    /// Not consumed: the lot says from where it wants the log, or that it cannot take it now.
-    private func goBack(_ parkCode: String, _ row: DownRow, _ answer: Answer, now: Millis) {
-        guard answer.code == Profile.current.code("sequenceGap").code,
-            let expected = answer.data["expectedSeq"]?.intValue, expected >= 1
-        else { return }  // It goes again on its schedule.
-        let last = sequencer.peek { $0.lots[parkCode]?.downLast ?? 0 }
-        if expected > last + 1 {
-            logger.warning("a lot is ahead of our log", metadata: ["lot": "\(parkCode)", "expects": "\(expected)", "last": "\(last)"])
+    private func isAhead(_ parkCode: String, has seq: Int64, of last: Int64) {
+        lineage.withLock { $0 }?.ahead(parkCode, has: seq, of: last) { [weak self] in self?.reachable(parkCode) }
+    }
+
+    /// Not consumed: the lot says from where it wants the log (610), or that it cannot take it now (300 to 302, 500 to 503). The log pauses
+    /// for 5, 10, 20, 30, 60 s, except after the first 610, which only says where to go on; then the oldest entry goes alone, and the window
+    /// behind it follows when it is taken.
+    private func goBack(_ parkCode: String, _ row: DownRow, _ answer: Answer) {
+        let now = Ambient.monotonic()
+        let (epoch, last, ack) = sequencer.peek { city in
+            (city.lots[parkCode]?.downEpoch ?? "", city.lots[parkCode]?.downLast ?? 0, city.lots[parkCode]?.downAck ?? 0)
         }
-        state.withLock { state in
-            guard var line = state.lines[parkCode] else { return }
-            guard now >= line.pausedUntil else { return }
-            // The window behind the gap comes back as one wave of 610; one return is enough.
+        guard row.epoch == epoch else { return }
+        let isGap = answer.code == Profile.current.code("sequenceGap").code
+        var from = row.seq
+        if isGap {
+            guard let expected = answer.data["expectedSeq"]?.intValue, expected >= 1 else { return }
+            if expected > last + 1 {
+                isAhead(parkCode, has: expected - 1, of: last)
+                return
+            }
+            from = min(expected, last + 1)
+        } else {
+            from = min(row.seq, ack + 1)
+        }
+        let wait: Int64? = state.withLock { state in
+            guard var line = state.lines[parkCode], now >= line.pausedUntil else { return nil }
+            // A refusal of what waits behind the entry that the lot cannot take says nothing new.
+            guard isGap || row.seq <= (line.inFlight.keys.min() ?? row.seq) else { return nil }
+            // The window behind comes back as one wave; one return is enough.
+            let schedule = WireLimits.resendSeconds
+            let wait = isGap && line.refusals == 0 ? 250 : schedule[min(max(0, line.refusals - (isGap ? 1 : 0)), schedule.count - 1)] * 1000
             line.inFlight = [:]
             line.fresh = []
-            line.sentThrough = min(expected, last + 1) - 1
-            line.pausedUntil = now + 200
+            line.sentThrough = from - 1
+            line.refusals += 1
+            line.pausedUntil = now + wait
             state.lines[parkCode] = line
+            return wait
         }
-        DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(250)) { [self] in
-            state.withLock { $0.lines[parkCode]?.pausedUntil = 0 }
-            pump(parkCode)
-        }
+        guard let wait else { return }
+        DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(wait) + 10)) { [self] in pump(parkCode) }
     }
 
     /// The lot acknowledged by `sync.down.ack`: another carrier in the middle of the log.

@@ -1,5 +1,7 @@
+import BerthCore
 import BerthLink
 import BerthWire
+import Foundation
 import Synchronization
 
 /// Who may call, in memory: every request asks.
@@ -67,16 +69,17 @@ final class CredentialBook: Sendable {
 /// Nonces seen, in two generations that are turned every `nonceMillis`: each one is remembered for at least that long.
 final class NonceCache: Sendable {
     private struct State {
-        var young: Set<String> = []
-        var old: Set<String> = []
+        var young: Set<ByteKey> = []
+        var old: Set<ByteKey> = []
         var turnedAt: Int64 = 0
     }
 
     private let state = Mutex(State())
 
     /// True when it is new; it is remembered from now on.
+    /// - Parameter now: of a clock that never goes back, ms.
     func insert(appId: String, nonce: String, now: Int64) -> Bool {
-        let key = "\(appId)|\(nonce)"
+        let key = ByteKey("\(appId)|\(nonce)")
         return state.withLock { state in
             if now - state.turnedAt >= WireLimits.nonceMillis || state.young.count >= Limits.nonceMax {
                 state.old = state.young
@@ -99,6 +102,7 @@ final class RateLimiter: Sendable {
     private let buckets = Mutex<[String: Bucket]>([:])
 
     /// 0 when the call may pass, else after how many ms it may come again.
+    /// - Parameter now: of a clock that never goes back, ms.
     func admit(_ credential: Credential, parkCode: String?, now: Int64) -> Int64 {
         let key = credential.role.speaksForLots ? "\(credential.appId)|\(parkCode ?? "")" : credential.appId
         let rate = Double(max(1, credential.ratePerSecond))
@@ -115,4 +119,57 @@ final class RateLimiter: Sendable {
             return max(1, Int64((1 - bucket.tokens) * 1000 / rate))
         }
     }
+}
+
+/// One line for each refused request, without making the network threads wait for whoever reads the log; what comes faster than it can be
+/// written is counted.
+final class RefusalLog: Sendable {
+    private let queue = DispatchQueue(label: "berth.refusals")
+    private let waiting = Atomic<Int>(0)
+    private static let waitingMax = 2_000
+
+    func note(_ write: @escaping @Sendable () -> Void) {
+        guard waiting.load(ordering: .relaxed) < RefusalLog.waitingMax else { return }
+        waiting.add(1, ordering: .relaxed)
+        queue.async { [self] in
+            write()
+            waiting.subtract(1, ordering: .relaxed)
+        }
+    }
+}
+
+/// Wrong signatures by the party that they name.
+final class BadSignatures: Sendable {
+    private struct Count {
+        var since: Int64
+        var count = 0
+        var toldAt: Int64?
+    }
+
+    /// More than this in a minute are an event; it is raised once an hour.
+    private static let most = 10
+    private let counts = Mutex<[String: Count]>([:])
+
+    /// - Parameter now: of a clock that never goes back, ms.
+    /// - Returns: how many it were in the minute, when that is an event.
+    func note(_ appId: String, now: Int64) -> Int? {
+        counts.withLock { counts in
+            var one = counts[appId] ?? Count(since: now)
+            if now - one.since >= 60_000 { (one.since, one.count) = (now, 0) }
+            one.count += 1
+            let isEvent = one.count > BadSignatures.most && one.toldAt.map { now - $0 >= 3_600_000 } ?? true
+            if isEvent { one.toldAt = now }
+            counts[appId] = one
+            return isEvent ? one.count : nil
+        }
+    }
+}
+
+/// Commands to lots that are under way (D13 to D17, D22, D23): the same one does not go out twice at a time.
+final class LiveAnswers: Sendable {
+    private let underWay = Mutex<Set<ByteKey>>([])
+
+    /// False when it is under way already.
+    func begin(_ key: String) -> Bool { underWay.withLock { $0.insert(ByteKey(key)).inserted } }
+    func end(_ key: String) { underWay.withLock { _ = $0.remove(ByteKey(key)) } }
 }

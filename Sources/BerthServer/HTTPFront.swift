@@ -1,3 +1,4 @@
+import BerthCore
 import BerthLink
 import BerthWire
 import Foundation
@@ -12,6 +13,14 @@ import NIOSSL
 struct ConnectionContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
+    /// Somebody has signed a message in this request.
+    let isKnown = Flag()
+
+    /// What the other end still sends is not waited for.
+    func closeAfterAnswer() {
+        let channel = channel
+        channel.eventLoop.scheduleTask(in: .milliseconds(500)) { channel.close(promise: nil) }
+    }
 
     /// The other end's address, without its port.
     var remoteAddress: String? { channel.remoteAddress?.ipAddress }
@@ -27,6 +36,17 @@ struct ConnectionContext: RequestContext {
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)
         channel = source.channel
+    }
+}
+
+/// Notes once for a connection that somebody signs messages on it.
+private struct KnownSource: Sendable {
+    let connections: Connections
+    let context: ConnectionContext
+
+    func note() {
+        guard let source = context.remoteAddress, !context.isKnown.set(true) else { return }
+        connections.noteKnown(source)
     }
 }
 
@@ -65,6 +85,7 @@ struct HTTPFront: HTTPResponder {
     let pages: Pages
     let tus: Tus
     let backstage: Backstage
+    let connections: Connections
     /// Whether some credential needs a client certificate.
     let asksCertificates: @Sendable () -> Bool
     private let outboxes = Dictionary(
@@ -85,7 +106,8 @@ struct HTTPFront: HTTPResponder {
         // Whether the body is acceptable is known before it is read; what remains of it is read and thrown away.
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > WireLimits.bodyBytesMax {
             let refusal = respond(pipeline.refuse("tooLarge", "body over 1 MiB"))
-            try await drain(request, context)
+            // Who asked first is told, and sends nothing.
+            if request.headers[.expect] == nil { try await drain(request) } else { context.closeAfterAnswer() }
             return refusal
         }
         let type = (request.headers[.contentType] ?? "").split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
@@ -93,19 +115,26 @@ struct HTTPFront: HTTPResponder {
             !$0.hasPrefix("charset=") || ["charset=utf-8", "charset=\"utf-8\"", "charset=utf8"].contains($0)
         }
         guard type.first == "application/json", isUTF8 else {
-            try await drain(request, context)
+            try await drain(request)
             var response = respond(pipeline.refuse("malformedBody", "content-type: application/json; charset=utf-8"))
             response.status = .unsupportedMediaType
             return response
         }
-        guard let bytes = try await collect(request, context) else {
-            return respond(pipeline.refuse("tooLarge", "body over 1 MiB"))
+        let bytes: [UInt8]
+        switch try await collect(request) {
+        case .whole(let body): bytes = body
+        case .tooLong: return respond(pipeline.refuse("tooLarge", "body over 1 MiB"))
+        case .noRoom:
+            context.closeAfterAnswer()
+            return respond(pipeline.refuse("tooManyInFlight", "too many unfinished bodies"))
         }
         let service = String(path.dropFirst(HTTPFront.prefix.utf8.count).map { $0 == "/" ? "." : $0 })
         let certificate = asksCertificates() ? await context.certificate() : nil
+        let known = KnownSource(connections: connections, context: context)
         let outbox = outboxes[ObjectIdentifier(context.channel.eventLoop)]
         let reply = await withCheckedContinuation { continuation in
             pipeline.receive(bytes, .init(service: service, certificate: certificate)) { reply in
+                if reply.isAuthentic { known.note() }
                 if let outbox { outbox.deliver(reply, to: continuation) } else { continuation.resume(returning: reply) }
             }
         }
@@ -116,48 +145,55 @@ struct HTTPFront: HTTPResponder {
         let code = reply.answer.resultCode
         var headers: HTTPFields = [.contentType: HTTPFront.json]
         if code.httpStatus == 429 {
-            let wait = reply.answer.data["retryAfterMs"]?.intValue ?? 1000
-            headers[.retryAfter] = String(max(1, (wait + 999) / 1000))
+            var wait = reply.answer.data["retryAfterMs"]?.intValue ?? 1000
+            // Flow control ends when its policy does.
+            if code.code == 302, let until = reply.answer.data["until"]?.intValue { wait = until - pipeline.clock() }
+            headers[.retryAfter] = String(max(1, (min(max(0, wait), 3_600_000) + 999) / 1000))
         }
         return Response(
             status: .init(code: code.httpStatus), headers: headers,
             body: .init(byteBuffer: ByteBuffer(bytes: pipeline.render(reply))))
     }
 
-    /// The whole body; nil when it is over the limit. A sender that does not finish in time loses its connection.
-    private func collect(_ request: Request, _ context: ConnectionContext) async throws -> [UInt8]? {
+    private enum Body {
+        case whole([UInt8])
+        case tooLong
+        /// All unfinished bodies together are too many bytes.
+        case noRoom
+    }
+
+    /// The whole body. A sender that does not finish in time loses its connection (``ConnectionGuard``).
+    private func collect(_ request: Request) async throws -> Body {
         var bytes: [UInt8] = []
-        var total = 0
+        var (total, taken) = (0, 0)
         let expected = request.headers[.contentLength].flatMap { Int($0) }
-        var deadline: Scheduled<Void>?
-        defer { deadline?.cancel() }
+        defer { if taken > 0 { connections.giveBody(taken) } }
         for try await buffer in request.body {
             total += buffer.readableBytes
             if total <= WireLimits.bodyBytesMax {
-                if bytes.isEmpty { bytes = Array(buffer: buffer) } else { bytes.append(contentsOf: buffer.readableBytesView) }
+                if bytes.isEmpty, total == expected {
+                    bytes = Array(buffer: buffer)
+                } else {
+                    if bytes.isEmpty { bytes.reserveCapacity(min(expected ?? 0, WireLimits.bodyBytesMax)) }
+                    bytes.append(contentsOf: buffer.readableBytesView)
+                }
+                // Only a body in pieces waits in memory.
+                if total == expected { continue }
+                guard connections.takeBody(buffer.readableBytes) else { return .noRoom }
+                taken += buffer.readableBytes
             } else {
                 bytes = []
                 guard total <= Limits.drainBytesMax else { throw CancellationError() }
             }
-            if total == expected { continue }
-            // Only a body in pieces can be slow; the usual one costs no timer.
-            if deadline == nil { deadline = close(context, after: Limits.requestSeconds) }
         }
-        return total <= WireLimits.bodyBytesMax ? bytes : nil
+        return total <= WireLimits.bodyBytesMax ? .whole(bytes) : .tooLong
     }
 
-    private func drain(_ request: Request, _ context: ConnectionContext) async throws {
-        let deadline = close(context, after: Limits.requestSeconds)
-        defer { deadline.cancel() }
+    private func drain(_ request: Request) async throws {
         var total = 0
         for try await buffer in request.body {
             total += buffer.readableBytes
             guard total <= Limits.drainBytesMax else { throw CancellationError() }
         }
-    }
-
-    private func close(_ context: ConnectionContext, after seconds: Int64) -> Scheduled<Void> {
-        let channel = context.channel
-        return channel.eventLoop.scheduleTask(in: .seconds(seconds)) { channel.close(promise: nil) }
     }
 }

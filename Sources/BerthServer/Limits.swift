@@ -1,4 +1,6 @@
+import BerthCore
 import BerthWire
+import Foundation
 
 /// Bounds of the server's own making; those of the contract stand in `WireLimits` and `Policy`.
 enum Limits {
@@ -41,6 +43,14 @@ enum Limits {
     /// Rows of one answer about the rules, and records that a reconciliation looks at.
     static let ruleRowsMax = 1_000
     static let reconRowsMax = 100_000
+    /// Dead letters of one lot that nothing has made good; then its log is frozen (612).
+    static let deadLettersMax = 10_000
+    /// Long polls that wait for one lot at a time.
+    static let pollsPerLotMax = 16
+    /// From this on a data disk is nearly full (event 6011), per cent.
+    static let diskPercentMax = 95
+    /// How long after a start the database is looked through, s: when the rush of lots that come back is over. Tests ask for it sooner.
+    static let verifyAfterSeconds = ProcessInfo.processInfo.environment["BERTH_TEST_VERIFY_AFTER"].flatMap { Int($0) } ?? 600
     /// Viewers of the live page.
     static let viewersMax = 200
 

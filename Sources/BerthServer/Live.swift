@@ -1,4 +1,5 @@
 import BerthCore
+import BerthLink
 import BerthWire
 import Synchronization
 
@@ -99,39 +100,99 @@ final class Live: DurableListener {
         guard let profile = lot.profile else { return nil }
         let orders = lot.orders.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }
         let purpose: Purpose = profile.enabled.contains(.reservation) ? .reservation : .shared
-        return [
-            "c": .string(lot.parkCode), "n": .string(profile.name), "x": .string(profile.longitude),
-            "y": .string(profile.latitude), "t": .int(profile.lotType), "total": .int(profile.totalCount),
-            "occ": .int(lot.occupied), "sat": .int(lot.saturation.perMille), "lvl": .int(lot.saturation.level),
-            "q": .int(lot.quota(purpose)), "free": .int(lot.free(purpose.pool, at: now)), "orders": .int(orders),
-            "share": .bool(profile.enabled.contains(.shared)), "on": .bool(link?.isOnline ?? false),
-        ]
+        return LotView.with(
+            LotView.standing(lot, link),
+            [
+                "c": .string(lot.parkCode), "n": .string(profile.name), "x": .string(profile.longitude),
+                "y": .string(profile.latitude), "t": .int(profile.lotType), "total": .int(profile.totalCount),
+                "occ": .int(lot.occupied), "sat": .int(lot.saturation.perMille), "lvl": .int(lot.saturation.level),
+                "q": .int(lot.quota(purpose)), "free": .int(lot.free(purpose.pool, at: now)), "orders": .int(orders),
+                "share": .bool(profile.enabled.contains(.shared)), "on": .bool(link?.isOnline ?? false),
+            ])
     }
 
-    private func totalsJSON(_ city: City, _ links: [String: Presence.Link], _ totals: Totals) -> JSON {
-        [
-            "lots": .int(city.lots.count), "online": .int(links.values.reduce(0) { $0 + ($1.isOnline ? 1 : 0) }),
-            "active": .int(city.lots.values.reduce(0) { $0 + $1.orders.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) } }),
-            "inside": .int(city.lots.values.reduce(0) { $0 + $1.inside.count }), "created": .int(totals.created),
-            "cancelled": .int(totals.cancelled), "entered": .int(totals.entered), "left": .int(totals.left),
-            "noShows": .int(totals.noShows), "refused": .int(totals.refused),
-        ]
+    /// Sums over the city, and the rows of its lots as they were last: made once a second for all who ask, lot by lot, so that nobody who
+    /// wants to book waits for them.
+    private struct Picture: Sendable {
+        var rows: [String: JSON] = [:]
+        var sums: [String: (active: Int, inside: Int, saturation: Int, inForce: Int)] = [:]
+        var madeAt: Int64 = .min
+        var text = ""
     }
 
-    /// The whole city, for a page that has just been opened.
-    func city(now: Millis) -> String {
-        let links = presence.snapshot
-        let totals = totals
-        let recent = state.withLock { $0.happenings }
-        return sequencer.peek { city in
-            let lots = city.lots.values.compactMap { Live.brief($0, links[$0.parkCode], now: now) }
-            return JSON.object(
-                JSONObject([
-                    ("lots", .array(lots)), ("totals", totalsJSON(city, links, totals)),
-                    ("orders", .array(recent.suffix(30).map(\.json))), ("now", .int(now)),
-                ])
-            ).string
+    /// How full each lot is, for measurements: of the last second.
+    struct Measure: Sendable {
+        var parkCode: String
+        var perMille: Int
+        var inForce: Int
+        var inside: Int
+    }
+
+    private let picture = Mutex(Picture())
+
+    var measures: [Measure] {
+        picture.withLock {
+            $0.sums.map { Measure(parkCode: $0.key, perMille: $0.value.saturation, inForce: $0.value.inForce, inside: $0.value.inside) }
+        }.sorted { $0.parkCode < $1.parkCode }
+    }
+
+    private func totalsJSON(_ links: [String: Presence.Link], _ totals: Totals) -> JSON {
+        let (lots, active, inside) = picture.withLock { picture in
+            (
+                picture.sums.count, picture.sums.values.reduce(0) { $0 + $1.active }, picture.sums.values.reduce(0) { $0 + $1.inside }
+            )
         }
+        return [
+            "lots": .int(lots), "online": .int(links.values.reduce(0) { $0 + ($1.isOnline ? 1 : 0) }), "active": .int(active),
+            "inside": .int(inside), "created": .int(totals.created), "cancelled": .int(totals.cancelled), "entered": .int(totals.entered),
+            "left": .int(totals.left), "noShows": .int(totals.noShows), "refused": .int(totals.refused),
+        ]
+    }
+
+    /// Looks at lots, each for itself: the lock of the city is free between two of them.
+    private func look(at parkCodes: some Sequence<String>, _ links: [String: Presence.Link], now: Millis) {
+        for parkCode in parkCodes {
+            let found = sequencer.peek { city -> (JSON?, (active: Int, inside: Int, saturation: Int, inForce: Int))? in
+                city.lots[parkCode].map { lot in
+                    (
+                        Live.brief(lot, links[parkCode], now: now),
+                        (
+                            lot.orders.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }, lot.inside.count, lot.saturation.perMille,
+                            lot.inForce.count
+                        )
+                    )
+                }
+            }
+            guard let (row, sums) = found else { continue }
+            picture.withLock { picture in
+                picture.rows[parkCode] = row
+                picture.sums[parkCode] = sums
+            }
+        }
+    }
+
+    /// The whole city, for a page that has just been opened: of the last second.
+    func city(now: Millis) -> String {
+        let tick = Ambient.monotonic()
+        let kept = picture.withLock { picture -> String? in
+            if picture.madeAt != .min, tick - picture.madeAt < 1000 { return picture.text }
+            picture.madeAt = tick
+            return picture.text.isEmpty ? nil : ""
+        }
+        // Whoever is first in this second makes it for the others, who get the one before.
+        if let kept, !kept.isEmpty { return kept }
+        let links = presence.snapshot
+        look(at: sequencer.peek { Array($0.lots.keys) }, links, now: now)
+        let (totals, recent) = state.withLock { ($0.totals, $0.happenings) }
+        let rows = picture.withLock { picture in picture.rows.sorted { $0.key < $1.key }.map(\.value) }
+        let text = JSON.object(
+            JSONObject([
+                ("lots", .array(rows)), ("totals", totalsJSON(links, totals)), ("orders", .array(recent.suffix(30).map(\.json))),
+                ("now", .int(now)),
+            ])
+        ).string
+        picture.withLock { $0.text = text }
+        return text
     }
 
     /// What changed since the last call, to all viewers.
@@ -143,17 +204,17 @@ final class Live: DurableListener {
             }
             return (state.changed, state.happenings, state.totals, Array(state.viewers.values))
         }
-        guard !viewers.isEmpty else { return }
         let links = presence.snapshot
-        let text = sequencer.peek { city in
-            let lots = changed.compactMap { city.lots[$0] }.compactMap { Live.brief($0, links[$0.parkCode], now: now) }
-            return JSON.object(
-                JSONObject([
-                    ("lots", .array(lots)), ("totals", totalsJSON(city, links, totals)),
-                    ("orders", .array(happenings.suffix(12).map(\.json))), ("now", .int(now)),
-                ])
-            ).string
-        }
+        // A lot's picture is made of all its orders: only for somebody who looks.
+        guard !viewers.isEmpty else { return }
+        look(at: changed, links, now: now)
+        let rows = picture.withLock { picture in changed.compactMap { picture.rows[$0] } }
+        let text = JSON.object(
+            JSONObject([
+                ("lots", .array(rows)), ("totals", totalsJSON(links, totals)), ("orders", .array(happenings.suffix(12).map(\.json))),
+                ("now", .int(now)),
+            ])
+        ).string
         for viewer in viewers { viewer.yield(text) }
     }
 

@@ -4,6 +4,21 @@ import Foundation
 
 /// How a lot is shown to those who book and to those who watch.
 enum LotView {
+    /// Whether the lot is connected now, since when not, and of when what is said of its places is.
+    static func standing(_ lot: Lot, _ link: Presence.Link?) -> [(String, JSON)] {
+        let isOnline = link?.isOnline ?? false
+        return [
+            ("online", .bool(isOnline)), ("asOf", max(lot.passedThrough, lot.remaining?.reportedAt ?? 0, link?.heardAt ?? 0).shown),
+            ("offlineSince", isOnline ? .null : link.map { $0.since > 0 ? .int($0.since) : .null } ?? .null),
+        ]
+    }
+
+    static func with(_ standing: [(String, JSON)], _ row: JSON) -> JSON {
+        guard case .object(var object) = row else { return row }
+        for (name, value) in standing where value != .null { object.append(name, value) }
+        return .object(object)
+    }
+
     static func detail(_ lot: Lot, _ profile: LotProfile, _ city: City, now: Millis) -> JSON {
         let policy = lot.policy
         let purposes = Purpose.allCases.filter { profile.enabled.contains($0) }
@@ -121,4 +136,9 @@ enum LotView {
             ("reasonText", code.map { .string($0.zh) } ?? .null),
         ])
     }
+}
+
+extension Millis {
+    /// nothing where nobody knows.
+    fileprivate var shown: JSON { self > 0 ? .int(self) : .null }
 }

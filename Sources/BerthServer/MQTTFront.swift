@@ -36,7 +36,7 @@ final class MQTTFront: MQTTListener {
 
     func mqttIsDown(_ reason: String) {
         logger.warning("no connection to the broker", metadata: ["reason": "\(reason)"])
-        presence.allOffline(now: clock())
+        presence.allOffline()
     }
 
     func mqttReceived(topic: String, payload: [UInt8]) {
@@ -44,7 +44,7 @@ final class MQTTFront: MQTTListener {
         switch Topic.parseUplink(topic) {
         case .service(let parkCode, let service):
             pipeline.receive(payload, .init(service: service, parkCode: parkCode)) { [self] reply in
-                if reply.isAuthentic { presence.online(parkCode, now: now) }
+                if reply.isAuthentic { presence.online(parkCode) }
                 // Every message but the heartbeat is answered.
                 guard reply.echo.service != "sys.heartbeat" else { return }
                 replies.async { [self] in
@@ -63,7 +63,7 @@ final class MQTTFront: MQTTListener {
     private func present(_ parkCodes: [String], _ payload: [UInt8], now: Millis) {
         guard payload.count <= 1024, let online = (try? JSON.parse(payload))?["online"]?.boolValue else { return }
         for parkCode in parkCodes {
-            if online { presence.online(parkCode, now: now) } else { presence.offline(parkCode, now: now) }
+            if online { presence.online(parkCode) } else { presence.offline(parkCode) }
         }
     }
 }

@@ -94,7 +94,8 @@ final class Notifier: DurableListener {
     }
 
     /// Every second: what is to be tried again, and remaining spaces whose interval is over.
-    func tick(now: Millis) {
+    func tick() {
+        let now = Ambient.monotonic()
         for appId in state.withLock({ Array($0.sendings.keys) }) { send(appId) }
         let due = state.withLock { state -> [(String, Subscription)] in
             var due: [(String, Subscription)] = []
@@ -108,7 +109,7 @@ final class Notifier: DurableListener {
             }
             return due
         }
-        for (parkCode, one) in due { Task { await push(parkCode, to: one.appId, now: now) } }
+        for (parkCode, one) in due { Task { await push(parkCode, to: one.appId, now: clock()) } }
     }
 
     private func push(_ parkCode: String, to appId: String, now: Millis) async {
@@ -132,7 +133,7 @@ final class Notifier: DurableListener {
 
     private func send(_ appId: String) {
         guard let credential = credentials.find(appId), credential.isEnabled, let url = credential.callback else { return }
-        let now = clock()
+        let now = Ambient.monotonic()
         let ready = state.withLock { state -> [Sending] in
             guard let all = state.sendings[appId], !all.isEmpty else { return [] }
             let room = Notifier.parallelMax - all.values.reduce(0) { $0 + ($1.isUnderWay ? 1 : 0) }
@@ -159,7 +160,7 @@ final class Notifier: DurableListener {
         }
         let attempts = sending.attempts + 1
         let isOver = isConfirmed || attempts >= retrySeconds.count
-        let now = clock()
+        let now = Ambient.monotonic()
         state.withLock { state in
             if isOver {
                 state.sendings[tiding.appId]?[tiding.id] = nil
@@ -174,7 +175,7 @@ final class Notifier: DurableListener {
                 logger.error(
                     "a provider did not confirm a notification", metadata: ["appId": "\(tiding.appId)", "service": "\(service)"])
             }
-            sequencer.perform(.settleTiding(tiding, isDelivered: isConfirmed), now: now)
+            sequencer.perform(.settleTiding(tiding, isDelivered: isConfirmed), now: clock())
         }
         send(tiding.appId)
     }

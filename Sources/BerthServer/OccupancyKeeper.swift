@@ -54,7 +54,11 @@ final class OccupancyKeeper: Sendable {
             (city.calendar, city.lots.mapValues { $0.profile?.totalCount ?? 0 })
         }
         var days: [String: [(day: Int64, counts: [Int])]] = [:]
-        for row in store.occupancy(days: (day - OccupancyKeeper.daysMax)...(day - 1)) {
+        let known: [OccupancyDay]
+        do throws(StoreError) { known = try store.occupancy(days: (day - OccupancyKeeper.daysMax)...(day - 1)) } catch {
+            return logger.error("how full the lots were cannot be read", metadata: ["why": "\(error.reason)"])
+        }
+        for row in known {
             days[row.parkCode, default: []].append((row.day, row.counts))
         }
         var profiles: [OccupancyProfile] = []

@@ -6,6 +6,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import Synchronization
 
 /// The public page: the city live. No personal data, no third parties; libraries come from Debian packages at run time.
 struct Pages: HTTPResponder {
@@ -14,6 +15,8 @@ struct Pages: HTTPResponder {
     let live: Live
     let redirects: Redirects
     let clock: @Sendable () -> Millis
+    /// Our own files; `serve` does not start without them.
+    private static let folder = (try? Resources.folder("Pages", of: "BerthServer")) ?? ""
     /// Where Debian's package libjs-leaflet puts its files.
     static let leafletDirectory = "/usr/share/javascript/leaflet"
     private static let types = [
@@ -24,34 +27,49 @@ struct Pages: HTTPResponder {
     @Sendable func respond(to request: Request, context: ConnectionContext) async throws -> Response {
         guard request.method == .get || request.method == .head else { return Response(status: .methodNotAllowed) }
         switch request.uri.path {
-        case "/", "/index.html": return file(own: "index.html")
-        case "/city.css": return file(own: "city.css")
-        case "/city.js": return file(own: "city.js")
-        case "/favicon.svg", "/favicon.ico": return file(own: "favicon.svg")
-        case "/docs", "/docs/": return html(Pages.referenceZh)
-        case "/docs/en", "/docs/en/": return html(Pages.referenceEn)
-        case "/docs.css": return file(own: "docs.css")
-        case "/scenes", "/scenes/": return scene(Scene.names[0])
-        case let path where path.hasPrefix("/scenes/"): return scene(String(path.dropFirst("/scenes/".utf8.count)))
-        case "/openapi.json": return json(Pages.openAPI)
-        case "/asyncapi.json": return json(Pages.asyncAPI)
-        case "/live/city": return json(live.city(now: clock()))
-        case "/live/events": return events()
+        // Made or read when it is asked for: on a thread that may wait.
+        case "/", "/index.html": return try await Blocking.value { file(own: "index.html") }
+        case "/city.css": return try await Blocking.value { file(own: "city.css") }
+        case "/city.js": return try await Blocking.value { file(own: "city.js") }
+        case "/favicon.svg", "/favicon.ico": return try await Blocking.value { file(own: "favicon.svg") }
+        case "/docs", "/docs/": return large(try await Blocking.value { Pages.referenceZh }, "text/html; charset=utf-8")
+        case "/docs/en", "/docs/en/": return large(try await Blocking.value { Pages.referenceEn }, "text/html; charset=utf-8")
+        case "/docs.css": return try await Blocking.value { file(own: "docs.css") }
+        case "/scenes", "/scenes/": return try await scene(Scene.names[0])
+        case let path where path.hasPrefix("/scenes/"): return try await scene(String(path.dropFirst("/scenes/".utf8.count)))
+        case "/openapi.json": return large(try await Blocking.value { Pages.openAPI }, "application/json; charset=utf-8")
+        case "/asyncapi.json": return large(try await Blocking.value { Pages.asyncAPI }, "application/json; charset=utf-8")
+        case "/live/city":
+            let now = clock()
+            return json(try await Blocking.value { live.city(now: now) })
+        case "/live/events":
+            // The head of the stream, which has no end.
+            guard request.method == .get else { return Response(status: .ok, headers: Pages.stream) }
+            return events()
         case "/healthz": return json("{\"status\":\"ok\"}")
         case let path where path.hasPrefix("/lib/leaflet/"):
             let name = String(path.dropFirst("/lib/leaflet/".utf8.count))
             guard !name.contains(".."), !name.hasPrefix("/") else { return Response(status: .notFound) }
-            return file(path: "\(Pages.leafletDirectory)/\(name)")
+            return try await Blocking.value { file(path: "\(Pages.leafletDirectory)/\(name)") }
         case let path where path.hasPrefix("/r/"): return await redirect(request)
         default: return Response(status: .notFound)
         }
     }
 
-    /// Played when it is asked for: what the page says has just happened.
-    private func scene(_ name: String) -> Response {
-        guard let scene = try? Scene.load(name), let results = try? SceneRunner.run(scene) else { return Response(status: .notFound) }
-        return html(ScenePage.html(scene, results))
+    /// Played once, when it is first asked for: the rules do not change while the server runs.
+    private func scene(_ name: String) async throws -> Response {
+        guard Scene.names.contains(name) else { return Response(status: .notFound) }
+        if let page = Pages.scenes.withLock({ $0[name] }) { return html(page) }
+        let made = try await Blocking.value { () -> String? in
+            guard let scene = try? Scene.load(name), let results = try? SceneRunner.run(scene) else { return nil }
+            return ScenePage.html(scene, results)
+        }
+        guard let made else { return Response(status: .notFound) }
+        Pages.scenes.withLock { $0[name] = made }
+        return html(made)
     }
+
+    private static let scenes = Mutex<[String: String]>([:])
 
     // MARK: Redirects (section 12)
 
@@ -74,10 +92,28 @@ struct Pages: HTTPResponder {
     }
 
     // Made once, when first asked for.
-    private static let referenceZh = Reference(.zh).page
-    private static let referenceEn = Reference(.en).page
-    private static let openAPI = OpenAPI.document().pretty
-    private static let asyncAPI = AsyncAPI.document().pretty
+    private static let referenceZh = ByteBuffer(string: Reference(.zh).page)
+    private static let referenceEn = ByteBuffer(string: Reference(.en).page)
+    private static let openAPI = ByteBuffer(string: OpenAPI.document().pretty)
+    private static let asyncAPI = ByteBuffer(string: AsyncAPI.document().pretty)
+
+    /// A page of megabytes goes out in pieces: whoever else is on the same network thread gets its turn between two of them.
+    private func large(_ buffer: ByteBuffer, _ type: String) -> Response {
+        var headers = Pages.security
+        headers[.contentType] = type
+        if type.hasPrefix("text/html") { headers[.referrerPolicy] = "no-referrer" }
+        headers[.contentLength] = String(buffer.readableBytes)
+        return Response(
+            status: .ok, headers: headers,
+            body: .init(contentLength: buffer.readableBytes) { writer in
+                var rest = buffer
+                while let piece = rest.readSlice(length: min(16_384, rest.readableBytes)), piece.readableBytes > 0 {
+                    try await writer.write(piece)
+                    await Task.yield()
+                }
+                try await writer.finish(nil)
+            })
+    }
 
     private func html(_ text: String, noStore: Bool = false) -> Response {
         var headers = Pages.security
@@ -94,7 +130,7 @@ struct Pages: HTTPResponder {
     }()
 
     private func file(own name: String) -> Response {
-        file(path: Bundle.module.resourceURL?.appendingPathComponent("Pages/\(name)").path ?? name)
+        file(path: "\(Pages.folder)/\(name)")
     }
 
     private func file(path: String) -> Response {
@@ -110,13 +146,17 @@ struct Pages: HTTPResponder {
         return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
     }
 
+    private static let stream: HTTPFields = {
+        var headers = security
+        headers[.contentType] = "text/event-stream"
+        return headers
+    }()
+
     /// Server-sent events: one stream per viewer.
     private func events() -> Response {
         guard let watch = live.watch() else { return Response(status: .serviceUnavailable) }
-        var headers = Pages.security
-        headers[.contentType] = "text/event-stream"
         return Response(
-            status: .ok, headers: headers,
+            status: .ok, headers: Pages.stream,
             body: .init { writer in
                 try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
                 for await update in watch.updates { try await writer.write(ByteBuffer(string: "data: \(update)\n\n")) }

@@ -17,7 +17,9 @@ enum PaymentChannel {
                 ("payable", .int(payment.amountFen)), ("recordNo", .string(payment.recordNo)),
             ])
             sequencer.perform(
-                .conclude(payNo: payment.payNo, isPaid: payment.channel != "sandbox-fail", message: message.string), now: now)
+                .conclude(
+                    appId: payment.appId, payNo: payment.payNo, isPaid: payment.channel != "sandbox-fail", message: message.string),
+                now: now)
         }
     }
 }

@@ -42,7 +42,9 @@ final class PictureStore: Sendable {
     /// The same request makes the same ticket, however often it comes.
     func ticket(_ request: Authentic, parkCode: String, now: Millis) throws(WireError) -> Answer {
         let fields = Fields(request.envelope.data)
-        let ext = try fields.string("ext", max: 4)
+        // As people write it: .JPG is jpg.
+        let written = try fields.string("ext", max: 5).lowercased()
+        let ext = written.hasPrefix(".") ? String(written.dropFirst()) : written
         guard ["jpg", "jpeg", "png"].contains(ext) else { throw WireError("illegalValue", "ext: jpg, jpeg or png") }
         let size = try fields.int("size", in: 1...WireLimits.intMax)
         guard size <= settings.pictureBytesMax else {
@@ -52,9 +54,9 @@ final class PictureStore: Sendable {
         let imageId = addresses.digest("ticket|\(envelope.appId)|\(envelope.requestId)")
         let picture = Picture(
             imageId: imageId, appId: envelope.appId, parkCode: parkCode, type: Int(try fields.int("type", in: 1...9)), ext: ext,
-            size: size, sha256: try fields.string("sha256", max: 64), createdAt: now, expireAt: now + Limits.ticketMillis)
-        if store.picture(imageId) == nil {
-            do { try store.save(picture) } catch { throw WireError("dependencyUnavailable", "\(error)") }
+            size: size, sha256: try fields.string("sha256", max: 64).lowercased(), createdAt: now, expireAt: now + Limits.ticketMillis)
+        do throws(StoreError) { if try store.picture(imageId) == nil { try store.save(picture) } } catch {
+            throw WireError("dependencyUnavailable", error.reason)
         }
         return Answer(data: [
             "imageId": .string(imageId),
@@ -66,7 +68,9 @@ final class PictureStore: Sendable {
     private func picture(_ request: Authentic) throws(WireError) -> Picture {
         let imageId = try Fields(request.envelope.data).string("imageId", max: 64)
         let credential = request.credential
-        guard let picture = store.picture(imageId),
+        let found: Picture?
+        do throws(StoreError) { found = try store.picture(imageId) } catch { throw WireError("dependencyUnavailable", error.reason) }
+        guard let picture = found,
             credential.role == .operator || picture.appId == credential.appId || credential.parkCodes.contains(picture.parkCode)
         else { throw WireError("notFound", "imageId") }
         return picture
@@ -103,7 +107,7 @@ final class PictureStore: Sendable {
         }
         guard rename(partFile(picture.imageId), file(picture)) == 0 else { throw WireError("dependencyUnavailable") }
         picture.completedAt = now
-        do { try store.save(picture) } catch { throw WireError("dependencyUnavailable", "\(error)") }
+        do throws(StoreError) { try store.save(picture) } catch { throw WireError("dependencyUnavailable", error.reason) }
         return (answer, picture)
     }
 
@@ -145,7 +149,9 @@ final class PictureStore: Sendable {
         case .over: throw .expired
         case .good: break
         }
-        guard let picture = store.picture(String(path.dropFirst(prefix.utf8.count))) else { throw .noSuchPicture }
+        let picture: Picture?
+        do throws(StoreError) { picture = try store.picture(String(path.dropFirst(prefix.utf8.count))) } catch { throw .diskFull }
+        guard let picture else { throw .noSuchPicture }
         return picture
     }
 

@@ -11,7 +11,7 @@ extension Pipeline {
         let service = Profile.current.services[envelope.service]!
         var data = service.request.known(envelope.data)
         if envelope.service == "fee.query" { return try feeQuery(request, data, now: now, completion: completion) }
-        guard sequencer.peek({ $0.lots[parkCode] != nil }) else { throw WireError("lotNotRegistered") }
+        guard sequencer.knows(parkCode) else { throw WireError("lotNotRegistered", "parkCode") }
         var time = Limits.relayMillis
         switch envelope.service {
         case "gate.control":
@@ -27,10 +27,34 @@ extension Pipeline {
         // The lot has to know when it would be too late.
         if service.request.fields.contains(where: { $0.name == "ttlMs" }) { data["ttlMs"] = .int(time) }
         let (milliseconds, known) = (time, data)
-        onRecord(request, now: now, completion) { [relay] in
-            relay.ask(parkCode, service: envelope.service, data: .object(known), milliseconds: milliseconds, completion: completion)
+        guard Pipeline.executedOnce.contains(envelope.service) else {
+            return onRecord(request, now: now, completion) { [relay] in
+                relay.ask(parkCode, service: envelope.service, data: .object(known), milliseconds: milliseconds, completion: completion)
+            }
+        }
+        // What moves something is executed at most once for each requestId (section 3).
+        let key = "\(envelope.appId)|\(envelope.requestId)"
+        guard liveAnswers.begin(key) else {
+            throw WireError("tooManyInFlight", "the first request is under way", data: ["retryAfterMs": 200])
+        }
+        let finish: Sequencer.Completion = { [liveAnswers] answer in
+            liveAnswers.end(key)
+            completion(answer)
+        }
+        // That it is about to be done is durable before it is done: a server that dies meanwhile answers its repeat with a time-out, and
+        // moves nothing again.
+        sequencer.begin(request, assumed: Answer(WireError("timeOut")), now: now, completion: finish) { [self] in
+            relay.ask(parkCode, service: envelope.service, data: .object(known), milliseconds: milliseconds) { [self] answer in
+                // A lot that could not be reached has done nothing: the same request may come again.
+                sequencer.end(request, answer, now: clock(), completion: finish)
+            }
         }
     }
+
+    /// D13 to D17, D22 and D23.
+    private static let executedOnce: Set<String> = [
+        "gate.control", "gate.status.query", "gate.capture", "space.realtime.query", "space.lock.control", "time.sync", "display.push",
+    ]
 
     /// An operator's deed is on record before it is done; others do it at once.
     private func onRecord(
@@ -45,31 +69,38 @@ extension Pipeline {
     // MARK: Beyond the rules
 
     func applyTicket(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
-        let made = Pipeline.attempt { () throws(WireError) -> Answer in
-            try Profile.current.services["image.ticket.apply"]!.request.check(request.envelope.data)
-            return try pictures.ticket(request, parkCode: parkCode, now: now)
+        Blocking.write { [self] in
+            let made = Pipeline.attempt { () throws(WireError) -> Answer in
+                try Profile.current.services["image.ticket.apply"]!.request.check(request.envelope.data)
+                return try pictures.ticket(request, parkCode: parkCode, now: now)
+            }
+            keep(request, made, now: now, completion: completion)
         }
-        keep(request, made, now: now, completion: completion)
     }
 
     func completeUpload(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
-        let made = Pipeline.attempt { () throws(WireError) -> Answer in
-            try Profile.current.services["image.upload.complete"]!.request.check(request.envelope.data)
-            let (answer, picture) = try pictures.complete(request, now: now)
-            if let size = pictures.dimensions(picture), request.credential.role.speaksForLots {
-                onboarding.note(parkCode, "picture", "\(size.width)x\(size.height)", now: now)
+        // Reads and hashes up to 20 MB.
+        Blocking.write { [self] in
+            let made = Pipeline.attempt { () throws(WireError) -> Answer in
+                try Profile.current.services["image.upload.complete"]!.request.check(request.envelope.data)
+                let (answer, picture) = try pictures.complete(request, now: now)
+                if let size = pictures.dimensions(picture), request.credential.role.speaksForLots {
+                    onboarding.note(parkCode, "picture", "\(size.width)x\(size.height)", now: now)
+                }
+                return answer
             }
-            return answer
+            keep(request, made, now: now, completion: completion)
         }
-        keep(request, made, now: now, completion: completion)
     }
 
     func buildRedirect(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
-        let made = Pipeline.attempt { () throws(WireError) -> Answer in
-            try Profile.current.services["url.redirect.build"]!.request.check(request.envelope.data)
-            return try redirects.build(request, now: now)
+        Blocking.write { [self] in
+            let made = Pipeline.attempt { () throws(WireError) -> Answer in
+                try Profile.current.services["url.redirect.build"]!.request.check(request.envelope.data)
+                return try redirects.build(request, now: now)
+            }
+            keep(request, made, now: now, completion: completion)
         }
-        keep(request, made, now: now, completion: completion)
     }
 
     private func keep(
@@ -79,7 +110,7 @@ extension Pipeline {
         case .success(let answer): sequencer.kept(request, command: .success(.nothing), answering: answer, now: now, completion: completion)
         case .failure(let error):
             // What is not yet so may still become so under the same request: a picture that is still on its way.
-            if error.name == "wrongState" || error.name == "imageHashMismatch" { return completion(Answer(error)) }
+            if ["wrongState", "imageHashMismatch", "dependencyUnavailable"].contains(error.name) { return completion(Answer(error)) }
             sequencer.kept(request, command: .failure(error), now: now, completion: completion)
         }
     }
@@ -87,10 +118,12 @@ extension Pipeline {
     // MARK: Statistics
 
     /// `stat.daily.query`: an operator sees the city, a provider its own orders, a lot itself.
-    func statistic(_ request: Authentic, _ fields: Fields, _ parkCode: String, now: Millis) throws(WireError) -> Answer {
+    func statistic(
+        _ request: Authentic, _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
         let today = CivilTime.day(of: now)
-        let from = fields.object["dateFrom"].map { $0 != .null } == true ? try Decode.day(fields, "dateFrom") : today
-        let to = fields.object["dateTo"].map { $0 != .null } == true ? try Decode.day(fields, "dateTo") : max(from, today)
+        let from = fields.has("dateFrom") ? try Decode.day(fields, "dateFrom") : today
+        let to = fields.has("dateTo") ? try Decode.day(fields, "dateTo") : max(from, today)
         guard from <= to, to - from < 400 else { throw WireError("illegalValue", "dateFrom, dateTo: at most 400 days") }
         var by: Set<String> = []
         for value in fields.object["groupBy"]?.arrayValue ?? [] {
@@ -107,19 +140,33 @@ extension Pipeline {
             default: asked?.isEmpty == false ? asked : nil
             }
         let provider: String? = credential.role == .provider ? credential.appId : try fields.optionalString("appId", max: 32)
-        let rows = statistics.query(
-            days: from...to, parkCode: lot, appId: provider?.isEmpty == false ? provider : nil,
-            by: fields.object["groupBy"]?.arrayValue == nil ? ["day"] : by)
-        return Answer(data: [
-            "rows": .array(Array(rows.prefix(Limits.statisticRowsMax))), "hasMore": .bool(rows.count > Limits.statisticRowsMax),
-        ])
+        let grouping = fields.object["groupBy"]?.arrayValue == nil ? ["day"] : by
+        fromDisk(completion) { [statistics] () throws(StoreError) in
+            let rows = try statistics.query(
+                days: from...to, parkCode: lot, appId: provider?.isEmpty == false ? provider : nil, by: grouping)
+            return Answer(data: [
+                "rows": .array(Array(rows.prefix(Limits.statisticRowsMax))), "hasMore": .bool(rows.count > Limits.statisticRowsMax),
+            ])
+        }
+    }
+
+    /// An answer that is read from the disk: on a thread that may wait. A failed read is 501.
+    func fromDisk(_ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () throws(StoreError) -> Answer) {
+        Blocking.run { [logger] in
+            do throws(StoreError) { completion(try work()) } catch {
+                logger.error("the store could not be read", metadata: ["why": "\(error.reason)"])
+                completion(Answer(WireError("dependencyUnavailable", error.reason)))
+            }
+        }
     }
 
     // MARK: What the city bills
 
     /// D09 and U12 where the city bills: computed here by the lot's tariff for the business.
-    func sessionFee(_ city: City, _ parkCode: String, _ recordNo: String, now: Millis) -> (fee: SessionFee, answer: JSONObject)? {
-        guard let fee = city.sessionFee(parkCode, recordNo: recordNo, at: now, history: store) else { return nil }
+    func sessionFee(
+        _ city: City, _ past: Past, _ parkCode: String, _ recordNo: String, now: Millis
+    ) -> (fee: SessionFee, answer: JSONObject)? {
+        guard let fee = city.sessionFee(parkCode, recordNo: recordNo, at: now, history: past) else { return nil }
         let left = fee.visit.leaveTime ?? now
         return (
             fee,
@@ -139,70 +186,96 @@ extension Pipeline {
     ) throws(WireError) {
         let fields = Fields(data)
         let credential = request.credential
+        let asker = request.envelope.appId
         var asked = data
         asked["orderNo"] = nil
         var parkCode = request.envelope.parkCode ?? ""
-        if let orderNo = try fields.optionalString("orderNo", max: 32), !orderNo.isEmpty {
-            let known: Order? = sequencer.peek { city in city.order(orderNo, history: store) }
-            guard let order = known,
-                credential.role != .provider || order.appId == credential.appId
-            else { throw WireError("orderNotFound") }
-            guard let recordNo = order.recordNo else { throw WireError("noEntryRecord") }
+        var plate: Plate?
+        if let orderNo = try fields.optionalString("orderNo", max: 32) {
+            let known = try past { city, past in city.order(orderNo, history: past) }
+            guard let order = known, credential.role != .provider || order.appId == credential.appId else {
+                throw WireError("orderNotFound", "orderNo")
+            }
+            guard credential.role != .operator || credential.mayActFor(order.parkCode) else {
+                throw WireError("lotNotAuthorised", "orderNo: not in one of the caller's lots")
+            }
+            guard let recordNo = order.recordNo else { throw WireError("noEntryRecord", "orderNo: its car has not come in") }
             parkCode = order.parkCode
             asked["recordNo"] = .string(recordNo)
         } else if credential.role == .provider {
             // A provider learns of the plates that its own users have bound, and of no other (section 1.6).
-            let plate = try Decode.plate(fields)
-            guard sequencer.peek({ $0.report("", kind: "plateOwner", key: plate.revealed) })?.body.hasPrefix("\(credential.appId)|") == true
-            else { throw WireError("noBill") }
+            let own = try Decode.plate(fields)
+            guard sequencer.peek({ $0.report("", kind: "plateOwner", key: own.revealed) })?.body.hasPrefix("\(credential.appId)|") == true
+            else { throw WireError("noBill", "plateNo: not bound by a user of the caller") }
             guard !parkCode.isEmpty else { throw WireError("missingParameter", "parkCode") }
-        } else if data["plateNo"] == nil, data["recordNo"] == nil, data["virtualPlate"] == nil {
+            plate = own
+            asked["virtualPlate"] = nil
+            if let recordNo = try fields.optionalString("recordNo", max: 48) {
+                // The record has to be that plate's.
+                let lot = parkCode
+                let visit = try past { city, past in city.lots[lot]?.visits[recordNo] ?? past.visit(parkCode: lot, recordNo: recordNo) }
+                guard visit?.plate == own else { throw WireError("noBill", "recordNo: not a record of this plate") }
+            }
+        } else if !fields.has("plateNo"), !fields.has("recordNo"), !fields.has("virtualPlate") {
             throw WireError("missingParameter", "plateNo, recordNo, virtualPlate or orderNo")
         }
-        guard sequencer.peek({ $0.lots[parkCode] != nil }) else { throw WireError("lotNotRegistered") }
+        guard sequencer.knows(parkCode) else { throw WireError("lotNotRegistered", "parkCode") }
         let lot = parkCode
         let recordNo =
             asked["recordNo"]?.stringValue
             ?? sequencer.peek { city in
-                asked["plateNo"]?.stringValue.flatMap(Plate.init).flatMap { city.lots[lot]?.inside[$0] }
+                asked["plateNo"]?.stringValue.flatMap { Plate($0) }.flatMap { city.lots[lot]?.inside[$0] }
             }
-        if let recordNo, let (fee, data) = sequencer.peek({ sessionFee($0, lot, recordNo, now: now) }) {
-            return bill(lot, recordNo, payable: fee.payableFen, data, now: now, completion: completion)
+        if let recordNo, let (fee, data) = try past({ city, past in sessionFee(city, past, lot, recordNo, now: now) }) {
+            return bill(lot, recordNo, asker, payable: fee.payableFen, data, now: now, completion: completion)
         }
+        let wanted = plate
         relay.ask(lot, service: "fee.query", data: .object(asked), milliseconds: Limits.feeQueryMillis) { [self] answer in
             guard answer.code == 0 else {
-                return completion(answer.code == Profile.current.code("timeOut").code ? Answer(WireError("feeQueryFailed")) : answer)
+                // What is wrong inside the lot is no fault of the city's: the fee could not be asked.
+                let isOwn = answer.code == Profile.current.code("timeOut").code || (500...503).contains(answer.code) || answer.code == 1
+                return completion(isOwn ? Answer(WireError("feeQueryFailed", "the lot answered \(answer.code)")) : answer)
             }
             let bill = Fields(answer.data.objectValue ?? JSONObject())
+            // What is left out may be missing; what is there has to be what the document says.
+            let faults = Profile.current.services["fee.query"]!.reply.faults(in: bill.object).filter { $0.error.name != "missingParameter" }
+            if let fault = faults.first { return completion(Answer(WireError("feeQueryFailed", "the lot's bill: \(fault.error.hint)"))) }
             guard let recordNo = try? bill.string("recordNo", max: 48), let billNo = try? bill.string("billNo", max: 64),
                 let payable = try? bill.int("payable", in: 0...WireLimits.moneyMax)
             else { return completion(Answer(WireError("feeQueryFailed", "the lot's bill has no recordNo, billNo or payable"))) }
+            if let wanted, sequencer.peek({ $0.lots[lot]?.visits[recordNo].map { $0.plate.isLegal && $0.plate != wanted } ?? false }) {
+                return completion(Answer(WireError("feeQueryFailed", "the lot's bill is for another car")))
+            }
             let kept = Profile.current.services["fee.query"]!.reply.known(bill.object)
-            keepBill(lot, recordNo, billNo: billNo, payable: payable, kept, now: clock(), completion: completion)
+            keepBill(lot, recordNo, giver: lot, asker, billNo: billNo, payable: payable, kept, now: clock(), completion: completion)
         }
     }
 
     /// The city's own bill: the same amount of the same record at the same minute has the same number.
     private func bill(
-        _ parkCode: String, _ recordNo: String, payable: Int64, _ data: JSONObject, now: Millis, completion: @escaping Sequencer.Completion
+        _ parkCode: String, _ recordNo: String, _ asker: String, payable: Int64, _ data: JSONObject, now: Millis,
+        completion: @escaping Sequencer.Completion
     ) {
         let billNo = "B" + Signature.hash(canonical: Array("\(parkCode)|\(recordNo)|\(payable)|\(now / CivilTime.minute)".utf8)).prefix(24)
         var data = data
         data["billNo"] = .string(billNo)
-        keepBill(parkCode, recordNo, billNo: billNo, payable: payable, data, now: now, completion: completion)
+        keepBill(
+            parkCode, recordNo, giver: "", asker, billNo: billNo, payable: payable, data, now: now, completion: completion)
     }
 
+    /// - Parameter giver: the lot that gave the number; "" for the city.
     private func keepBill(
-        _ parkCode: String, _ recordNo: String, billNo: String, payable: Int64, _ data: JSONObject, now: Millis,
-        completion: @escaping Sequencer.Completion
+        _ parkCode: String, _ recordNo: String, giver: String, _ asker: String, billNo: String, payable: Int64, _ data: JSONObject,
+        now: Millis, completion: @escaping Sequencer.Completion
     ) {
         var data = data
         let expireAt = now + Limits.billMillis
         data["expireAt"] = .int(expireAt)
         let result = Answer(data: .object(data))
-        sequencer.perform(
-            .bill(Bill(billNo: billNo, parkCode: parkCode, recordNo: recordNo, payableFen: payable, expireAt: expireAt)), now: now
-        ) { stored in completion(stored.code == 0 ? result : stored) }
+        var bill = Bill(billNo: billNo, parkCode: parkCode, recordNo: recordNo, payableFen: payable, expireAt: expireAt)
+        bill.giver = giver
+        bill.askedBy = [asker]
+        sequencer.perform(.bill(bill), now: now) { stored in completion(stored.code == 0 ? result : stored) }
     }
 
     /// U12: a car at the exit. What the lot bills is the lot's affair; what the platform bills is said here.
@@ -210,11 +283,11 @@ extension Pipeline {
         let recordNo = try fields.string("recordNo", max: 48)
         sequencer.read(
             parkCode,
-            { [store] city in
-                guard city.lots[parkCode] != nil else { return Answer(WireError("lotNotRegistered")) }
-                guard let visit = city.lots[parkCode]?.visits[recordNo] ?? store.visit(parkCode: parkCode, recordNo: recordNo)
-                else { return Answer(WireError("noEntryRecord")) }
-                if let (fee, _) = sessionFee(city, parkCode, recordNo, now: now) {
+            { city, past in
+                guard city.lots[parkCode] != nil else { return Answer(WireError("lotNotRegistered", "parkCode")) }
+                guard let visit = city.lots[parkCode]?.visits[recordNo] ?? past.visit(parkCode: parkCode, recordNo: recordNo)
+                else { return Answer(WireError("noEntryRecord", "recordNo")) }
+                if let (fee, _) = sessionFee(city, past, parkCode, recordNo, now: now) {
                     return Answer(data: [
                         "recordNo": .string(recordNo), "billingParty": 2, "orderNo": .string(fee.orderNo),
                         "payable": .int(fee.payableFen), "release": .bool(fee.payableFen == 0),
@@ -228,8 +301,9 @@ extension Pipeline {
     }
 
     /// U21 `recon.inlot.list`, by record number.
+    /// - Parameter reveals: plates whole, as the lot itself sees them.
     func inlotList(
-        _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+        _ fields: Fields, _ parkCode: String, reveals: Bool, completion: @escaping Sequencer.Completion
     ) throws(WireError) -> @Sendable () -> Void {
         let isFull = try fields.optionalInt("detailType", in: 1...2) ?? 1 == 2
         let after = try fields.optionalString("afterRecordNo", max: 48) ?? ""
@@ -243,7 +317,7 @@ extension Pipeline {
                     let items = numbers.prefix(limit).map { recordNo -> JSON in
                         guard isFull, let visit = lot.visits[recordNo] else { return ["recordNo": .string(recordNo)] }
                         return .compact([
-                            ("recordNo", .string(recordNo)), ("plateNo", .string(visit.plate.revealed)),
+                            ("recordNo", .string(recordNo)), ("plateNo", .string(reveals ? visit.plate.revealed : visit.plate.masked)),
                             ("enterTime", .int(visit.enterTime)), ("orderNo", .optional(visit.orderNo)),
                         ])
                     }
@@ -260,7 +334,7 @@ extension Pipeline {
             parkCode,
             { city in
                 guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
-                let lines = lot.inForce.map { "\($0.orderNo):\($0.orderVer)" }.sorted()
+                let lines = lot.inForce.map { "\($0.orderNo):\($0.pushedVer)" }.sorted()
                 return Answer(data: [
                     "count": .int(lines.count), "digest": .string(Signature.hash(canonical: Array(lines.joined(separator: "\n").utf8))),
                     "downSeq": .int(lot.downLast),
@@ -276,10 +350,13 @@ extension Pipeline {
         let credential = request.credential
         sequencer.read(
             nil,
-            { [store] city in
-                guard let payment = city.payment(payNo, history: store),
-                    credential.role == .provider ? payment.appId == credential.appId : payment.parkCode == parkCode
-                else { return Answer(WireError("paymentFailed")) }
+            { city, past in
+                // A number is unique in its giver: a provider's own; at a lot its own, or that of a provider who paid for it.
+                let payment =
+                    credential.role == .provider
+                    ? city.payment(payNo, appId: credential.appId, history: past)
+                    : city.payment(payNo, appId: "", parkCode: parkCode, history: past) ?? city.payment(payNo, at: parkCode)
+                guard let payment else { return Answer(WireError("paymentFailed", "payNo")) }
                 return Answer(data: Encode.payment(payment))
             }, completion: completion)
     }
@@ -323,7 +400,8 @@ extension Pipeline {
     /// A11 `user.credit.query`: the counters before they hurt, what is forbidden now, and the penalties with their evidence.
     func credit(_ request: Authentic, _ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let userToken = try fields.string("userToken", max: 64)
-        let hasPlate = fields.object["plateNo"] != nil && fields.object["plateNo"] != .null
+        let hasPlate = fields.has("plateNo")
+        let role = request.credential.role
         let plate = hasPlate ? try Decode.plate(fields) : nil
         let appId = try Pipeline.party(request, fields)
         let parkCode = try fields.optionalString("parkCode", max: 32).flatMap { $0.isEmpty ? nil : $0 }
@@ -332,6 +410,11 @@ extension Pipeline {
             nil,
             { city in
                 if let parkCode, city.lots[parkCode] == nil { return Answer(WireError("lotNotRegistered")) }
+                if let plate, role == .provider,
+                    city.report("", kind: "plateOwner", key: plate.revealed)?.body != "\(appId)|\(userToken)"
+                {
+                    return Answer(WireError("notFound", "plateNo: not bound by this user"))
+                }
                 let counters = city.standing(
                     appId: appId, userToken: userToken, plate: plate, parkCode: parkCode, purpose: purpose, at: now)
                 let listed = plate.flatMap { city.blacklisted(parkCode ?? "", $0, at: now) }

@@ -2,6 +2,7 @@ import BerthCore
 import BerthLink
 import BerthStore
 import BerthWire
+import Synchronization
 
 // Services of the rules: waiting, standing, sharing, public service, flow control, the control room, settlement.
 extension Pipeline {
@@ -12,7 +13,7 @@ extension Pipeline {
                 let policyId = row["policyId"]?.stringValue,
                 let policy = city.flows[
                     City.FlowKey(
-                        parkCode: asked["parkCode"]?.stringValue ?? "", areaId: asked["areaId"]?.stringValue ?? "", policyId: policyId)]
+                        parkCode: Pipeline.name(asked, "parkCode"), areaId: Pipeline.name(asked, "areaId"), policyId: policyId)]
             else { return answer }
             let mode = policy.mode(at: now, city.calendar)
             row.append("inForce", .bool(mode != .off))
@@ -38,6 +39,11 @@ extension Pipeline {
         var answer = answer
         answer.data = .object(row)
         return answer
+    }
+
+    /// As the decoder read it: without white space around it.
+    private static func name(_ asked: JSONObject, _ field: String) -> String {
+        (try? Fields(asked).optionalString(field, max: 32)).flatMap { $0 } ?? ""
     }
 
     /// A query of the rules; false for every other one.
@@ -76,13 +82,18 @@ extension Pipeline {
             let token = try fields.string("providerToken", max: 64)
             let from = try fields.optionalTime("from") ?? 0
             let to = try fields.optionalTime("to") ?? WireLimits.intMax
-            read { city in
-                let account = Account.owner(appId, token)
-                let offers = city.lots.values.flatMap { $0.offers.values }.filter { $0.appId == appId && $0.providerToken == token }
-                    .sorted { $0.offerId < $1.offerId }
-                let rows = store.ledger(account, from: from, to: to, limit: Limits.ruleRowsMax).rows
+            let account = Account.owner(appId, token)
+            fromDisk(completion) { [sequencer] () throws(StoreError) in
+                let rows = try store.ledger(account, from: from, to: to, limit: Limits.ruleRowsMax).rows
+                let (offers, balance) = sequencer.peek { city in
+                    (
+                        city.lots.values.flatMap { $0.offers.values }.filter { $0.appId == appId && $0.providerToken == token }
+                            .sorted { $0.offerId < $1.offerId }, -(city.balances[account] ?? 0)
+                    )
+                }
                 return Answer(data: [
-                    "balance": .int(-(city.balances[account] ?? 0)),
+                    // What is to come, and what a refund after a withdrawal left to be given back.
+                    "balance": .int(max(0, balance)), "owed": .int(max(0, -balance)),
                     "offers": .array(
                         offers.prefix(Limits.ruleRowsMax).map {
                             .compact([
@@ -96,20 +107,36 @@ extension Pipeline {
         case "biz.quota.query":
             let place = try fields.string("placeCode", max: 32)
             let day = try Decode.day(fields, "date")
-            read { city in
-                let quotas = city.quota(ofPlace: place, day: day, at: now)
-                guard !quotas.isEmpty else { return Answer(WireError("notFound")) }
-                return Answer(data: [
-                    "placeCode": .string(place), "date": .string(CivilTime.text(ofDay: day)),
-                    "lots": .array(
-                        quotas.map {
-                            [
-                                "parkCode": .string($0.parkCode), "quota": .int($0.quota), "kept": .int($0.kept), "booked": .int($0.booked),
-                                "without": .int($0.without), "rolling": .int($0.rolling),
-                                "windows": .array($0.windows.map { LotView.slot($0) }),
-                            ]
-                        }),
-                ])
+            let aside = Mutex<([City.PlaceQuota], [String: City])>(([], [:]))
+            sequencer.read(
+                nil,
+                { city in
+                    let quotas = city.quota(ofPlace: place, day: day, at: now)
+                    guard !quotas.isEmpty else { return Answer(WireError("notFound", "placeCode")) }
+                    var alone: [String: City] = [:]
+                    for quota in quotas { alone[quota.parkCode] = city.alone(quota.parkCode, day: day) }
+                    aside.withLock { [alone] in $0 = (quotas, alone) }
+                    return Answer()
+                }
+            ) { answer in
+                guard answer.code == 0 else { return completion(answer) }
+                let (quotas, cities) = aside.withLock { $0 }
+                Blocking.run {
+                    completion(
+                        Answer(data: [
+                            "placeCode": .string(place), "date": .string(CivilTime.text(ofDay: day)),
+                            "lots": .array(
+                                quotas.map { quota in
+                                    var city = cities[quota.parkCode]
+                                    let windows = city?.slots(quota.parkCode, .publicService, day: day, now: now) ?? []
+                                    return [
+                                        "parkCode": .string(quota.parkCode), "quota": .int(quota.quota), "kept": .int(quota.kept),
+                                        "booked": .int(quota.booked), "without": .int(quota.without), "rolling": .int(quota.rolling),
+                                        "windows": .array(windows.map { LotView.slot($0) }),
+                                    ]
+                                }),
+                        ]))
+                }
             }
         case "policy.query":
             let lot = try fields.optionalString("parkCode", max: 32)
@@ -198,9 +225,11 @@ extension Pipeline {
         case "credit.appeal.list":
             let state = try fields.optionalString("state", max: 16).flatMap { $0.isEmpty ? nil : $0 }
             if let state, Appeal.State(rawValue: state) == nil { throw WireError("illegalValue", "state") }
+            let own = Pipeline.lots(of: request.credential)
             read { city in
-                let appeals = city.appeals.values.filter {
-                    (isOperator || $0.appId == appId) && (state == nil || $0.state.rawValue == state)
+                let appeals = city.appeals.values.filter { appeal in
+                    (isOperator || appeal.appId == appId) && (state == nil || appeal.state.rawValue == state)
+                        && (own.map { own in city.penalties[appeal.penaltyId].map { own.contains($0.parkCode) } ?? false } ?? true)
                 }
                 .sorted { ($0.createdAt, $0.appealId) < ($1.createdAt, $1.appealId) }
                 return Answer(data: [
@@ -237,8 +266,7 @@ extension Pipeline {
         let policy = lot.policy(.shared)
         var rows: [JSON] = []
         if lot.quota(.shared) > 0 {
-            // Without a window of the lot's own its pool is open whenever the lot is.
-            let window = Segment.parse(policy.shareWindow) ?? Segment.always
+            let window = city.poolWindow(policy)
             rows.append(
                 .compact([
                     ("kind", "pool"), ("count", .int(lot.quota(.shared, at: now))), ("segments", Encode.segments(window)),
@@ -364,16 +392,14 @@ extension Pipeline {
         guard isOperator || mine else { throw WireError("serviceNotAuthorised", "not your account") }
         let from = try fields.optionalTime("from") ?? 0
         let to = try fields.optionalTime("to") ?? WireLimits.intMax
-        sequencer.read(
-            nil,
-            { [store] _ in
-                let (before, rows) = store.ledger(account, from: from, to: to, limit: Limits.ruleRowsMax + 1)
-                let shown = rows.prefix(Limits.ruleRowsMax)
-                return Answer(data: [
-                    "account": .string(account.text), "opening": .int(before), "closing": .int(before + shown.reduce(0) { $0 + $1.fen }),
-                    "rows": .array(shown.map { Pipeline.row($0) }), "hasMore": .bool(rows.count > shown.count),
-                ])
-            }, completion: completion)
+        fromDisk(completion) { [store] () throws(StoreError) in
+            let (before, rows) = try store.ledger(account, from: from, to: to, limit: Limits.ruleRowsMax + 1)
+            let shown = rows.prefix(Limits.ruleRowsMax)
+            return Answer(data: [
+                "account": .string(account.text), "opening": .int(before), "closing": .int(before + shown.reduce(0) { $0 + $1.fen }),
+                "rows": .array(shown.map { Pipeline.row($0) }), "hasMore": .bool(rows.count > shown.count),
+            ])
+        }
     }
 
     /// O11: what exits of a day cost by the lot's word, beside the payments that are known for the same records.
@@ -384,51 +410,62 @@ extension Pipeline {
         let day = try Decode.day(fields, "date")
         let from = CivilTime.start(ofDay: day)
         let to = CivilTime.start(ofDay: day + 1)
-        sequencer.read(
-            nil,
-            { [store] city in
-                guard city.lots[lot] != nil else { return Answer(WireError("lotNotRegistered")) }
-                let visits = store.visits(parkCode: lot, leftFrom: from, to: to, limit: Limits.reconRowsMax).filter { !$0.isVoid }
-                // A fee may be paid before the exit, or later: a week each way is looked at.
-                let near = store.payments(
-                    parkCode: lot, from: from - 7 * CivilTime.dayLength, to: to + 7 * CivilTime.dayLength, limit: Limits.reconRowsMax
-                ).filter { $0.state != .failed && $0.state != .pending && !$0.recordNo.isEmpty }
-                let paid = Dictionary(grouping: near, by: \.recordNo).mapValues { $0.reduce(0) { $0 + $1.amountFen - $1.refundedFen } }
-                var differences: [JSON] = []
-                func note(_ recordNo: String, fee: Int64, paid: Int64, _ why: String) {
-                    guard differences.count < Limits.ruleRowsMax else { return }
-                    differences.append([
-                        "recordNo": .string(recordNo), "fee": .int(fee), "paid": .int(paid), "difference": .int(fee - paid),
-                        "why": .string(why),
-                    ])
-                }
-                var (reported, known): (Int64, Int64) = (0, 0)
-                for visit in visits {
-                    let isCity = city.sessionFee(lot, recordNo: visit.recordNo, at: to, history: store)
-                    let fee = isCity.map { $0.totalFen - $0.discountFen } ?? visit.feeFen
-                    // A deposit that became the lot's when the car came in is part of what was paid.
-                    let deposit = visit.orderNo.flatMap { city.order($0, history: store) }.flatMap { order in
-                        order.prepayNo.flatMap { city.payment($0, history: store) }.flatMap { $0.state == .paid ? $0.amountFen : nil }
-                    }
-                    let sum = (paid[visit.recordNo] ?? 0) + (deposit ?? 0)
-                    reported += fee
-                    known += sum
-                    if fee != sum {
-                        note(visit.recordNo, fee: fee, paid: sum, sum == 0 ? "no payment" : sum < fee ? "paid less" : "paid more")
-                    }
-                }
-                let records = Set(visits.map(\.recordNo))
-                for payment in near where payment.payTime.map({ from <= $0 && $0 < to }) == true && !records.contains(payment.recordNo) {
-                    guard store.visit(parkCode: lot, recordNo: payment.recordNo) == nil else { continue }
-                    known += payment.amountFen - payment.refundedFen
-                    note(payment.recordNo, fee: 0, paid: payment.amountFen - payment.refundedFen, "no such record")
-                }
-                let refunded = near.filter { $0.payTime.map { from <= $0 && $0 < to } ?? false }.reduce(0) { $0 + $1.refundedFen }
-                return Answer(data: [
-                    "parkCode": .string(lot), "date": .string(CivilTime.text(ofDay: day)), "visits": .int(visits.count),
-                    "feesReported": .int(reported), "paymentsKnown": .int(known), "refunded": .int(refunded),
-                    "differences": .array(differences), "balanced": .bool(differences.isEmpty), "ledgerSum": .int(city.ledgerSum),
+        guard sequencer.knows(lot) else { throw WireError("lotNotRegistered", "parkCode") }
+        // A day of a large lot has tens of thousands of exits: nobody waits for it.
+        fromDisk(completion) { [sequencer, store] () throws(StoreError) in
+            let visits = try store.visits(parkCode: lot, leftFrom: from, to: to, limit: Limits.reconRowsMax).filter { !$0.isVoid }
+            // A fee may be paid before the exit, or later: a week each way is looked at.
+            let near = try store.payments(
+                parkCode: lot, from: from - 7 * CivilTime.dayLength, to: to + 7 * CivilTime.dayLength, limit: Limits.reconRowsMax
+            ).filter { $0.state != .failed && $0.state != .pending && !$0.recordNo.isEmpty }
+            let paid = TextTable(
+                Dictionary(grouping: near) { ByteKey($0.recordNo) }.map {
+                    ($0.key.text, $0.value.reduce(0) { $0 + $1.amountFen - $1.refundedFen })
+                })
+            // The rules that bill belong to one lot: they are looked at without the city.
+            guard let city = sequencer.peek({ $0.alone(lot, day: day) }) else { return Answer(WireError("lotNotRegistered")) }
+            let ledgerSum = sequencer.peek { $0.ledgerSum }
+            let past = Past(store)
+            var differences: [JSON] = []
+            func note(_ recordNo: String, fee: Int64, paid: Int64, _ why: String) {
+                guard differences.count < Limits.ruleRowsMax else { return }
+                differences.append([
+                    "recordNo": .string(recordNo), "fee": .int(fee), "paid": .int(paid), "difference": .int(fee - paid),
+                    "why": .string(why),
                 ])
-            }, completion: completion)
+            }
+            var (reported, known): (Int64, Int64) = (0, 0)
+            for visit in visits {
+                let isCity = city.sessionFee(lot, recordNo: visit.recordNo, at: to, history: past)
+                // What the lot let off was never due.
+                let fee = isCity.map { $0.totalFen - $0.discountFen } ?? visit.feeFen
+                // A deposit that became the lot's when the car came in is part of what was paid.
+                let deposit = visit.orderNo.flatMap { past.order($0) }.flatMap { order in
+                    order.prepayNo.flatMap { past.payment(key: Payment.key(order.appId, "", $0)) }.flatMap {
+                        $0.state == .paid ? $0.amountFen : nil
+                    }
+                }
+                let sum = (paid[visit.recordNo] ?? 0) + (deposit ?? 0)
+                reported += fee
+                known += sum
+                if fee != sum {
+                    note(visit.recordNo, fee: fee, paid: sum, sum == 0 ? "no payment" : sum < fee ? "paid less" : "paid more")
+                }
+            }
+            let records = Set(visits.map { ByteKey($0.recordNo) })
+            for payment in near
+            where payment.payTime.map({ from <= $0 && $0 < to }) == true && !records.contains(ByteKey(payment.recordNo)) {
+                guard try store.visit(parkCode: lot, recordNo: payment.recordNo) == nil else { continue }
+                known += payment.amountFen - payment.refundedFen
+                note(payment.recordNo, fee: 0, paid: payment.amountFen - payment.refundedFen, "no such record")
+            }
+            if let failure = past.failure { throw failure }
+            let refunded = near.filter { $0.payTime.map { from <= $0 && $0 < to } ?? false }.reduce(0) { $0 + $1.refundedFen }
+            return Answer(data: [
+                "parkCode": .string(lot), "date": .string(CivilTime.text(ofDay: day)), "visits": .int(visits.count),
+                "feesReported": .int(reported), "paymentsKnown": .int(known), "refunded": .int(refunded),
+                "differences": .array(differences), "balanced": .bool(differences.isEmpty), "ledgerSum": .int(ledgerSum),
+            ])
+        }
     }
 }

@@ -30,6 +30,9 @@ final class Pipeline: Sendable {
     let credentials: CredentialBook
     let nonces = NonceCache()
     let rates = RateLimiter()
+    let refusals = RefusalLog()
+    let badSignatures = BadSignatures()
+    let liveAnswers = LiveAnswers()
     let presence: Presence
     let deliverer: Deliverer
     let relay: Relay
@@ -75,18 +78,19 @@ final class Pipeline: Sendable {
                 throw error
             }
             credential = credentials.find(envelope.appId)
-            let request = try envelope.verify(credential: credential, now: received)
+            let request = try envelope.verify(credential: credential, isOverMQTT: arrival.parkCode != nil, now: received)
             isAuthentic = true
             if request.usesNextSecret { keys.takeUp(envelope.appId, now: received) }
             let service = try admit(request, arrival, now: received)
             let finalEcho = echo
-            dispatch(request, service, now: received) { [statistics] answer in
-                if answer.code != 0 { statistics.refused(answer.code, echo: finalEcho, isAuthentic: true, at: received) }
+            dispatch(request, service, now: received) { [self] answer in
+                if answer.code != 0 { noteRefusal(answer, finalEcho, request, at: received) }
                 completion(Reply(answer: answer, echo: finalEcho, secret: request.secret, isAuthentic: true))
             }
         } catch {
             let answer = Answer(error)
-            statistics.refused(answer.code, echo: echo, isAuthentic: isAuthentic, at: received)
+            noteRefusal(answer, echo, nil, isAuthentic: isAuthentic, at: received)
+            if answer.code == 201, let credential { noteBadSignature(credential, echo, now: received) }
             // Where no secret can be chosen the reply is not signed: 101, 104, 200, and what could not be read.
             let secret =
                 [101, 104, 200].contains(answer.code)
@@ -104,36 +108,68 @@ final class Pipeline: Sendable {
     func render(_ reply: Reply) -> [UInt8] {
         MessageWriter.reply(
             reply.answer, echo: reply.echo, secret: reply.secret, timestamp: clock(), nonce: Ambient.nonce(),
-            showHints: settings.isTestEnvironment)
+            showHints: reply.isAuthentic || settings.isTestEnvironment, showDetails: settings.isTestEnvironment)
+    }
+
+    /// Counts a refusal, and says it in one line: who was refused what, and why.
+    private func noteRefusal(_ answer: Answer, _ echo: Echo, _ request: Authentic?, isAuthentic: Bool = true, at now: Millis) {
+        statistics.refused(answer.code, echo: echo, isAuthentic: isAuthentic, at: now)
+        guard answer.code != 611, logger.logLevel <= .info else { return }
+        let lot = echo.parkCode ?? request?.envelope.data["parkCode"]?.stringValue.map { String($0.prefix(32)) } ?? ""
+        refusals.note { [logger] in
+            logger.info(
+                "refused",
+                metadata: [
+                    "appId": "\(echo.appId)", "lot": "\(lot)", "service": "\(echo.service)", "code": "\(answer.code)",
+                    "hint": "\(answer.hint)",
+                ])
+        }
+    }
+
+    /// Event 7003: wrong signatures in the name of one party, more than a few in a minute; raised once an hour for each party.
+    private func noteBadSignature(_ credential: Credential, _ echo: Echo, now: Millis) {
+        guard let count = badSignatures.note(credential.appId, now: Ambient.monotonic()) else { return }
+        let parkCode = echo.parkCode.flatMap { credential.mayActFor($0) && sequencer.knows($0) ? $0 : nil } ?? ""
+        sequencer.perform(
+            .raise(Notice(parkCode: parkCode, eventType: 7003, occurredAt: now, detail: "\(credential.appId) \(count)")), now: now)
     }
 
     /// Nonce (203) → certificate (207) → service (103) → role (204) → lot (100, 205) → rate (301).
     private func admit(_ request: Authentic, _ arrival: Arrival, now: Millis) throws(WireError) -> ServiceDefinition {
         let envelope = request.envelope
         let service = Profile.current.services[envelope.service]
-        // The seq of a log entry is its own guard against replay.
-        if service?.kind != .log {
-            guard nonces.insert(appId: envelope.appId, nonce: envelope.nonce, now: now) else {
-                throw WireError("nonceRepeated")
+        // The seq of an entry of the up log is its own guard against replay.
+        if service?.kind != .log || service?.direction == "down" {
+            guard nonces.insert(appId: envelope.appId, nonce: envelope.nonce, now: Ambient.monotonic()) else {
+                throw WireError("nonceRepeated", "nonce: seen before")
             }
         }
-        // Over MQTT the broker has let the client in.
-        if let needed = request.credential.certificate, arrival.parkCode == nil, arrival.certificate != needed {
-            throw WireError("sourceNotAllowed", "a client certificate is needed")
+        // On every carrier: a broker shows no certificates, so such a credential calls over HTTPS alone.
+        if let needed = request.credential.certificate, arrival.certificate != needed {
+            throw WireError("sourceNotAllowed", "a client certificate is needed, which is shown over HTTPS")
         }
+        if let entry = strayEntry(request, arrival, service) { return entry }
         guard let service, !service.callers.isEmpty, envelope.service == arrival.service else {
-            throw WireError("unknownService", "not a service of this address")
+            throw WireError("unknownService", "service: not one of this address")
         }
-        guard service.callers.contains(request.credential.role) else { throw WireError("serviceNotAuthorised") }
+        guard service.callers.contains(request.credential.role) else {
+            throw WireError("serviceNotAuthorised", "not a service for a \(request.credential.role.rawValue)")
+        }
+        guard arrival.parkCode == nil || request.credential.role.speaksForLots else {
+            throw WireError("serviceNotAuthorised", "providers and operators call over HTTPS")
+        }
         if service.isAboutLot(request.credential.role) {
             guard let parkCode = envelope.parkCode else { throw WireError("missingParameter", "parkCode") }
-            guard request.credential.mayActFor(parkCode) else { throw WireError("lotNotAuthorised") }
+            guard request.credential.mayActFor(parkCode) else {
+                throw WireError("lotNotAuthorised", "parkCode: not one of the caller's lots")
+            }
         }
         if let topicLot = arrival.parkCode, let parkCode = envelope.parkCode, topicLot != parkCode {
             throw WireError("lotNotAuthorised", "not the topic's parkCode")
         }
-        if service.kind != .log, service.name != "sys.heartbeat" {
-            let wait = rates.admit(request.credential, parkCode: envelope.parkCode, now: now)
+        try checkScope(request)
+        if service.kind != .log || service.direction == "down", service.name != "sys.heartbeat" {
+            let wait = rates.admit(request.credential, parkCode: envelope.parkCode, now: Ambient.monotonic())
             if wait > 0 { throw WireError("rateLimited", data: ["retryAfterMs": .int(wait)]) }
         }
         if service.kind == .log, service.direction == "up" {
@@ -142,6 +178,17 @@ final class Pipeline: Sendable {
             throw WireError("fieldNotAllowed", "epoch, seq")
         }
         return service
+    }
+
+    /// An entry of a lot's up log whose service cannot stand there. It is consumed as a dead letter, since its log would else stand for
+    /// ever (section 6, "Settled" c).
+    private func strayEntry(_ request: Authentic, _ arrival: Arrival, _ service: ServiceDefinition?) -> ServiceDefinition? {
+        let envelope = request.envelope
+        guard envelope.epoch != nil, envelope.seq != nil, let parkCode = envelope.parkCode, request.credential.role.speaksForLots,
+            request.credential.mayActFor(parkCode), arrival.parkCode == nil || arrival.parkCode == parkCode,
+            envelope.service == arrival.service, service?.kind != .log || service?.direction == "down"
+        else { return nil }
+        return ServiceDefinition.stray
     }
 
     private func dispatch(
@@ -163,15 +210,18 @@ final class Pipeline: Sendable {
             } catch { completion(Answer(error)) }
         case .callback: completion(Answer(WireError("unknownService")))
         case .log:
-            presence.heard(parkCode, now: now)
+            presence.heard(parkCode)
             sequencer.entry(
                 parkCode,
                 Sequencer.LogEntry(
                     epoch: envelope.epoch!, seq: envelope.seq!, requestId: envelope.requestId,
                     service: envelope.service, data: envelope.data,
                     command: Pipeline.attempt { () throws(WireError) in
-                        try Decode.logEntry(service: envelope.service, data: envelope.data, parkCode: parkCode, now: now)
-                    }), now: now, completion: completion)
+                        if service.name.isEmpty, Profile.current.services[envelope.service] != nil {
+                            throw WireError("fieldNotAllowed", "epoch, seq: not a service of the up log")
+                        }
+                        return try Decode.logEntry(service: envelope.service, data: envelope.data, parkCode: parkCode, now: now)
+                    }, sentAt: envelope.timestamp), now: now, completion: completion)
         case .kept:
             if let work = beyondRules(service.name) { return work(request, parkCode, now, completion) }
             let command = Pipeline.attempt { () throws(WireError) in try keptCommand(request, parkCode, now: now) }
@@ -191,7 +241,8 @@ final class Pipeline: Sendable {
                 {
                     throw WireError("tooLarge", "over \(WireLimits.batchEntriesMax) entries")
                 }
-                try service.request.check(envelope.data)
+                // What is wrong with one entry of a batch is that entry's own fault.
+                if service.name != "sync.batch.report" { try service.request.check(envelope.data) }
                 try query(request, parkCode, now: now, completion: completion)
             } catch { completion(Answer(error)) }
         }
@@ -220,13 +271,22 @@ final class Pipeline: Sendable {
             throw WireError("illegalValue", "channel")
         }
         if envelope.service == "refund.apply", let payNo = envelope.data["payNo"]?.stringValue,
-            let payment = sequencer.peek({ city in city.payment(payNo, history: store) }), payment.appId == envelope.appId,
+            let payment = try past({ city, past in city.payment(payNo, appId: envelope.appId, history: past) }),
             !PaymentChannel.givesBack(payment.channel)
         {
-            throw WireError("refundFailed")
+            throw WireError("refundFailed", "channel: it gives nothing back")
         }
+        if let own = Pipeline.lots(of: request.credential) { try checkObject(envelope, own) }
         let caller = Decode.Caller(
             appId: envelope.appId, parkCode: parkCode, requestId: envelope.requestId, dataHash: request.dataHash, now: now)
         return try Decode.command(service: envelope.service, data: envelope.data, caller)
+    }
+
+    /// What the city and its past say now; a look that fails is 501.
+    func past<Value: Sendable>(_ look: (City, Past) -> Value) throws(WireError) -> Value {
+        let past = Past(store)
+        let value = sequencer.peek { city in look(city, past) }
+        if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
+        return value
     }
 }

@@ -34,12 +34,18 @@ final class Redirects: Sendable {
             members.append(("parkCode", parkCode))
         }
         if let orderNo = try fields.optionalString("orderNo", max: 32), !orderNo.isEmpty {
-            let store = sequencer.store
-            let order: Order? = sequencer.peek { $0.order(orderNo, history: store) }
-            guard let order, credential.role == .operator || order.appId == credential.appId else { throw WireError("orderNotFound") }
+            let past = Past(sequencer.store)
+            let order: Order? = sequencer.peek { $0.order(orderNo, history: past) }
+            if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
+            guard let order, credential.role == .operator || order.appId == credential.appId else {
+                throw WireError("orderNotFound", "orderNo")
+            }
+            guard credential.role != .operator || credential.mayActFor(order.parkCode) else {
+                throw WireError("lotNotAuthorised", "orderNo")
+            }
             members.append(("orderNo", order.orderNo))
         }
-        if fields.object["plateNo"] != nil, fields.object["plateNo"] != .null {
+        if fields.has("plateNo") {
             members.append(("plateNo", try Decode.plate(fields).revealed))
         }
         for name in ["returnUrl", "cancelUrl"] {
@@ -51,7 +57,10 @@ final class Redirects: Sendable {
         }
         members.append(("timestamp", String(now)))
         members.append(
-            ("nonce", String(Encode.downRequestId(parkCode: "redirect", epoch: request.envelope.requestId, seq: now).filter { $0 != "-" })))
+            (
+                "nonce",
+                String(Encode.downRequestId(parkCode: "redirect", epoch: request.envelope.requestId, seq: now, at: 0).filter { $0 != "-" })
+            ))
         let query = Redirect.signed(members, secret: request.secret)
         return Answer(data: [
             "url": .string("\(settings.publicURL)/r/\(scene.rawValue)?\(query)"), "expireAt": .int(now + scene.validMillis),
@@ -81,7 +90,7 @@ final class Redirects: Sendable {
             throw WireError("unknownApp")
         }
         guard let nonce = value("nonce"), (8...32).contains(nonce.utf8.count), let sign = value("sign"),
-            let timestamp = value("timestamp").flatMap({ Int64($0) })
+            let timestamp = value("timestamp").flatMap({ Int64($0) }), (0...WireLimits.intMax).contains(timestamp)
         else { throw WireError("missingParameter", "timestamp, nonce, sign") }
         let members = query.filter { $0.0 != "sign" }
         let secrets = [credential.secret, credential.nextSecret].compactMap(\.self)
@@ -99,15 +108,16 @@ final class Redirects: Sendable {
             sequencer.perform(.useOnce(key: "\(appId)|\(nonce)"), now: now) { continuation.resume(returning: $0) }
         }
         guard used.code == 0 else { throw used.code == 203 ? WireError("nonceRepeated") : WireError("dependencyUnavailable") }
-        let store = sequencer.store
+        let past = Past(sequencer.store)
         let (order, lotName) = sequencer.peek { city -> (Order?, String?) in
-            let order = value("orderNo").flatMap { city.order($0, history: store) }.flatMap {
+            let order = value("orderNo").flatMap { city.order($0, history: past) }.flatMap {
                 $0.appId == appId || credential.role == .operator ? $0 : nil
             }
             return (order, (value("parkCode") ?? order?.parkCode).flatMap { city.lots[$0]?.profile?.name })
         }
+        if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
         var arrival = Arrival(
-            scene: scene, lotName: lotName, order: order, plate: value("plateNo").flatMap(Plate.init), returnURL: nil, cancelURL: nil,
+            scene: scene, lotName: lotName, order: order, plate: value("plateNo").flatMap { Plate($0) }, returnURL: nil, cancelURL: nil,
             partyName: credential.name)
         let result = order.map { $0.status.rawValue <= 3 ? "1" : "-1" } ?? "0"
         arrival.returnURL = value("returnUrl").map {

@@ -17,13 +17,13 @@ import Synchronization
 final class Sequencer: Sendable {
     typealias Completion = @Sendable (Answer) -> Void
 
-    private struct Pending: Sendable {
+    struct Pending: Sendable {
         var commit: Commit?
         var answer: Answer
         var completion: Completion
     }
 
-    private struct State: Sendable {
+    struct State: Sendable {
         var city: City
         var pending: [Pending] = []
         /// Number of the last commit decided, and of the last one durable.
@@ -42,17 +42,34 @@ final class Sequencer: Sendable {
         var unprepared: [Commit] = []
         /// The committer had nothing to do, and now has.
         var wakesCommitter = false
+        /// Kept answers to be read from the store as soon as the lock is free.
+        var lookups: [@Sendable () -> Void] = []
+        /// Dead letters that nothing has made good, by lot; and those that are not durable yet, by lot and record.
+        var deadCounts: [String: Int] = [:]
+        var freshDead: [ByteKey: UpResult] = [:]
+        /// Why nothing is decided now: a look at the store failed, or a commit was refused.
+        var halt: Halt?
+    }
+
+    /// The city in memory may be wrong until it is read back from the store; until the store takes something again, nothing is decided.
+    struct Halt: Sendable {
+        var reason: String
+        /// The city in memory holds what was decided in vain.
+        var isStale = true
+        /// The store refused a commit: it has to take one before work goes on.
+        var refusedCommit: Bool
+        var answer: Answer { Answer(WireError("dependencyUnavailable", reason)) }
     }
 
     let store: any Store
     /// A plain lock, held for microseconds; nothing waits for anything while it holds it.
-    private let state: NIOLockedValueBox<State>
+    let state: NIOLockedValueBox<State>
     private let hasWork = DispatchSemaphore(value: 0)
-    private let policy: Policy
-    private let newEpoch: String
-    private let reviewsLots: Bool
-    private let clock: @Sendable () -> Millis
-    private let logger: Logger
+    let policy: Policy
+    let newEpoch: String
+    let reviewsLots: Bool
+    let clock: @Sendable () -> Millis
+    let logger: Logger
     /// Told what has just become durable, in order, while the committer goes on. References: a closure that is read out of a
     /// generic box is wrapped once more at every reading.
     private let listeners: Mutex<[any DurableListener]> = Mutex([])
@@ -70,7 +87,31 @@ final class Sequencer: Sendable {
         self.clock = clock
         self.logger = logger
         let city = image.city(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
-        state = NIOLockedValueBox(State(city: city))
+        var state = State(city: city)
+        for lot in image.lots where lot.deadLetters > 0 { state.deadCounts[lot.parkCode] = lot.deadLetters }
+        self.state = NIOLockedValueBox(state)
+    }
+
+    /// Why nothing is decided now; nil when all is well.
+    var haltReason: String? { state.withLockedValue { $0.halt?.reason } }
+
+    /// A decision, or nil where it rests on a look at the store that failed: then it is void, and so is the city in memory.
+    func decide(_ command: Command, _ state: inout State, now: Millis, sentAt: Millis = .max) -> Decision? {
+        let past = Past(store)
+        let decision = state.city.decide(command, at: now, history: past, sentAt: sentAt)
+        guard let failure = past.failure else { return decision }
+        halt(&state, failure)
+        return nil
+    }
+
+    func halt(_ state: inout State, _ failure: StoreError) {
+        logger.error("a look at the store failed; nothing is decided until the city is read back", metadata: ["why": "\(failure.reason)"])
+        state.halt = Halt(reason: failure.reason, refusedCommit: false)
+        state.wakesCommitter = true
+    }
+
+    static func refused(_ state: State) -> Answer {
+        state.halt?.answer ?? Answer(WireError("dependencyUnavailable"))
     }
 
     func start(_ listeners: [any DurableListener]) {
@@ -89,12 +130,13 @@ final class Sequencer: Sendable {
         hasWork.signal()
     }
 
-    private func locked(_ body: (inout State) -> Void) { follow(decide(body)) }
+    func locked(_ body: (inout State) -> Void) { follow(decide(body)) }
 
     /// What is left to do when the lock is free again.
     private struct Rest {
         var immediate: [(Completion, Answer)] = []
         var unprepared: [Commit] = []
+        var lookups: [@Sendable () -> Void] = []
         var wakesCommitter = false
     }
 
@@ -104,6 +146,7 @@ final class Sequencer: Sendable {
             var rest = Rest()
             swap(&rest.immediate, &state.immediate)
             swap(&rest.unprepared, &state.unprepared)
+            swap(&rest.lookups, &state.lookups)
             swap(&rest.wakesCommitter, &state.wakesCommitter)
             return rest
         }
@@ -114,6 +157,7 @@ final class Sequencer: Sendable {
         for commit in rest.unprepared { store.prepare(commit) }
         if rest.wakesCommitter { hasWork.signal() }
         for (completion, answer) in rest.immediate { completion(answer) }
+        for lookup in rest.lookups { Blocking.run(lookup) }
     }
 
     /// Requests on their way to a decision, by the network thread that they came on.
@@ -147,7 +191,7 @@ final class Sequencer: Sendable {
         return reply
     }
 
-    private static func answer(_ decision: Decision, _ city: City) -> Answer {
+    static func answer(_ decision: Decision, _ city: City) -> Answer {
         guard case .order(let order, _) = decision.outcome, order.status == .waitlisted else { return Encode.answer(decision) }
         return Encode.answer(decision, waitPosition: city.position(of: order))
     }
@@ -161,27 +205,37 @@ final class Sequencer: Sendable {
     ///   - adapting: adds to an answer what other parts of the city say.
     func kept(
         _ request: Authentic, command: Result<Command, WireError>, answering: Answer? = nil,
-        adapting: (@Sendable (Answer, City) -> Answer)? = nil, now: Millis, completion: @escaping Completion
+        adapting: (@Sendable (Answer, City) -> Answer)? = nil, now: Millis, isNew: Bool = false, completion: @escaping Completion
     ) {
         let envelope = request.envelope
         let key = KeptReply.key(envelope.appId, envelope.requestId)
         let dataHash = request.dataHash
         submit { [self] state in
-            // A new request is new without asking the disk: the store has the digests of all keys in memory.
-            if let known = Sequencer.fresh(state, key, envelope)
-                ?? store.reply(key: key, appId: envelope.appId, requestId: envelope.requestId)
-            {
-                var answer: Answer
-                if known.service == envelope.service, known.dataHash == dataHash {
-                    answer = Answer(code: known.code, canonical: known.data)
-                    answer.duplicate = true
-                } else {
-                    answer = Answer(WireError("keyReused", "this requestId came with other content before"))
-                }
+            if let known = Sequencer.fresh(state, key, envelope) {
                 // Not before the first one is durable.
-                enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
+                enqueue(&state, Pending(commit: nil, answer: Sequencer.again(known, envelope, dataHash), completion: completion))
                 return
             }
+            // A new request is new without asking the disk: the store has the digests of all keys in memory. An old one is read off the lock.
+            if !isNew, store.knowsReply(key: key) {
+                state.lookups.append { [self] in
+                    do throws(StoreError) {
+                        if let known = try store.reply(key: key, appId: envelope.appId, requestId: envelope.requestId) {
+                            return completion(Sequencer.again(known, envelope, dataHash))
+                        }
+                        // Another request's, of the same digest.
+                        kept(
+                            request, command: command, answering: answering, adapting: adapting, now: now, isNew: true,
+                            completion: completion)
+                    } catch {
+                        logger.error(
+                            "a kept answer cannot be read", metadata: ["requestId": "\(envelope.requestId)", "why": "\(error.reason)"])
+                        completion(Answer(WireError("dependencyUnavailable", error.reason)))
+                    }
+                }
+                return
+            }
+            guard state.halt == nil else { return answerNow(&state, Sequencer.refused(state), completion) }
             guard state.pending.count < Limits.backlogMax else {
                 return answerNow(&state, Answer(WireError("tooManyInFlight", data: ["retryAfterMs": 100])), completion)
             }
@@ -191,7 +245,9 @@ final class Sequencer: Sendable {
             switch command {
             case .failure(let error): answer = Answer(error)
             case .success(let command):
-                let decision = state.city.decide(command, at: now, history: store)
+                guard let decision = decide(command, &state, now: now) else {
+                    return answerNow(&state, Sequencer.refused(state), completion)
+                }
                 events = decision.events
                 answer = Sequencer.answer(decision, state.city)
                 showsOrder = adapting == nil && answering == nil && decision.showsItsOrder
@@ -212,12 +268,75 @@ final class Sequencer: Sendable {
         }
     }
 
+    /// Before a command is executed that is executed at most once: what its repeat is answered with is made durable, and it goes on record.
+    /// - Parameters:
+    ///   - assumed: the answer to a repeat while nobody knows how it ended.
+    ///   - completion: told the known answer of a repeat, or why it cannot be executed.
+    ///   - work: called once, when it may be executed.
+    func begin(
+        _ request: Authentic, assumed: Answer, now: Millis, completion: @escaping Completion, work: @escaping @Sendable () -> Void
+    ) {
+        let envelope = request.envelope
+        let key = KeptReply.key(envelope.appId, envelope.requestId)
+        Blocking.run { [self] in
+            do throws(StoreError) {
+                var found = state.withLockedValue { Sequencer.fresh($0, key, envelope) }
+                if found == nil { found = try store.reply(key: key, appId: envelope.appId, requestId: envelope.requestId) }
+                if let known = found,
+                    known.code != Sequencer.nothingDone || known.service != envelope.service || known.dataHash != request.dataHash
+                {
+                    return completion(Sequencer.again(known, envelope, request.dataHash))
+                }
+            } catch { return completion(Answer(WireError("dependencyUnavailable", error.reason))) }
+            let audit = request.credential.role == .operator ? Audit.write(request, code: nil, now: now) : nil
+            keep(request, key, assumed, audit: audit, now: now) { kept in kept.code == 0 ? work() : completion(kept) }
+        }
+    }
+
+    /// How a command that ``begin(_:assumed:now:completion:work:)`` let go has ended.
+    func end(_ request: Authentic, _ answer: Answer, now: Millis, completion: @escaping Completion) {
+        let key = KeptReply.key(request.envelope.appId, request.envelope.requestId)
+        keep(request, key, answer, audit: nil, now: now) { _ in completion(answer) }
+    }
+
+    /// The lot could not be reached (600).
+    private static let nothingDone = 600
+
+    private func keep(
+        _ request: Authentic, _ key: Int64, _ answer: Answer, audit: AuditRecord?, now: Millis, completion: @escaping Completion
+    ) {
+        let envelope = request.envelope
+        var answer = answer
+        let data = answer.canonical
+        locked { state in
+            guard state.halt == nil else { return answerNow(&state, Sequencer.refused(state), completion) }
+            let reply = KeptReply(
+                appId: envelope.appId, requestId: envelope.requestId, nonce: envelope.nonce, service: envelope.service,
+                dataHash: request.dataHash, code: answer.code, data: data, at: now, key: key)
+            state.freshReplies[key] = reply
+            enqueue(
+                &state,
+                Pending(commit: Commit(at: now, events: [], reply: reply, audit: audit), answer: Answer(), completion: completion))
+        }
+    }
+
+    private static func again(_ known: KeptReply, _ envelope: Envelope, _ dataHash: String) -> Answer {
+        guard known.service == envelope.service, known.dataHash == dataHash else {
+            return Answer(WireError("keyReused", "requestId: it came with other content before"))
+        }
+        var answer = Answer(code: known.code, canonical: known.data)
+        answer.duplicate = true
+        return answer
+    }
+
     /// A command of the server itself: a deadline, a lot's answer, an operator's setting.
     func perform(
         _ command: Command, audit: AuditRecord? = nil, now: Millis, completion: @escaping Completion = { _ in }
     ) {
         locked { state in
-            let decision = state.city.decide(command, at: now, history: store)
+            guard state.halt == nil, let decision = decide(command, &state, now: now) else {
+                return answerNow(&state, Sequencer.refused(state), completion)
+            }
             let answer = Sequencer.answer(decision, state.city)
             guard !decision.events.isEmpty || audit != nil else {
                 // Nothing changed; but what was looked at may not be durable yet.
@@ -234,176 +353,41 @@ final class Sequencer: Sendable {
     /// Puts a look or a deed on record before it happens; the answer is given, or made, when the record is durable.
     func record(_ audit: AuditRecord, answer: Answer = Answer(), completion: @escaping Completion) {
         locked { state in
+            guard state.halt == nil else { return answerNow(&state, Sequencer.refused(state), completion) }
             enqueue(
                 &state, Pending(commit: Commit(at: audit.at, events: [], audit: audit), answer: answer, completion: completion))
         }
     }
 
-    // MARK: Up logs
-
-    /// One decoded entry of an up log.
-    struct LogEntry: Sendable {
-        var epoch: String
-        var seq: Int64
-        var requestId: String
-        var service: String
-        var data: JSONObject
-        var command: Result<Command, WireError>
-    }
-
-    /// A single entry: answered with its own result.
-    func entry(_ parkCode: String, _ entry: LogEntry, now: Millis, completion: @escaping Completion) {
-        locked { state in
-            guard let position = state.city.lots[parkCode]?.up else {
-                return answerNow(&state, Answer(WireError("lotNotRegistered")), completion)
-            }
-            guard state.logBacklog[parkCode, default: 0] < Limits.logBacklogPerLotMax else {
-                return answerNow(&state, Answer(WireError("tooManyInFlight", data: ["retryAfterMs": 200])), completion)
-            }
-            if let answer = refusePosition(position, epoch: entry.epoch, seq: entry.seq) {
-                return enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
-            }
-            if position.admit(epoch: entry.epoch, seq: entry.seq) == .duplicate {
-                // Its result may still be on its way to the disk: read it when everything decided is durable.
-                let store = store
-                let ackSeq = position.ackSeq
-                enqueue(
-                    &state,
-                    Pending(commit: nil, answer: Answer()) { _ in
-                        completion(Sequencer.repeated(store, parkCode, entry, ackSeq: ackSeq))
-                    })
-                return
-            }
-            let (commit, answer) = consume(&state, parkCode, entry, now: now)
-            state.logBacklog[parkCode, default: 0] += 1
-            enqueue(&state, Pending(commit: commit, answer: answer, completion: completion))
-        }
-    }
-
-    /// A batch (section 5.8): consumed in order up to its end or its first gap.
-    func batch(_ parkCode: String, _ entries: [LogEntry], now: Millis, completion: @escaping Completion) {
-        locked { state in
-            guard let position = state.city.lots[parkCode]?.up else {
-                return answerNow(&state, Answer(WireError("lotNotRegistered")), completion)
-            }
-            guard let first = entries.first else {
-                let answer = Answer(
-                    data: [
-                        "epoch": .string(position.epoch ?? ""), "ackSeq": .int(position.ackSeq), "failed": [],
-                    ], epoch: position.epoch, ackSeq: position.ackSeq)
-                return enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
-            }
-            var events: [Event] = []
-            var up: [UpResult] = []
-            var failed: [JSON] = []
-            var answer: Answer?
-            for entry in entries {
-                let position = state.city.lots[parkCode]!.up
-                if let refusal = refusePosition(position, epoch: entry.epoch, seq: entry.seq) {
-                    answer = refusal
-                    break
-                }
-                if position.admit(epoch: entry.epoch, seq: entry.seq) == .duplicate { continue }
-                let (one, result) = consume(&state, parkCode, entry, now: now)
-                events += one.events
-                up += one.up
-                if result.code != 0 {
-                    failed.append([
-                        "seq": .int(entry.seq), "code": .int(result.code), "message": .string(result.resultCode.zh),
-                    ])
-                }
-            }
-            let ackSeq = state.city.lots[parkCode]!.up.ackSeq
-            if answer == nil {
-                answer = Answer(
-                    code: failed.isEmpty ? 0 : Profile.current.code("batchPartlyFailed").code,
-                    data: ["epoch": .string(first.epoch), "ackSeq": .int(ackSeq), "failed": .array(failed)],
-                    epoch: first.epoch, ackSeq: ackSeq)
-            } else if case .object(var data) = answer!.data, !failed.isEmpty {
-                data["failed"] = .array(failed)
-                answer!.data = .object(data)
-            }
-            let commit = events.isEmpty ? nil : Commit(at: now, events: events, up: up)
-            enqueue(&state, Pending(commit: commit, answer: answer!, completion: completion))
-        }
-    }
-
-    /// 610 or 613, or nil when the entry is the next one or a repeat.
-    private func refusePosition(_ up: LogPosition, epoch: String, seq: Int64) -> Answer? {
-        switch up.admit(epoch: epoch, seq: seq) {
-        case .next, .duplicate: return nil
-        case .gap(let expected):
-            var answer = Answer(
-                WireError(
-                    "sequenceGap",
-                    data: [
-                        "expectedSeq": .int(expected), "epoch": .string(up.epoch ?? ""),
-                        "ackSeq": .int(up.ackSeq),
-                    ]))
-            answer.epoch = up.epoch ?? ""
-            answer.ackSeq = up.ackSeq
-            return answer
-        case .closed:
-            var answer = Answer(
-                WireError(
-                    "epochClosed", data: ["epoch": .string(up.epoch ?? ""), "ackSeq": .int(up.ackSeq)]))
-            answer.epoch = up.epoch
-            answer.ackSeq = up.ackSeq
-            return answer
-        }
-    }
-
-    private func consume(_ state: inout State, _ parkCode: String, _ entry: LogEntry, now: Millis) -> (Commit, Answer) {
-        var answer: Answer
-        var events: [Event] = []
-        switch entry.command {
-        case .failure(let error): answer = Answer(error)
-        case .success(let command):
-            let decision = state.city.decide(command, at: now, history: store)
-            events = decision.events
-            answer = Sequencer.answer(decision, state.city)
-        }
-        events.append(state.city.consume(parkCode, epoch: entry.epoch, seq: entry.seq))
-        if answer.code != 0 {
-            events.append(
-                .notice(
-                    Notice(
-                        parkCode: parkCode, eventType: 6090, occurredAt: now,
-                        detail: "seq \(entry.seq) code \(answer.code)")))
-        }
-        let up = UpResult(
-            parkCode: parkCode, epoch: entry.epoch, seq: entry.seq, requestId: entry.requestId, service: entry.service,
-            code: answer.code, reply: answer.data.string, data: JSON.object(entry.data).string, at: now)
-        answer.epoch = entry.epoch
-        answer.ackSeq = entry.seq
-        return (Commit(at: now, events: events, up: [up]), answer)
-    }
-
-    private static func repeated(_ store: any Store, _ parkCode: String, _ entry: LogEntry, ackSeq: Int64) -> Answer {
-        guard let known = store.up(parkCode: parkCode, epoch: entry.epoch, seq: entry.seq) else {
-            return Answer(WireError("dependencyUnavailable"))
-        }
-        var answer = Answer(code: known.code, data: (try? JSON.parse(Array(known.reply.utf8))) ?? [:])
-        answer.duplicate = true
-        answer.epoch = entry.epoch
-        answer.ackSeq = ackSeq
-        return answer
-    }
-
     // MARK: Reading
 
     /// Reads the city as it is decided, and answers when all that was read is durable.
-    func read(_ parkCode: String?, _ body: (inout City) -> Answer, completion: @escaping Completion) {
+    /// - Parameter body: may look at the past; where that fails, the answer is 501.
+    func read(_ parkCode: String?, _ body: (inout City, Past) -> Answer, completion: @escaping Completion) {
         locked { state in
-            let answer = body(&state.city)
+            // While the city is stale, what is untouched is as it was.
+            if let halt = state.halt, halt.isStale,
+                !halt.refusedCommit || (parkCode.map({ state.touched[$0] != nil }) ?? (state.decided != state.durable))
+            {
+                return answerNow(&state, halt.answer, completion)
+            }
+            let past = Past(store)
+            var answer = body(&state.city, past)
+            if let failure = past.failure { answer = Answer(WireError("dependencyUnavailable", failure.reason)) }
             let isDurable = parkCode.map { state.touched[$0] == nil } ?? (state.decided == state.durable)
             if isDurable { return answerNow(&state, answer, completion) }
             enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
         }
     }
 
+    func knows(_ parkCode: String) -> Bool { peek { $0.lots[parkCode] != nil } }
+
     /// Looks at the city without waiting: for hints, pages and measurements only.
     func peek<Value: Sendable>(_ body: (inout City) -> Value) -> Value { state.withLockedValue { body(&$0.city) } }
+
+    func read(_ parkCode: String?, _ body: (inout City) -> Answer, completion: @escaping Completion) {
+        read(parkCode, { city, _ in body(&city) }, completion: completion)
+    }
 
     func read(_ parkCode: String?, _ body: (inout City) -> Answer) async -> Answer {
         await withCheckedContinuation { continuation in
@@ -413,11 +397,11 @@ final class Sequencer: Sendable {
 
     // MARK: Committing
 
-    private func answerNow(_ state: inout State, _ answer: Answer, _ completion: @escaping Completion) {
+    func answerNow(_ state: inout State, _ answer: Answer, _ completion: @escaping Completion) {
         state.immediate.append((completion, answer))
     }
 
-    private func enqueue(_ state: inout State, _ pending: consuming Pending) {
+    func enqueue(_ state: inout State, _ pending: consuming Pending) {
         if let commit = pending.commit {
             state.decided += 1
             for parkCode in commit.parkCodes { state.touched[parkCode] = state.decided }
@@ -434,17 +418,21 @@ final class Sequencer: Sendable {
         while true {
             hasWork.wait()
             while true {
-                let (batch, isStopped) = state.withLockedValue { state in
+                let (batch, isStopped, isHalted) = state.withLockedValue { state in
                     guard state.pending.count > Limits.batchMax else {
                         var batch: [Pending] = []
                         swap(&batch, &state.pending)
-                        return (batch, state.isStopped)
+                        return (batch, state.isStopped, state.halt != nil)
                     }
                     let batch = Array(state.pending.prefix(Limits.batchMax))
                     state.pending.removeFirst(batch.count)
-                    return (batch, state.isStopped)
+                    return (batch, state.isStopped, state.halt != nil)
                 }
                 if batch.isEmpty {
+                    if isHalted, !isStopped {
+                        restore()
+                        continue
+                    }
                     if isStopped { return }
                     break
                 }
@@ -480,6 +468,10 @@ final class Sequencer: Sendable {
                         let left = state.logBacklog[up.parkCode, default: 1] - 1
                         state.logBacklog[up.parkCode] = left > 0 ? left : nil
                     }
+                    for up in commit.up where up.code != 0 && !up.recordNo.isEmpty {
+                        let key = Sequencer.deadKey(up.parkCode, up.recordNo)
+                        if state.freshDead[key]?.seq == up.seq { state.freshDead[key] = nil }
+                    }
                 }
             }
             if hasLog { for pending in batch { pending.completion(pending.answer) } }
@@ -492,30 +484,6 @@ final class Sequencer: Sendable {
         } catch {
             recover(from: error, batch)
         }
-    }
-
-    /// Nothing of the batch was written. What was decided on top of it is void too: everybody is told to come again, and the
-    /// city is read back from the store.
-    private func recover(from error: StoreError, _ batch: [Pending]) {
-        logger.error("the store refused a commit", metadata: ["error": "\(error)", "messages": "\(batch.count)"])
-        let refused = Answer(WireError("dependencyUnavailable", "\(error)"))
-        let void = state.withLockedValue { state in
-            let void = batch + state.pending
-            state.pending.removeAll()
-            state.decided = state.durable
-            state.touched.removeAll()
-            state.logBacklog.removeAll()
-            state.freshReplies.removeAll()
-            if let image = try? store.load(noncesSince: .max) {
-                // What no message said, but the evidence of the present, is carried over.
-                let passed = state.city.lots.mapValues(\.passedThrough)
-                state.city = image.city(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
-                for (parkCode, time) in passed { state.city.notePassed(parkCode, through: time) }
-            }
-            return void
-        }
-        // Answers that only waited for others may rest on what is void now.
-        for pending in void { pending.completion(refused) }
     }
 }
 

@@ -34,6 +34,8 @@ public struct ServerSettings: Sendable {
     /// Addresses from which `/metrics` and the broker's questions are answered.
     public var internalAddresses: Set<String> = ["127.0.0.1", "::1"]
     public var policy = Policy()
+    /// Goes on with a database that has lost what was acknowledged (`--accept-loss`).
+    public var acceptsLoss = false
     public var logLevel = "info"
 
     public init(dataDirectory: String) { self.dataDirectory = dataDirectory }
@@ -43,26 +45,31 @@ public struct ServerSettings: Sendable {
         public let description: String
     }
 
+    /// Reads all settings; reads files, and changes nothing.
     /// - Parameter flags: what the command line said, by the same keys as in the file.
+    /// - Throws: ``Invalid`` for a value that cannot be, and for a name that does not exist, with the nearest one that does.
     public static func read(dataDirectory: String, flags: [String: String]) async throws -> ServerSettings {
-        var providers: [any ConfigProvider] = [
+        let file = dataDirectory + "/berth.json"
+        let inFile = FileManager.default.fileExists(atPath: file) ? try SettingNames.file(file) : [:]
+        let variables = ProcessInfo.processInfo.environment.keys.filter {
+            $0.hasPrefix("BERTH_") && !$0.hasPrefix(SettingNames.testPrefix) && !SettingNames.otherVariables.contains($0)
+        }
+        func provider(_ values: [String: String]) -> InMemoryProvider {
             InMemoryProvider(
                 values: Dictionary(
-                    uniqueKeysWithValues: flags.map {
-                        (AbsoluteConfigKey(ConfigKey($0.key).components), ConfigValue(.string($0.value), isSecret: false))
-                    })),
-            KeyMappingProvider(upstream: EnvironmentVariablesProvider()) { key in key.prepending(["berth"]) },
-        ]
-        let file = dataDirectory + "/berth.json"
-        if FileManager.default.fileExists(atPath: file) {
-            providers.append(try await FileProvider<JSONSnapshot>(filePath: .init(file)))
+                    values.map { (AbsoluteConfigKey(ConfigKey($0.key).components), ConfigValue(.string($0.value), isSecret: false)) },
+                    uniquingKeysWith: { first, _ in first }))
         }
-        let reader = ConfigReader(providers: providers)
+        let reader = ConfigReader(providers: [
+            provider(flags), KeyMappingProvider(upstream: EnvironmentVariablesProvider()) { key in key.prepending(["berth"]) },
+            provider(inFile),
+        ])
         var settings = ServerSettings(dataDirectory: dataDirectory)
-        // Flags and the environment are text, the file has numbers: both are read.
+        // Each name that is asked for is a name that exists.
+        var names: [String] = []
         func text(_ key: String) throws -> String? {
-            if let text = reader.string(forKey: ConfigKey(key)) { return text }
-            return reader.int(forKey: ConfigKey(key)).map { String($0) }
+            names.append(key)
+            return reader.string(forKey: ConfigKey(key))
         }
         func number(_ key: String, _ range: ClosedRange<Int>, _ fallback: Int) throws -> Int {
             guard let text = try text(key) else { return fallback }
@@ -72,7 +79,7 @@ public struct ServerSettings: Sendable {
             return value
         }
         func flag(_ key: String) throws -> Bool {
-            guard let text = try reader.bool(forKey: ConfigKey(key)).map({ $0 ? "true" : "false" }) ?? text(key) else { return false }
+            guard let text = try text(key) else { return false }
             guard text == "true" || text == "false" else { throw Invalid(description: "\(key) = \(text): true or false expected") }
             return text == "true"
         }
@@ -80,6 +87,9 @@ public struct ServerSettings: Sendable {
         settings.mqttPort = try number("mqtt.port", 0...65535, settings.mqttPort)
         settings.pagePort = try number("page.port", 0...65535, settings.pagePort)
         settings.bindAddress = try text("bind") ?? settings.bindAddress
+        guard ServerSettings.isHost(settings.bindAddress) else {
+            throw Invalid(description: "bind = \(settings.bindAddress): an address or the name of a host expected")
+        }
         settings.store = try text("store") ?? settings.store
         guard settings.store == "sqlite" || settings.store == "memory" else {
             throw Invalid(description: "store = \(settings.store): sqlite or memory expected")
@@ -89,8 +99,12 @@ public struct ServerSettings: Sendable {
             throw Invalid(description: "environment = \(environment): production or test expected")
         }
         settings.isTestEnvironment = environment == "test"
-        settings.ntpServers = (try text("ntp.servers") ?? "").split(separator: ",").map(String.init)
+        settings.ntpServers = ServerSettings.list(try text("ntp.servers") ?? "")
         settings.logLevel = try text("log.level") ?? settings.logLevel
+        guard ServerSettings.logLevels.contains(settings.logLevel) else {
+            throw Invalid(
+                description: "log.level = \(settings.logLevel): one of \(ServerSettings.logLevels.joined(separator: ", ")) expected")
+        }
         let onboarding = try text("onboarding") ?? "trust"
         guard onboarding == "trust" || onboarding == "review" else {
             throw Invalid(description: "onboarding = \(onboarding): trust or review expected")
@@ -104,11 +118,15 @@ public struct ServerSettings: Sendable {
         settings.secretGraceMillis = Int64(try number("secret.graceSeconds", 0...31_536_000, 86_400)) * 1000
         settings.callbackRules.allowsPrivate = try flag("callback.allowPrivate")
         settings.callbackRules.caFile = try text("callback.ca")
+        if let file = settings.callbackRules.caFile, !FileManager.default.isReadableFile(atPath: file) {
+            throw Invalid(description: "callback.ca = \(file): a file that can be read expected")
+        }
         settings.callbackRules.timeoutSeconds = Int64(try number("callback.timeoutSeconds", 1...60, 5))
         if let schedule = try text("callback.retrySeconds") {
-            let seconds = schedule.split(separator: ",").map { Int64($0) ?? -1 }
-            guard !seconds.isEmpty, seconds.allSatisfy({ (0...86_400).contains($0) }) else {
-                throw Invalid(description: "callback.retrySeconds = \(schedule): seconds from 0 to 86400, separated by commas, expected")
+            let seconds = ServerSettings.list(schedule).map { Int64($0) ?? -1 }
+            guard (1...100).contains(seconds.count), seconds.allSatisfy({ (0...86_400).contains($0) }) else {
+                throw Invalid(
+                    description: "callback.retrySeconds = \(schedule): seconds from 0 to 86400, separated by commas, expected, at most 100")
             }
             settings.callbackRetrySeconds = [0] + seconds
         }
@@ -118,7 +136,12 @@ public struct ServerSettings: Sendable {
         settings.retention.recordsMillis = Int64(try number("retention.recordsDays", 365...36_500, 400)) * day
         settings.retention.auditMillis = Int64(try number("retention.auditDays", 365...36_500, 400)) * day
         settings.retention.picturesMillis = Int64(try number("retention.picturesDays", 30...36_500, 90)) * day
-        if let list = try text("internal.from") { settings.internalAddresses = Set(list.split(separator: ",").map(String.init)) }
+        if let list = try text("internal.from") {
+            settings.internalAddresses = Set(ServerSettings.list(list))
+            if let wrong = settings.internalAddresses.sorted().first(where: { !ServerSettings.isAddress($0) }) {
+                throw Invalid(description: "internal.from = \(list): \(wrong) is no IP address")
+            }
+        }
         for entry in Policy.numbers {
             settings.policy[keyPath: entry.path] = try number(
                 "policy." + entry.name, entry.range, settings.policy[keyPath: entry.path])
@@ -129,9 +152,46 @@ public struct ServerSettings: Sendable {
             }
             settings.policy.confirmMode = mode
         }
+        for entry in Policy.texts {
+            guard let value = try text("policy." + entry.name) else { continue }
+            guard settings.policy.set(entry.name, value) else {
+                throw Invalid(description: "policy.\(entry.name) = \(value): it cannot be this")
+            }
+        }
         guard 60 % settings.policy.calendarStepMin == 0 else {
             throw Invalid(description: "policy.calendarStepMin = \(settings.policy.calendarStepMin): must divide 60")
         }
+        for (source, given) in [("--set", flags.keys), (file, inFile.keys)] {
+            for key in given.sorted() where !names.contains(key) {
+                let nearest = SettingNames.nearest(to: key, among: names) ?? ""
+                throw Invalid(description: "\(source): there is no setting \(key); the nearest is \(nearest)")
+            }
+        }
+        let known = names.map(SettingNames.variable)
+        for variable in variables.sorted() where !known.contains(variable) {
+            let nearest = SettingNames.nearest(to: variable, among: known + ["BERTH_MASTER_KEY_FILE"]) ?? ""
+            throw Invalid(description: "environment: there is no setting \(variable); the nearest is \(nearest)")
+        }
         return settings
+    }
+
+    static let logLevels = ["trace", "debug", "info", "notice", "warning", "error", "critical"]
+
+    /// The parts of a value with commas, without white space around them.
+    private static func list(_ text: String) -> [String] {
+        text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
+    }
+
+    private static func isAddress(_ text: String) -> Bool {
+        var bytes = in6_addr()
+        return inet_pton(AF_INET, text, &bytes) == 1 || inet_pton(AF_INET6, text, &bytes) == 1
+    }
+
+    /// Whether a text can be an address or the name of a host; it becomes part of the broker's configuration.
+    private static func isHost(_ text: String) -> Bool {
+        (1...253).contains(text.utf8.count)
+            && text.utf8.allSatisfy {
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || "-.:".utf8.contains($0)
+            }
     }
 }

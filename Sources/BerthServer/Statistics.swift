@@ -28,13 +28,13 @@ final class Statistics: DurableListener {
     private static let waitingMax = 200_000
     private static let batch = 2_000
 
-    init(store: any Store, logger: Logger) {
+    init(store: any Store, logger: Logger) throws(StoreError) {
         self.store = store
         self.logger = logger
         // What was committed and not counted when the server stopped.
-        var through = store.countedThrough()
+        var through = try store.countedThrough()
         while true {
-            let entries = store.journal(after: through, limit: Statistics.batch)
+            let entries = try store.journal(after: through, limit: Statistics.batch)
             guard let last = entries.last else { break }
             state.withLock { state in
                 for (_, commit) in entries { for event in commit.events { Statistics.count(event, at: commit.at, &state) } }
@@ -156,7 +156,10 @@ final class Statistics: DurableListener {
             logger.error("statistics could not be written; they are kept and written later", metadata: ["error": "\(error)"])
             state.withLock { state in
                 for (key, values) in counts {
+                    // A peak is no sum.
+                    let peak = [state.counts[key]?["peakSaturation"], values["peakSaturation"]].compactMap(\.self).max()
                     state.counts[key, default: [:]].merge(values) { ours, theirs in ours + theirs }
+                    if let peak { state.counts[key]!["peakSaturation"] = peak }
                 }
             }
         }
@@ -167,10 +170,10 @@ final class Statistics: DurableListener {
     // MARK: The service
 
     /// `stat.daily.query`: rows by day, lot and provider as asked for, added up over the others.
-    func query(days: ClosedRange<Int64>, parkCode: String?, appId: String?, by: Set<String>) -> [JSON] {
+    func query(days: ClosedRange<Int64>, parkCode: String?, appId: String?, by: Set<String>) throws(StoreError) -> [JSON] {
         flush()
         var rows: [DayCount.Key: [String: Int64]] = [:]
-        for count in store.counts(days: days, parkCode: parkCode, appId: appId) {
+        for count in try store.counts(days: days, parkCode: parkCode, appId: appId) {
             let key = DayCount.Key(
                 day: by.contains("day") ? count.key.day : 0, parkCode: by.contains("lot") ? count.key.parkCode : "",
                 appId: by.contains("provider") ? count.key.appId : "")

@@ -1,3 +1,4 @@
+import BerthCore
 import BerthStore
 import BerthWire
 import Crypto
@@ -21,7 +22,7 @@ struct Tus: Sendable {
         do throws(PictureStore.Refused) {
             if path.hasPrefix("/picture/") {
                 guard request.method == .get || request.method == .head else { return Response(status: .methodNotAllowed) }
-                let (data, type) = try pictures.download(path, query)
+                let (data, type) = try await blocking { () throws(PictureStore.Refused) in try pictures.download(path, query) }
                 return Response(
                     status: .ok,
                     headers: [.contentType: type, .cacheControl: "private, no-store", .xContentTypeOptions: "nosniff"],
@@ -34,7 +35,7 @@ struct Tus: Sendable {
                 guard request.headers[.tusResumable] == "1.0.0" else {
                     return Response(status: .preconditionFailed, headers: [.tusVersion: "1.0.0", .tusResumable: "1.0.0"])
                 }
-                let (picture, offset) = try pictures.upload(path, query)
+                let (picture, offset) = try await blocking { () throws(PictureStore.Refused) in try pictures.upload(path, query) }
                 switch request.method {
                 case .head: return Response(status: .ok, headers: standing(picture, offset, isHead: true))
                 case .post: return try create(request, picture, offset)
@@ -43,6 +44,20 @@ struct Tus: Sendable {
             default: return Response(status: .methodNotAllowed)
             }
         } catch { return refuse(error) }
+    }
+
+    /// Files and syncs: on a thread that may wait.
+    private func blocking<Value: Sendable>(
+        _ work: @escaping @Sendable () throws(PictureStore.Refused) -> Value
+    ) async throws(PictureStore.Refused) -> Value {
+        let result: Result<Value, PictureStore.Refused> = await withCheckedContinuation { continuation in
+            Blocking.write {
+                do throws(PictureStore.Refused) { continuation.resume(returning: .success(try work())) } catch {
+                    continuation.resume(returning: .failure(error))
+                }
+            }
+        }
+        return try result.get()
     }
 
     private var offer: HTTPFields {
@@ -89,7 +104,8 @@ struct Tus: Sendable {
             switch Tus.matches(bytes, checksum) {
             case nil: return Response(status: .badRequest, headers: [.tusResumable: "1.0.0", .tusChecksumAlgorithm: Tus.algorithms])
             case false?: throw .checksumMismatch
-            case true?: offset = try pictures.append(bytes, to: picture, at: start)
+            case true?:
+                offset = try await blocking { () throws(PictureStore.Refused) in try pictures.append(bytes, to: picture, at: start) }
             }
         } else {
             offset = try await append(request, picture, at: start)
@@ -99,11 +115,14 @@ struct Tus: Sendable {
 
     /// Piece by piece as it arrives: a sender that is cut off finds all of it that came.
     private func append(_ request: Request, _ picture: Picture, at start: Int64) async throws(PictureStore.Refused) -> Int64 {
-        var offset = try pictures.append([], to: picture, at: start)
+        var offset = try await blocking { () throws(PictureStore.Refused) in try pictures.append([], to: picture, at: start) }
         var refusal: PictureStore.Refused?
         do {
             for try await buffer in request.body {
-                do throws(PictureStore.Refused) { offset = try pictures.append(Array(buffer: buffer), to: picture, at: offset) } catch {
+                let (bytes, at) = (Array(buffer: buffer), offset)
+                do throws(PictureStore.Refused) {
+                    offset = try await blocking { () throws(PictureStore.Refused) in try pictures.append(bytes, to: picture, at: at) }
+                } catch {
                     refusal = error
                     break
                 }
@@ -117,13 +136,16 @@ struct Tus: Sendable {
 
     /// The pre-signed PUT: the whole picture at once.
     private func put(_ request: Request, _ path: String, _ query: [(String, String)]) async throws(PictureStore.Refused) -> Response {
-        let (picture, _) = try pictures.upload(path, query)
+        let (picture, _) = try await blocking { () throws(PictureStore.Refused) in try pictures.upload(path, query) }
         guard picture.completedAt == nil else { throw .offsetConflict(picture.size) }
         guard pictures.lock(picture.imageId) else { throw .busy }
         defer { pictures.unlock(picture.imageId) }
         guard let body = try? await request.body.collect(upTo: Int(picture.size)) else { throw .tooLong }
-        pictures.reset(picture)
-        _ = try pictures.append(Array(buffer: body), to: picture, at: 0)
+        let bytes = Array(buffer: body)
+        _ = try await blocking { () throws(PictureStore.Refused) in
+            pictures.reset(picture)
+            return try pictures.append(bytes, to: picture, at: 0)
+        }
         return Response(status: .noContent, headers: standing(picture, Int64(body.readableBytes)))
     }
 

@@ -6,7 +6,7 @@ import GRDBSQLite
 final class Statements {
     enum Name: Int, CaseIterable, Sendable {
         case journal, upLog, order, down, reply, count
-        case registered, policy, profile, gates, remaining, visit, notice, settle, recount, report, reportGone, bill, payment
+        case registered, policy, profile, gates, remaining, visit, notice, settle, recount, report, reportGone, bill, payment, mended
 
         /// Columns of the tables that every message adds to: their rows are written several at a time. 0 for other statements.
         var columns: Int {
@@ -14,7 +14,8 @@ final class Statements {
             case .journal: 2
             case .count: 3
             case .down: 8
-            case .upLog, .reply: 9
+            case .reply: 9
+            case .upLog: 11
             case .order: 10
             default: 0
             }
@@ -34,7 +35,7 @@ final class Statements {
         private var sql: String {
             switch self {
             case .journal: "INSERT INTO journal(at, body) VALUES"
-            case .upLog: "INSERT INTO up_log VALUES"
+            case .upLog: "INSERT INTO up_log(lot, epoch, seq, request_id, service, code, reply, data, at, record_no, mended) VALUES"
             case .order: "INSERT INTO orders(serial, lot, app_id, client_key, status, body, plate_key, entry, user, changed_at) VALUES"
             case .down: "INSERT INTO down_log(lot, epoch, seq, at, order_no, service, data, entry) VALUES"
             case .reply: "INSERT INTO replies(app_id, request_id, nonce, service, data_hash, code, data, at, entry) VALUES"
@@ -58,13 +59,14 @@ final class Statements {
                 INSERT INTO reports VALUES(?,?,?,?,?)
                 ON CONFLICT(lot, kind, key) DO UPDATE SET at = excluded.at, body = excluded.body
                 """
+            case .mended: "UPDATE up_log SET mended = 1 WHERE lot = ? AND epoch = ? AND seq = ?"
             case .reportGone: "DELETE FROM reports WHERE lot = ? AND kind = ? AND key = ?"
             case .bill:
-                "INSERT INTO bills VALUES(?,?,?) ON CONFLICT(bill_no) DO UPDATE SET body = excluded.body"
+                "INSERT INTO bills VALUES(?,?,?) ON CONFLICT(key) DO UPDATE SET body = excluded.body"
             case .payment:
                 """
                 INSERT INTO payments VALUES(?,?,?)
-                ON CONFLICT(pay_no) DO UPDATE SET state = excluded.state, body = excluded.body
+                ON CONFLICT(key) DO UPDATE SET state = excluded.state, body = excluded.body
                 """
             }
         }
@@ -168,6 +170,9 @@ final class BatchWriter {
     private let known: Places
     private(set) var written = Places.Fresh()
     private(set) var journalId: Int64 = 0
+    private(set) var transaction: Int64 = 0
+    /// Digest of the last entry, as it stands in the journal.
+    private(set) var entryHash = ""
 
     private let codec: Codec
 
@@ -184,6 +189,8 @@ final class BatchWriter {
     private var waitingDown: [(at: Int, seq: Int64)] = []
     private var waitingReplies: [Int64] = []
     private var waitingCounters: [Int] = []
+    /// The highest number of a notification in this transaction.
+    private var lastTiding: Int64 = 0
 
     func write(_ batch: [Commit]) throws {
         let contents = batch.map { $0.draft.content(of: $0, codec) }
@@ -199,10 +206,16 @@ final class BatchWriter {
             let withEntry = contents.indices.filter { if case .row(.journal) = contents[$0].steps.first { true } else { false } }
             var entries: [Int64] = Array(repeating: 0, count: batch.count)
             try statements.insert(.journal, withEntry.map { rows[$0] }, bytes) { entries[withEntry[$0]] = $1 }
-            if let last = withEntry.last { journalId = entries[last] }
+            if let last = withEntry.last {
+                journalId = entries[last]
+                entryHash = HighWaterMark.digest(contents[last].entryBytes)
+            }
             for (index, content) in contents.enumerated() {
                 try write(content, Statements.Row(values: content.values, first: 0, base: rows[index].base, entry: entries[index]), bytes)
                 if let record = batch[index].audit { try write(record) }
+                for case .report(let report) in batch[index].events where report.kind == Tiding.kind {
+                    lastTiding = max(lastTiding, Int64(report.key) ?? 0)
+                }
             }
             for name in Statements.Name.allCases { try flush(name, bytes) }
         }
@@ -219,6 +232,10 @@ final class BatchWriter {
             switch step {
             case .row(.journal): row.first += Statements.Name.journal.columns
             case .row(.upLog): wait(.upLog, columns: Statements.Name.upLog.columns)
+            case .row(.mended):
+                // The dead letter may have been written just before.
+                try flush(.upLog, bytes)
+                row.first += try statements.run(.mended, row, bytes)
             case .row(let name): row.first += try statements.run(name, row, bytes)
             case .order(let key, let serial):
                 wait(.order, columns: Statements.Name.order.columns)
@@ -321,6 +338,12 @@ final class BatchWriter {
         }
     }
 
+    /// A mark only ever rises.
+    private func keep(_ mark: String, _ value: Int64) throws {
+        try run(
+            "INSERT INTO marks VALUES(?,?) ON CONFLICT(name) DO UPDATE SET value = max(value, excluded.value)", [mark, value])
+    }
+
     private func run(_ sql: String, _ arguments: StatementArguments) throws {
         try db.cachedStatement(sql: sql).execute(arguments: arguments)
     }
@@ -332,6 +355,10 @@ final class BatchWriter {
     }
 
     private func finish() throws {
+        if lastTiding > 0 { try keep("tiding", lastTiding) }
+        // Every transaction has a number, so that a database that has lost its last ones is noticed.
+        transaction = try (Int64.fetchOne(db.cachedStatement(sql: "SELECT value FROM marks WHERE name = 'commit'")) ?? 0) + 1
+        try keep("commit", transaction)
         for (lot, position) in up {
             try run(
                 """
@@ -344,7 +371,7 @@ final class BatchWriter {
             try run(
                 """
                 INSERT INTO positions(lot, down_epoch, down_last) VALUES(?,?,0)
-                ON CONFLICT(lot) DO UPDATE SET down_epoch = excluded.down_epoch, down_last = 0
+                ON CONFLICT(lot) DO UPDATE SET down_epoch = excluded.down_epoch, down_last = 0, down_ack = 0
                 """, [lot, epoch])
         }
         for (lot, position) in downAck {

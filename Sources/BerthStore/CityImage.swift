@@ -16,6 +16,7 @@ extension CityImage {
         for (account, fen) in balances { city.restore(balance: fen, of: account) }
         for (key, count) in counters { city.restore(counter: key, count: count) }
         city.restore(lastSerial: lastSerial)
+        city.restore(lastTiding: lastTiding)
         for order in activeOrders { city.restore(order: order, now: now) }
         for report in reports {
             city.restore(report: report)

@@ -33,8 +33,8 @@ struct Codec: Sendable {
     }
 
     func open(_ text: String) throws -> String {
-        guard text.first == Codec.mark else { return text }
-        guard let vault else { throw Unreadable(what: "sealed, and no master key") }
+        // Without a vault nothing is sealed, and what begins with the mark is somebody's own text.
+        guard text.first == Codec.mark, let vault else { return text }
         return try vault.open(String(text.dropFirst()))
     }
 
@@ -124,6 +124,8 @@ struct Codec: Sendable {
         row.add("la", isSet: o.isLate)
         row.add("qk", o.quotaKeys.isEmpty ? nil : o.quotaKeys.joined(separator: "\n"))
         row.add("dis", isSet: o.isDisputed)
+        row.add("pv", o.pushedVer == 1 ? nil : o.pushedVer)
+        row.add("sps", o.stayPayState == 0 ? nil : Int64(o.stayPayState))
         row.endObject()
     }
 
@@ -190,6 +192,9 @@ struct Codec: Sendable {
         o.isLate = r.flag("la")
         o.quotaKeys = r.optionalText("qk").map { $0.split(separator: "\n").map(String.init) } ?? []
         o.isDisputed = r.flag("dis")
+        // An older release told the lot of every version.
+        o.pushedVer = r.optionalInt("pv") ?? 1
+        o.stayPayState = Int(r.optionalInt("sps") ?? 0)
         return o
     }
 
@@ -201,6 +206,7 @@ struct Codec: Sendable {
             ("fee", v.feeFen == 0 ? .null : .int(v.feeFen)), ("void", v.isVoid ? true : .null),
             ("vc", v.vehicleClass == 0 ? .null : .int(v.vehicleClass)), ("paid", v.paidFen == 0 ? .null : .int(v.paidFen)),
             ("pa", .optional(v.paidAt)), ("cf", v.compensatedFen == 0 ? .null : .int(v.compensatedFen)),
+            ("ret", .optional(v.reportedEnterTime)), ("em", v.isExitMissed ? true : .null), ("arr", v.isInArrears ? true : .null),
         ])
     }
 
@@ -217,11 +223,14 @@ struct Codec: Sendable {
         v.paidFen = r.optionalInt("paid") ?? 0
         v.paidAt = r.optionalInt("pa")
         v.compensatedFen = r.optionalInt("cf") ?? 0
+        v.reportedEnterTime = r.optionalInt("ret")
+        v.isExitMissed = r.flag("em")
+        v.isInArrears = r.flag("arr")
         return v
     }
 
     private static func plate(_ text: String) throws -> Plate {
-        guard let plate = Plate(text) else { throw Unreadable(what: "plate") }
+        guard let plate = Plate(reading: text) else { throw Unreadable(what: "plate") }
         return plate
     }
 
@@ -363,6 +372,8 @@ struct Codec: Sendable {
         .compact([
             ("no", .string(b.billNo)), ("lot", .string(b.parkCode)), ("r", .string(b.recordNo)),
             ("fen", .int(b.payableFen)), ("by", .optional(b.paidBy)), ("x", .int(b.expireAt)), ("for", .optional(b.subject)),
+            ("g", b.giver.isEmpty ? .null : .string(b.giver)),
+            ("ask", b.askedBy.isEmpty ? .null : .array(b.askedBy.map { .string($0) })),
         ])
     }
 
@@ -373,6 +384,8 @@ struct Codec: Sendable {
             payableFen: try r.int("fen"), expireAt: try r.int("x"))
         bill.paidBy = r.optionalText("by")
         bill.subject = r.optionalText("for")
+        bill.giver = r.optionalText("g") ?? ""
+        bill.askedBy = (j["ask"]?.arrayValue ?? []).compactMap(\.stringValue)
         return bill
     }
 
@@ -490,7 +503,8 @@ struct Codec: Sendable {
         let rows = j.arrayValue ?? []
         var orders: [String: Order] = [:]
         for row in rows where row.arrayValue?.first == "order" {
-            let order = try order(row.arrayValue![1])
+            guard let parts = row.arrayValue, parts.count > 1 else { throw Unreadable(what: "order") }
+            let order = try order(parts[1])
             orders[order.orderNo] = order
         }
         return try rows.map { try event($0.arrayValue ?? [], orders: orders) }
@@ -526,6 +540,10 @@ struct Codec: Sendable {
         case "down":
             let m = try value(5).arrayValue ?? []
             guard m.count >= 2, let orderNo = m[1].stringValue else { throw Unreadable(what: "down") }
+            func part(_ index: Int) throws -> JSON {
+                guard index < m.count else { throw Unreadable(what: "down") }
+                return m[index]
+            }
             let message: LotMessage
             switch m[0].stringValue {
             case "r", "m":
@@ -533,20 +551,20 @@ struct Codec: Sendable {
                 // The message carries the order as it was when it was sent: at this place of the log.
                 order.downSeq = try int(3)
                 message = m[0] == "r" ? .reserve(order) : .modify(order)
-            case "x": message = .relay(service: orderNo, body: try open(m[2].stringValue ?? "{}"))
+            case "x": message = .relay(service: orderNo, body: try open(part(2).stringValue ?? "{}"))
             case "a":
                 guard case .subscription(let subscription) = try Codec.entity(kind: "subscription", json: open(orderNo)) else {
                     throw Unreadable(what: "down")
                 }
                 message = .authorise(subscription)
-            case "v": message = .revoke(authNo: orderNo, authVer: m[2].intValue ?? 0, reason: m[3].stringValue ?? "")
+            case "v": message = .revoke(authNo: orderNo, authVer: try part(2).intValue ?? 0, reason: try part(3).stringValue ?? "")
             case "f":
                 guard case .flow(let policy) = try Codec.entity(kind: "flow", json: orderNo) else { throw Unreadable(what: "down") }
-                message = .flow(policy, FlowMode(rawValue: Int(m[2].intValue ?? 0)) ?? .off)
+                message = .flow(policy, FlowMode(rawValue: Int(clamping: try part(2).intValue ?? 0)) ?? .off)
             default:
                 message = .cancel(
-                    orderNo: orderNo, orderVer: m[2].intValue ?? 0,
-                    CancelType(rawValue: Int(m[3].intValue ?? 0)) ?? .server)
+                    orderNo: orderNo, orderVer: try part(2).intValue ?? 0,
+                    CancelType(rawValue: Int(clamping: try part(3).intValue ?? 0)) ?? .server)
             }
             return .down(
                 DownEntry(
@@ -555,7 +573,7 @@ struct Codec: Sendable {
             return .downSettled(
                 parkCode: try text(1), epoch: try text(2), ackSeq: try int(3),
                 (try value(4).arrayValue ?? []).compactMap(\.intValue).map {
-                    DownResult(seq: abs($0), isAccepted: $0 > 0)
+                    DownResult(seq: Int64(clamping: $0.magnitude), isAccepted: $0 > 0)
                 })
         case "up": return .upConsumed(parkCode: try text(1), epoch: try text(2), seq: try int(3))
         case "count": return .counted(key: try open(text(1)), delta: Int(try int(2)), max: Int(try int(3)))

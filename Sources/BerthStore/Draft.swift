@@ -34,6 +34,15 @@ final class Draft: Sendable {
         fileprivate(set) var bytes: [UInt8] = []
         fileprivate(set) var values: [Value] = []
         fileprivate(set) var steps: [Step] = []
+
+        /// The commit's entry of the journal, as it is written.
+        var entryBytes: ArraySlice<UInt8> {
+            guard case .row(.journal) = steps.first, values.count > 1 else { return [] }
+            switch values[1] {
+            case .text(let range), .blob(let range): return bytes[Int(range.lowerBound)..<Int(range.upperBound)]
+            case .int, .entry: return []
+            }
+        }
     }
 
     /// An entry with more happenings than this is not read again for the sake of one of its orders.
@@ -65,6 +74,12 @@ final class Draft: Sendable {
             }
             for event in commit.events { add(event) }
             for result in commit.up { add(result) }
+            for dead in commit.mended {
+                step(.row(.mended))
+                text(dead.parkCode)
+                text(dead.epoch)
+                int(dead.seq)
+            }
             if let reply = commit.reply { add(reply, isEvident: isShort && reply.showsOrder) }
         }
 
@@ -146,12 +161,12 @@ final class Draft: Sendable {
                 }
             case .bill(let bill):
                 step(.row(.bill))
-                text(bill.billNo)
+                text(bill.key)
                 int(bill.expireAt)
                 text(Codec.encode(bill).string)
             case .payment(let payment):
                 step(.row(.payment))
-                text(payment.payNo)
+                text(payment.key)
                 int(Int64(payment.state.rawValue))
                 text(Codec.encode(payment).string)
             case .entity(let entity):
@@ -216,6 +231,8 @@ final class Draft: Sendable {
             text(result.reply)
             column(result.data)
             int(result.at)
+            text(result.code == 0 ? "" : result.recordNo)
+            int(result.isMended ? 1 : 0)
         }
 
         private mutating func add(_ reply: KeptReply, isEvident: Bool) {

@@ -25,6 +25,7 @@ public final class MemoryStore: Store {
         var pictures: [String: Picture] = [:]
         var dayCounts: [DayCount.Key: [String: Int64]] = [:]
         var countedThrough: Int64 = 0
+        var lastTiding: Int64 = 0
     }
 
     private let state = Mutex(State())
@@ -43,6 +44,7 @@ public final class MemoryStore: Store {
                 if !commit.events.isEmpty { state.journal.append(Commit(at: commit.at, events: commit.events)) }
                 for event in commit.events { MemoryStore.apply(event, to: &state) }
                 for result in commit.up { state.up["\(result.parkCode)|\(result.epoch)|\(result.seq)"] = result }
+                for dead in commit.mended { state.up["\(dead.parkCode)|\(dead.epoch)|\(dead.seq)"]?.isMended = true }
                 if let reply = commit.reply { state.replies["\(reply.appId)|\(reply.requestId)"] = reply }
                 if var record = commit.audit {
                     record.id = (state.audit.last?.id ?? 0) + 1
@@ -70,9 +72,10 @@ public final class MemoryStore: Store {
         case .visit(let visit): state.visits[visit.parkCode, default: [:]][visit.recordNo] = visit
         case .notice(let notice): state.notices.append(notice)
         case .report(let report):
+            if report.kind == Tiding.kind { state.lastTiding = max(state.lastTiding, Int64(report.key) ?? 0) }
             state.reports["\(report.parkCode)|\(report.kind)|\(report.key)"] = report.isGone ? nil : report
-        case .bill(let bill): state.bills[bill.billNo] = bill
-        case .payment(let payment): state.payments[payment.payNo] = payment
+        case .bill(let bill): state.bills[bill.key] = bill
+        case .payment(let payment): state.payments[payment.key] = payment
         case .entity(let entity):
             let report = Codec.row(entity)
             state.reports["\(report.parkCode)|\(report.kind)|\(report.key)"] = report
@@ -85,6 +88,10 @@ public final class MemoryStore: Store {
             }
         case .down(let entry):
             state.down[entry.parkCode, default: []].append((entry, false))
+            if entry.seq == 1 {
+                state.lots[entry.parkCode]?.downAck = 0
+                state.lots[entry.parkCode]?.awaiting = [:]
+            }
             state.lots[entry.parkCode]?.downEpoch = entry.epoch
             state.lots[entry.parkCode]?.downLast = entry.seq
             state.lots[entry.parkCode]?.awaiting[entry.seq] = entry.message.orderNo
@@ -190,10 +197,15 @@ public final class MemoryStore: Store {
             for row in state.ledger { if let account = Account(row.account) { image.balances[account, default: 0] += row.fen } }
             image.balances = image.balances.filter { $0.value != 0 }
             image.bills = Array(state.bills.values)
-            let deposits = Set(image.activeOrders.compactMap(\.prepayNo))
-            image.pendingPayments = state.payments.values.filter { $0.state == .pending || deposits.contains($0.payNo) }
+            let deposits = Set(image.activeOrders.compactMap { order in order.prepayNo.map { Payment.key(order.appId, "", $0) } })
+            image.pendingPayments = state.payments.values.filter { $0.state == .pending || deposits.contains($0.key) }
             image.counters = state.counters.mapValues(\.count).filter { $0.value != 0 }
             image.lastSerial = state.orders.keys.max() ?? 0
+            image.lastTiding = state.lastTiding
+            for index in image.lots.indices {
+                let parkCode = image.lots[index].parkCode
+                image.lots[index].deadLetters = state.up.values.count { $0.parkCode == parkCode && $0.code != 0 && !$0.isMended }
+            }
             image.credentials = state.credentials.values.sorted { $0.appId < $1.appId }
             image.nonces = state.replies.values.filter { $0.at >= noncesSince }.map { ($0.appId, $0.nonce, $0.at) }
             return image
@@ -206,12 +218,12 @@ public final class MemoryStore: Store {
         state.withLock { $0.orders.values.first { $0.appId == appId && $0.clientOrderNo == clientOrderNo } }
     }
 
-    public func payment(_ payNo: String) -> Payment? { state.withLock { $0.payments[payNo] } }
+    public func payment(key: String) -> Payment? { state.withLock { $0.payments[key] } }
     public func visit(parkCode: String, recordNo: String) -> Visit? { state.withLock { $0.visits[parkCode]?[recordNo] } }
 
     public func orders(_ filter: OrderFilter) -> [Order] {
         state.withLock {
-            Array($0.orders.values.filter(filter.admits).sorted { $0.serial > $1.serial }.prefix(filter.limit))
+            Array($0.orders.values.filter(filter.admits).sorted { $0.serial > $1.serial }.dropFirst(filter.skip).prefix(filter.limit))
         }
     }
 
@@ -219,15 +231,24 @@ public final class MemoryStore: Store {
         state.withLock { $0.replies["\(appId)|\(requestId)"] }
     }
 
+    public func knowsReply(key: Int64) -> Bool { state.withLock { $0.replies.values.contains { $0.key == key } } }
+
     public func up(parkCode: String, epoch: String, seq: Int64) -> UpResult? {
         state.withLock { $0.up["\(parkCode)|\(epoch)|\(seq)"] }
     }
 
-    public func deadLetters(parkCode: String, limit: Int) -> [UpResult] {
+    public func deadLetters(parkCode: String?, since: Millis, limit: Int) -> [UpResult] {
         state.withLock {
             Array(
-                $0.up.values.filter { $0.parkCode == parkCode && $0.code != 0 }
-                    .sorted { ($0.at, $0.seq) > ($1.at, $1.seq) }.prefix(limit))
+                $0.up.values.filter { (parkCode == nil || $0.parkCode == parkCode) && $0.code != 0 && !$0.isMended && $0.at >= since }
+                    .sorted { ($0.at, $0.parkCode, $0.seq) > ($1.at, $1.parkCode, $1.seq) }.prefix(limit))
+        }
+    }
+
+    public func deadLetter(parkCode: String, recordNo: String) -> UpResult? {
+        state.withLock {
+            $0.up.values.filter { $0.parkCode == parkCode && $0.recordNo == recordNo && $0.code != 0 && !$0.isMended }
+                .max { ($0.at, $0.seq) < ($1.at, $1.seq) }
         }
     }
 
@@ -241,8 +262,11 @@ public final class MemoryStore: Store {
         }
     }
 
-    public func notices(parkCode: String?, limit: Int) -> [Notice] {
-        state.withLock { Array($0.notices.reversed().filter { parkCode == nil || $0.parkCode == parkCode }.prefix(limit)) }
+    public func notices(_ filter: NoticeFilter) -> [(id: Int64, notice: Notice)] {
+        state.withLock { state in
+            let all = state.notices.enumerated().map { (id: Int64($0.offset) + 1, notice: $0.element) }
+            return Array(all.reversed().filter { $0.id < filter.before && filter.admits($0.notice) }.prefix(filter.limit))
+        }
     }
 
     public func journal(after id: Int64, limit: Int) -> [(id: Int64, commit: Commit)] {
@@ -293,21 +317,17 @@ public final class MemoryStore: Store {
                     )
                 }
             }
-            for key in state.counters.keys.sorted() where state.counters[key]!.count != 0 {
-                lines.append("\(key)|\(state.counters[key]!.count)")
-            }
+            lines += state.counters.filter { $0.value.count != 0 }.map { "\($0.key)|\($0.value.count)" }.sorted()
             for notice in state.notices {
                 lines.append(
                     "\(notice.parkCode)|\(notice.eventType)|\(notice.occurredAt)|\(Codec.encode(notice).string)")
             }
-            for report in state.reports.values.sorted(by: { ($0.parkCode, $0.kind, $0.key) < ($1.parkCode, $1.kind, $1.key) }) {
-                lines.append("\(report.parkCode)|\(report.kind)|\(report.key)|\(report.at)|\(report.body)")
+            lines += state.reports.values.map { "\($0.parkCode)|\($0.kind)|\($0.key)|\($0.at)|\($0.body)" }.sorted()
+            for bill in state.bills.values.sorted(by: { $0.key < $1.key }) {
+                lines.append("\(bill.key)|\(bill.expireAt)|\(Codec.encode(bill).string)")
             }
-            for bill in state.bills.values.sorted(by: { $0.billNo < $1.billNo }) {
-                lines.append("\(bill.billNo)|\(bill.expireAt)|\(Codec.encode(bill).string)")
-            }
-            for payment in state.payments.values.sorted(by: { $0.payNo < $1.payNo }) {
-                lines.append("\(payment.payNo)|\(payment.state.rawValue)|\(Codec.encode(payment).string)")
+            for payment in state.payments.values.sorted(by: { $0.key < $1.key }) {
+                lines.append("\(payment.key)|\(payment.state.rawValue)|\(Codec.encode(payment).string)")
             }
             for row in state.ledger { lines.append("\(row.at)|\(row.kind)|\(row.reference)|\(row.account)|\(row.fen)") }
             return lines

@@ -8,15 +8,21 @@ import Synchronization
 ///
 /// Each commit appends to the journal and brings the rows that are derived from it up to date in the same transaction.
 public final class SQLiteStore: Store {
-    private let pool: DatabasePool
+    let pool: DatabasePool
     private let checkpointer: Checkpointer
     let places = Mutex(Places())
     let codec: Codec
+    let mark: HighWaterMark
+    private let loss_: String?
+    /// What is missing of what was acknowledged, where the opener accepts it; nil when nothing is.
+    public var loss: String? { loss_ }
 
     /// - Parameters:
     ///   - path: of the database file; its folder exists.
     ///   - vault: seals personal data and secrets; nil for measurements without it.
-    public init(path: String, vault: Vault?) throws(StoreError) {
+    ///   - acceptsLoss: goes on with what there is where acknowledged transactions are gone; ``loss`` tells.
+    /// - Throws: ``StoreError/lost(_:)`` where the database ends before the mark beside it, or was another one then.
+    public init(path: String, vault: Vault?, acceptsLoss: Bool = false) throws(StoreError) {
         let codec = Codec(vault: vault)
         self.codec = codec
         var configuration = Configuration()
@@ -33,6 +39,11 @@ public final class SQLiteStore: Store {
             }
             checkpointer = try Checkpointer(path: path)
             try pool.writeWithoutTransaction { [checkpointer] in checkpointer.watch($0) }
+            let mark = try HighWaterMark(beside: path)
+            let loss = try pool.read { try mark.loss(in: $0) }
+            if let loss, !acceptsLoss { throw StoreError.lost(loss) }
+            loss_ = loss
+            self.mark = mark
             let loaded = try pool.read { try Places.load($0, codec) }
             places.withLock { $0 = loaded }
         } catch { throw SQLiteStore.translate(error) }
@@ -40,16 +51,21 @@ public final class SQLiteStore: Store {
 
     public func close() {
         checkpointer.close()
+        // The file alone then holds everything: whoever copies it from a stopped server needs nothing beside it.
+        try? pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
         try? pool.close()
     }
 
-    private static func translate(_ error: any Error) -> StoreError {
+    static func translate(_ error: any Error) -> StoreError {
         if let error = error as? StoreError { return error }
         if error is Vault.Unopened { return .wrongKey }
         guard let error = error as? DatabaseError else { return .unavailable("\(error)") }
         switch error.resultCode {
         case .SQLITE_FULL: return .full
-        case .SQLITE_IOERR: return .full
+        case .SQLITE_IOERR, .SQLITE_READONLY, .SQLITE_CORRUPT, .SQLITE_NOTADB, .SQLITE_CANTOPEN:
+            // The shared memory file grows without a code of its own for a full disk.
+            return error.extendedResultCode == .SQLITE_IOERR_SHMSIZE
+                ? .full : .disk("\(error.message ?? "") (SQLite \(error.extendedResultCode.rawValue))")
         case .SQLITE_CONSTRAINT: return .claimRefused(error.message ?? "")
         default: return .unavailable(error.message ?? "\(error.resultCode)")
         }
@@ -61,14 +77,15 @@ public final class SQLiteStore: Store {
 
     @discardableResult public func commit(_ batch: [Commit]) throws(StoreError) -> Int64 {
         do {
-            let (written, journalId) = try pool.write { db in
+            let writer = try pool.write { db in
                 // One writer: what is known now stays known while this transaction runs.
                 let writer = BatchWriter(db: db, known: places.withLock { $0 }, codec: codec)
                 try writer.write(batch)
-                return (writer.written, writer.journalId)
+                return writer
             }
-            places.withLock { $0.merge(written) }
-            return journalId
+            places.withLock { $0.merge(writer.written) }
+            mark.raise(transaction: writer.transaction, entry: writer.journalId, hash: writer.entryHash)
+            return writer.journalId
         } catch { throw SQLiteStore.translate(error) }
     }
 
@@ -98,12 +115,14 @@ public final class SQLiteStore: Store {
         }
     }
 
-    public func picture(_ imageId: String) -> Picture? {
-        read(nil) { db in
+    public func picture(_ imageId: String) throws(StoreError) -> Picture? {
+        try read { db in
             try GRDB.Row.fetchOne(db, sql: "SELECT * FROM pictures WHERE image_id = ?", arguments: [imageId]).map {
-                Picture(
-                    imageId: imageId, appId: $0["app_id"], parkCode: $0["lot"], type: $0["type"], ext: $0["ext"], size: $0["size"],
-                    sha256: $0["sha256"], createdAt: $0["at"], expireAt: $0["expire_at"], completedAt: $0["completed_at"])
+                try Picture(
+                    imageId: imageId, appId: $0.text("app_id"), parkCode: $0.text("lot"), type: $0.int("type"), ext: $0.text("ext"),
+                    size: $0.int("size"),
+                    sha256: $0.text("sha256"), createdAt: $0.int("at"), expireAt: $0.int("expire_at"),
+                    completedAt: $0.optionalInt("completed_at"))
             }
         }
     }
@@ -138,8 +157,8 @@ public final class SQLiteStore: Store {
         }
     }
 
-    public func counts(days: ClosedRange<Int64>, parkCode: String?, appId: String?) -> [DayCount] {
-        read([]) { db in
+    public func counts(days: ClosedRange<Int64>, parkCode: String?, appId: String?) throws(StoreError) -> [DayCount] {
+        try read { db in
             var found: [DayCount.Key: DayCount] = [:]
             let rows = try GRDB.Row.fetchAll(
                 db,
@@ -148,32 +167,32 @@ public final class SQLiteStore: Store {
                     ORDER BY day, lot, app_id
                     """, arguments: [days.lowerBound, days.upperBound, parkCode, appId])
             for row in rows {
-                let key = DayCount.Key(day: row["day"], parkCode: row["lot"], appId: row["app_id"])
-                found[key, default: DayCount(key: key, counts: [:])].counts[row["name"]] = row["value"]
+                let key = try DayCount.Key(day: row.int("day"), parkCode: row.text("lot"), appId: row.text("app_id"))
+                found[key, default: DayCount(key: key, counts: [:])].counts[try row.text("name")] = try row.int("value")
             }
             return found.values.sorted { ($0.key.day, $0.key.parkCode, $0.key.appId) < ($1.key.day, $1.key.parkCode, $1.key.appId) }
         }
     }
 
-    public func countedThrough() -> Int64 {
-        read(0) { db in try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = 'counted'") ?? 0 }
+    public func countedThrough() throws(StoreError) -> Int64 {
+        try read { db in try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = 'counted'") ?? 0 }
     }
 
     // MARK: Reading
 
     /// What happened in one commit.
-    private func events(_ db: Database, entry: Int64) throws -> [Event] {
+    func events(_ db: Database, entry: Int64) throws -> [Event] {
         let statement = try db.cachedStatement(sql: "SELECT body FROM journal WHERE id = ?")
         guard let body = try DatabaseValue.fetchOne(statement, arguments: [entry]) else {
             throw Codec.Unreadable(what: "entry \(entry) of the journal")
         }
-        return try codec.events(Codec.parse(codec.open(body)))
+        return try Codec.plain.events(Codec.parse(codec.open(body)))
     }
 
     /// An order as it stands in its row, or in the entry that the row points at.
     func order(_ db: Database, _ row: GRDB.Row) throws -> Order {
-        let (serial, entry): (Int64, Int64) = (row["serial"], row["entry"])
-        guard entry > 0 else { return try codec.order(Codec.parse(row["body"])) }
+        let (serial, entry): (Int64, Int64) = (try row.int("serial"), try row.int("entry"))
+        guard entry > 0 else { return try codec.order(Codec.parse(row.text("body"))) }
         let orders = try events(db, entry: entry).compactMap {
             if case .order(let order) = $0, order.serial == serial { order } else { nil }
         }
@@ -187,14 +206,16 @@ public final class SQLiteStore: Store {
     }
 
     func down(_ db: Database, _ row: GRDB.Row) throws -> DownRow {
-        var down = DownRow(
-            epoch: row["epoch"], seq: row["seq"], at: row["at"], service: row["service"], data: try codec.open(row["data"] as DatabaseValue)
+        var down = try DownRow(
+            epoch: row.text("epoch"), seq: row.int("seq"), at: row.int("at"), service: row.text("service"),
+            data: codec.open(row["data"] as DatabaseValue)
         )
-        if (row["entry"] as Int64) > 0 {
-            let entries = try events(db, entry: row["entry"]).compactMap {
+        if (try row.int("entry")) > 0 {
+            let entries = try events(db, entry: row.int("entry")).compactMap {
                 if case .down(let entry) = $0, entry.seq == down.seq, entry.epoch == down.epoch { entry } else { nil }
             }
-            guard let entry = entries.first(where: { $0.parkCode == row["lot"] }) else {
+            let lot: String = try row.text("lot")
+            guard let entry = entries.first(where: { $0.parkCode == lot }) else {
                 throw Codec.Unreadable(what: "message \(down.epoch) \(down.seq)")
             }
             let (service, data) = Encode.lotMessage(entry.message)
@@ -203,44 +224,53 @@ public final class SQLiteStore: Store {
         return down
     }
 
-    private func read<Value>(_ fallback: Value, _ body: (Database) throws -> Value) -> Value {
-        do { return try pool.read(body) } catch {
-            // A reader that fails finds nothing; the writer's next commit will say what is wrong with the disk.
-            return fallback
-        }
+    /// A failed read is an error, and never "nothing".
+    func read<Value>(_ body: (Database) throws -> Value) throws(StoreError) -> Value {
+        do { return try pool.read(body) } catch { throw said(error) }
     }
 
-    public func order(_ orderNo: String) -> Order? {
+    /// One row that cannot be opened, where others can, is damaged; the key is right.
+    private func said(_ error: any Error) -> StoreError {
+        guard error is Vault.Unopened else { return SQLiteStore.translate(error) }
+        let rows = (try? pool.read { try DatabaseValue.fetchAll($0, sql: "SELECT body FROM journal ORDER BY id LIMIT 20") }) ?? []
+        return rows.contains { (try? codec.open($0)) != nil }
+            ? .disk("a row cannot be opened: it is damaged (`berth verify` says which)") : .wrongKey
+    }
+
+    public func order(_ orderNo: String) throws(StoreError) -> Order? {
         guard let serial = Order.serial(in: orderNo) else { return nil }
-        return order(serial: serial).flatMap { $0.orderNo == orderNo ? $0 : nil }
+        return try order(serial: serial).flatMap { $0.orderNo == orderNo ? $0 : nil }
     }
 
-    public func order(appId: String, clientOrderNo: String) -> Order? {
+    public func order(appId: String, clientOrderNo: String) throws(StoreError) -> Order? {
         let digest = Signature.digest64(appId, clientOrderNo)
         guard let serial = places.withLock({ $0.orders[digest] }) else { return nil }
-        return order(serial: serial).flatMap { $0.appId == appId && $0.clientOrderNo == clientOrderNo ? $0 : nil }
+        guard let order = try order(serial: serial) else { throw .disk("order \(serial) is missing") }
+        if order.appId == appId, order.clientOrderNo == clientOrderNo { return order }
+        guard Signature.digest64(order.appId, order.clientOrderNo) == digest else { throw .disk("order \(serial) is not what it was") }
+        return nil
     }
 
-    private func order(serial: Int64) -> Order? {
-        read(nil) { db in try orders(db, where: "serial = ?", [serial]).first }
+    private func order(serial: Int64) throws(StoreError) -> Order? {
+        try read { db in try orders(db, where: "serial = ?", [serial]).first }
     }
 
-    public func visit(parkCode: String, recordNo: String) -> Visit? {
-        read(nil) { db in
+    public func visit(parkCode: String, recordNo: String) throws(StoreError) -> Visit? {
+        try read { db in
             try String.fetchOne(
                 db, sql: "SELECT body FROM visits WHERE lot = ? AND record_no = ?", arguments: [parkCode, recordNo]
             ).map { try codec.visit(Codec.parse($0)) }
         }
     }
 
-    public func payment(_ payNo: String) -> Payment? {
-        read(nil) { db in
-            try String.fetchOne(db, sql: "SELECT body FROM payments WHERE pay_no = ?", arguments: [payNo])
+    public func payment(key: String) throws(StoreError) -> Payment? {
+        try read { db in
+            try String.fetchOne(db, sql: "SELECT body FROM payments WHERE key = ?", arguments: [key])
                 .map { try Codec.payment(Codec.parse($0)) }
         }
     }
 
-    public func orders(_ filter: OrderFilter) -> [Order] {
+    public func orders(_ filter: OrderFilter) throws(StoreError) -> [Order] {
         var conditions = ["serial < ?"]
         var arguments: StatementArguments = [filter.beforeSerial]
         func add(_ condition: String, _ value: (any DatabaseValueConvertible)?) {
@@ -253,45 +283,55 @@ public final class SQLiteStore: Store {
         add("status = ?", filter.status?.rawValue)
         add("plate_key = ?", filter.plate.map(codec.plateKey))
         add("user = ?", filter.userToken)
-        let condition = "\(conditions.joined(separator: " AND ")) ORDER BY serial DESC LIMIT ?"
-        arguments += [filter.limit]
-        return read([]) { db in
+        // What is passed over is walked along an index of the table, and not opened.
+        let condition = "\(conditions.joined(separator: " AND ")) ORDER BY serial DESC LIMIT ? OFFSET ?"
+        arguments += [filter.limit, filter.skip]
+        return try read { db in
             let found = try orders(db, where: condition, arguments)
             // Two plates may share a digest, however unlikely.
             return filter.plate.map { plate in found.filter { $0.plate == plate } } ?? found
         }
     }
 
-    public func reply(key: Int64, appId: String, requestId: String) -> KeptReply? {
+    public func reply(key: Int64, appId: String, requestId: String) throws(StoreError) -> KeptReply? {
         guard let id = places.withLock({ $0.replies[key] }) else { return nil }
-        return read(nil) { db in
-            try GRDB.Row.fetchOne(
-                db, sql: "SELECT * FROM replies WHERE id = ? AND app_id = ? AND request_id = ?",
-                arguments: [id, appId, requestId]
-            ).map {
+        return try read { db in
+            guard let row = try GRDB.Row.fetchOne(db, sql: "SELECT * FROM replies WHERE id = ?", arguments: [id]) else {
+                throw Codec.Unreadable(what: "reply \(requestId)")
+            }
+            let (foundApp, foundRequest): (String, String) = (try row.text("app_id"), try row.text("request_id"))
+            guard foundApp == appId, foundRequest == requestId else {
+                // Two names may share a digest; a row that is not what it was put there as is damaged.
+                if KeptReply.key(foundApp, foundRequest) == key { return nil }
+                throw Codec.Unreadable(what: "reply \(requestId)")
+            }
+            return try Optional(row).map {
                 var data = Array(try codec.open($0["data"] as DatabaseValue).utf8)
-                let showsOrder = ($0["entry"] as Int64) > 0
+                let showsOrder = (try $0.int("entry")) > 0
                 if showsOrder {
-                    let orders = try events(db, entry: $0["entry"]).compactMap { if case .order(let order) = $0 { order } else { nil } }
+                    let orders = try events(db, entry: $0.int("entry")).compactMap { if case .order(let order) = $0 { order } else { nil } }
                     guard let order = orders.first else { throw Codec.Unreadable(what: "reply \(requestId)") }
                     data = Encode.orderText(order, alternatives: [])
                 }
-                return KeptReply(
-                    appId: appId, requestId: requestId, nonce: $0["nonce"], service: $0["service"], dataHash: $0["data_hash"],
-                    code: $0["code"], data: data, at: $0["at"], showsOrder: showsOrder)
+                return try KeptReply(
+                    appId: appId, requestId: requestId, nonce: $0.text("nonce"), service: $0.text("service"),
+                    dataHash: $0.text("data_hash"),
+                    code: $0.int("code"), data: data, at: $0.int("at"), showsOrder: showsOrder)
             }
         }
     }
 
+    public func knowsReply(key: Int64) -> Bool { places.withLock { $0.replies[key] != nil } }
+
     private func upResult(_ row: GRDB.Row) throws -> UpResult {
-        UpResult(
-            parkCode: row["lot"], epoch: row["epoch"], seq: row["seq"], requestId: row["request_id"],
-            service: row["service"], code: row["code"], reply: row["reply"], data: try codec.open(row["data"] as DatabaseValue),
-            at: row["at"])
+        try UpResult(
+            parkCode: row.text("lot"), epoch: row.text("epoch"), seq: row.int("seq"), requestId: row.text("request_id"),
+            service: row.text("service"), code: row.int("code"), reply: row.text("reply"), data: codec.open(row["data"] as DatabaseValue),
+            at: row.int("at"), recordNo: row.text("record_no"), isMended: row.int("mended") != 0)
     }
 
-    public func up(parkCode: String, epoch: String, seq: Int64) -> UpResult? {
-        read(nil) { db in
+    public func up(parkCode: String, epoch: String, seq: Int64) throws(StoreError) -> UpResult? {
+        try read { db in
             try GRDB.Row.fetchOne(
                 db, sql: "SELECT * FROM up_log WHERE lot = ? AND epoch = ? AND seq = ?",
                 arguments: [parkCode, epoch, seq]
@@ -299,21 +339,37 @@ public final class SQLiteStore: Store {
         }
     }
 
-    public func deadLetters(parkCode: String, limit: Int) -> [UpResult] {
-        read([]) { db in
+    public func deadLetters(parkCode: String?, since: Millis, limit: Int) throws(StoreError) -> [UpResult] {
+        let isOfLot = parkCode == nil ? "" : "lot = ? AND "
+        var arguments: StatementArguments = parkCode.map { [$0] } ?? []
+        arguments += [since, limit]
+        return try read { db in
             try GRDB.Row.fetchAll(
-                db, sql: "SELECT * FROM up_log WHERE lot = ? AND code <> 0 ORDER BY at DESC LIMIT ?",
-                arguments: [parkCode, limit]
+                db,
+                sql: """
+                    SELECT * FROM up_log WHERE \(isOfLot)at >= ? AND code <> 0 AND mended = 0 ORDER BY at DESC, lot DESC, seq DESC LIMIT ?
+                    """, arguments: arguments
             ).map(upResult)
         }
     }
 
-    public func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) -> [DownRow] {
+    public func deadLetter(parkCode: String, recordNo: String) throws(StoreError) -> UpResult? {
+        try read { db in
+            try GRDB.Row.fetchOne(
+                db,
+                sql: """
+                    SELECT * FROM up_log WHERE lot = ? AND record_no = ? AND code <> 0 AND mended = 0 ORDER BY at DESC, seq DESC LIMIT 1
+                    """, arguments: [parkCode, recordNo]
+            ).map(upResult)
+        }
+    }
+
+    public func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) throws(StoreError) -> [DownRow] {
         let rows = places.withLock { places -> [Int64] in
             guard let run = places.down[Places.LogName(lot: parkCode, epoch: epoch)] else { return [] }
             return (max(seq + 1, run.first)..<max(seq + 1, run.next)).lazy.compactMap { run.row($0) }.prefix(limit).map { $0 }
         }
-        return read([]) { db in
+        return try read { db in
             let statement = try db.cachedStatement(sql: "SELECT lot, epoch, seq, at, service, data, entry FROM down_log WHERE id = ?")
             return try rows.compactMap { id in try GRDB.Row.fetchOne(statement, arguments: [id]).map { try down(db, $0) } }
         }
@@ -342,31 +398,33 @@ public final class SQLiteStore: Store {
         return counts
     }
 
-    public func occupancy(days: ClosedRange<Int64>) -> [OccupancyDay] {
-        read([]) { db in
+    public func occupancy(days: ClosedRange<Int64>) throws(StoreError) -> [OccupancyDay] {
+        try read { db in
             try GRDB.Row.fetchAll(
                 db, sql: "SELECT * FROM occupancy WHERE day BETWEEN ? AND ? ORDER BY lot, day",
                 arguments: [days.lowerBound, days.upperBound]
-            ).map { OccupancyDay(parkCode: $0["lot"], day: $0["day"], counts: SQLiteStore.counts($0["counts"])) }
+            ).map { try OccupancyDay(parkCode: $0.text("lot"), day: $0.int("day"), counts: SQLiteStore.counts($0.text("counts"))) }
         }
     }
 
-    public func ledger(_ account: Account, from: Millis, to: Millis, limit: Int) -> (before: Int64, rows: [LedgerRow]) {
-        read((0, [])) { db in
+    public func ledger(_ account: Account, from: Millis, to: Millis, limit: Int) throws(StoreError) -> (before: Int64, rows: [LedgerRow]) {
+        try read { db in
             let before = try Int64.fetchOne(
                 db, sql: "SELECT sum(fen) FROM ledger WHERE account = ? AND at < ?", arguments: [account.text, from])
             let rows = try GRDB.Row.fetchAll(
                 db, sql: "SELECT * FROM ledger WHERE account = ? AND at >= ? AND at < ? ORDER BY at, id LIMIT ?",
                 arguments: [account.text, from, to, limit]
             ).map {
-                LedgerRow(id: $0["id"], at: $0["at"], kind: $0["kind"], reference: $0["ref"], account: $0["account"], fen: $0["fen"])
+                try LedgerRow(
+                    id: $0.int("id"), at: $0.int("at"), kind: $0.text("kind"), reference: $0.text("ref"), account: $0.text("account"),
+                    fen: $0.int("fen"))
             }
             return (before ?? 0, rows)
         }
     }
 
-    public func visits(parkCode: String, leftFrom: Millis, to: Millis, limit: Int) -> [Visit] {
-        read([]) { db in
+    public func visits(parkCode: String, leftFrom: Millis, to: Millis, limit: Int) throws(StoreError) -> [Visit] {
+        try read { db in
             try String.fetchAll(
                 db,
                 sql: """
@@ -377,30 +435,33 @@ public final class SQLiteStore: Store {
         }
     }
 
-    public func payments(parkCode: String, from: Millis, to: Millis, limit: Int) -> [Payment] {
-        read([]) { db in
+    public func payments(parkCode: String, from: Millis, to: Millis, limit: Int) throws(StoreError) -> [Payment] {
+        try read { db in
             try String.fetchAll(
                 db,
                 sql: """
                     SELECT body FROM payments WHERE json_extract(body, '$.lot') = ? AND json_extract(body, '$.t') >= ?
-                        AND json_extract(body, '$.t') < ? ORDER BY pay_no LIMIT ?
+                        AND json_extract(body, '$.t') < ? ORDER BY key LIMIT ?
                     """, arguments: [parkCode, from, to, limit]
             ).map { try Codec.payment(Codec.parse($0)) }
         }
     }
 
-    public func notices(parkCode: String?, limit: Int) -> [Notice] {
-        read([]) { db in
-            try String.fetchAll(
-                db, sql: "SELECT body FROM notices WHERE ? IS NULL OR lot = ? ORDER BY id DESC LIMIT ?",
-                arguments: [parkCode, parkCode, limit]
-            ).map { try Codec.notice(Codec.parse($0)) }
+    public func notices(_ filter: NoticeFilter) throws(StoreError) -> [(id: Int64, notice: Notice)] {
+        try read { db in
+            try GRDB.Row.fetchAll(
+                db,
+                sql: """
+                    SELECT id, body FROM notices WHERE id < ?1 AND (?2 IS NULL OR lot = ?2) AND (?3 IS NULL OR type = ?3)
+                        AND at >= ?4 AND at < ?5 ORDER BY id DESC LIMIT ?6
+                    """, arguments: [filter.before, filter.parkCode, filter.eventType, filter.from, filter.to, filter.limit]
+            ).map { (try $0.int("id"), try Codec.notice(Codec.parse($0.text("body")))) }
         }
     }
 
     public func load(noncesSince: Millis) throws(StoreError) -> CityImage {
         do { return try pool.read { db in try load(db, noncesSince: noncesSince) } } catch {
-            throw SQLiteStore.translate(error)
+            throw said(error)
         }
     }
 
@@ -408,52 +469,63 @@ public final class SQLiteStore: Store {
         var image = CityImage()
         var closed: [String: Set<String>] = [:]
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, epoch FROM closed_epochs") {
-            closed[row["lot"], default: []].insert(row["epoch"])
+            closed[try row.text("lot"), default: []].insert(try row.text("epoch"))
         }
         let lots = try GRDB.Row.fetchAll(
             db, sql: "SELECT * FROM lots LEFT JOIN positions USING(lot) ORDER BY lot")
         for row in lots {
-            var lot = LotImage(parkCode: row["lot"])
-            lot.policy = try (row["policy"] as String?).map { try Codec.policy(Codec.parse($0)) }
-            lot.profile = try (row["profile"] as String?).map { try Codec.profile(Codec.parse($0)) }
-            lot.gates = try (row["gates"] as String?).map { try Codec.gates(Codec.parse($0)) } ?? []
-            lot.remaining = try (row["remaining"] as String?).map { try Codec.remaining(Codec.parse($0)) }
+            var lot = LotImage(parkCode: try row.text("lot"))
+            lot.policy = try row.optionalText("policy").map { try Codec.policy(Codec.parse($0)) }
+            lot.profile = try row.optionalText("profile").map { try Codec.profile(Codec.parse($0)) }
+            lot.gates = try row.optionalText("gates").map { try Codec.gates(Codec.parse($0)) } ?? []
+            lot.remaining = try row.optionalText("remaining").map { try Codec.remaining(Codec.parse($0)) }
             lot.up = LogPosition(
-                epoch: row["up_epoch"], ackSeq: row["up_ack"] ?? 0, closed: closed[lot.parkCode] ?? [])
-            lot.downEpoch = row["down_epoch"]
-            lot.downLast = row["down_last"] ?? 0
-            lot.downAck = row["down_ack"] ?? 0
+                epoch: try row.optionalText("up_epoch"), ackSeq: try row.optionalInt("up_ack") ?? 0, closed: closed[lot.parkCode] ?? [])
+            lot.downEpoch = try row.optionalText("down_epoch")
+            lot.downLast = try row.optionalInt("down_last") ?? 0
+            lot.downAck = try row.optionalInt("down_ack") ?? 0
             image.lots.append(lot)
         }
         let index = Dictionary(uniqueKeysWithValues: image.lots.enumerated().map { ($1.parkCode, $0) })
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, epoch, seq, order_no, settled FROM down_log") {
-            guard let at = index[row["lot"]] else { continue }
-            let seq: Int64 = row["seq"]
-            if (row["settled"] as Int) == 0 { image.lots[at].awaiting[seq] = row["order_no"] }
-            if image.lots[at].downEpoch == row["epoch"] { image.lots[at].downLast = max(image.lots[at].downLast, seq) }
+            guard let at = index[try row.text("lot")] else { continue }
+            let seq: Int64 = try row.int("seq")
+            let epoch: String = try row.text("epoch")
+            guard image.lots[at].downEpoch == epoch else { continue }
+            if (try row.int("settled")) == 0 { image.lots[at].awaiting[seq] = try row.text("order_no") }
+            do { image.lots[at].downLast = max(image.lots[at].downLast, seq) }
         }
         // Those that wait for a place (9) are open too.
         image.activeOrders = try orders(db, where: "status < 3 OR status = 9 ORDER BY serial")
-        image.lastSerial = try Int64.fetchOne(db, sql: "SELECT max(serial) FROM orders") ?? 0
+        func mark(_ name: String) throws -> Int64 {
+            try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = ?", arguments: [name]) ?? 0
+        }
+        image.lastSerial = max(try Int64.fetchOne(db, sql: "SELECT max(serial) FROM orders") ?? 0, try mark("serial"))
+        image.lastTiding = try mark("tiding")
+        for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, count(*) AS n FROM up_log WHERE code <> 0 AND mended = 0 GROUP BY lot") {
+            if let at = index[try row.text("lot")] { image.lots[at].deadLetters = try row.int("n") }
+        }
         image.openVisits = try String.fetchAll(db, sql: "SELECT body FROM visits WHERE is_open = 1")
             .map { try codec.visit(Codec.parse($0)) }
         image.reports = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
-            try codec.report(lot: $0["lot"], kind: $0["kind"], key: $0["key"], at: $0["at"], body: $0["body"])
+            try codec.report(lot: $0.text("lot"), kind: $0.text("kind"), key: $0.text("key"), at: $0.int("at"), body: $0.text("body"))
         }
         image.entities = try image.reports.compactMap(Codec.entity)
         image.reports.removeAll { $0.kind.hasPrefix(Codec.entityMark) }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT account, sum(fen) AS fen FROM ledger GROUP BY account HAVING sum(fen) <> 0") {
-            if let account = Account(row["account"] as String) { image.balances[account] = row["fen"] }
+            if let account = Account(try row.text("account")) { image.balances[account] = try row.int("fen") }
         }
         image.bills = try String.fetchAll(db, sql: "SELECT body FROM bills").map { try Codec.bill(Codec.parse($0)) }
         image.pendingPayments = try String.fetchAll(db, sql: "SELECT body FROM payments WHERE state = 0")
             .map { try Codec.payment(Codec.parse($0)) }
-        for payNo in image.activeOrders.compactMap(\.prepayNo) {
-            let body = try String.fetchOne(db, sql: "SELECT body FROM payments WHERE pay_no = ?", arguments: [payNo])
+        for order in image.activeOrders {
+            guard let payNo = order.prepayNo else { continue }
+            let body = try String.fetchOne(
+                db, sql: "SELECT body FROM payments WHERE key = ?", arguments: [Payment.key(order.appId, "", payNo)])
             if let body { image.pendingPayments.append(try Codec.payment(Codec.parse(body))) }
         }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0") {
-            image.counters[try codec.open(row["key"] as DatabaseValue)] = row["count"]
+            image.counters[try codec.open(row["key"] as DatabaseValue)] = try row.int("count")
         }
         image.credentials = try String.fetchAll(db, sql: "SELECT body FROM credentials ORDER BY app_id").map { body in
             guard let credential = Credential(record: try Codec.parse(codec.open(body))) else { throw Codec.Unreadable(what: "credential") }
@@ -461,73 +533,49 @@ public final class SQLiteStore: Store {
         }
         image.nonces = try GRDB.Row.fetchAll(
             db, sql: "SELECT app_id, nonce, at FROM replies WHERE at >= ?", arguments: [noncesSince]
-        ).map { ($0["app_id"], $0["nonce"], $0["at"]) }
+        ).map { (try $0.text("app_id"), try $0.text("nonce"), try $0.int("at")) }
         return image
     }
 
-    public func journal(after id: Int64, limit: Int) -> [(id: Int64, commit: Commit)] {
-        read([]) { db in
+    public func journal(after id: Int64, limit: Int) throws(StoreError) -> [(id: Int64, commit: Commit)] {
+        try read { db in
             try GRDB.Row.fetchAll(db, sql: "SELECT id, at, body FROM journal WHERE id > ? ORDER BY id LIMIT ?", arguments: [id, limit]).map
             {
-                ($0["id"], Commit(at: $0["at"], events: try codec.events(Codec.parse(codec.open($0["body"] as DatabaseValue)))))
+                (
+                    try $0.int("id"),
+                    Commit(at: try $0.int("at"), events: try Codec.plain.events(Codec.parse(codec.open($0["body"] as DatabaseValue))))
+                )
             }
         }
     }
 
-    public func audit(after id: Int64, limit: Int) -> [AuditRecord] {
-        read([]) { db in
+    func audit(_ row: GRDB.Row) throws -> AuditRecord {
+        try AuditRecord(
+            id: row.int("id"), at: row.int("at"), actor: row.text("actor"), action: row.text("action"), target: row.text("target"),
+            detail: row.text("detail"), hash: row.text("hash"))
+    }
+
+    public func audit(after id: Int64, limit: Int) throws(StoreError) -> [AuditRecord] {
+        try read { db in
             try GRDB.Row.fetchAll(db, sql: "SELECT * FROM audit WHERE id > ? ORDER BY id LIMIT ?", arguments: [id, limit]).map {
-                AuditRecord(
-                    id: $0["id"], at: $0["at"], actor: $0["actor"], action: $0["action"], target: $0["target"], detail: $0["detail"],
-                    hash: $0["hash"])
+                try audit($0)
             }
         }
     }
 
     /// The derived rows as they are when nothing is sealed.
-    public func dump() -> [String] {
-        read([]) { db in
-            func rows(_ sql: String, _ line: (GRDB.Row) throws -> String = SQLiteStore.line) throws -> [String] {
-                try GRDB.Row.fetchAll(db, sql: sql).map(line)
+    public func dump() throws(StoreError) -> [String] {
+        try read { db in
+            var lines: [String] = []
+            for table in DerivedTable.allCases {
+                var own: [String] = []
+                try each(table, db) { _, line in own.append(line) }
+                lines += table.isSorted ? own : own.sorted()
             }
-            func sealed(_ columns: [String], _ body: @escaping (GRDB.Row) throws -> String) -> (GRDB.Row) throws -> String {
-                { row in try columns.map { SQLiteStore.text(row[$0]) }.joined(separator: "|") + "|" + body(row) }
-            }
-            var lines = try rows("SELECT lot, policy, profile, gates, remaining FROM lots ORDER BY lot")
-            lines += try rows(
-                """
-                SELECT lot, up_epoch, up_ack, down_epoch, max(down_last, coalesce((SELECT max(seq) FROM down_log
-                    WHERE down_log.lot = positions.lot AND epoch = down_epoch), 0)), down_ack FROM positions ORDER BY lot
-                """)
-            lines += try rows("SELECT lot, epoch FROM closed_epochs ORDER BY lot, epoch")
-            lines += try rows(
-                "SELECT * FROM orders ORDER BY serial",
-                sealed(["serial", "lot", "app_id", "client_key", "status"]) { Codec.plain.text(try self.order(db, $0)).string })
-            lines += try rows(
-                "SELECT * FROM visits ORDER BY lot, record_no",
-                sealed(["lot", "record_no", "is_open"]) { [codec] in
-                    Codec.plain.encode(try codec.visit(Codec.parse($0["body"]))).string
-                })
-            lines += try rows(
-                "SELECT * FROM down_log ORDER BY lot, epoch, seq",
-                sealed(["lot", "epoch", "seq", "at", "order_no"]) {
-                    let down = try self.down(db, $0)
-                    return "\(down.service)|\(down.data)|\(SQLiteStore.text($0["settled"]))"
-                })
-            lines += try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0")
-                .map { "\(try codec.open($0["key"] as DatabaseValue))|\($0["count"] as Int)" }.sorted()
-            lines += try rows("SELECT lot, type, at, body FROM notices ORDER BY id")
-            lines += try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
-                try codec.report(lot: $0["lot"], kind: $0["kind"], key: $0["key"], at: $0["at"], body: $0["body"])
-            }.sorted { ($0.parkCode, $0.kind, $0.key) < ($1.parkCode, $1.kind, $1.key) }
-                .map { "\($0.parkCode)|\($0.kind)|\($0.key)|\($0.at)|\($0.body)" }
-            lines += try rows("SELECT bill_no, expire_at, body FROM bills ORDER BY bill_no")
-            lines += try rows("SELECT pay_no, state, body FROM payments ORDER BY pay_no")
-            lines += try rows("SELECT at, kind, ref, account, fen FROM ledger ORDER BY id")
             return lines
         }
     }
 
-    private static func text(_ value: DatabaseValue) -> String { value.storage.value.map { "\($0)" } ?? "NULL" }
-    private static func line(_ row: GRDB.Row) -> String { row.map { text($0.1) }.joined(separator: "|") }
+    static func text(_ value: DatabaseValue) -> String { value.storage.value.map { "\($0)" } ?? "NULL" }
+    static func line(_ row: GRDB.Row) -> String { row.map { text($0.1) }.joined(separator: "|") }
 }

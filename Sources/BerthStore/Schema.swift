@@ -140,6 +140,55 @@ package enum Schema {
                     DROP INDEX down_log_open;
                     """)
         }
+        // A number is unique in its giver; a dead letter can be found and mended; an answer that moved money stands once.
+        migrator.registerMigration("8 givers and dead letters") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE payments_2(key TEXT PRIMARY KEY, state INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+                    CREATE TABLE bills_2(key TEXT PRIMARY KEY, expire_at INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+                    """)
+            var keys: [String: String] = [:]
+            for row in try GRDB.Row.fetchAll(db, sql: "SELECT state, body FROM payments") {
+                let payment = try Codec.payment(Codec.parse(row.text("body")))
+                keys[payment.payNo] = payment.key
+                try db.execute(
+                    sql: "INSERT INTO payments_2 VALUES(?,?,?)",
+                    arguments: [payment.key, row.int("state") as Int64, row.text("body")])
+            }
+            for body in try String.fetchAll(db, sql: "SELECT body FROM bills") {
+                var bill = try Codec.bill(Codec.parse(body))
+                if bill.subject == nil { bill.giver = bill.parkCode }
+                bill.paidBy = bill.paidBy.map { keys[$0] ?? $0 }
+                try db.execute(
+                    sql: "INSERT INTO bills_2 VALUES(?,?,?)", arguments: [bill.key, bill.expireAt, Codec.encode(bill).string])
+            }
+            try db.execute(
+                sql: """
+                    DROP TABLE payments;
+                    DROP TABLE bills;
+                    ALTER TABLE payments_2 RENAME TO payments;
+                    ALTER TABLE bills_2 RENAME TO bills;
+                    CREATE INDEX payments_open ON payments(state) WHERE state = 0;
+                    CREATE INDEX payments_lot ON payments(json_extract(body, '$.lot'), json_extract(body, '$.t'));
+                    ALTER TABLE up_log ADD COLUMN record_no TEXT NOT NULL DEFAULT '';
+                    ALTER TABLE up_log ADD COLUMN mended INTEGER NOT NULL DEFAULT 0;
+                    DROP INDEX up_log_dead;
+                    CREATE INDEX up_log_dead ON up_log(lot, at) WHERE code <> 0 AND mended = 0;
+                    CREATE INDEX up_log_record ON up_log(lot, record_no) WHERE code <> 0 AND mended = 0;
+                    CREATE INDEX notices_lot ON notices(lot, id);
+                    DELETE FROM replies WHERE service IN ('share.withdraw.apply', 'pay.create', 'refund.apply') AND id NOT IN
+                        (SELECT min(id) FROM replies GROUP BY app_id, request_id);
+                    CREATE UNIQUE INDEX replies_money ON replies(app_id, request_id)
+                        WHERE service IN ('share.withdraw.apply', 'pay.create', 'refund.apply');
+                    """)
+            for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, epoch, seq, data FROM up_log WHERE code <> 0") {
+                let data = try? Codec.parse(codec.open(row["data"] as DatabaseValue))
+                guard let recordNo = data?["recordNo"]?.stringValue else { continue }
+                try db.execute(
+                    sql: "UPDATE up_log SET record_no = ? WHERE lot = ? AND epoch = ? AND seq = ?",
+                    arguments: [recordNo, row.text("lot"), row.text("epoch"), row.int("seq") as Int64])
+            }
+        }
         return migrator
     }
 

@@ -1,15 +1,32 @@
 public import BerthCore
 public import BerthWire
+import Foundation
 
 /// Why the store did not do what it was asked.
 public enum StoreError: Error, Sendable, Equatable {
-    /// The disk is full, or the file cannot grow: nothing of the batch was written.
+    /// No space on the disk: nothing of the batch was written.
     case full
+    /// The disk does not do what it is asked (EIO), or takes nothing (EROFS); what SQLite says.
+    case disk(String)
     /// A counted claim was over its maximum: another writer took it.
     case claimRefused(String)
     case unavailable(String)
     /// The rows were sealed under another master key.
     case wrongKey
+    /// What was acknowledged before is not in the database any more: its end was cut off, or a backup was put back.
+    case lost(String)
+
+    /// For people: what is wrong, in a sentence.
+    public var reason: String {
+        switch self {
+        case .full: "no space on the disk of the database"
+        case .disk(let what): "the disk of the database fails: \(what)"
+        case .claimRefused(let what): "the database refused a claim: \(what)"
+        case .unavailable(let what): "the database cannot be used: \(what)"
+        case .wrongKey: "the database was sealed under another master key"
+        case .lost(let what): what
+        }
+    }
 }
 
 /// The kept answer to a plain request (interface.md, section 3), with the nonce that must not be seen again.
@@ -66,10 +83,14 @@ public struct UpResult: Sendable, Equatable {
     public var reply: String
     public var data: String
     public var at: Millis
+    /// Of a refused record: under which a correction finds it; "" where it has none.
+    public var recordNo: String
+    /// A dead letter that a correction has made good.
+    public var isMended: Bool
 
     public init(
         parkCode: String, epoch: String, seq: Int64, requestId: String, service: String, code: Int, reply: String,
-        data: String, at: Millis
+        data: String, at: Millis, recordNo: String = "", isMended: Bool = false
     ) {
         self.parkCode = parkCode
         self.epoch = epoch
@@ -80,6 +101,8 @@ public struct UpResult: Sendable, Equatable {
         self.reply = reply
         self.data = data
         self.at = at
+        self.recordNo = recordNo
+        self.isMended = isMended
     }
 }
 
@@ -114,12 +137,16 @@ public struct AuditRecord: Sendable, Equatable {
     public init(
         id: Int64 = 0, at: Millis, actor: String, action: String, target: String, detail: String, hash: String = ""
     ) {
+        // The database's texts end at a NUL: what was hashed would not be what is read.
+        func whole(_ text: String) -> String {
+            text.utf8.contains(0) ? text.replacingOccurrences(of: "\0", with: "\u{FFFD}") : text
+        }
         self.id = id
         self.at = at
-        self.actor = actor
-        self.action = action
-        self.target = target
-        self.detail = detail
+        self.actor = whole(actor)
+        self.action = whole(action)
+        self.target = whole(target)
+        self.detail = whole(detail)
         self.hash = hash
     }
 
@@ -219,14 +246,17 @@ public final class Commit: Sendable {
     public let up: [UpResult]
     /// Who did it, where that goes on record (section 13).
     public let audit: AuditRecord?
+    /// Dead letters that it makes good.
+    public let mended: [UpResult]
     /// The lots that it touches.
     public let parkCodes: [String]
     /// Made once, when the store first sees it.
     let draft = Draft()
 
     public init(
-        at: Millis, events: [Event], reply: KeptReply? = nil, up: [UpResult] = [], audit: AuditRecord? = nil
+        at: Millis, events: [Event], reply: KeptReply? = nil, up: [UpResult] = [], audit: AuditRecord? = nil, mended: [UpResult] = []
     ) {
+        self.mended = mended
         self.at = at
         self.events = events
         self.reply = reply
@@ -271,6 +301,8 @@ public struct LotImage: Sendable, Equatable {
     public var downLast: Int64 = 0
     public var downAck: Int64 = 0
     public var awaiting: [Int64: String] = [:]
+    /// Dead letters that nothing has made good.
+    public var deadLetters = 0
 
     public init(parkCode: String) { self.parkCode = parkCode }
 }
@@ -288,6 +320,8 @@ public struct CityImage: Sendable {
     public var pendingPayments: [Payment] = []
     public var counters: [String: Int] = [:]
     public var lastSerial: Int64 = 0
+    /// The highest number that a notification ever had.
+    public var lastTiding: Int64 = 0
     public var credentials: [Credential] = []
     /// appId and nonce of writes since the time that was asked for.
     public var nonces: [(appId: String, nonce: String, at: Millis)] = []
@@ -336,6 +370,8 @@ public struct OrderFilter: Sendable {
     public var plate: Plate?
     /// Only orders made before this one.
     public var beforeSerial: Int64
+    /// Orders that are passed over first, without being opened.
+    public var skip = 0
     public var limit: Int
 
     public init(
@@ -358,9 +394,65 @@ public struct OrderFilter: Sendable {
     }
 }
 
+/// Which events a list asks for; newest first.
+public struct NoticeFilter: Sendable {
+    /// nil: of all lots.
+    public var parkCode: String?
+    public var eventType: Int?
+    /// ms since 1970, the end not included.
+    public var from: Millis
+    public var to: Millis
+    /// Only those that were noted before this one.
+    public var before: Int64
+    public var limit: Int
+
+    public init(
+        parkCode: String? = nil, eventType: Int? = nil, from: Millis = 0, to: Millis = .max, before: Int64 = .max, limit: Int = 100
+    ) {
+        self.parkCode = parkCode
+        self.eventType = eventType
+        self.from = from
+        self.to = to
+        self.before = before
+        self.limit = limit
+    }
+
+    func admits(_ notice: Notice) -> Bool {
+        (parkCode == nil || notice.parkCode == parkCode) && (eventType == nil || notice.eventType == eventType) && from <= notice.occurredAt
+            && notice.occurredAt < to
+    }
+}
+
+/// The past as the rules look it up: a store, and whether a look failed. A decision that rests on a failed look is void.
+/// Belongs to one thread, for one decision.
+public final class Past: History {
+    private let store: any Store
+    /// Why a look failed, once one has.
+    public private(set) var failure: StoreError?
+
+    public init(_ store: any Store) { self.store = store }
+
+    private func look<Value>(_ body: () throws(StoreError) -> Value?) -> Value? {
+        do { return try body() } catch {
+            failure = failure ?? error
+            return nil
+        }
+    }
+
+    public func order(_ orderNo: String) -> Order? { look { () throws(StoreError) in try store.order(orderNo) } }
+    public func order(appId: String, clientOrderNo: String) -> Order? {
+        look { () throws(StoreError) in try store.order(appId: appId, clientOrderNo: clientOrderNo) }
+    }
+    public func visit(parkCode: String, recordNo: String) -> Visit? {
+        look { () throws(StoreError) in try store.visit(parkCode: parkCode, recordNo: recordNo) }
+    }
+    public func payment(key: String) -> Payment? { look { () throws(StoreError) in try store.payment(key: key) } }
+}
+
 /// The one narrow door to durability. Calls block until the data is where they say; none suspends.
+/// A read that fails throws: it never says that there is nothing.
 /// The in-memory reference, SQLite and (later) PostgreSQL pass one behaviour suite.
-public protocol Store: Sendable, History {
+public protocol Store: Sendable {
     func load(noncesSince: Millis) throws(StoreError) -> CityImage
     /// One transaction for many messages of many lots; when it returns, all of it survives a power cut.
     /// - Returns: the number of the last entry of the journal.
@@ -369,19 +461,31 @@ public protocol Store: Sendable, History {
     func prepare(_ commit: Commit)
     func save(_ credential: Credential) throws(StoreError)
 
-    func orders(_ filter: OrderFilter) -> [Order]
+    func order(_ orderNo: String) throws(StoreError) -> Order?
+    func order(appId: String, clientOrderNo: String) throws(StoreError) -> Order?
+    func visit(parkCode: String, recordNo: String) throws(StoreError) -> Visit?
+    /// - Parameter key: ``Payment/key``.
+    func payment(key: String) throws(StoreError) -> Payment?
+    func orders(_ filter: OrderFilter) throws(StoreError) -> [Order]
     /// The kept reply of a request; nil when it is new, or older than a day.
     /// - Parameter key: ``KeptReply/key(_:_:)`` of the two names.
-    func reply(key: Int64, appId: String, requestId: String) -> KeptReply?
-    func up(parkCode: String, epoch: String, seq: Int64) -> UpResult?
-    func deadLetters(parkCode: String, limit: Int) -> [UpResult]
+    func reply(key: Int64, appId: String, requestId: String) throws(StoreError) -> KeptReply?
+    /// Whether there may be a kept reply under the key, without asking the disk.
+    func knowsReply(key: Int64) -> Bool
+    func up(parkCode: String, epoch: String, seq: Int64) throws(StoreError) -> UpResult?
+    /// Those that nothing has made good, newest first.
+    /// - Parameter parkCode: nil for all lots.
+    func deadLetters(parkCode: String?, since: Millis, limit: Int) throws(StoreError) -> [UpResult]
+    /// The newest dead letter of a record.
+    func deadLetter(parkCode: String, recordNo: String) throws(StoreError) -> UpResult?
     /// Entries after `seq`, in order.
-    func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) -> [DownRow]
-    func notices(parkCode: String?, limit: Int) -> [Notice]
-    func audit(after id: Int64, limit: Int) -> [AuditRecord]
+    func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) throws(StoreError) -> [DownRow]
+    /// Newest first.
+    func notices(_ filter: NoticeFilter) throws(StoreError) -> [(id: Int64, notice: Notice)]
+    func audit(after id: Int64, limit: Int) throws(StoreError) -> [AuditRecord]
 
     func save(_ picture: Picture) throws(StoreError)
-    func picture(_ imageId: String) -> Picture?
+    func picture(_ imageId: String) throws(StoreError) -> Picture?
     /// Deletes what was made before the time, and tickets that ended unused before `ticketsBefore`.
     /// - Returns: their ids; their files go with them.
     func removePictures(madeBefore: Millis, ticketsBefore: Millis) throws(StoreError) -> [String]
@@ -389,35 +493,35 @@ public protocol Store: Sendable, History {
     /// Adds to the counts of days, and notes up to which entry of the journal they count.
     func add(_ counts: [DayCount], through journalId: Int64) throws(StoreError)
     /// - Parameter days: civil days, both included.
-    func counts(days: ClosedRange<Int64>, parkCode: String?, appId: String?) -> [DayCount]
+    func counts(days: ClosedRange<Int64>, parkCode: String?, appId: String?) throws(StoreError) -> [DayCount]
     /// The entry of the journal up to which days are counted.
-    func countedThrough() -> Int64
+    func countedThrough() throws(StoreError) -> Int64
 
     func count(occupancy: [OccupancyCount]) throws(StoreError)
     /// By lot and day.
-    func occupancy(days: ClosedRange<Int64>) -> [OccupancyDay]
+    func occupancy(days: ClosedRange<Int64>) throws(StoreError) -> [OccupancyDay]
 
     /// What moved in an account in a time, oldest first, and what it stood at before.
-    func ledger(_ account: Account, from: Millis, to: Millis, limit: Int) -> (before: Int64, rows: [LedgerRow])
+    func ledger(_ account: Account, from: Millis, to: Millis, limit: Int) throws(StoreError) -> (before: Int64, rows: [LedgerRow])
     /// Visits of a lot that ended in a time, and payments for it made in a time.
-    func visits(parkCode: String, leftFrom: Millis, to: Millis, limit: Int) -> [Visit]
-    func payments(parkCode: String, from: Millis, to: Millis, limit: Int) -> [Payment]
+    func visits(parkCode: String, leftFrom: Millis, to: Millis, limit: Int) throws(StoreError) -> [Visit]
+    func payments(parkCode: String, from: Millis, to: Millis, limit: Int) throws(StoreError) -> [Payment]
 
     /// Deletes replies and settled down entries that are over, and counters whose period is long over at `now`.
     func prune(_ retention: Retention, now: Millis) throws(StoreError)
     /// Deletes records, journal and audit entries whose time is over; once a day, since it looks at everything.
     func retire(_ retention: Retention, now: Millis) throws(StoreError)
     /// The rows that the journal must be able to make again, in a fixed order, for comparing stores.
-    func dump() -> [String]
+    func dump() throws(StoreError) -> [String]
     /// The journal after an entry.
-    func journal(after id: Int64, limit: Int) -> [(id: Int64, commit: Commit)]
+    func journal(after id: Int64, limit: Int) throws(StoreError) -> [(id: Int64, commit: Commit)]
 }
 
 extension Store {
-    public func reply(appId: String, requestId: String) -> KeptReply? {
-        reply(key: KeptReply.key(appId, requestId), appId: appId, requestId: requestId)
+    public func reply(appId: String, requestId: String) throws(StoreError) -> KeptReply? {
+        try reply(key: KeptReply.key(appId, requestId), appId: appId, requestId: requestId)
     }
 
     /// The journal from its beginning.
-    public func journal() -> [Commit] { journal(after: 0, limit: .max).map(\.commit) }
+    public func journal() throws(StoreError) -> [Commit] { try journal(after: 0, limit: .max).map(\.commit) }
 }

@@ -23,6 +23,7 @@ extension Decode {
 
     /// The data has passed its shape.
     public static func command(service: String, data: JSONObject, _ caller: Caller) throws(WireError) -> Command {
+        if service == "lot.tariff.report" { try checkTariff(data) }
         if let command = filing(service: service, data: data, parkCode: caller.parkCode, now: caller.now) { return command }
         let fields = Fields(data)
         switch service {
@@ -37,7 +38,8 @@ extension Decode {
                 minSeconds: Int(try fields.int("minInterval", in: 30...86_400)))
         case "pay.create":
             return .pay(
-                appId: caller.appId, billNo: try fields.string("billNo", max: 64), payNo: try fields.string("payNo", max: 64),
+                appId: caller.appId, parkCode: caller.parkCode, billNo: try fields.string("billNo", max: 64),
+                payNo: try fields.string("payNo", max: 64),
                 amountFen: try fields.int("amount", in: 0...WireLimits.moneyMax), channel: try fields.string("channel", max: 32),
                 requestHash: caller.dataHash)
         case "refund.apply": return try refund(fields, caller)
@@ -98,7 +100,7 @@ extension Decode {
                 return .reviewOffer(parkCode: parkCode, offerId: offerId, isPassed: isPassed, remark: remark)
             }
             guard let authNo = try fields.optionalString("authNo", max: 32), !authNo.isEmpty else {
-                throw WireError("missingParameter", "offerId or authNo")
+                throw fields.missing("offerId or authNo")
             }
             return .reviewShare(parkCode: parkCode, authNo: authNo, isPassed: isPassed, remark: remark)
         case "credit.appeal.answer":
@@ -111,6 +113,15 @@ extension Decode {
                 parkCode: try self.parkCode(fields), caseNo: try fields.string("caseNo", max: 32),
                 orderNo: orderNo?.isEmpty == false ? orderNo : nil, by: caller.appId)
         default: throw WireError("maintenance", service)
+        }
+    }
+
+    /// U06: a cap of 0 would make parking free for ever, and is a mistake.
+    private static func checkTariff(_ data: JSONObject) throws(WireError) {
+        let fields = Fields(data)
+        if data["dailyCap"]?.intValue == 0 { throw fields.illegal("dailyCap", "0 would make parking free; leave it out") }
+        for row in try fields.objects("rules", max: 200) where row.object["capFee"]?.intValue == 0 {
+            throw row.illegal("capFee", "0 would make parking free; leave it out")
         }
     }
 

@@ -30,15 +30,21 @@ extension Decode {
             guard case .object(var fields) = row, let name = fields[filing.key]?.stringValue else { return nil }
             let isGone = fields["op"]?.intValue == 3
             fields["op"] = nil
+            for name in ["changeTime", "deviceTime"] {
+                if let time = fields[name]?.intValue, time > now + City.aheadMillisMax { fields[name] = .int(now) }
+            }
             var key = filing.key == "plateNo" ? Plate(name)?.revealed ?? name : name
             // Of a tariff the one in force stays until the next one is.
             if service == "lot.tariff.report", let from = fields["effectiveFrom"]?.intValue { key += "@\(from)" }
             return Report(
                 parkCode: parkCode, kind: kind, key: key, body: isGone ? "" : JSON.object(fields).canonicalString, at: now)
         }
+        // What is said to have changed long after now is known since now, and is an event.
+        let ahead = rows.lazy.compactMap { ($0["changeTime"] ?? $0["deviceTime"])?.intValue }.first { $0 > now + City.aheadMillisMax }
         return .file(
             parkCode: parkCode, reports, replaces: known["complete"]?.boolValue == true ? kind : nil,
-            knownBy: filing.knownBy, notice: nil,
+            knownBy: filing.knownBy,
+            notice: ahead.map { Notice(parkCode: parkCode, eventType: 6010, occurredAt: now, detail: "\(service) \($0)") },
             tariff: service == "lot.tariff.report" ? reports.first.flatMap { lotTariff($0.body) } : nil,
             entries: service == "list.local.report"
                 ? reports.reduce(into: [:]) { $0[$1.key] = $1.isGone ? nil : listEntry($1.body) } : [:])
@@ -110,7 +116,9 @@ extension Decode {
 
     /// A message of section 9.2 as it is kept at the lot. The data has passed its shape.
     public static func post(service: String, data: JSONObject, parkCode: String, now: Int64) -> Command {
-        let known = Profile.current.services[service]?.request.known(data) ?? data
+        var known = Profile.current.services[service]?.request.known(data) ?? data
+        // Plates are stored and sent bare (section 15.1), however they were typed.
+        if let plate = known["plateNo"]?.stringValue.flatMap({ Plate($0) }) { known["plateNo"] = .string(plate.revealed) }
         let body = JSON.object(known).canonicalString
         var report: Report?
         if service == "config.push", gateRules(known) != nil {
@@ -119,7 +127,7 @@ extension Decode {
             let name = keyName.flatMap { known[$0]?.stringValue } ?? ""
             let isOver = service == "share.auth.revoke" || known["status"]?.intValue == -1 || known["locked"]?.boolValue == false
             report = Report(
-                parkCode: parkCode, kind: kind, key: keyName == "plateNo" ? Plate(name)?.revealed ?? name : name,
+                parkCode: parkCode, kind: kind, key: name,
                 body: isOver ? "" : body, at: now)
         }
         return .post(parkCode: parkCode, service: service, body: body, sets: report)
@@ -142,9 +150,9 @@ extension Decode {
         let fields = Fields(data)
         let plate = try plate(fields)
         let color = try fields.optionalInt("plateColor", in: 0...99).map { Int($0) }
-        if let color, !plate.fits(color: color) { throw WireError("plateColorMismatch", "plateColor") }
+        if let color, !plate.fits(color: color) { throw WireError("plateColorMismatch", "plateColor: does not fit the plate") }
         var body = Profile.current.services[service]?.request.known(data) ?? data
-        if fields.object["userToken"]?.stringValue?.isEmpty ?? true { body["ownerToken"] = nil }
+        if !fields.has("userToken") { body["ownerToken"] = nil }
         body["userToken"] = nil
         return .bind(
             appId: appId, userToken: try fields.user(), plate: plate,
@@ -190,6 +198,10 @@ extension Shape {
         var kept = JSONObject()
         for field in shape {
             guard let value = data[field.name] else { continue }
+            switch value {
+            case .null where !field.isRequired, .string("") where !field.isRequired: continue
+            default: break
+            }
             guard case .object(let children) = field.type else {
                 kept.append(field.name, value)
                 continue

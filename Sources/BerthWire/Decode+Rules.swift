@@ -12,6 +12,9 @@ extension Decode {
         return segments
     }
 
+    /// Days that one segment may name.
+    private static let repeatsMax = 366
+
     private static func segment(_ row: Fields) throws(WireError) -> Segment {
         let start = try row.minuteOfDay("start", isEnd: false)
         let end = try row.minuteOfDay("end", isEnd: true)
@@ -22,6 +25,7 @@ extension Decode {
         switch repeats {
         case .daily: return Segment(.daily, start: start, end: end)
         case .weekly, .monthly:
+            guard values.count <= repeatsMax else { throw row.illegal("repeatData", "more than \(repeatsMax)") }
             let range: ClosedRange<Int64> = repeats == .weekly ? 1...7 : 1...31
             let days = values.compactMap(\.intValue)
             guard !days.isEmpty, days.count == values.count, days.allSatisfy(range.contains) else {
@@ -29,6 +33,7 @@ extension Decode {
             }
             return Segment(repeats, days: days.map { Int($0) }, start: start, end: end)
         case .date:
+            guard values.count <= repeatsMax else { throw row.illegal("repeatData", "more than \(repeatsMax)") }
             var dates: [Int64] = []
             for value in values {
                 dates.append(try day(Fields(JSONObject([("repeatData", value)]), path: row.path), "repeatData"))
@@ -57,7 +62,9 @@ extension Decode {
     static func plates(_ fields: Fields, _ name: String = "plateNos") throws(WireError) -> [Plate] {
         var plates: [Plate] = []
         for value in fields.object[name]?.arrayValue ?? [] {
-            guard let plate = value.stringValue.flatMap(Plate.init) else { throw WireError("illegalPlate", name) }
+            guard let plate = value.stringValue.flatMap({ Plate($0) }) else {
+                throw WireError("illegalPlate", "\(name): not a plate number")
+            }
             if !plates.contains(plate) { plates.append(plate) }
         }
         return plates
@@ -71,6 +78,7 @@ extension Decode {
         var gone: [String] = []
         for row in try Fields(data).objects("offers", max: 1000) {
             let offerId = try row.string("offerId", max: 32)
+            if City.isOwnNumber(offerId) { throw row.illegal("offerId", "a number of the server's own series") }
             if try row.optionalInt("op", in: 1...3) == 3 {
                 gone.append(offerId)
                 continue
@@ -123,13 +131,7 @@ extension Decode {
                 offerId: try fields.optionalString("offerId", max: 32).flatMap { $0.isEmpty ? nil : $0 }, spaceNo: nil, plates: plates,
                 segments: try segments(fields) ?? [], quietHours: [], validFrom: from, validTo: to, graceMin: 0, price: nil,
                 status: .pending,
-                strikesMax: 1, createdAt: now), months: months(from, to))
-    }
-
-    /// Started months of 30 days.
-    static func months(_ from: Int64, _ to: Int64) -> Int {
-        let month = 30 * CivilTime.dayLength
-        return Int((to - from + month - 1) / month)
+                strikesMax: 1, createdAt: now), months: CivilTime.months(from: from, to: to))
     }
 
     /// D05 as the rules know it: pushed by an operator, or read from a lot's own list.
@@ -168,7 +170,7 @@ extension Decode {
         let fields = Fields(data)
         let bizCode = try fields.string("bizCode", max: 16)
         guard businesses.contains(bizCode) else { throw fields.illegal("bizCode", businesses.joined(separator: ", ")) }
-        let hasPlate = fields.object["plateNo"] != nil && fields.object["plateNo"] != .null && fields.object["plateNo"] != .string("")
+        let hasPlate = fields.has("plateNo")
         return .makeAppointment(
             Appointment(
                 extNo: try fields.string("extNo", max: 64), appId: appId, bizCode: bizCode,
@@ -249,17 +251,22 @@ extension Decode {
 
     public static func parkCodes(_ data: JSONObject) throws(WireError) -> [String] {
         var codes: [String] = []
+        var seen: Set<String> = []
         for value in data["parkCodes"]?.arrayValue ?? [] {
-            guard let code = value.stringValue, Envelope.isParkCode(code) else { throw WireError("illegalValue", "parkCodes") }
-            if !codes.contains(code) { codes.append(code) }
+            guard let code = value.stringValue, Envelope.isParkCode(code) else {
+                throw WireError("illegalValue", "parkCodes: not the code of a lot")
+            }
+            if seen.insert(code).inserted { codes.append(code) }
         }
         return codes
     }
 
     /// D07, D08 and filed vehicles, for a lot, its group or the city.
     static func list(service: String, data: JSONObject, parkCode: String) -> Command? {
-        let known = Profile.current.services[service]?.request.known(data) ?? data
-        guard let plate = known["plateNo"]?.stringValue.flatMap(Plate.init) else { return nil }
+        var known = Profile.current.services[service]?.request.known(data) ?? data
+        guard let plate = known["plateNo"]?.stringValue.flatMap({ Plate($0) }) else { return nil }
+        // Stored and sent bare (section 15.1), however the operator typed it.
+        known["plateNo"] = .string(plate.revealed)
         let body = JSON.object(known).canonicalString
         let scope: ListScope =
             switch known["scope"]?.stringValue {
@@ -273,14 +280,51 @@ extension Decode {
             isExempt: service == "list.white.push" && known["exempt"]?.boolValue == true)
     }
 
-    /// A token that names nobody: neither an identity card's number nor a telephone's.
+    /// A token that names nobody: not the number of a telephone or of a card, however a person writes it.
     static func pseudonym(_ fields: Fields, _ name: String) throws(WireError) -> String {
         let text = try fields.string(name, max: 64)
-        let digits = text.utf8.allSatisfy { (48...57).contains($0) }
-        let isCard = text.utf8.count == 18 && text.utf8.dropLast().allSatisfy { (48...57).contains($0) }
-        let isMobile = digits && text.utf8.count == 11 && text.utf8.first == 49
-        guard !isCard, !isMobile else { throw WireError("illegalValue", "\(name): a pseudonym, not the number of a card or telephone") }
+        guard !namesSomebody(text) else { throw fields.illegal(name, "a pseudonym, not the number of a card or telephone") }
         return text
+    }
+
+    /// Whether a text is a telephone number or the number of an identity card: of the mainland (15 or 18 digits), Hong Kong, Macao or Taiwan.
+    static func namesSomebody(_ text: String) -> Bool {
+        var bare: [UInt8] = []
+        for scalar in text.unicodeScalars {
+            var value = scalar.value
+            if (0xFF01...0xFF5E).contains(value) { value -= 0xFEE0 }
+            switch value {
+            case 0x30...0x39, 0x41...0x5A: bare.append(UInt8(value))
+            case 0x61...0x7A: bare.append(UInt8(value - 32))
+            // What people write between the digits: spaces of all kinds, dots, hyphens, brackets, the plus sign.
+            case 0x09, 0x20, 0x28, 0x29, 0x2B, 0x2D, 0x2E, 0x2F, 0xA0, 0xB7, 0x2000...0x200B, 0x2010...0x2015, 0x2212, 0x3000: continue
+            default: return false
+            }
+        }
+        func isDigits(_ part: ArraySlice<UInt8>) -> Bool { !part.isEmpty && part.allSatisfy { (48...57).contains($0) } }
+        func isLetter(_ byte: UInt8) -> Bool { (65...90).contains(byte) }
+        func isMobile(_ digits: ArraySlice<UInt8>) -> Bool {
+            digits.count == 11 && isDigits(digits) && digits.first == 49 && (51...57).contains(digits[digits.startIndex + 1])
+        }
+        let all = bare[...]
+        let prefixes = ["0086", "86", "086"].map { Array($0.utf8) }
+        if isMobile(all) || prefixes.contains(where: { all.starts(with: $0) && isMobile(all.dropFirst($0.count)) }) { return true }
+        // A fixed line with its area code; Hong Kong (852), Macao (853), Taiwan (886) and others abroad, as +86 writes them.
+        if all.first == 48, (10...12).contains(all.count), isDigits(all), all.dropFirst().first != 48 { return true }
+        let isAbroad = text.unicodeScalars.contains { $0.value == 0x2B || $0.value == 0xFF0B } || all.starts(with: Array("00".utf8))
+        if isAbroad, (8...17).contains(all.count), isDigits(all) { return true }
+        if all.count == 15, isDigits(all) { return true }
+        if all.count == 18, isDigits(all.dropLast()), let last = all.last, (48...57).contains(last) || last == 88 { return true }
+        // Hong Kong: one or two letters, six digits, a check digit 0 to 9 or A. Taiwan: a letter, nine digits, the first 1, 2, 8 or 9.
+        if let first = all.first, isLetter(first) {
+            let letters = all.prefix(while: isLetter).count
+            let rest = all.dropFirst(letters)
+            if letters <= 2, rest.count == 7, isDigits(rest.dropLast()), let last = rest.last, (48...57).contains(last) || last == 65 {
+                return true
+            }
+            if letters == 1, rest.count == 9, isDigits(rest), [49, 50, 56, 57].contains(rest.first ?? 0) { return true }
+        }
+        return false
     }
 
     /// What a kept list entry says.

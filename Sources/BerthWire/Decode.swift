@@ -4,7 +4,20 @@ public import BerthCore
 public enum Decode {
     public static func plate(_ fields: Fields, _ name: String = "plateNo") throws(WireError) -> Plate {
         let text = try fields.string(name, max: 16)
-        guard let plate = Plate(text) else { throw WireError("illegalPlate", name) }
+        guard let plate = Plate(text) else { throw WireError("illegalPlate", "\(fields.path)\(name): not a plate number") }
+        return plate
+    }
+
+    /// What a camera reported; it need not be a legal plate, and none is lost for its length (section 5.5).
+    public static func reading(_ fields: Fields, _ name: String = "plateNo") throws(WireError) -> Plate {
+        guard case .string(let text)? = fields.object[name], !text.isEmpty else { throw fields.missing(name) }
+        if let plate = Plate(reading: text) { return plate }
+        var short = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars where scalar.value > 0x20 && scalar.value != 0x7F {
+            guard short.count < 16 else { break }
+            short.append(scalar)
+        }
+        guard let plate = Plate(reading: String(short)) else { throw fields.illegal(name, "nothing that can be read") }
         return plate
     }
 
@@ -14,14 +27,14 @@ public enum Decode {
 
     public static func parkCode(_ fields: Fields, _ name: String = "parkCode") throws(WireError) -> String {
         let text = try fields.string(name, max: 32)
-        guard Envelope.isParkCode(text) else { throw WireError("illegalValue", name) }
+        guard Envelope.isParkCode(text) else { throw fields.illegal(name, "not the code of a lot") }
         return text
     }
 
     public static func purpose(_ fields: Fields, default fallback: Purpose?) throws(WireError) -> Purpose {
         guard let value = try fields.optionalInt("bizType", in: 1...3) else {
             if let fallback { return fallback }
-            throw WireError("missingParameter", "bizType")
+            throw fields.missing("bizType")
         }
         return Purpose(rawValue: Int(value))!
     }
@@ -33,6 +46,7 @@ public enum Decode {
             throw WireError("illegalValue", "parkCode: not the envelope's")
         }
         let count: ClosedRange<Int64> = 0...1_000_000
+        try checkAreas(fields)
         var hours: [OpenHours] = []
         for entry in try fields.objects("openHours", max: 100) {
             guard case .array(let days)? = entry.object["days"] else { throw WireError("missingParameter", "openHours.days") }
@@ -48,6 +62,7 @@ public enum Decode {
                     days: set, start: try entry.minuteOfDay("start", isEnd: false),
                     end: try entry.minuteOfDay("end", isEnd: true)))
         }
+        guard !hours.isEmpty else { throw fields.illegal("openHours", "empty: a lot that never opens") }
         let regionCode = try fields.string("regionCode", max: 6)
         guard regionCode.utf8.count == 6, regionCode.utf8.allSatisfy({ (48...57).contains($0) }) else {
             throw WireError("illegalValue", "regionCode: six digits")
@@ -85,6 +100,24 @@ public enum Decode {
         return profile
     }
 
+    /// An area lies in another one, and never in itself.
+    private static func checkAreas(_ fields: Fields) throws(WireError) {
+        var parents = TextTable<String>()
+        for area in try fields.optionalObjects("areas", max: 1000) ?? [] {
+            guard let code = try area.optionalString("areaCode", max: 32), let parent = try area.optionalString("parentAreaCode", max: 32)
+            else { continue }
+            parents[code] = parent
+        }
+        for code in parents.keys {
+            var (at, steps) = (code, 0)
+            while let parent = parents[at] {
+                steps += 1
+                guard parent != code, steps <= 1000 else { throw fields.illegal("areas", "parentAreaCode: an area lies in itself") }
+                at = parent
+            }
+        }
+    }
+
     /// U04 `lot.gate.report`.
     /// - Parameter kind: under which each gate is kept as it was reported.
     public static func gates(_ data: JSONObject, parkCode: String, kind: String, now: Int64) throws(WireError) -> Command {
@@ -115,13 +148,18 @@ public enum Decode {
         let total = try fields.int("total", in: count)
         let remain = try fields.int("remain", in: count)
         let occupied = try fields.optionalInt("occupied", in: count) ?? max(0, total - remain)
+        for (all, left) in [("reserveTotal", "reserveRemain"), ("shareTotal", "shareRemain")] {
+            if let most = try fields.optionalInt(all, in: count), let rest = try fields.optionalInt(left, in: count), rest > most {
+                throw WireError("countersInconsistent", "\(left): more than \(all)")
+            }
+        }
         return Remaining(
             reportedAt: try fields.optionalTime("reportTime") ?? now, total: Int(total), occupied: Int(occupied),
             remain: Int(remain))
     }
 
     private static func color(_ fields: Fields, isMandatory: Bool) throws(WireError) -> Int? {
-        if !isMandatory, fields.object["plateColor"] == nil || fields.object["plateColor"] == .null { return nil }
+        if !isMandatory, !fields.has("plateColor") { return nil }
         return Int(try fields.int("plateColor", among: Plate.colors))
     }
 
@@ -137,7 +175,7 @@ public enum Decode {
             extNo: try fields.optionalString("extNo", max: 64))
         booking.waits = try fields.optionalBool("waitlist") ?? false
         // Most orders say nothing of what follows.
-        for (name, value) in data.members where value != .null {
+        for (name, _) in data.members where fields.has(name) {
             switch name {
             case "plateNos":
                 booking.otherPlates = try plates(fields).filter { $0 != booking.plate }
@@ -161,9 +199,9 @@ public enum Decode {
     public static func modification(_ data: JSONObject, appId: String) throws(WireError) -> Command {
         let fields = Fields(data)
         let orderNo = try fields.string("orderNo", max: 32)
-        let hasPlate = fields.object["plateNo"] != nil && fields.object["plateNo"] != .null
+        let hasPlate = fields.has("plateNo")
         let planTime = try fields.optionalTime("planTime")
-        guard hasPlate || planTime != nil else { throw WireError("missingParameter", "planTime or plateNo") }
+        guard hasPlate || planTime != nil else { throw fields.missing("planTime or plateNo") }
         return .modify(
             appId: appId, orderNo: orderNo, planTime: planTime, plate: hasPlate ? try plate(fields) : nil,
             plateColor: try color(fields, isMandatory: false))
@@ -178,45 +216,62 @@ public enum Decode {
             confirmBreach: try fields.optionalBool("confirmBreach") ?? false)
     }
 
-    /// U10 `vehicle.entry.report`.
+    /// U10 `vehicle.entry.report`. A car that came in is a fact: what is optional and wrong is left out (section 5.5).
     public static func entry(_ data: JSONObject) throws(WireError) -> Passage {
         let fields = Fields(data)
         let carKind = try fields.int("carKind", in: 1...9)
-        let orderNo = try fields.optionalString("orderNo", max: 32)
-        if (5...7).contains(carKind), orderNo == nil { throw WireError("missingParameter", "orderNo") }
+        let orderNo = (try? fields.optionalString("orderNo", max: 32)) ?? nil
+        if (5...7).contains(carKind), orderNo == nil { throw fields.missing("orderNo") }
         var passage = Passage(
-            recordNo: try fields.string("recordNo", max: 48), plate: try plate(fields),
+            recordNo: try fields.string("recordNo", max: 48), plate: try reading(fields),
             gateCode: try fields.string("gateCode", max: 32), enterTime: try fields.time("enterTime"),
             carKind: Int(carKind), orderNo: orderNo)
         _ = try color(fields, isMandatory: true)
         passage.vehicleClass = Int(try fields.int("vehicleClass", in: 1...6))
         _ = try fields.string("gateName", max: 64)
         passage.enterMode = Int(try fields.int("enterMode", in: 1...6))
-        guard let remain = try fields.optionalObject("remain") else { throw WireError("missingParameter", "remain") }
-        _ = try remain.optionalInt("total", in: 0...1_000_000)
-        _ = try remain.optionalInt("remain", in: 0...1_000_000)
+        guard fields.has("remain") else { throw fields.missing("remain") }
+        passage.remain = remain(fields)
         return passage
     }
 
-    /// U11 `vehicle.exit.report`.
-    public static func exit(_ data: JSONObject, parkCode: String) throws(WireError) -> Passage {
+    /// What a passage states of the places that are left; nil where it states nothing that can be.
+    private static func remain(_ fields: Fields) -> Remaining? {
+        guard let remain = try? fields.optionalObject("remain"), let total = try? remain.optionalInt("total", in: 0...1_000_000),
+            let left = try? remain.optionalInt("remain", in: 0...1_000_000), left <= total
+        else { return nil }
+        return Remaining(reportedAt: 0, total: Int(total), occupied: Int(total - left), remain: Int(left))
+    }
+
+    /// U11 `vehicle.exit.report`. What is optional and wrong is left out.
+    public static func exit(_ data: JSONObject, parkCode: String, now: Int64) throws(WireError) -> Passage {
         let fields = Fields(data)
         let enterTime = try fields.time("enterTime")
         let leaveTime = try fields.time("leaveTime")
-        guard leaveTime >= enterTime else { throw WireError("illegalValue", "leaveTime: before enterTime") }
+        // An entry that was dated too far ahead counts as of its receipt: the rules compare.
+        guard leaveTime >= enterTime || enterTime > now + City.aheadMillisMax else { throw fields.illegal("leaveTime", "before enterTime") }
+        func optional<Value>(_ body: () throws(WireError) -> Value?) -> Value? { (try? body()) ?? nil }
+        let fen = { (name: String) in optional { () throws(WireError) in try fields.optionalInt(name, in: 0...WireLimits.moneyMax) } }
+        let total = fen("totalFee") ?? 0
         var passage = Passage(
-            recordNo: try fields.string("recordNo", max: 48), plate: try plate(fields),
-            gateCode: try fields.optionalString("gateCode", max: 32) ?? "", enterTime: enterTime,
-            carKind: Int(try fields.optionalInt("carKind", in: 1...9) ?? 1),
-            orderNo: try fields.optionalString("orderNo", max: 32), leaveTime: leaveTime,
+            recordNo: try fields.string("recordNo", max: 48), plate: try reading(fields),
+            gateCode: optional { () throws(WireError) in try fields.optionalString("gateCode", max: 32) } ?? "", enterTime: enterTime,
+            carKind: Int(optional { () throws(WireError) in try fields.optionalInt("carKind", in: 1...9) } ?? 1),
+            orderNo: optional { () throws(WireError) in try fields.optionalString("orderNo", max: 32) }, leaveTime: leaveTime,
             exitGateCode: try fields.string("exitGateCode", max: 32),
-            feeFen: try fields.optionalInt("totalFee", in: 0...1_000_000_000) ?? 0)
-        passage.vehicleClass = Int(try fields.optionalInt("vehicleClass", in: 1...6) ?? 0)
-        for row in try fields.optionalObjects("payments", max: 100) ?? [] {
+            // What is due is the fee less what was given off (U11).
+            feeFen: max(0, total - min(total, fen("discountFee") ?? 0)))
+        passage.vehicleClass = Int(optional { () throws(WireError) in try fields.optionalInt("vehicleClass", in: 1...6) } ?? 0)
+        passage.isInArrears = optional { () throws(WireError) in try fields.optionalInt("leaveKind", in: 1...6) } == 5
+        passage.remain = remain(fields)
+        for row in optional({ () throws(WireError) in try fields.optionalObjects("payments", max: 100) }) ?? [] {
+            guard let payNo = optional({ () throws(WireError) in try row.string("payNo", max: 64) }) else { continue }
             var payment = Payment(
-                payNo: try row.string("payNo", max: 64), appId: "", parkCode: parkCode, recordNo: passage.recordNo, billNo: nil,
-                amountFen: try row.optionalInt("amount", in: 0...WireLimits.moneyMax) ?? 0, channel: "", state: .paid,
-                payTime: try row.optionalTime("payTime") ?? leaveTime, requestHash: Signature.dataHash(.object(row.object)))
+                payNo: payNo, appId: "", parkCode: parkCode, recordNo: passage.recordNo, billNo: nil,
+                amountFen: optional { () throws(WireError) in try row.optionalInt("amount", in: 0...WireLimits.moneyMax) } ?? 0,
+                channel: "", state: .paid,
+                payTime: optional { () throws(WireError) in try row.optionalTime("payTime") } ?? leaveTime,
+                requestHash: Signature.dataHash(.object(row.object)))
             payment.cameWithExit = true
             passage.payments.append(payment)
         }
@@ -247,20 +302,52 @@ public enum Decode {
     /// An entry of the up log → command.
     public static func logEntry(service: String, data: JSONObject, parkCode: String, now: Int64) throws(WireError) -> Command {
         guard let definition = Profile.current.services[service], definition.direction == "up", definition.kind == .log else {
-            throw WireError("unknownService", service)
+            throw WireError("unknownService", "service: not a service of the up log")
         }
-        try definition.request.check(data)
+        if service == "vehicle.entry.report" || service == "vehicle.exit.report" {
+            // A wrong optional field never loses a record.
+            let faults = definition.request.faults(in: data).filter { !$0.isOptional }
+            if let worst = Shape.worst(faults.map(\.error)) { throw worst }
+        } else {
+            try definition.request.check(data)
+        }
         if let command = filing(service: service, data: data, parkCode: parkCode, now: now) { return command }
         switch service {
         case "share.space.report": return try lotOffers(data, parkCode: parkCode, now: now)
         case "vehicle.record.correct": return try correction(data, parkCode: parkCode)
         case "payment.record.report": return try paymentRecord(data, parkCode: parkCode)
         case "vehicle.entry.report": return .enter(parkCode: parkCode, try entry(data))
-        case "vehicle.exit.report": return .exit(parkCode: parkCode, try exit(data, parkCode: parkCode))
+        case "vehicle.exit.report": return .exit(parkCode: parkCode, try exit(data, parkCode: parkCode, now: now))
         case "order.status.report": return try orderStatus(data, parkCode: parkCode)
         case "event.report": return .notice(try event(data, parkCode: parkCode))
         default: throw WireError("unknownService", service)
         }
+    }
+
+    /// A place in a list, as an earlier answer gave it: digits alone.
+    public static func cursor(_ text: String) -> Int64? {
+        guard !text.isEmpty, text.utf8.allSatisfy({ (48...57).contains($0) }), let value = Int64(text), value > 0 else { return nil }
+        return value
+    }
+
+    /// What a record that cannot be taken shows all the same: that a car was at the lot then. nil where it does not say when.
+    public static func dispute(service: String, data: JSONObject, parkCode: String, now: Int64) -> Command? {
+        guard service == "vehicle.entry.report" || service == "vehicle.exit.report" else { return nil }
+        let fields = Fields(data)
+        guard let time = try? fields.optionalTime("enterTime") ?? fields.optionalTime("leaveTime") else { return nil }
+        let plate = data["plateNo"]?.stringValue.flatMap { Plate(reading: $0) }
+        let orderNo = (try? fields.optionalString("orderNo", max: 32)).flatMap { $0 }
+        guard plate != nil || orderNo != nil else { return nil }
+        let recordNo = (try? fields.optionalString("recordNo", max: 48)).flatMap { $0 } ?? ""
+        return .dispute(parkCode: parkCode, plate: plate, orderNo: orderNo, time: min(time, now), recordNo: recordNo)
+    }
+
+    /// A dead letter as a correction makes it: what stands in `after` takes the place of what was said first.
+    /// - Parameter dead: canon(data) of the first report.
+    public static func corrected(_ dead: String, _ correction: JSONObject) -> JSONObject {
+        var data = (try? JSON.parse(Array(dead.utf8)))?.objectValue ?? JSONObject()
+        for (name, value) in correction["after"]?.objectValue?.members ?? [] where name != "recordNo" { data[name] = value }
+        return data
     }
 
     /// A lot's answer to an entry of its down log.
@@ -270,12 +357,15 @@ public enum Decode {
 
     /// `date`: yyyy-MM-dd → day.
     public static func day(_ fields: Fields, _ name: String) throws(WireError) -> Int64 {
-        let text = try fields.string(name, max: 10)
+        guard case .string(let text)? = fields.object[name], !text.isEmpty else {
+            throw fields.has(name) ? fields.illegal(name, "not a string") : fields.missing(name)
+        }
         let parts = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard text.utf8.count == 10, parts.count == 3, let year = Int64(parts[0]), let month = Int64(parts[1]),
+        guard text.utf8.count == 10, parts.count == 3, parts.allSatisfy({ $0.utf8.allSatisfy { (48...57).contains($0) } }),
+            let year = Int64(parts[0]), let month = Int64(parts[1]),
             let dayOfMonth = Int64(parts[2]),
             let day = CivilTime.day(year: year, month: month, day: dayOfMonth)
-        else { throw WireError("illegalValue", "\(name): yyyy-MM-dd") }
+        else { throw fields.illegal(name, "yyyy-MM-dd") }
         return day
     }
 

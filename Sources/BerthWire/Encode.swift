@@ -11,7 +11,7 @@ public enum Encode {
             return (
                 "order.reserve.modify",
                 .compact([
-                    ("orderNo", .string(order.orderNo)), ("orderVer", .int(order.orderVer)),
+                    ("orderNo", .string(order.orderNo)), ("orderVer", .int(order.pushedVer)),
                     ("plateNo", .string(order.plate.revealed)), ("plateColor", .int(order.plateColor)),
                     ("planTime", .int(order.planTime)), ("enterStart", .int(order.enterStart)),
                     ("enterEnd", .int(order.enterEnd)), ("leaveDeadline", .optional(order.leaveDeadline)),
@@ -40,7 +40,7 @@ public enum Encode {
     /// D01; the same shape stands in a snapshot.
     public static func reserve(_ order: Order) -> JSON {
         .compact([
-            ("orderNo", .string(order.orderNo)), ("orderVer", .int(order.orderVer)),
+            ("orderNo", .string(order.orderNo)), ("orderVer", .int(order.pushedVer)),
             ("bizType", .int(order.purpose.rawValue)), ("plateNo", .string(order.plate.revealed)),
             ("plateColor", .int(order.plateColor)), ("enterStart", .int(order.enterStart)),
             ("enterEnd", .int(order.enterEnd)), ("planTime", .int(order.planTime)),
@@ -64,9 +64,16 @@ public enum Encode {
     /// A space that the lot knows by this number. Of an offer of a number of places each has a name of ours, which says nothing at the lot.
     static func known(_ space: String?) -> String? { space.flatMap { $0.contains("#") ? nil : $0 } }
 
-    /// 138****0000.
+    /// 138****0000: at least four characters are hidden in each number, and never fewer than a third of it is.
     public static func mask(mobile: String) -> String {
-        mobile.count >= 7 ? mobile.prefix(3) + "****" + mobile.suffix(4) : "****"
+        let bare = Array(mobile.unicodeScalars.filter { !$0.properties.isWhitespace && $0 != "-" })
+        let shown = min(7, max(0, bare.count - 4))
+        guard shown > 0 else { return "****" }
+        let tail = (shown + 1) / 2
+        var text = String.UnicodeScalarView(bare.prefix(shown - tail))
+        text.append(contentsOf: "****".unicodeScalars)
+        text.append(contentsOf: bare.suffix(tail))
+        return String(text)
     }
 
     /// A07 detail; with `alternatives` it is the answer to A04. The plate is shown whole to the provider whose user it belongs to, masked to everyone else.
@@ -121,8 +128,10 @@ public enum Encode {
             writer.add("payBy", order.holdDeadline ?? 0)
             writer.endObject()
         }
-        let isGivenBack = order.isCompensated || order.status == .cancelled
-        writer.add("payState", order.prepayNo != nil ? (isGivenBack ? 3 : 2) : order.billNo != nil ? 1 : 0)
+        let isGivenBack = order.isCompensated || order.status == .cancelled || order.deliver == .expired
+        // The stay where something was due for it, else the deposit (section 6).
+        let deposit = order.prepayNo != nil ? (isGivenBack ? 3 : 2) : order.billNo != nil ? 1 : 0
+        writer.add("payState", order.stayPayState != 0 ? order.stayPayState : deposit)
         writer.add("planTime", order.planTime)
         writer.add("plateColor", order.plateColor)
         writer.add("plateNo", shown(order.plate))
@@ -199,11 +208,11 @@ public enum Encode {
                 data: .compact([
                     ("recordNo", recordNo.isEmpty ? .null : .string(recordNo)),
                     ("orderStatus", status.map { .int($0.rawValue) } ?? .null),
-                    ("duplicate", recordNo.isEmpty && !isRepeat ? .null : .bool(isRepeat)),
+                    ("duplicate", recordNo.isEmpty && !isRepeat ? .null : .bool(isRepeat)), flags(decision),
                 ]))
         case .recordedWith(let refusal, let recordNo):
             return Answer(
-                code: Profile.current.code(refusal.rawValue).code, data: ["recordNo": .string(recordNo)])
+                code: Profile.current.code(refusal.rawValue).code, data: .compact([("recordNo", .string(recordNo)), flags(decision)]))
         case .subscribed(let count): return Answer(data: ["subscribed": .int(count)])
         case .filed(let count): return Answer(data: ["accepted": .int(count)])
         case .posted(let epoch, let seq):
@@ -225,16 +234,24 @@ public enum Encode {
         }
     }
 
+    /// What was unusual in a record that was taken.
+    private static func flags(_ decision: Decision) -> (String, JSON) {
+        ("flags", decision.flags.isEmpty ? .null : .array(decision.flags.map { .string($0) }))
+    }
+
     /// A17: what a provider is told, and under which service.
     public static func tiding(_ tiding: Tiding) -> (service: String, data: JSON) {
         switch tiding.subject {
-        case .order(let orderNo, let clientOrderNo, let orderVer, let status):
+        case .order(let orderNo, let clientOrderNo, let orderVer, let status, let deliver, let occurredAt):
             (
                 "order.status.notify",
-                [
-                    "orderNo": .string(orderNo), "clientOrderNo": .string(clientOrderNo), "orderVer": .int(orderVer),
-                    "status": .int(status.rawValue), "occurTime": .int(tiding.at),
-                ]
+                .compact([
+                    ("orderNo", .string(orderNo)), ("clientOrderNo", .string(clientOrderNo)), ("orderVer", .int(orderVer)),
+                    ("status", .int(status.rawValue)), ("deliverStatus", .int(deliver.rawValue)),
+                    ("occurTime", .int(occurredAt > 0 ? occurredAt : tiding.at)),
+                    // What is older than ten minutes is no news for a user (section 6, "Settled" g).
+                    ("late", occurredAt > 0 && tiding.at - occurredAt > 600_000 ? true : .null),
+                ])
             )
         case .payment(let payNo, let state, let amount, let time):
             (
@@ -263,12 +280,13 @@ public enum Encode {
 
     /// The same at every attempt.
     public static func tidingRequestId(_ tiding: Tiding) -> String {
-        downRequestId(parkCode: "tiding", epoch: tiding.appId, seq: tiding.id)
+        downRequestId(parkCode: "tiding", epoch: tiding.appId, seq: tiding.id, at: 0)
     }
 
     /// The requestId of a down entry: the same at every sending, so derived from its position.
-    public static func downRequestId(parkCode: String, epoch: String, seq: Int64) -> String {
-        var bytes = Array(SHA256.hash(data: Array("\(parkCode)|\(epoch)|\(seq)".utf8)).prefix(16))
+    /// - Parameter at: when the entry was made: the same place has another entry in a city that was restored.
+    public static func downRequestId(parkCode: String, epoch: String, seq: Int64, at: Int64) -> String {
+        var bytes = Array(SHA256.hash(data: Array("\(parkCode)|\(epoch)|\(seq)|\(at)".utf8)).prefix(16))
         bytes[6] = bytes[6] & 0x0F | 0x80  // version 8: custom
         bytes[8] = bytes[8] & 0x3F | 0x80
         return uuid(bytes)

@@ -1,13 +1,18 @@
-/// Why a message is not accepted: the name of a code of the dictionary, and what a developer in the test
-/// environment is told about it.
+import BerthCore
+
+/// Why a message is not accepted: the name of a code of the dictionary, and what its sender is told about it.
 public struct WireError: Error, Sendable, Equatable {
     public let name: String
+    /// The members that are missing or wrong, and the rules they break: for every caller whose signature held (section 3).
     public let hint: String
+    /// Values and the string to sign: for the test environment alone.
+    public let detail: String
     public let data: JSON
 
-    public init(_ name: String, _ hint: String = "", data: JSON = [:]) {
+    public init(_ name: String, _ hint: String = "", detail: String = "", data: JSON = [:]) {
         self.name = name
         self.hint = hint
+        self.detail = detail
         self.data = data
     }
 
@@ -192,9 +197,12 @@ public final class Authentic: Sendable {
     public let dataHash: String
     /// The secret that verified it; the reply is signed with the same.
     public let secret: String
+    /// It came over the broker, whose messages hold 1 MiB.
+    public let isOverMQTT: Bool
     /// It was signed with the secret that a rotation made: the party has changed over.
     public var usesNextSecret: Bool { secret == credential.nextSecret }
-    fileprivate init(envelope: Envelope, credential: Credential, dataHash: String, secret: String) {
+    fileprivate init(envelope: Envelope, credential: Credential, dataHash: String, secret: String, isOverMQTT: Bool) {
+        self.isOverMQTT = isOverMQTT
         self.envelope = envelope
         self.credential = credential
         self.dataHash = dataHash
@@ -204,18 +212,20 @@ public final class Authentic: Sendable {
 
 extension Envelope {
     /// appId known and enabled (200) → clock (202, `sys.time.get` alone skips it) → signature (201; 208 with a secret whose time is over).
-    public func verify(credential: Credential?, now: Int64) throws(WireError) -> Authentic {
+    public func verify(credential: Credential?, isOverMQTT: Bool = false, now: Int64) throws(WireError) -> Authentic {
         guard let credential, credential.isEnabled, credential.appId == appId else { throw WireError("unknownApp") }
         if service != "sys.time.get" {
             guard abs(now - timestamp) <= WireLimits.clockSkewMillisMax else {
-                throw WireError("clockSkew", "the server's clock says \(now)", data: ["serverTime": .int(now)])
+                throw WireError(
+                    "clockSkew", "timestamp: more than 300 s off", detail: "the server's clock says \(now)", data: ["serverTime": .int(now)]
+                )
             }
         }
         let hash = Signature.dataHash(.object(data))
         let toSign = Signature.bytesToSign(members, dataHash: hash)
         func isSigned(with secret: String) -> Bool { Signature.equal(Signature.sign(toSign, secret: secret), sign) }
         func authentic(_ secret: String) -> Authentic {
-            Authentic(envelope: self, credential: credential, dataHash: hash, secret: secret)
+            Authentic(envelope: self, credential: credential, dataHash: hash, secret: secret, isOverMQTT: isOverMQTT)
         }
         if isSigned(with: credential.secret) { return authentic(credential.secret) }
         if let next = credential.nextSecret, isSigned(with: next) { return authentic(next) }
@@ -223,7 +233,7 @@ extension Envelope {
             guard now < credential.previousUntil else { throw WireError("secretExpired") }
             return authentic(previous)
         }
-        throw WireError("signatureError", "string to sign: \(String(decoding: toSign, as: UTF8.self))")
+        throw WireError("signatureError", detail: "string to sign: \(String(decoding: toSign, as: UTF8.self))")
     }
 }
 
@@ -241,6 +251,8 @@ public struct Answer: Sendable, Equatable {
     public var epoch: String?
     public var ackSeq: Int64?
     public var hint = ""
+    /// Of a ``WireError``: for the test environment alone.
+    public var detail = ""
 
     public init(code: Int = 0, data: JSON = [:], epoch: String? = nil, ackSeq: Int64? = nil) {
         self.code = code
@@ -289,6 +301,7 @@ public struct Answer: Sendable, Equatable {
     public init(_ error: WireError) {
         self.init(code: error.code.code, data: error.data)
         hint = error.hint
+        detail = error.detail
     }
 
     public var resultCode: ResultCode { Profile.current.codes[code] ?? Profile.current.code("failure") }
@@ -330,7 +343,7 @@ public enum MessageWriter {
 
     /// A reply; without a secret its `sign` is "" (101, 104, 200, unreadable body).
     public static func reply(
-        _ answer: Answer, echo: Echo, secret: String?, timestamp: Int64, nonce: String, showHints: Bool
+        _ answer: Answer, echo: Echo, secret: String?, timestamp: Int64, nonce: String, showHints: Bool, showDetails: Bool = false
     ) -> [UInt8] {
         var members = JSONObject()
         members.reserve(12)
@@ -343,7 +356,8 @@ public enum MessageWriter {
         members.append("nonce", .string(nonce))
         members.append("code", .int(answer.code))
         members.append("message", .string(answer.code == 0 ? "" : answer.resultCode.zh))
-        if showHints, !answer.hint.isEmpty { members.append("hint", .string(answer.hint)) }
+        let hints = [showHints ? answer.hint : "", showDetails ? answer.detail : ""].filter { !$0.isEmpty }
+        if !hints.isEmpty { members.append("hint", .string(hints.joined(separator: "; "))) }
         if answer.duplicate { members.append("duplicate", true) }
         if let epoch = answer.epoch { members.append("epoch", .string(epoch)) }
         if let ackSeq = answer.ackSeq { members.append("ackSeq", .int(ackSeq)) }

@@ -1,3 +1,5 @@
+import BerthCore
+
 /// Reads the business fields of a message: missing is 100, of the wrong type or out of range is 102.
 /// Unknown fields are never looked at, and so never in the effect (section 9).
 public struct Fields: Sendable {
@@ -9,10 +11,22 @@ public struct Fields: Sendable {
         self.path = path
     }
 
-    func missing(_ name: String) -> WireError { WireError("missingParameter", path + name) }
-    func illegal(_ name: String, _ why: String) -> WireError { WireError("illegalValue", "\(path)\(name): \(why)") }
+    public func missing(_ name: String) -> WireError { WireError("missingParameter", "\(path)\(name): missing") }
 
-    public func optionalString(_ name: String, max: Int) throws(WireError) -> String? { try string(in: object[name], name, max: max) }
+    /// Whether a member is there: one that is null or "" counts as absent (section 2).
+    public func has(_ name: String) -> Bool {
+        switch object[name] {
+        case nil, .null, .string(""): false
+        default: true
+        }
+    }
+    public func illegal(_ name: String, _ why: String) -> WireError { WireError("illegalValue", "\(path)\(name): \(why)") }
+
+    /// Nil also for "" (section 2).
+    public func optionalString(_ name: String, max: Int) throws(WireError) -> String? {
+        guard let text = try string(in: object[name], name, max: max), !text.isEmpty else { return nil }
+        return text
+    }
 
     func string(in value: JSON?, _ name: String, max: Int) throws(WireError) -> String? {
         switch value {
@@ -49,7 +63,7 @@ public struct Fields: Sendable {
 
     func int(in value: JSON?, _ name: String, _ range: ClosedRange<Int64>) throws(WireError) -> Int64? {
         switch value {
-        case nil, .null: return nil
+        case nil, .null, .string(""): return nil
         case .int(let value):
             guard range.contains(value) else { throw illegal(name, "outside \(range.lowerBound)...\(range.upperBound)") }
             return value
@@ -76,7 +90,7 @@ public struct Fields: Sendable {
 
     public func optionalBool(_ name: String) throws(WireError) -> Bool? {
         switch object[name] {
-        case nil, .null: return nil
+        case nil, .null, .string(""): return nil
         case .bool(let value): return value
         default: throw illegal(name, "not a boolean")
         }
@@ -89,7 +103,7 @@ public struct Fields: Sendable {
 
     public func optionalObject(_ name: String) throws(WireError) -> Fields? {
         switch object[name] {
-        case nil, .null: return nil
+        case nil, .null, .string(""): return nil
         case .object(let value): return Fields(value, path: path + name + ".")
         default: throw illegal(name, "not an object")
         }
@@ -97,7 +111,7 @@ public struct Fields: Sendable {
 
     public func optionalObjects(_ name: String, max: Int) throws(WireError) -> [Fields]? {
         switch object[name] {
-        case nil, .null: return nil
+        case nil, .null, .string(""): return nil
         case .array(let values):
             guard values.count <= max else { throw illegal(name, "more than \(max)") }
             var fields: [Fields] = []
@@ -135,11 +149,11 @@ public struct Fields: Sendable {
         }
     }
 
-    /// Lower-case hexadecimal.
+    /// Hexadecimal in either case.
     func hex(_ name: String, count: Int) throws(WireError) {
         let text = try string(name, max: count)
-        guard text.utf8.count == count, text.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) else {
-            throw illegal(name, "\(count) lower-case hexadecimal digits")
+        guard text.utf8.count == count, text.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0 | 0x20) }) else {
+            throw illegal(name, "\(count) hexadecimal digits")
         }
     }
 
@@ -147,7 +161,8 @@ public struct Fields: Sendable {
     public func minuteOfDay(_ name: String, isEnd: Bool) throws(WireError) -> Int {
         let text = try string(name, max: 5)
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-        guard text.utf8.count == 5, parts.count == 2, parts[0].utf8.allSatisfy({ (48...57).contains($0) }),
+        guard object[name]?.stringValue?.utf8.count == 5, text.utf8.count == 5, parts.count == 2,
+            parts[0].utf8.allSatisfy({ (48...57).contains($0) }),
             parts[1].utf8.allSatisfy({ (48...57).contains($0) }), let hour = Int(parts[0]), let minute = Int(parts[1]),
             minute < 60, hour < 24 || (isEnd && hour == 24 && minute == 0)
         else { throw illegal(name, "HH:mm expected") }

@@ -19,8 +19,15 @@ public enum Ground {
         }
         // GCJ02 → WGS84 to a few metres: subtract the offset that the forward transform adds.
         let shift = offset(x, y)
-        return GroundPoint(longitude: Int64(((x - shift.0) * 1e7).rounded()), latitude: Int64(((y - shift.1) * 1e7).rounded()))
+        let (longitude, latitude) = ((x - shift.0) * 1e7, (y - shift.1) * 1e7)
+        // The offset has no value at the poles, and is meant for China only: elsewhere the point is as it was given.
+        guard longitude.isFinite, latitude.isFinite, abs(longitude) <= 1.8e9, abs(latitude) <= 0.9e9 else {
+            return GroundPoint(longitude: Int64((clamp(x, 180) * 1e7).rounded()), latitude: Int64((clamp(y, 90) * 1e7).rounded()))
+        }
+        return GroundPoint(longitude: Int64(longitude.rounded()), latitude: Int64(latitude.rounded()))
     }
+
+    private static func clamp(_ value: Double, _ limit: Double) -> Double { value.isFinite ? min(limit, max(-limit, value)) : 0 }
 
     private static func offset(_ longitude: Double, _ latitude: Double) -> (Double, Double) {
         let x = longitude - 105

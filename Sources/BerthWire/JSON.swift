@@ -1,3 +1,5 @@
+import BerthCore
+
 /// A JSON value of the wire: integers only, no floating point anywhere (interface.md, sections 1 and 3).
 public enum JSON: Sendable, Equatable {
     case null
@@ -44,9 +46,12 @@ public struct JSONObject: Sendable, Equatable {
         return true
     }
 
+    /// The order of members does not count.
     public static func == (left: JSONObject, right: JSONObject) -> Bool {
-        left.members.count == right.members.count
-            && left.members.allSatisfy { member in right[member.name] == member.value }
+        guard left.members.count == right.members.count else { return false }
+        if left.members.count <= 16 { return left.members.allSatisfy { member in right[member.name] == member.value } }
+        let others = TextTable(right.members.map { ($0.name, $0.value) })
+        return left.members.allSatisfy { member in others[member.name] == member.value }
     }
 }
 

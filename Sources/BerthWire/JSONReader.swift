@@ -1,3 +1,5 @@
+import BerthCore
+
 /// Why bytes are not a JSON text of the wire (section 3).
 public enum JSONError: Error, Equatable {
     /// Not JSON, not UTF-8, a duplicate key, a lone surrogate, or nested deeper than 32: code 101.
@@ -79,16 +81,18 @@ private struct JSONReader {
         guard depth <= WireLimits.depthMax else { throw .malformed("nested deeper than \(WireLimits.depthMax)") }
         position += 1
         var object = JSONObject()
-        var names: Set<String>?  // only for large objects; small ones are searched
+        // Only for large objects; small ones are searched. Names are told apart by their bytes, as texts everywhere (section 2).
+        var names: Set<ByteKey>?
         skipSpace()
         if position < bytes.count, bytes[position] == UInt8(ascii: "}") { position += 1; return .object(object) }
-        object.reserve(12)
+        // Many small objects in one body must not take many times its size.
+        object.reserve(depth <= 2 ? 12 : 2)
         while true {
             skipSpace()
             guard position < bytes.count, bytes[position] == UInt8(ascii: "\"") else { throw .malformed("name expected") }
             let name = try string()
-            if object.members.count == 16 { names = Set(object.members.map(\.name)) }
-            let isNew = names == nil ? !object.members.contains { $0.name == name } : names!.insert(name).inserted
+            if object.members.count == 16 { names = Set(object.members.map { ByteKey($0.name) }) }
+            let isNew = names == nil ? !object.members.contains { $0.name == name } : names!.insert(ByteKey(name)).inserted
             guard isNew else { throw .malformed("duplicate key") }
             skipSpace()
             guard position < bytes.count, bytes[position] == UInt8(ascii: ":") else { throw .malformed("colon expected") }

@@ -1,3 +1,5 @@
+import BerthCore
+
 /// Writes a text value by value, without a tree: for the few texts that every booking makes. Whoever wants the canonical form
 /// (section 3) writes the members of an object in its order.
 public struct JSONWriter: Sendable {

@@ -6,24 +6,44 @@ public struct LocalOrder: Sendable, Equatable {
     public var orderVer: Int64
     public var entry: AuthorisedEntry
 
-    /// From D01, from a snapshot, or from the lot's own row.
+    /// Longest order number, scalars (section 2).
+    static let numberMax = 32
+    /// Entries that an order may have or have used: -1 is without limit.
+    private static let entries: ClosedRange<Int64> = -1...1_000_000
+
+    /// From D01, from a snapshot, or from the lot's own row; nil when a field is missing or no value that the wire can carry.
     public init?(json: JSON) {
-        guard let orderNo = json["orderNo"]?.stringValue, let orderVer = json["orderVer"]?.intValue,
+        guard let orderNo = json["orderNo"]?.stringValue, LocalOrder.isNumber(orderNo),
+            let orderVer = json["orderVer"]?.intValue, (0...WireLimits.intMax).contains(orderVer),
             let plate = json["plateNo"]?.stringValue.flatMap({ Plate($0) }), let enterStart = json["enterStart"]?.intValue,
-            let enterEnd = json["enterEnd"]?.intValue,
+            let enterEnd = json["enterEnd"]?.intValue, Fields.times.contains(enterStart), Fields.times.contains(enterEnd),
             let purpose = json["bizType"]?.intValue.flatMap({ Purpose(rawValue: Int($0)) })
         else { return nil }
+        let (limit, used) = (json["entryLimit"]?.intValue ?? 1, json["entriesUsed"]?.intValue ?? 0)
+        guard LocalOrder.entries.contains(limit), LocalOrder.entries.contains(used) else { return nil }
         self.orderNo = orderNo
         self.orderVer = orderVer
         entry = AuthorisedEntry(
             orderNo: orderNo, purpose: purpose, plate: plate, enterStart: enterStart, enterEnd: enterEnd,
-            entryLimit: Int(json["entryLimit"]?.intValue ?? 1), entriesUsed: Int(json["entriesUsed"]?.intValue ?? 0),
-            isInForce: json["inForce"]?.boolValue ?? true)
-        entry.otherPlates = (json["plateNos"]?.arrayValue ?? []).compactMap { $0.stringValue.flatMap { Plate($0) } }
-        entry.gateCodes = (json["gateCodes"]?.arrayValue ?? []).compactMap(\.stringValue)
+            entryLimit: Int(limit), entriesUsed: Int(used), isInForce: json["inForce"]?.boolValue ?? true)
+        entry.otherPlates = LocalOrder.plates(json)
+        entry.gateCodes = (json["gateCodes"]?.arrayValue ?? []).prefix(LocalOrder.gatesMax).compactMap(\.stringValue)
         // In a snapshot the state says it; in the lot's own row the lot does.
         entry.isInside = json["inside"]?.boolValue ?? (json["status"]?.intValue == 2)
         entry.isPending = json["status"]?.intValue == 0
+    }
+
+    /// Further plates and gates of one order at most.
+    private static let platesMax = 1_000
+    private static let gatesMax = 1_000
+
+    static func plates(_ json: JSON) -> [Plate] {
+        (json["plateNos"]?.arrayValue ?? []).prefix(platesMax).compactMap { $0.stringValue.flatMap { Plate($0) } }
+    }
+
+    static func isNumber(_ text: String) -> Bool {
+        // Bytes first: a long text is not counted.
+        !text.utf8.isEmpty && text.utf8.count <= 4 * numberMax && text.unicodeScalars.count <= numberMax
     }
 
     public var json: JSON {
@@ -39,11 +59,11 @@ public struct LocalOrder: Sendable, Equatable {
     }
 }
 
-/// What a lot knows by heart: its orders, and what the platform set there. From it the gate decides with and without a line. Pure: the box at a
-/// lot keeps it on its disk, a scene in its hand.
+/// The local list of a lot: its orders, and the lists and policies that the platform set. The gate decides from it with and without a line.
+/// A pure value: the box at a lot keeps it on its disk, a scene in memory.
 public struct LocalList: Sendable {
     public var orders: [String: LocalOrder] = [:]
-    /// What the platform set, by kind and key (D05 to D08, D18, D19, D21).
+    /// Lists and policies of the platform, by kind and key (D05 to D08, D18, D19, D21).
     public var standing: [String: [String: String]] = [:]
     /// Of that, sharing authorisations and flow control as the gate reads them.
     public var authorisations: [String: SharedSubscription] = [:]
@@ -62,6 +82,9 @@ public struct LocalList: Sendable {
         guard let orderNo = data["orderNo"]?.stringValue, let orderVer = data["orderVer"]?.intValue else {
             return (Answer(WireError("missingParameter")), nil)
         }
+        guard LocalOrder.isNumber(orderNo), (0...WireLimits.intMax).contains(orderVer) else {
+            return (Answer(WireError("illegalValue")), nil)
+        }
         let known = orders[orderNo]
         if let known, known.orderVer >= orderVer { return (Answer(data: ["accepted": true]), nil) }
         let isOver = data["validTo"]?.intValue.map { $0 < now } ?? false
@@ -75,15 +98,16 @@ public struct LocalList: Sendable {
             guard let known else { return (Answer(WireError("orderNotFound")), nil) }
             if isOver { return (Answer(WireError("expiredBeforeDelivery")), nil) }
             order = known
-            if let text = data["plateNo"]?.stringValue {
+            if let text = data["plateNo"]?.stringValue, !text.isEmpty {
                 guard let plate = Plate(text) else { return (Answer(WireError("illegalPlate")), nil) }
                 order.entry.plate = plate
             }
-            if let plates = data["plateNos"]?.arrayValue {
-                order.entry.otherPlates = plates.compactMap { $0.stringValue.flatMap { Plate($0) } }
+            if data["plateNos"]?.arrayValue != nil { order.entry.otherPlates = LocalOrder.plates(data) }
+            for name in ["enterStart", "enterEnd"] {
+                guard let time = data[name]?.intValue else { continue }
+                guard Fields.times.contains(time) else { return (Answer(WireError("illegalValue", name)), nil) }
+                if name == "enterStart" { order.entry.enterStart = time } else { order.entry.enterEnd = time }
             }
-            order.entry.enterStart = data["enterStart"]?.intValue ?? order.entry.enterStart
-            order.entry.enterEnd = data["enterEnd"]?.intValue ?? order.entry.enterEnd
             order.orderVer = orderVer
         case "order.reserve.cancel":
             guard let known else { return (Answer(data: ["accepted": true]), nil) }
@@ -137,6 +161,20 @@ public struct LocalList: Sendable {
         }
     }
 
+    // MARK: Reconciliation
+
+    /// Whether an order can still bring a car in, or has one inside; the server calls these in force.
+    public static func isOpen(_ order: LocalOrder, at now: Int64) -> Bool {
+        guard order.entry.isInForce else { return false }
+        return order.entry.isInside || (order.entry.entriesUsed == 0 && now <= order.entry.enterEnd)
+    }
+
+    /// The lines that `recon.order.digest` hashes: number and version of each order in force, ascending by bytes.
+    public func linesInForce(at now: Int64) -> [String] {
+        orders.values.filter { LocalList.isOpen($0, at: now) }.map { "\($0.orderNo):\($0.orderVer)" }
+            .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
     // MARK: The gate
 
     /// The rule that the server has too, over what the lot knows. A policy by saturation follows the cars that are counted here.
@@ -154,13 +192,15 @@ public struct LocalList: Sendable {
         book.isInside = isInside
         book.isBlacklisted = isListed(City.blackKind, question.plate, at: question.time)
         book.isWhitelisted = isListed(City.whiteKind, question.plate, at: question.time)
-        book.isExempt = rules.exemptClasses == 1 && question.plate.isExemptClass
+        book.isExempt =
+            rules.exemptClasses == 1 && question.plate.isExemptClass && (question.color.map { question.plate.fits(color: $0) } ?? true)
         let demanding = flows.values.filter { $0.mode(at: question.time, book.calendar) != .off }
         if let strictest = demanding.max(by: { $0.mode < $1.mode }) {
             book.flow = strictest.mode
             book.flowNote = RuleNote(strictest.policyId, until: strictest.validTo)
         }
-        book.walkIns = walkIns.filter { $0 > question.time - 300_000 }.count
+        // After a clock went back, times that are still to come count no more than those long past.
+        book.walkIns = walkIns.filter { abs($0 - question.time) < LocalList.walkInMillis }.count
         book.walkInsMax = demanding.filter { $0.mode == .throttle }.compactMap(\.maxEntriesPer5min).min()
         book.fuzzyCharsMax = exactly ? 0 : rules.fuzzyCharsMax
         book.fuzzyConfidenceMax = rules.fuzzyConfidenceMax
@@ -173,6 +213,9 @@ public struct LocalList: Sendable {
         standing[kind]?[plate.revealed].map { Decode.isInForce($0, at: time) } ?? false
     }
 
+    /// Cars without an order count against a throttle for so long, ms.
+    private static let walkInMillis: Int64 = 300_000
+
     /// A car is in, on an order, a subscription, or on neither.
     public mutating func enter(_ plate: Plate, orderNo: String?, authNo: String?, at time: Int64) {
         if let orderNo, orders[orderNo] != nil {
@@ -181,7 +224,7 @@ public struct LocalList: Sendable {
         } else if let authNo, authorisations[authNo] != nil {
             authorisations[authNo]!.insidePlate = plate
         } else {
-            walkIns.removeAll { $0 < time - 300_000 }
+            walkIns.removeAll { abs($0 - time) >= LocalList.walkInMillis }
             walkIns.append(time)
         }
     }

@@ -76,6 +76,11 @@ public struct ServiceDefinition: Sendable {
         }
     }
 
+    /// What an entry of an up log counts as whose service cannot stand there: it is consumed as a dead letter.
+    public static let stray = ServiceDefinition(
+        id: "", name: "", direction: "up", roles: [.lot, .cloud], kind: .log, zh: "", en: "", mark: "", request: Shape.nothing,
+        reply: Shape.nothing)
+
     /// Whether a call with this role is about one lot, which the envelope must name.
     public func isAboutLot(_ role: Role) -> Bool {
         // The same question means its own lot to a lot, and the city to an operator.
@@ -149,18 +154,20 @@ public struct Profile: Sendable {
     public let terms: [(zh: String, en: String, code: String, note: String)]
 
     public static let current: Profile = {
-        do { return try Profile(name: "berth-1.0") } catch {
-            preconditionFailure("the profile berth-1.0 beside the program cannot be read: \(error)")
-        }
+        do { return try Profile(name: "berth-1.0") } catch { Resources.giveUp("the profile berth-1.0 cannot be read: \(error)") }
     }()
 
-    struct Unreadable: Error { let file: String }
+    struct Unreadable: Error, CustomStringConvertible {
+        let file: String
+        var description: String { "\(file) is missing or damaged" }
+    }
 
     init(name: String) throws {
+        let folder = try Resources.folder("Profile", of: "BerthWire")
         func rows(_ file: String) throws -> [JSON] {
-            let url = Bundle.module.resourceURL?.appendingPathComponent("Profile/\(name)/\(file)")
-            guard let url, let data = try? Data(contentsOf: url), let rows = try? JSON.parse([UInt8](data)).arrayValue
-            else { throw Unreadable(file: file) }
+            let path = "\(folder)/\(name)/\(file)"
+            guard let data = FileManager.default.contents(atPath: path), let rows = try? JSON.parse([UInt8](data)).arrayValue
+            else { throw Unreadable(file: path) }
             return rows
         }
         var codes: [Int: ResultCode] = [:]

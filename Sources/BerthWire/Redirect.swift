@@ -1,3 +1,4 @@
+import BerthCore
 import Foundation
 
 /// Scenes of section 12.

@@ -1,10 +1,14 @@
+import BerthCore
+
 /// The type of a business field (interface.md, section 2), with its bounds.
 public enum FieldType: Sendable, Equatable {
     /// At most so many Unicode scalars.
     case string(max: Int)
     case int(ClosedRange<Int64>)
     case code(Set<Int64>)
-    case bool, time, date, hm, hmEnd, money, plateNo, plateColor, parkCode, lng, lat, region, sha256, uuid
+    case bool, time, date, hm, hmEnd, money, plateNo, plateColor, plateType, parkCode, lng, lat, region, sha256, uuid
+    /// What a camera read, which need not be a legal plate (section 2).
+    case reading
     case object([Field])
     /// Whatever the sender puts there; kept, never interpreted.
     case any
@@ -24,6 +28,11 @@ public struct Field: Sendable, Equatable {
 /// The fields of a request or of a reply.
 public struct Shape: Sendable, Equatable {
     public let fields: [Field]
+
+    /// No field at all.
+    static let nothing = Shape()
+
+    private init() { fields = [] }
 
     struct Unreadable: Error { let line: String }
 
@@ -61,7 +70,8 @@ public struct Shape: Sendable, Equatable {
 
     private static let simple: [String: FieldType] = [
         "bool": .bool, "time": .time, "date": .date, "hm": .hm, "hmEnd": .hmEnd, "money": .money, "plateNo": .plateNo,
-        "plateColor": .plateColor, "parkCode": .parkCode, "lng": .lng, "lat": .lat, "region": .region,
+        "reading": .reading, "plateType": .plateType, "plateColor": .plateColor, "parkCode": .parkCode, "lng": .lng, "lat": .lat,
+        "region": .region,
         "sha256": .sha256, "uuid": .uuid, "any": .any, "int": .int(-WireLimits.intMax...WireLimits.intMax),
     ]
 
@@ -84,50 +94,99 @@ public struct Shape: Sendable, Equatable {
         }
     }
 
-    /// A missing field is 100, one of the wrong type, form or range 102, an impossible plate 1010. Unknown fields are not looked at.
-    public func check(_ data: JSONObject) throws(WireError) { try Shape.check(fields, Fields(data)) }
-
-    private static func check(_ shape: [Field], _ fields: Fields) throws(WireError) {
-        // By index: a field is large, and would be copied.
-        for index in shape.indices {
-            let value = fields.object[shape[index].name]
-            if let maxCount = shape[index].maxCount {
-                try check(elements: value, of: shape[index], maxCount, fields)
-            } else {
-                try check(shape[index].type, value, shape[index].name, fields, isRequired: shape[index].isRequired)
-            }
-        }
+    /// A missing field is 100, one of the wrong type, form or range 102, an impossible plate 1010; the hint names them all. Unknown fields are
+    /// not looked at.
+    public func check(_ data: JSONObject) throws(WireError) {
+        let faults = faults(in: data)
+        guard let worst = Shape.worst(faults.map(\.error)) else { return }
+        throw worst
     }
 
-    private static func check(elements value: JSON?, of field: Field, _ maxCount: Int, _ fields: Fields) throws(WireError) {
-        switch value {
-        case nil, .null:
-            if field.isRequired { throw fields.missing(field.name) }
-        case .array(let values):
-            guard values.count <= maxCount else { throw fields.illegal(field.name, "more than \(maxCount)") }
-            for (index, value) in values.enumerated() {
-                // One element is checked as a field of its own, so that the hint names its place.
-                let name = "\(field.name)[\(index)]"
-                guard value != .null else { throw fields.illegal(name, "null") }
-                try check(field.type, value, name, Fields(JSONObject([(name, value)]), path: fields.path), isRequired: true)
+    /// One field that is not as it must be.
+    public struct Fault: Sendable {
+        public let error: WireError
+        /// Whether the message means something without the field.
+        public let isOptional: Bool
+    }
+
+    /// Faults that one hint names at most.
+    private static let faultsMax = 20
+
+    /// Everything that is wrong with the fields of a message, in their order.
+    public func faults(in data: JSONObject) -> [Fault] {
+        var faults: [Fault] = []
+        Shape.check(fields, Fields(data), isOptional: false, &faults)
+        return faults
+    }
+
+    /// All errors as one: the code of the first check that fails (section 3), with everything that is wrong in its hint.
+    public static func worst(_ errors: [WireError]) -> WireError? {
+        guard let first = errors.first else { return nil }
+        guard errors.count > 1 else { return first }
+        let name = ["missingParameter", "illegalValue"].first { name in errors.contains { $0.name == name } } ?? first.name
+        return WireError(name, errors.map(\.hint).joined(separator: "; "))
+    }
+
+    private static func check(_ shape: [Field], _ fields: Fields, isOptional: Bool, _ faults: inout [Fault]) {
+        // By index: a field is large, and would be copied.
+        for index in shape.indices {
+            guard faults.count < faultsMax else { return }
+            let value = fields.object[shape[index].name]
+            let isOptional = isOptional || !shape[index].isRequired
+            if let maxCount = shape[index].maxCount {
+                check(elements: value, of: shape[index], maxCount, fields, isOptional: isOptional, &faults)
+            } else {
+                check(
+                    shape[index].type, value, shape[index].name, fields, isRequired: shape[index].isRequired, isOptional: isOptional,
+                    &faults)
             }
-        default: throw fields.illegal(field.name, "not an array")
         }
     }
 
     private static func check(
-        _ type: FieldType, _ value: JSON?, _ name: String, _ fields: Fields, isRequired: Bool
-    ) throws(WireError) {
+        elements value: JSON?, of field: Field, _ maxCount: Int, _ fields: Fields, isOptional: Bool, _ faults: inout [Fault]
+    ) {
+        func fault(_ error: WireError) { faults.append(Fault(error: error, isOptional: isOptional)) }
         switch value {
-        case nil, .null:
-            if isRequired { throw fields.missing(name) }
-            return
-        case .string(let text) where text.isEmpty:
-            if isRequired { throw fields.missing(name) }
-            if case .object = type { throw fields.illegal(name, "not an object") }
+        case nil, .null, .string(""):
+            if field.isRequired { fault(fields.missing(field.name)) }
+        case .array(let values):
+            guard values.count <= maxCount else { return fault(fields.illegal(field.name, "more than \(maxCount)")) }
+            for (index, value) in values.enumerated() {
+                guard faults.count < faultsMax else { return }
+                // One element is checked as a field of its own, so that the hint names its place.
+                let name = "\(field.name)[\(index)]"
+                guard value != .null else {
+                    fault(fields.illegal(name, "null"))
+                    continue
+                }
+                check(
+                    field.type, value, name, Fields(JSONObject([(name, value)]), path: fields.path), isRequired: true,
+                    isOptional: isOptional, &faults)
+            }
+        default: fault(fields.illegal(field.name, "not an array"))
+        }
+    }
+
+    private static func check(
+        _ type: FieldType, _ value: JSON?, _ name: String, _ fields: Fields, isRequired: Bool, isOptional: Bool, _ faults: inout [Fault]
+    ) {
+        switch value {
+        case nil, .null, .string(""):
+            if isRequired { faults.append(Fault(error: fields.missing(name), isOptional: isOptional)) }
             return
         default: break
         }
+        do throws(WireError) {
+            if case .object(let children) = type {
+                guard let inner = try fields.optionalObject(name) else { return }
+                return check(children, inner, isOptional: isOptional, &faults)
+            }
+            try check(type, value, name, fields)
+        } catch { faults.append(Fault(error: error, isOptional: isOptional)) }
+    }
+
+    private static func check(_ type: FieldType, _ value: JSON?, _ name: String, _ fields: Fields) throws(WireError) {
         switch type {
         case .string(let max): _ = try fields.string(in: value, name, max: max)
         case .int(let range): _ = try fields.int(in: value, name, range)
@@ -142,7 +201,12 @@ public struct Shape: Sendable, Equatable {
         case .hmEnd: _ = try fields.minuteOfDay(name, isEnd: true)
         case .money: _ = try fields.int(in: value, name, 0...WireLimits.moneyMax)
         case .plateNo: _ = try Decode.plate(fields, name)
+        case .reading: guard case .string = value else { throw fields.illegal(name, "not a string") }
         case .plateColor: _ = try Decode.plateColor(fields, name)
+        case .plateType:
+            guard PlateCategory.codes.contains(try fields.string(name, max: 2)) else {
+                throw fields.illegal(name, "not one of the codes of section 15.3")
+            }
         case .parkCode: _ = try Decode.parkCode(fields, name)
         case .lng: _ = try fields.coordinate(name, limit: 180)
         case .lat: _ = try fields.coordinate(name, limit: 90)
@@ -150,10 +214,15 @@ public struct Shape: Sendable, Equatable {
         case .sha256: try fields.hex(name, count: 64)
         case .uuid:
             guard Envelope.isUUID(try fields.string(name, max: 36)) else { throw fields.illegal(name, "not a UUID") }
-        case .object(let children):
-            guard let inner = try fields.optionalObject(name) else { return }
-            try check(children, inner)
-        case .any: break
+        case .object, .any: break
         }
     }
+}
+
+/// Plate categories 号牌种类 (section 15.3).
+public enum PlateCategory {
+    public static let codes: Set<String> = [
+        "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "20", "21", "22",
+        "23", "24", "25", "26", "27", "31", "32", "41", "42", "43", "51", "52", "99",
+    ]
 }

@@ -1,3 +1,4 @@
+import BerthCore
 import Crypto
 import Synchronization
 

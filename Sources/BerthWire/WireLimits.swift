@@ -1,3 +1,5 @@
+import BerthCore
+
 /// Every bound of the wire in one place, each with its reason (interface.md, sections 2 to 5).
 public enum WireLimits {
     /// A body or MQTT payload, bytes: section 3, code 104.

@@ -6,6 +6,22 @@ import Foundation
 import Logging
 
 @main
+enum Main {
+    static func main() async {
+        berth_open_standard_descriptors()
+        berth_restart_without_crash_report(CommandLine.unsafeArgv)
+        berth_ignore_closed_pipes()
+        berth_keep_secrets()
+        await BerthGatewayCommand.main()
+    }
+
+    /// Writes one line. A reader that has left, or a full disk, is no reason to end.
+    static func put(_ text: String, to descriptor: Int32) {
+        let bytes = Array((text + "\n").utf8)
+        _ = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+    }
+}
+
 struct BerthGatewayCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "berth-gateway", abstract: "车场前置机: the box at a parking lot.", subcommands: [Run.self])
@@ -27,19 +43,38 @@ struct BerthGatewayCommand: AsyncParsableCommand {
             _ = berth_raise_descriptor_limit()
             berth_survive_full_disk()
             do {
-                let configuration = try GatewayConfiguration(file: config)
+                var configuration = try GatewayConfiguration(file: config)
+                let tokenFile = try token(&configuration, logger)
+                let (host, lotCount) = (configuration.listen?.host ?? "127.0.0.1", configuration.lots.count)
                 let gateway = try Gateway(configuration, logger: logger)
                 try await gateway.runService { port in
                     let line = JSON.compact([
                         ("event", "ready"),
-                        ("local", port.map { .string("http://\(configuration.listen?.host ?? "127.0.0.1"):\($0)") } ?? .null),
-                        ("lots", .int(configuration.lots.count)),
+                        ("local", port.map { .string("http://\(host.contains(":") ? "[\(host)]" : host):\($0)") } ?? .null),
+                        ("tokenFile", port == nil ? .null : .optional(tokenFile)), ("lots", .int(lotCount)),
                     ])
-                    FileHandle.standardOutput.write(Data((line.string + "\n").utf8))
+                    Main.put(line.string, to: STDOUT_FILENO)
                 }
             } catch {
-                FileHandle.standardError.write(Data("berth-gateway: \(error)\n".utf8))
+                Main.put("berth-gateway: \(error)", to: STDERR_FILENO)
                 throw ExitCode(1)
+            }
+        }
+
+        /// Gives the local API its token and says where it is kept; nil where there is no local API.
+        private func token(_ configuration: inout GatewayConfiguration, _ logger: Logger) throws -> String? {
+            guard configuration.listen != nil else { return nil }
+            let (place, isNew) = try GatewayToken.ensure(&configuration, file: config)
+            switch place {
+            case .configuration:
+                if isNew { logger.notice("a token for the local API was made", metadata: ["file": "\(config)", "member": "token"]) }
+                return config
+            case .file(let name):
+                logger.notice(
+                    isNew
+                        ? "a token for the local API was made; the configuration cannot be written, so it is kept beside the spool"
+                        : "the token of the local API is kept beside the spool", metadata: ["file": "\(name)"])
+                return name
             }
         }
     }

@@ -16,6 +16,16 @@ struct Bench: AsyncParsableCommand {
         @Option(help: "Number of the first one: each number is a plate and a user of its own.") var first = 0
         @Option(help: "The lots to book, P1 to Pn.") var lots = 50
 
+        func validate() throws {
+            for (flag, value, range) in [
+                ("--count", count, 0...100_000_000), ("--first", first, 0...1_000_000_000), ("--lots", lots, 1...1_000_000),
+            ] {
+                guard range.contains(value) else {
+                    throw ValidationError("\(flag) \(value): \(range.lowerBound) to \(range.upperBound) expected")
+                }
+            }
+        }
+
         func run() throws {
             guard let bytes = FileManager.default.contents(atPath: key), let json = try? JSON.parse([UInt8](bytes)),
                 let appId = json["appId"]?.stringValue, let secret = json["appSecret"]?.stringValue
@@ -43,11 +53,11 @@ struct Bench: AsyncParsableCommand {
                     nonce: Ambient.nonce())
                 out.append(UInt8(ascii: "\n"))
                 if out.count > 1 << 20 {
-                    FileHandle.standardOutput.write(Data(out))
+                    if let reason = Output.write(out) { fail("standard output cannot be written: \(reason)") }
                     out.removeAll(keepingCapacity: true)
                 }
             }
-            FileHandle.standardOutput.write(Data(out))
+            if let reason = Output.write(out) { fail("standard output cannot be written: \(reason)") }
         }
     }
 }

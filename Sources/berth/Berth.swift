@@ -7,13 +7,21 @@ import Foundation
 import Logging
 
 @main
+enum Main {
+    static func main() async {
+        let command = CommandLine.arguments.dropFirst().first
+        ServiceProcess.begin(isService: command == "serve" || command == "city")
+        await Berth.main()
+    }
+}
+
 struct Berth: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "berth",
         abstract: "泊位 Berth: reservation and sharing of parking spaces for a city.",
         subcommands: [
             Serve.self, City.self, Bench.self, Keys.self, Lots.self, Audit.self, Notices.self, Call.self, Sign.self, Doctor.self,
-            Docs.self, Status.self, SceneCommand.self, Occupancy.self,
+            Docs.self, Status.self, SceneCommand.self, Occupancy.self, Verify.self, Restored.self,
         ])
 }
 
@@ -30,8 +38,26 @@ func makeLogger(_ level: String) -> Logger {
 }
 
 func fail(_ message: String) -> Never {
-    FileHandle.standardError.write(Data("berth: \(message)\n".utf8))
+    Output.error("berth: \(message)")
     exit(1)
+}
+
+/// Writes a line of an answer. An answer that is not written whole ends the command with its reason: a secret that nobody has seen is lost.
+func put(_ text: String) {
+    if let reason = Output.line(text) { fail("standard output cannot be written: \(reason)") }
+}
+
+/// Reads a `name=value` of the command line.
+func pair(_ text: String, _ what: String) throws -> (name: String, value: String) {
+    let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    guard parts.count == 2, !parts[0].isEmpty else { throw ValidationError("\(what) \(text): name=value expected") }
+    return (String(parts[0]), String(parts[1]))
+}
+
+/// Checks a port of the command line.
+func validatePort(_ port: Int?, _ flag: String) throws {
+    guard let port else { return }
+    guard (0...65_535).contains(port) else { throw ValidationError("\(flag) \(port): 0 to 65535 expected") }
 }
 
 struct Serve: AsyncParsableCommand {
@@ -52,6 +78,16 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "trace, debug, info, notice, warning, error.") var logLevel: String?
     @Option(name: .customLong("set"), help: "Any other setting, as key=value, e.g. policy.advanceMaxMin=120.")
     var set: [String] = []
+    @Flag(
+        help:
+            "Go on although the database has lost what was acknowledged: new down logs, skipped order numbers, a line in the audit record.")
+    var acceptLoss = false
+
+    func validate() throws {
+        for (port, flag) in [(httpsPort, "--https-port"), (mqttPort, "--mqtt-port"), (pagePort, "--page-port")] {
+            try validatePort(port, flag)
+        }
+    }
 
     func run() async throws {
         var flags: [String: String] = [:]
@@ -62,30 +98,41 @@ struct Serve: AsyncParsableCommand {
         flags["store"] = store
         flags["environment"] = environment
         flags["log.level"] = logLevel
-        for pair in set {
-            let parts = pair.split(separator: "=", maxSplits: 1)
-            guard parts.count == 2 else { throw ValidationError("--set \(pair): key=value expected") }
-            flags[String(parts[0])] = String(parts[1])
+        for text in set {
+            let (name, value) = try pair(text, "--set")
+            flags[name] = value
         }
         do {
-            let settings = try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: flags)
+            var settings = try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: flags)
+            settings.acceptsLoss = acceptLoss
             let logger = makeLogger(settings.logLevel)
+            let descriptors = ServiceProcess.raiseDescriptorLimit()
+            logger.info("descriptors: soft \(descriptors.soft) hard \(descriptors.hard)")
+            // A missing file of the program is found now, not by the first visitor.
+            _ = Profile.current
+            for (name, target) in [("Scenes", "BerthScene"), ("Pages", "BerthServer")] { _ = try Resources.folder(name, of: target) }
             Server.collectMetrics()
             Server.shareThreads()
             try await Server(settings: settings, logger: logger).run { ready in
-                FileHandle.standardOutput.write(Data((ready.json.string + "\n").utf8))
+                // The server serves without a reader of this line too.
+                if let reason = Output.line(ready.json.string) {
+                    logger.warning("the ready line cannot be written to standard output", metadata: ["reason": "\(reason)"])
+                }
             }
         } catch { fail("\(error)") }
     }
 }
 
-/// Asks a running server, or does it on the folder of a stopped one.
+/// Asks a running server, or does it on the folder of a stopped one. A folder that holds no server's data is left as it is.
 func desk(_ command: JSON, data: String) async throws -> JSON {
     let folder = DataFolder(data)
+    try folder.requireData()
     if FileManager.default.fileExists(atPath: folder.path + "/admin.sock") {
         do { return try await SocketCall.post(command, socketPath: folder.socketPath()) } catch is SocketCall.NobodyThere {}
     }
     let settings = try await ServerSettings.read(dataDirectory: folder.path, flags: [:])
+    // New files in the folder are their owner's alone.
+    umask(0o077)
     return try await Server.runOffline(command, settings: settings, logger: Logger(label: "berth"))
 }
 
@@ -106,6 +153,12 @@ struct Keys: AsyncParsableCommand {
         @Option(help: "https://… to which pushes and notifications are posted.") var callback: String?
         @Option(help: "A host to which a redirect may return.") var returnHost: [String] = []
 
+        func validate() throws {
+            for (flag, value) in [("--rate", rate), ("--burst", burst ?? 1)] {
+                guard (1...10_000_000).contains(value) else { throw ValidationError("\(flag) \(value): 1 to 10000000 expected") }
+            }
+        }
+
         func run() async throws {
             let wish = JSON.compact([
                 ("callback", .optional(callback)), ("returnHosts", .array(returnHost.map { .string($0) })),
@@ -113,15 +166,15 @@ struct Keys: AsyncParsableCommand {
                 ("rate", .int(rate)), ("burst", burst.map { .int($0) } ?? .null),
             ])
             do {
-                let answer = try await desk(["command": "keys.issue", "keys": [wish]], data: folder.data)
-                guard case .object(var key)? = answer["keys"]?.arrayValue?.first else { fail("the server answered \(answer.string)") }
+                let made = try await desk(["command": "keys.issue", "keys": [wish]], data: folder.data)
+                guard case .object(var key)? = made["keys"]?.arrayValue?.first else { fail("the server answered \(made.string)") }
                 for old in key["replaces"]?.arrayValue?.compactMap(\.stringValue) ?? [] {
                     let warning =
-                        "messages to the lot go under the new credential from now on; a box that has \(old) hears nothing any more. Revoke one of them.\n"
-                    FileHandle.standardError.write(Data(warning.utf8))
+                        "messages to the lot go under the new credential from now on; a box that has \(old) hears nothing any more. Revoke one of them."
+                    Output.error(warning)
                 }
                 key["replaces"] = nil
-                print(JSON.object(key).string)
+                put(JSON.object(key).string)
             } catch { fail("\(error)") }
         }
     }
@@ -132,8 +185,8 @@ struct Keys: AsyncParsableCommand {
 
         func run() async throws {
             do {
-                let answer = try await desk(["command": "keys.list"], data: folder.data)
-                for key in answer["keys"]?.arrayValue ?? [] { print(key.string) }
+                let list = try await desk(["command": "keys.list"], data: folder.data)
+                for key in list["keys"]?.arrayValue ?? [] { put(key.string) }
             } catch { fail("\(error)") }
         }
     }
@@ -141,8 +194,8 @@ struct Keys: AsyncParsableCommand {
 
 struct Lots: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Settings of a lot, and its way into service.",
-        subcommands: [SetPolicy.self, Checklist.self, Attest.self, Approve.self, Suspend.self, Resume.self])
+        abstract: "Settings of a lot, its way into service, and its code.",
+        subcommands: [SetPolicy.self, Checklist.self, Attest.self, Approve.self, Suspend.self, Resume.self, Code.self, Dead.self])
 
     struct SetPolicy: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -153,15 +206,14 @@ struct Lots: AsyncParsableCommand {
 
         func run() async throws {
             var policy = JSONObject()
-            for pair in values {
-                let parts = pair.split(separator: "=", maxSplits: 1)
-                guard parts.count == 2 else { throw ValidationError("\(pair): name=value expected") }
-                policy[String(parts[0])] = .string(String(parts[1]))
+            for text in values {
+                let (name, value) = try pair(text, "")
+                policy[name] = .string(value)
             }
             do {
-                let answer = try await desk(
+                let done = try await desk(
                     ["command": "lots.set", "park": .string(park), "policy": .object(policy)], data: folder.data)
-                print(answer.string)
+                put(done.string)
             } catch { fail("\(error)") }
         }
     }
@@ -173,8 +225,7 @@ struct Status: AsyncParsableCommand {
 
     func run() async throws {
         do {
-            print(
-                try await SocketCall.post(["command": "status"], socketPath: DataFolder(folder.data).socketPath()).string)
+            put(try await SocketCall.post(["command": "status"], socketPath: DataFolder(folder.data).socketPath()).string)
         } catch is SocketCall.NobodyThere { fail("no server is running on \(folder.data)") } catch { fail("\(error)") }
     }
 }
@@ -201,11 +252,12 @@ struct Sign: ParsableCommand {
         let hash = Signature.dataHash(payload)
         let toSign = Signature.stringToSign(envelope, dataHash: hash)
         if explain {
-            print("canon(data) = \((payload == nil || payload == .null ? .object(JSONObject()) : payload!).canonicalString)")
-            print("dataHash    = \(hash)")
-            print("S           = \(toSign)")
+            let signed: JSON = payload == nil || payload == .null ? .object(JSONObject()) : payload ?? .null
+            put("canon(data) = \(signed.canonicalString)")
+            put("dataHash    = \(hash)")
+            put("S           = \(toSign)")
         }
-        print(explain ? "sign        = \(Signature.sign(toSign, secret: secret))" : Signature.sign(toSign, secret: secret))
+        put(explain ? "sign        = \(Signature.sign(toSign, secret: secret))" : Signature.sign(toSign, secret: secret))
     }
 }
 
@@ -230,25 +282,27 @@ struct Call: AsyncParsableCommand {
         if let file, let bytes = FileManager.default.contents(atPath: file), let json = try? JSON.parse([UInt8](bytes)) {
             appId = appId ?? json["appId"]?.stringValue
             secret = secret ?? json["appSecret"]?.stringValue
+        } else if let key {
+            fail("--key \(key): no file that can be read as {\"appId\":…,\"appSecret\":…}")
         }
         guard let appId, let secret else { fail("no credential: give --app-id and --app-secret, or --key FILE") }
         let data: JSON
         do { data = try JSON.parse(Array(dataJson.utf8)) } catch { fail("--data-json: \(error)") }
         let client = try SignedClient(base: url, caFile: ca ?? DataFolder(folder.data).path + "/tls/ca.pem")
         do {
-            let answer = try await client.call(
+            let reply = try await client.call(
                 service, data: data, appId: appId, secret: secret, parkCode: park, timeoutSeconds: 40)
-            var line = JSONObject([("code", .int(answer.code))])
-            if answer.code != 0 {
-                line.append("message", .string(answer.resultCode.zh))
-                line.append("meaning", .string(answer.resultCode.en))
+            var line = JSONObject([("code", .int(reply.code))])
+            if reply.code != 0 {
+                line.append("message", .string(reply.resultCode.zh))
+                line.append("meaning", .string(reply.resultCode.en))
             }
-            if !answer.hint.isEmpty { line.append("hint", .string(answer.hint)) }
-            if answer.duplicate { line.append("duplicate", true) }
-            line.append("data", answer.data)
-            print(JSON.object(line).string)
+            if !reply.hint.isEmpty { line.append("hint", .string(reply.hint)) }
+            if reply.duplicate { line.append("duplicate", true) }
+            line.append("data", reply.data)
+            put(JSON.object(line).string)
             await client.close()
-            if answer.code != 0 { throw ExitCode(2) }
+            if reply.code != 0 { throw ExitCode(2) }
         } catch let error as CallError {
             await client.close()
             switch error {
@@ -265,29 +319,47 @@ struct City: AsyncParsableCommand {
         abstract: "A whole city to look at: server, gateways at 653 lots, and drivers. This is what ./start runs.")
     @OptionGroup var folder: DataOption
     @Option(help: "CSV of real lots: id,name,latitude,longitude,address,capacity.") var lots: String?
+    @Flag(inversion: .prefixedNo, help: "Open the city without the rows that cannot be lots; otherwise nothing starts.")
+    var skipBadRows = true
+    @Flag(help: "Read the file of --lots, say what is in it, and end: with exit code 1 when a row is bad.") var check = false
     @Option(help: "How many lots.") var count = CityPlan.lotCount
     @Option(help: "How much faster than life.") var speed = 60.0
     @Option(help: "HTTPS port; 0 chooses a free one.") var httpsPort = 8443
     @Option(help: "MQTT over TLS port; 0 chooses a free one.") var mqttPort = 8883
-    @Option(help: "Plain HTTP port on loopback for the live map.") var pagePort = 8080
+    @Option(help: "Plain HTTP port on loopback for the live map; 0 for none.") var pagePort = 8080
     @Option(help: "End after so many seconds instead of at Ctrl-C.") var seconds: Int?
 
     func validate() throws {
-        guard speed > 0, speed <= 100_000 else { throw ValidationError("--speed: above 0, at most 100000") }
-        guard (1...10_000).contains(count) else { throw ValidationError("--count: 1 to 10000") }
+        guard speed >= 0.01, speed <= 100_000 else { throw ValidationError("--speed \(speed): 0.01 to 100000 expected") }
+        guard (1...10_000).contains(count) else { throw ValidationError("--count \(count): 1 to 10000 expected") }
+        if let seconds, !(1...31_536_000).contains(seconds) { throw ValidationError("--seconds \(seconds): 1 to 31536000 expected") }
+        for (port, flag) in [(httpsPort, "--https-port"), (mqttPort, "--mqtt-port"), (pagePort, "--page-port")] {
+            try validatePort(port, flag)
+        }
+        if check, lots == nil { throw ValidationError("--check needs --lots FILE") }
     }
 
     func run() async throws {
-        let data = DataFolder(folder.data)
-        var logger = makeLogger("error")
-        logger.logLevel = .error
-        let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         do {
+            if check, let lots {
+                let bad = try CityRun.readLots(lots).badRowCount
+                if bad > 0 { throw ExitCode(1) }
+                return
+            }
+            let data = DataFolder(folder.data)
+            var logger = makeLogger("error")
+            logger.logLevel = .error
+            // The server that is started reads the same settings; a fault in them is said here, where people look.
+            let flags = [
+                "https.port": String(httpsPort), "mqtt.port": String(mqttPort), "page.port": String(pagePort), "environment": "test",
+            ]
+            _ = try await ServerSettings.read(dataDirectory: data.path, flags: flags)
+            let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
             try await CityRun(
                 .init(
-                    program: program, data: data.path, lotsFile: lots, lotCount: count, speed: speed, httpsPort: httpsPort,
-                    mqttPort: mqttPort, pagePort: pagePort, seconds: seconds), logger: logger
+                    program: program, data: data.path, lotsFile: lots, skipsBadRows: skipBadRows, lotCount: count, speed: speed,
+                    httpsPort: httpsPort, mqttPort: mqttPort, pagePort: pagePort, seconds: seconds), logger: logger
             ).run(socketPath: { try data.socketPath() })
-        } catch { fail("\(error)") }
+        } catch let code as ExitCode { throw code } catch { fail("\(error)") }
     }
 }

@@ -11,7 +11,7 @@ struct Docs: ParsableCommand {
         try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
         for (name, text) in Documents.all {
             try Data(text.utf8).write(to: URL(fileURLWithPath: out).appendingPathComponent(name))
-            print("\(out)/\(name)")
+            put("\(out)/\(name)")
         }
     }
 }

@@ -13,6 +13,10 @@ struct Doctor: AsyncParsableCommand {
     @Option(help: "The MQTT port to look at.") var mqttPort = 8883
     @Option(help: "NTP servers to ask, host or host:port, separated by commas.") var ntp = ""
 
+    func validate() throws {
+        for (port, flag) in [(httpsPort, "--https-port"), (mqttPort, "--mqtt-port")] { try validatePort(port, flag) }
+    }
+
     private enum Finding { case ok, failed, unknown }
 
     func run() async throws {
@@ -20,21 +24,25 @@ struct Doctor: AsyncParsableCommand {
         func report(_ finding: Finding, _ what: String, _ detail: String) {
             let word = finding == .ok ? "ok     " : finding == .failed ? "FAILED " : "unknown"
             if finding == .failed { failures += 1 }
-            print("\(word)  \(what): \(detail)")
+            put("\(word)  \(what): \(detail)")
         }
         let files = FileManager.default
         let data = DataFolder(folder.data)
 
         for (program, package) in [("mosquitto", "mosquitto"), ("openssl", "openssl")] {
-            let found = ["/usr/sbin/", "/usr/bin/", "/usr/local/sbin/", "/usr/local/bin/"].contains {
-                files.isExecutableFile(atPath: $0 + program)
-            }
+            let found = ChildProcess.find(program) != nil
             report(found ? .ok : .failed, program, found ? "installed" : "missing; apt-get install \(package)")
         }
         report(
             files.fileExists(atPath: "/usr/share/javascript/leaflet/leaflet.js") ? .ok : .failed, "map library",
             files.fileExists(atPath: "/usr/share/javascript/leaflet/leaflet.js")
                 ? "libjs-leaflet is installed" : "missing; apt-get install libjs-leaflet")
+
+        do {
+            _ = try Resources.folder("Profile", of: "BerthWire")
+            _ = try Resources.folder("Scenes", of: "BerthScene")
+            report(.ok, "files of the program", try Resources.folder("Pages", of: "BerthServer"))
+        } catch { report(.failed, "files of the program", "\(error)") }
 
         let exists = files.fileExists(atPath: data.path)
         if exists {
@@ -56,8 +64,10 @@ struct Doctor: AsyncParsableCommand {
                 report(.unknown, "certificate \(name)", "not made yet")
                 continue
             }
-            let (status, text) = run("openssl", ["x509", "-in", file, "-noout", "-enddate", "-checkend", "2592000"])
-            let date = text.split(separator: "\n").first.map(String.init) ?? ""
+            let asked = ["x509", "-in", file, "-noout", "-enddate", "-checkend", "2592000"]
+            let (status, text) =
+                (try? ChildProcess.run(ChildProcess.find("openssl") ?? "/usr/bin/openssl", asked, capturesOutput: true)) ?? (127, [])
+            let date = String(decoding: text, as: UTF8.self).split(separator: "\n").first.map(String.init) ?? ""
             report(
                 status == 0 ? .ok : .failed, "certificate \(name)",
                 status == 0 ? date : "\(date); ends within 30 days, or cannot be read")
@@ -69,6 +79,12 @@ struct Doctor: AsyncParsableCommand {
         {
             isRunning = true
             report(.ok, "server", status.string)
+            switch status["mqtt"]?.boolValue {
+            case true?: report(.ok, "broker", "the server is connected to it")
+            case false?:
+                report(.failed, "broker", "the server itself is not connected to it; its log is \(data.broker)/mosquitto.log")
+            case nil: report(.unknown, "broker", "the server does not say whether it is connected")
+            }
         } else {
             report(.unknown, "server", "none is running on \(data.path)")
         }
@@ -94,25 +110,14 @@ struct Doctor: AsyncParsableCommand {
         if failures > 0 { throw ExitCode(1) }
     }
 
-    private func run(_ program: String, _ arguments: [String]) -> (Int32, String) {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = [program] + arguments
-        let output = Pipe()
-        process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
-        guard (try? process.run()) != nil else { return (127, "") }
-        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        process.waitUntilExit()
-        return (process.terminationStatus, text)
-    }
-
     private static func connects(_ port: Int) -> Bool {
+        guard let number = UInt16(exactly: port) else { return false }
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = in_port_t(UInt16(port)).bigEndian
+        address.sin_port = in_port_t(number).bigEndian
         address.sin_addr.s_addr = inet_addr("127.0.0.1")
         return withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BerthLink
 import BerthWire
 import Foundation
 
@@ -16,7 +17,7 @@ extension Keys {
         @OptionGroup var folder: DataOption
         @Option(help: "The credential.") var appId: String
 
-        func run() async throws { print(await ask(["command": "keys.rotate", "appId": .string(appId)], data: folder.data).string) }
+        func run() async throws { put(await ask(["command": "keys.rotate", "appId": .string(appId)], data: folder.data).string) }
     }
 
     struct Revoke: AsyncParsableCommand {
@@ -25,7 +26,7 @@ extension Keys {
         @OptionGroup var folder: DataOption
         @Option(help: "The credential.") var appId: String
 
-        func run() async throws { print(await ask(["command": "keys.revoke", "appId": .string(appId)], data: folder.data).string) }
+        func run() async throws { put(await ask(["command": "keys.revoke", "appId": .string(appId)], data: folder.data).string) }
     }
 
     struct Change: AsyncParsableCommand {
@@ -44,7 +45,7 @@ extension Keys {
                 ("returnHosts", returnHost.isEmpty ? .null : .array(returnHost.map { .string($0) })),
                 ("rate", rate.map { .int($0) } ?? .null), ("noCertificate", noCertificate ? true : .null),
             ])
-            print(await ask(command, data: folder.data).string)
+            put(await ask(command, data: folder.data).string)
         }
     }
 
@@ -65,7 +66,7 @@ extension Keys {
                 let isMade = FileManager.default.createFile(
                     atPath: file, contents: Data((answer[name]?.stringValue ?? "").utf8), attributes: [.posixPermissions: 0o600])
                 guard isMade else { fail("\(file) cannot be written") }
-                print(file)
+                put(file)
             }
         }
     }
@@ -81,13 +82,13 @@ extension Lots {
 
         func run() async throws {
             let answer = await ask(["command": "lots.onboarding", "park": .string(park)], data: folder.data)
-            if json { return print(answer.string) }
-            print(
+            if json { return put(answer.string) }
+            put(
                 "\(park): \(answer["stage"]?.stringValue ?? "") (\(answer["onboarding"]?.stringValue ?? "")), opened for \(answer["opened"]?.string ?? "[]")"
             )
             for row in answer["items"]?.arrayValue ?? [] {
                 let mark = ["passed": "✓", "failed": "✗", "missing": "·"][row["verdict"]?.stringValue ?? ""] ?? "?"
-                print("  \(mark) \(row["id"]?.stringValue ?? "") \(row["zh"]?.stringValue ?? "") — \(row["why"]?.stringValue ?? "")")
+                put("  \(mark) \(row["id"]?.stringValue ?? "") \(row["zh"]?.stringValue ?? "") — \(row["why"]?.stringValue ?? "")")
             }
         }
     }
@@ -104,7 +105,7 @@ extension Lots {
             let command: JSON = [
                 "command": "lots.attest", "park": .string(park), "item": .string(item), "by": .string(by), "withdraw": .bool(withdraw),
             ]
-            print(await ask(command, data: folder.data)["stage"]?.string ?? "")
+            put(await ask(command, data: folder.data)["stage"]?.string ?? "")
         }
     }
 
@@ -115,7 +116,7 @@ extension Lots {
 
         func run() async throws {
             let answer = await ask(["command": "lots.approve", "park": .string(park)], data: folder.data)
-            print("\(answer["stage"]?.stringValue ?? "") \(answer["opened"]?.string ?? "")")
+            put("\(answer["stage"]?.stringValue ?? "") \(answer["opened"]?.string ?? "")")
         }
     }
 
@@ -125,7 +126,7 @@ extension Lots {
         @Option(help: "The lot.") var park: String
 
         func run() async throws {
-            print(await ask(["command": "lots.suspend", "park": .string(park)], data: folder.data)["stage"]?.string ?? "")
+            put(await ask(["command": "lots.suspend", "park": .string(park)], data: folder.data)["stage"]?.string ?? "")
         }
     }
 
@@ -135,7 +136,7 @@ extension Lots {
         @Option(help: "The lot.") var park: String
 
         func run() async throws {
-            print(await ask(["command": "lots.resume", "park": .string(park)], data: folder.data)["stage"]?.string ?? "")
+            put(await ask(["command": "lots.resume", "park": .string(park)], data: folder.data)["stage"]?.string ?? "")
         }
     }
 }
@@ -153,7 +154,7 @@ struct Audit: AsyncParsableCommand {
             var after = Int64(after)
             while true {
                 let rows = await ask(["command": "audit.list", "after": .int(after)], data: folder.data)["records"]?.arrayValue ?? []
-                for row in rows { print(row.string) }
+                for row in rows { put(row.string) }
                 guard let last = rows.last?["id"]?.intValue else { break }
                 after = last
             }
@@ -169,7 +170,7 @@ struct Audit: AsyncParsableCommand {
 
         func run() async throws {
             let answer = await ask(["command": "audit.verify"], data: folder.data)
-            print(answer.string)
+            put(answer.string)
             if answer["intact"]?.boolValue != true { throw ExitCode(1) }
         }
     }
@@ -183,7 +184,7 @@ struct Notices: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Those under way, and those that were given up.")
         @OptionGroup var folder: DataOption
 
-        func run() async throws { print(await ask(["command": "tidings.list"], data: folder.data).string) }
+        func run() async throws { put(await ask(["command": "tidings.list"], data: folder.data).string) }
     }
 
     struct Retry: AsyncParsableCommand {
@@ -191,7 +192,7 @@ struct Notices: AsyncParsableCommand {
         @OptionGroup var folder: DataOption
         @Option(help: "The provider's credential.") var appId: String
 
-        func run() async throws { print(await ask(["command": "tidings.retry", "appId": .string(appId)], data: folder.data).string) }
+        func run() async throws { put(await ask(["command": "tidings.retry", "appId": .string(appId)], data: folder.data).string) }
     }
 }
 
@@ -211,31 +212,111 @@ struct Occupancy: AsyncParsableCommand {
         @Argument(help: "The file.") var file: String
 
         func run() async throws {
-            guard let text = try? String(contentsOfFile: file, encoding: .utf8) else { fail("\(file) cannot be read") }
+            let csv: CSVFile
+            do { csv = try CSVFile(path: file) } catch { fail(error.description) }
+            if csv.isGB18030 { Output.error("berth: \(file) is not UTF-8; it is read as GB18030") }
             var rows: [JSON] = []
-            var faults: [String] = []
-            for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() where !line.isEmpty {
-                let cells = line.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmingCharacters(in: .whitespaces) }
-                guard cells.count == 50 else {
-                    faults.append("line \(number + 1): \(cells.count) cells, 50 expected")
+            var lines: [String: Int] = [:]
+            var faults: [CSVReader.Fault] = []
+            var faultCount = 0
+            for next in CSVReader(csv.bytes) {
+                do throws(CSVReader.Fault) {
+                    let record = try next.get()
+                    if record.fields.allSatisfy({ $0.utf8.allSatisfy { $0 == 0x20 } }) { continue }
+                    let (key, row) = try Import.row(record)
+                    if let line = lines[key] { throw CSVReader.Fault(line: record.line, reason: "the same lot and day as line \(line)") }
+                    lines[key] = record.line
+                    rows.append(row)
+                } catch {
+                    faultCount += 1
+                    if faults.count < 20 { faults.append(error) }
+                }
+            }
+            guard faultCount == 0 else {
+                let more = faultCount > faults.count ? "\n… and \(faultCount - faults.count) more bad rows" : ""
+                fail("\(file): nothing was taken\n" + faults.map(\.description).joined(separator: "\n") + more)
+            }
+            guard !rows.isEmpty else { fail("\(file) has no row") }
+            let parts = stride(from: 0, to: rows.count, by: 2_000).map { Array(rows[$0..<min(rows.count, $0 + 2_000)]) }
+            // Nothing of the file is taken unless all of it can be: with several parts, all are looked at first.
+            if parts.count > 1 {
+                for part in parts {
+                    _ = await ask(["command": "occupancy.import", "rows": .array(part), "check": true], data: folder.data)
+                }
+            }
+            var counts: Int64 = 0
+            for (index, part) in parts.enumerated() {
+                let done = await ask(
+                    ["command": "occupancy.import", "rows": .array(part), "make": .bool(index == parts.count - 1)], data: folder.data)
+                counts += min(max(done["counts"]?.intValue ?? 0, 0), 48 * 2_000)
+            }
+            put(JSON.object(JSONObject([("days", .int(rows.count)), ("counts", .int(counts))])).string)
+        }
+
+        /// One line of the file: what there is one of, and the row as the server takes it.
+        private static func row(_ record: CSVReader.Record) throws(CSVReader.Fault) -> (key: String, row: JSON) {
+            func wrong(_ reason: String) -> CSVReader.Fault { CSVReader.Fault(line: record.line, reason: reason) }
+            let cells = record.fields.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) }
+            guard cells.count == 50 else { throw wrong("\(cells.count) cells, 50 expected: parkCode, yyyy-MM-dd and 48 counts") }
+            guard Envelope.isParkCode(cells[0]) else { throw wrong("the first cell is no parkCode") }
+            let form = Array(cells[1].utf8)
+            let isDate =
+                form.count == 10
+                && form.enumerated().allSatisfy { index, byte in
+                    index == 4 || index == 7 ? byte == UInt8(ascii: "-") : (48...57).contains(byte)
+                }
+            guard isDate, let day = try? Decode.day(Fields(JSONObject([("date", .string(cells[1]))])), "date") else {
+                throw wrong("the second cell is no date yyyy-MM-dd")
+            }
+            var counts: [JSON] = []
+            for (index, cell) in cells.dropFirst(2).enumerated() {
+                guard !cell.isEmpty else {
+                    counts.append(-1)
                     continue
                 }
-                let counts = cells.dropFirst(2).map { $0.isEmpty ? -1 : Int($0) ?? -2 }
-                guard let day = try? Decode.day(Fields(JSONObject([("date", .string(cells[1]))])), "date"), !cells[0].isEmpty,
-                    counts.allSatisfy({ $0 >= -1 && $0 <= 1_000_000 })
-                else {
-                    faults.append("line \(number + 1): parkCode, yyyy-MM-dd and counts expected")
-                    continue
+                guard let count = CSVValue.whole(cell), count <= 1_000_000 else {
+                    throw wrong("cell \(index + 3) is no count from 0 to 1000000")
                 }
-                rows.append(["park": .string(cells[0]), "day": .int(day), "counts": .array(counts.map { .int($0) })])
+                counts.append(.int(count))
             }
-            guard faults.isEmpty else { fail(faults.prefix(20).joined(separator: "\n")) }
-            for start in stride(from: 0, to: rows.count, by: 2_000) {
-                let part = Array(rows[start..<min(rows.count, start + 2_000)])
-                let isLast = start + 2_000 >= rows.count
-                _ = await ask(["command": "occupancy.import", "rows": .array(part), "make": .bool(isLast)], data: folder.data)
+            return (
+                "\(cells[0]) \(day)",
+                ["park": .string(cells[0]), "day": .int(day), "counts": .array(counts), "line": .int(record.line)]
+            )
+        }
+    }
+}
+
+extension Lots {
+    struct Code: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Make a lot's code, or check one.",
+            discussion: """
+                A code has 6 digits of the region, 3 of the street, 1 of the class, 4 of the serial number, and a check digit (ISO 7064 MOD 11,10).
+                `berth lots code --region 440305 --street 001 --class 1 --serial 12` prints one; `--check CODE` ends with exit code 1 and the reason
+                when the code is not of this form. A lot may have any other parkCode.
+                """)
+        @Option(help: "6 digits.") var region: String?
+        @Option(help: "3 digits.") var street: String?
+        @Option(name: .customLong("class"), help: "1 digit.") var lotClass: String?
+        @Option(help: "0 to 9999.") var serial: Int?
+        @Option(help: "A code to check.") var check: String?
+
+        func validate() throws {
+            let parts = [region, street, lotClass, serial.map { String($0) }]
+            guard check == nil ? parts.allSatisfy({ $0 != nil }) : parts.allSatisfy({ $0 == nil }) else {
+                throw ValidationError("give --region, --street, --class and --serial, or --check alone")
             }
-            print(JSON.object(JSONObject([("days", .int(rows.count))])).string)
+        }
+
+        func run() throws {
+            if let check {
+                if let fault = LotCode.fault(of: check) { fail("\(check): \(fault)") }
+                return put("\(check): valid")
+            }
+            do {
+                put(try LotCode.make(region: region ?? "", street: street ?? "", lotClass: lotClass ?? "", serial: serial ?? 0))
+            } catch { fail("\(error)") }
         }
     }
 }

@@ -138,7 +138,7 @@ import Testing
         let caseNo = try #require(number)
         #expect(gate.verdict == .refuse && world.city.gateCases[caseNo]?.state == .open)
         #expect(check("赣B8A123").1 == caseNo, "asked again it is the same case")
-        #expect(world.come(one.orderNo, plate: Plate("京B99999")!, record: "x") == .refused(.plateDiffers))
+        #expect(world.come(one.orderNo, plate: Plate("京B99999")!, record: "x") == .recordedWith(.plateDiffers, recordNo: "x"))
         #expect(world.decide(.decideCase(parkCode: "P1", caseNo: caseNo, orderNo: "YY9", by: "op")).outcome == .refused(.orderNotFound))
         world.decide(.decideCase(parkCode: "P1", caseNo: caseNo, orderNo: one.orderNo, by: "op"))
         #expect(world.decide(.decideCase(parkCode: "P1", caseNo: caseNo, orderNo: nil, by: "op")).outcome == .refused(.wrongState))
@@ -288,10 +288,10 @@ import Testing
             payNo: "t1", appId: "", parkCode: "S1", recordNo: "r1", billNo: nil, amountFen: 999, channel: "", state: .paid,
             payTime: world.now, requestHash: "h")
         #expect(world.decide(.takeIn(till)).outcome == .refused(.platformBilled))
-        world.decide(.bill(Bill(billNo: "b1", parkCode: "S1", recordNo: "r1", payableFen: 999, expireAt: world.now + 300_000)))
-        world.decide(.pay(appId: "app1", billNo: "b1", payNo: "p1", amountFen: 999, channel: "c", requestHash: "h"))
-        world.decide(.conclude(payNo: "p1", isPaid: true, message: "{}"))
-        world.decide(.conclude(payNo: "p1", isPaid: true, message: "{}"))
+        world.decide(.bill(World.bill("b1", "S1", "r1", 999, until: world.now + 300_000)))
+        world.decide(.pay(appId: "app1", parkCode: "", billNo: "b1", payNo: "p1", amountFen: 999, channel: "c", requestHash: "h"))
+        world.decide(.conclude(appId: "app1", payNo: "p1", isPaid: true, message: "{}"))
+        world.decide(.conclude(appId: "app1", payNo: "p1", isPaid: true, message: "{}"))
         func balance(_ account: Account) -> Int64 { world.city.balances[account, default: 0] }
         #expect(
             [balance(.provider("app1")), balance(.platform), balance(.lot("S1")), balance(.owner("app1", "王"))] == [999, -99, -199, -701])

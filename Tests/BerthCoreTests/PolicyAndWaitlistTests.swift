@@ -66,13 +66,16 @@ import Testing
         var world = World(quota: 3)
         world.decide(.setPolicy(.lot("P1"), ["prepayFen": "500"]))
         func pay(_ order: Order, _ number: String) -> Outcome {
-            _ = world.decide(.pay(appId: "app1", billNo: order.billNo!, payNo: number, amountFen: 500, channel: "c", requestHash: number))
-            return world.decide(.conclude(payNo: number, isPaid: true, message: "{}")).outcome
+            _ = world.decide(
+                .pay(appId: "app1", parkCode: "", billNo: order.billNo!, payNo: number, amountFen: 500, channel: "c", requestHash: number))
+            return world.decide(.conclude(appId: "app1", payNo: number, isPaid: true, message: "{}")).outcome
         }
         let came = try #require(world.book(in: 20).order)
         #expect(came.status == .held && came.downSeq == 0 && came.billNo != nil, "its lot hears of it when it is paid")
         #expect(
-            world.decide(.pay(appId: "app1", billNo: came.billNo!, payNo: "p0", amountFen: 400, channel: "c", requestHash: "x")).outcome
+            world.decide(
+                .pay(appId: "app1", parkCode: "", billNo: came.billNo!, payNo: "p0", amountFen: 400, channel: "c", requestHash: "x")
+            ).outcome
                 == .refused(.amountMismatch))
         _ = pay(came, "p1")
         #expect(world.status(came.orderNo) == .booked && world.order(came.orderNo).downSeq > 0)
@@ -84,7 +87,7 @@ import Testing
         _ = pay(free, "p2")
         world.decide(.cancel(appId: "app1", orderNo: free.orderNo, confirmBreach: false))
         #expect(world.city.balances[.provider("app1")] == 500, "what was paid for the cancelled one went back")
-        #expect(world.city.payment("p2", history: NoHistory())?.state == .refunded)
+        #expect(world.city.payment("p2", appId: "app1", history: NoHistory())?.state == .refunded)
 
         let late = try #require(world.book(in: 20).order)
         _ = pay(late, "p3")

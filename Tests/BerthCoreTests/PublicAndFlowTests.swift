@@ -254,7 +254,7 @@ import Testing
         world.decide(.setPolicy(.lot("P1"), ["advanceMaxMin": "120", "chargingAdvanceMaxMin": "60"]))
         let early = world.create("x", in: 90) { $0.pool = .charging }
         #expect(early.outcome == .refused(.notOpenYet) && early.note?.rule == "chargingAdvanceMaxMin" && early.note?.max == 60)
-        let slots = world.city.lots["P1"]!.slots(.reservation, day: CivilTime.day(of: world.now), now: world.now)
+        let slots = world.city.slots("P1", .reservation, day: CivilTime.day(of: world.now), now: world.now)
         #expect(slots.contains { $0.reason == .poolEmpty && $0.quota == 2 })
         #expect(world.decide(.setFlow(flow(world, .bookingOnly) { $0.pools = ["NONE": 1] })).outcome == .refused(.illegalValue))
         // Without a policy the whole of what the lot opened is personal.

@@ -111,8 +111,9 @@ import Testing
         let share = try #require(
             world.subscribe("s", lot: "S1", offerId: offer.offerId, plates: [World.plate(1)], segments: Segment.always, days: 30)
                 .subscription)
-        _ = world.decide(.pay(appId: "app1", billNo: share.billNo!, payNo: "p", amountFen: 30_000, channel: "c", requestHash: "p"))
-        world.decide(.conclude(payNo: "p", isPaid: true, message: "{}"))
+        _ = world.decide(
+            .pay(appId: "app1", parkCode: "", billNo: share.billNo!, payNo: "p", amountFen: 30_000, channel: "c", requestHash: "p"))
+        world.decide(.conclude(appId: "app1", payNo: "p", isPaid: true, message: "{}"))
         world.now += 10 * 86_400_000
         guard
             case .consequences(_, _, let shares, let cost) = world.decide(

@@ -296,9 +296,11 @@ import Testing
         func pay(_ number: String) {
             let subscription = world.city.subscription(number)!
             world.decide(
-                .pay(appId: "app1", billNo: subscription.billNo!, payNo: "p\(world.now)", amountFen: 10_000, channel: "c", requestHash: "h")
+                .pay(
+                    appId: "app1", parkCode: "", billNo: subscription.billNo!, payNo: "p\(world.now)", amountFen: 10_000, channel: "c",
+                    requestHash: "h")
             )
-            world.decide(.conclude(payNo: "p\(world.now)", isPaid: true, message: "{}"))
+            world.decide(.conclude(appId: "app1", payNo: "p\(world.now)", isPaid: true, message: "{}"))
         }
         guard case .share(let pending, let fee) = world.subscribe("a", lot: "S1", plates: [World.plate(1)]) else {
             Issue.record("no"); return

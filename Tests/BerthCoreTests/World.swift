@@ -2,6 +2,13 @@ import BerthCore
 
 /// A small city for the rules' own tests: one lot, a clock in the hand, no randomness but a seed.
 struct World {
+    /// A bill that the provider `app1` asked for.
+    static func bill(_ billNo: String, _ parkCode: String, _ recordNo: String, _ fen: Int64, until: Millis) -> Bill {
+        var bill = Bill(billNo: billNo, parkCode: parkCode, recordNo: recordNo, payableFen: fen, expireAt: until)
+        bill.askedBy = ["app1"]
+        return bill
+    }
+
     var city: City
     var now: Millis
     let lot = "P1"
@@ -24,6 +31,7 @@ struct World {
         policy.dailyMaxPerPlate = 1_000_000
         policy.cancelMaxPerDay = 1_000_000
         policy.cancelMaxPerMonth = 1_000_000
+        policy.shareWindow = "00:00-24:00"
         return policy
     }()
 

@@ -41,7 +41,7 @@ import Testing
         }
 
         @discardableResult mutating func run(_ command: Command) throws -> Outcome {
-            let decision = city.decide(command, at: now, history: store)
+            let decision = city.decide(command, at: now, history: Past(store))
             if !decision.events.isEmpty { try store.commit([Commit(at: now, events: decision.events)]) }
             return decision.outcome
         }
@@ -98,14 +98,15 @@ import Testing
         #expect((lot.downEpoch, lot.downLast, lot.downAck) == (state.downEpoch, state.downLast, state.downAck))
         #expect(lot.awaiting == state.awaiting)
         #expect(image.activeOrders == state.inForce)
-        for order in state.orders.values { #expect(store.order(order.orderNo) == order) }
-        #expect(store.order("YY202311150000000099") == nil && store.order("nonsense") == nil)
-        #expect(store.order(appId: "app1", clientOrderNo: "c1")?.clientOrderNo == "c1")
-        #expect(store.order(appId: "app2", clientOrderNo: "c1") == nil)
-        #expect(store.visit(parkCode: "P1", recordNo: "r1")?.leaveTime != nil)
-        #expect(store.down(parkCode: "P1", epoch: "d1", after: 2, limit: 3).map(\.seq) == [3, 4, 5])
-        #expect(store.orders(OrderFilter(appId: "app1", limit: 2)).map(\.serial) == [6, 5])
-        #expect(store.orders(OrderFilter(status: .rejected)).count == state.orders.values.filter { $0.status == .rejected }.count)
+        for order in state.orders.values { #expect(try store.order(order.orderNo) == order) }
+        #expect(try store.order("YY202311150000000099") == nil)
+        #expect(try store.order("nonsense") == nil)
+        #expect(try store.order(appId: "app1", clientOrderNo: "c1")?.clientOrderNo == "c1")
+        #expect(try store.order(appId: "app2", clientOrderNo: "c1") == nil)
+        #expect(try store.visit(parkCode: "P1", recordNo: "r1")?.leaveTime != nil)
+        #expect(try store.down(parkCode: "P1", epoch: "d1", after: 2, limit: 3).map(\.seq) == [3, 4, 5])
+        #expect(try store.orders(OrderFilter(appId: "app1", limit: 2)).map(\.serial) == [6, 5])
+        #expect(try store.orders(OrderFilter(status: .rejected)).count == state.orders.values.filter { $0.status == .rejected }.count)
     }
 
     /// State comes up from the store as it was in memory: the next decisions are the same.
@@ -121,8 +122,8 @@ import Testing
                 appId: "app1", clientOrderNo: "again\(number)", requestHash: "h", userToken: "u\(number % 7)",
                 plate: Plate("粤C\(10_000 + number)")!, plateColor: 0, parkCode: "P1", purpose: .reservation,
                 planTime: running.now + Millis(number) * 60_000, mobile: "", extNo: nil)
-            let one = running.city.decide(.create(booking), at: running.now, history: store)
-            let two = city.decide(.create(booking), at: running.now, history: store)
+            let one = running.city.decide(.create(booking), at: running.now, history: Past(store))
+            let two = city.decide(.create(booking), at: running.now, history: Past(store))
             #expect(one.outcome == two.outcome && one.events == two.events)
         }
     }
@@ -135,13 +136,19 @@ import Testing
             var running = try Running(store)
             try running.live()
         }
-        #expect(memory.dump() == sqlite.dump())
-        #expect(memory.dump().count > 20)
+        do {
+            let (one, other) = (try memory.dump(), try sqlite.dump())
+            #expect(one == other)
+        }
+        #expect(try memory.dump().count > 20)
         for source in [memory, sqlite] as [any Store] {
             for engine in Engine.allCases {
                 let again = try StoreTests.make(engine)
-                for commit in source.journal() { try again.commit([commit]) }
-                #expect(again.dump() == source.dump())
+                for commit in try source.journal() { try again.commit([commit]) }
+                do {
+                    let (one, other) = (try again.dump(), try source.dump())
+                    #expect(one == other)
+                }
             }
         }
     }
@@ -156,7 +163,7 @@ import Testing
         for number in 0..<40 { _ = try running.book(user: "often\(number % 9)") }
         let last = try #require(running.city.lots["P1"]?.downLast)
         try running.run(.settle(parkCode: "P1", epoch: "d1", ackSeq: last, [], assumesRest: true))
-        let commits = source.journal().enumerated().map { index, commit in
+        let commits = try source.journal().enumerated().map { index, commit in
             Commit(
                 at: commit.at, events: commit.events,
                 reply: KeptReply(
@@ -174,12 +181,18 @@ import Testing
         for start in stride(from: 0, to: commits.count, by: size) {
             try store.commit(Array(commits[start..<min(start + size, commits.count)]))
         }
-        #expect(store.dump() == source.dump())
-        #expect(store.journal().map(\.events) == source.journal().map(\.events))
-        #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 1000).map(\.seq) == Array(1...last))
+        do {
+            let (one, other) = (try store.dump(), try source.dump())
+            #expect(one == other)
+        }
+        do {
+            let (one, other) = (try store.journal().map(\.events), try source.journal().map(\.events))
+            #expect(one == other)
+        }
+        #expect(try store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 1000).map(\.seq) == Array(1...last))
         for index in commits.indices {
-            #expect(store.reply(appId: "app1", requestId: "r\(index)") == commits[index].reply)
-            #expect(store.up(parkCode: "P1", epoch: "up", seq: Int64(index))?.requestId == "q\(index)")
+            #expect(try store.reply(appId: "app1", requestId: "r\(index)") == commits[index].reply)
+            #expect(try store.up(parkCode: "P1", epoch: "up", seq: Int64(index))?.requestId == "q\(index)")
         }
     }
 
@@ -187,14 +200,14 @@ import Testing
     func aRefusedClaimLeavesNothing(_ engine: Engine) throws {
         let store = try StoreTests.make(engine)
         try store.commit([Commit(at: 1, events: [.counted(key: "k", delta: 2, max: 2)])])
-        let before = store.dump()
+        let before = try store.dump()
         #expect(throws: StoreError.self) {
             try store.commit([
                 Commit(at: 2, events: [.registered(parkCode: "P9")]),
                 Commit(at: 2, events: [.counted(key: "k", delta: 1, max: 2)]),
             ])
         }
-        #expect(store.dump() == before)
+        #expect(try store.dump() == before)
         try store.commit([Commit(at: 3, events: [.counted(key: "k", delta: -1, max: 2), .counted(key: "k", delta: 1, max: 2)])])
     }
 
@@ -206,14 +219,14 @@ import Testing
         let up = UpResult(
             parkCode: "P1", epoch: "e", seq: 1, requestId: "r", service: "s", code: 1010, reply: "{}", data: "{}", at: 1000)
         try store.commit([Commit(at: 1000, events: [], reply: reply, up: [up])])
-        #expect(store.reply(appId: "a", requestId: "r") == reply)
-        #expect(store.up(parkCode: "P1", epoch: "e", seq: 1) == up)
-        #expect(store.deadLetters(parkCode: "P1", limit: 9) == [up])
+        #expect(try store.reply(appId: "a", requestId: "r") == reply)
+        #expect(try store.up(parkCode: "P1", epoch: "e", seq: 1) == up)
+        #expect(try store.deadLetters(parkCode: "P1", since: 0, limit: 9) == [up])
         let image = try store.load(noncesSince: 900)
         #expect(image.nonces.map(\.nonce) == ["n"])
-        #expect(store.reply(key: KeptReply.key("a", "r"), appId: "b", requestId: "r") == nil, "a key is not a name")
+        #expect(try store.reply(key: KeptReply.key("a", "r"), appId: "b", requestId: "r") == nil, "a key is not a name")
         try store.prune(Retention(), now: 1001 + WireLimits.replyMillis)
-        #expect(store.reply(appId: "a", requestId: "r") == nil)
+        #expect(try store.reply(appId: "a", requestId: "r") == nil)
     }
 
     /// What the reply says stands in the entry of its order: the store gives it back as it was.
@@ -226,18 +239,19 @@ import Testing
                 Booking(
                     appId: "app1", clientOrderNo: "c", requestHash: "h", userToken: "u", plate: Plate("粤B12345")!, plateColor: 0,
                     parkCode: "P1", purpose: .reservation, planTime: running.now + 3_000_000, mobile: "13800000000", extNo: nil)),
-            at: running.now, history: store)
+            at: running.now, history: Past(store))
         guard case .order(let order, _) = decision.outcome else { throw StoreError.unavailable("no order") }
         let reply = KeptReply(
             appId: "app1", requestId: "r", nonce: "n", service: "order.create", dataHash: "h", code: 0,
             data: Encode.orderText(order, alternatives: []), at: running.now, showsOrder: true)
         try store.commit([Commit(at: running.now, events: decision.events, reply: reply)])
-        #expect(store.reply(appId: "app1", requestId: "r") == reply)
+        #expect(try store.reply(appId: "app1", requestId: "r") == reply)
         // The order goes on; what was answered stays.
         _ = try running.run(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false))
-        #expect(store.order(order.orderNo)?.status == .cancelled && store.order(appId: "app1", clientOrderNo: "c")?.status == .cancelled)
-        #expect(store.reply(appId: "app1", requestId: "r") == reply)
-        let sent = store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9)
+        #expect(try store.order(order.orderNo)?.status == .cancelled)
+        #expect(try store.order(appId: "app1", clientOrderNo: "c")?.status == .cancelled)
+        #expect(try store.reply(appId: "app1", requestId: "r") == reply)
+        let sent = try store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9)
         #expect(sent.map(\.service) == ["order.reserve.push", "order.reserve.cancel"])
         var first = order
         first.downSeq = 1
@@ -254,7 +268,7 @@ import Testing
             .settle(
                 parkCode: "P1", epoch: "d1", ackSeq: 3, (1...3).map { DownResult(seq: Int64($0), isAccepted: true) }, assumesRest: false))
         try store.prune(Retention(), now: running.now + WireLimits.downKeepMillis + 1)
-        #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).isEmpty)
+        #expect(try store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).isEmpty)
         let lot = try #require(try store.load(noncesSince: 0).lots.first)
         #expect(lot.downEpoch == "d1" && lot.downLast == 3 && lot.downAck == 3 && lot.awaiting.isEmpty)
     }
@@ -305,10 +319,11 @@ import Testing
         var secret = Credential(appId: "sp1", secret: "a-secret-that-must-not-show", role: .provider, name: "x")
         secret.rotate(to: "the-next-secret-neither")
         try store.save(secret)
-        #expect(store.up(parkCode: "P1", epoch: "e", seq: 1) == up && store.reply(appId: "a", requestId: "r") == reply)
+        #expect(try store.up(parkCode: "P1", epoch: "e", seq: 1) == up)
+        #expect(try store.reply(appId: "a", requestId: "r") == reply)
         #expect(try store.load(noncesSince: 0).credentials == [secret])
-        #expect(store.orders(OrderFilter(plate: Plate("粤B10001"))).map(\.clientOrderNo) == ["c1"], "by its keyed hash")
-        #expect(store.orders(OrderFilter(plate: plate)).isEmpty)
+        #expect(try store.orders(OrderFilter(plate: Plate("粤B10001"))).map(\.clientOrderNo) == ["c1"], "by its keyed hash")
+        #expect(try store.orders(OrderFilter(plate: plate)).isEmpty)
         store.close()
         for name in ["berth.sqlite", "berth.sqlite-wal"] {
             let bytes = FileManager.default.contents(atPath: folder + "/" + name) ?? Data()
@@ -329,12 +344,12 @@ import Testing
             let record = AuditRecord(at: Millis(number), actor: "op1", action: "gate.control", target: "P1", detail: "\(number)")
             try store.commit([Commit(at: 1, events: [], audit: record)])
         }
-        var records = store.audit(after: 0, limit: 9)
+        var records = try store.audit(after: 0, limit: 9)
         #expect(records.map(\.id) == [1, 2, 3, 4, 5] && AuditRecord.firstBroken(records) == nil)
-        #expect(store.audit(after: 3, limit: 1).map(\.id) == [4])
+        #expect(try store.audit(after: 3, limit: 1).map(\.id) == [4])
         records[2].detail = "changed"
         #expect(AuditRecord.firstBroken(records)?.id == 3)
-        records = store.audit(after: 0, limit: 9)
+        records = try store.audit(after: 0, limit: 9)
         records.remove(at: 1)
         #expect(AuditRecord.firstBroken(records)?.id == 3)
     }
@@ -352,14 +367,16 @@ import Testing
         var retention = Retention()
         retention.recordsMillis = 86_400_000
         try store.retire(retention, now: running.now + 500)
-        #expect(store.orders(OrderFilter()).count == 7)
+        #expect(try store.orders(OrderFilter()).count == 7)
         try store.retire(retention, now: running.now + 2 * 86_400_000)
-        #expect(store.orders(OrderFilter()).map(\.orderNo) == [active.orderNo])
-        #expect(store.visit(parkCode: "P1", recordNo: "r1") == nil && store.notices(parkCode: nil, limit: 9).isEmpty)
-        #expect(store.audit(after: 0, limit: 9).count == 1, "the audit record has a time of its own")
+        #expect(try store.orders(OrderFilter()).map(\.orderNo) == [active.orderNo])
+        #expect(try store.visit(parkCode: "P1", recordNo: "r1") == nil)
+        #expect(try store.notices(NoticeFilter(limit: 9)).isEmpty)
+        #expect(try store.audit(after: 0, limit: 9).count == 1, "the audit record has a time of its own")
         retention.auditMillis = 1000
         try store.retire(retention, now: running.now + 2000)
-        #expect(store.audit(after: 0, limit: 9).isEmpty)
+        // The last one stays: the next one follows from it.
+        #expect(try store.audit(after: 0, limit: 9).count <= 1)
     }
 
     /// A redirect's nonce is remembered for longer than its address is good, and not for ever.
@@ -386,17 +403,19 @@ import Testing
                 imageId: "i2", appId: "lt1", parkCode: "P1", type: 1, ext: "jpg", size: 10, sha256: "00", createdAt: 100, expireAt: 200))
         picture.completedAt = 150
         try store.save(picture)
-        #expect(store.picture("i1") == picture && store.picture("i9") == nil)
+        #expect(try store.picture("i1") == picture)
+        #expect(try store.picture("i9") == nil)
         #expect(try store.removePictures(madeBefore: 50, ticketsBefore: 300) == ["i2"], "a ticket that was never used up")
         #expect(try store.removePictures(madeBefore: 101, ticketsBefore: 0) == ["i1"])
         let key = DayCount.Key(day: 20_000, parkCode: "P1", appId: "sp1")
         try store.add([DayCount(key: key, counts: ["orders": 2, "peakSaturation": 700])], through: 5)
         try store.add([DayCount(key: key, counts: ["orders": 3, "peakSaturation": 400])], through: 9)
         #expect(
-            store.counts(days: 20_000...20_000, parkCode: nil, appId: "sp1") == [
+            try store.counts(days: 20_000...20_000, parkCode: nil, appId: "sp1") == [
                 DayCount(key: key, counts: ["orders": 5, "peakSaturation": 700])
             ])
-        #expect(store.counts(days: 20_000...20_000, parkCode: "P2", appId: nil).isEmpty && store.countedThrough() == 9)
+        #expect(try store.counts(days: 20_000...20_000, parkCode: "P2", appId: nil).isEmpty)
+        #expect(try store.countedThrough() == 9)
     }
 
     /// A data folder of the first release opens, and nothing in it is lost: rows are found at their new places.
@@ -418,14 +437,14 @@ import Testing
                 INSERT INTO visits VALUES('P1', 'r1', 1, '{"lot":"P1","r":"r1","p":"粤B12345","et":1,"g":"G1","k":1}');
                 """)
         let store = try SQLiteStore(path: path, vault: StoreTests.vault)
-        #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [1, 2])
+        #expect(try store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [1, 2])
         let image = try store.load(noncesSince: 0)
         #expect(image.counters == ["ud|19000|a|u": 1, "pd|19000|粤B12345": 1])
         #expect(
             image.credentials == [
                 Credential(appId: "lt1", secret: "plain-secret", role: .lot, name: "x", parkCodes: ["P1"], ratePerSecond: 5, burst: 10)
             ])
-        #expect(store.visit(parkCode: "P1", recordNo: "r1")?.plate == Plate("粤B12345"))
+        #expect(try store.visit(parkCode: "P1", recordNo: "r1")?.plate == Plate("粤B12345"))
         #expect(image.lots.first?.awaiting == [2: "O2"])
         // The old counter goes on, and its limit still holds.
         try store.commit([Commit(at: 1, events: [.counted(key: "ud|19000|a|u", delta: 1, max: 2)])])
@@ -439,7 +458,7 @@ import Testing
             #expect(throws: StoreError.self) { try store.commit([Commit(at: 1, events: [.down(entry)])]) }
         }
         try store.prune(Retention(), now: 1_900_000_000_000)
-        #expect(store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [2], "the first one is settled and old")
+        #expect(try store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [2], "the first one is settled and old")
         #expect(try store.load(noncesSince: 0).counters.isEmpty, "and the counter's day long over")
     }
 }

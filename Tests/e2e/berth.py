@@ -425,6 +425,90 @@ class Lot:
             return condition()
 
 
+class Gateway:
+    """The real gateway of one lot or of several, with its PMS: every call of the local API carries the token of the configuration."""
+
+    def __init__(self, server, folder, lots, token="the-token-of-the-tests", **settings):
+        """`lots`: keys, each with members of its own; `token=None` leaves the making of one to the gateway."""
+        self.folder, self.port, self._token = pathlib.Path(folder), free_port(), token
+        self.config, self.spool = self.folder / "gateway.json", self.folder / "spool.sqlite"
+        self.process = None
+        config = {
+            "server": server.ready["https"], "mqtt": f"127.0.0.1:{server.mqtt_port}", "ca": server.ca, "token": token,
+            "spool": str(self.spool), "listen": f"127.0.0.1:{self.port}", "heartbeatSeconds": 1, **settings,
+            "lots": [{"parkCode": key.park, "appId": key.app_id, "appSecret": key.secret, "info": lot_info(key.park, 100, 20_000),
+                      "gates": [{"gateCode": "G1", "gateName": "入口", "direction": 1},
+                                {"gateCode": "G2", "gateName": "出口", "direction": 2}], **extra} for key, extra in lots]}
+        self.config.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+
+    def start(self, env=None):
+        args = [BIN / "berth-gateway", "run", "--config", self.config]
+        # By a shell: a library that changes the clock also moves the arguments of the first process that loads it.
+        if env:
+            args = ["/bin/sh", "-c", 'exec "$0" "$@"', *args]
+        self.process = Process(args, self.folder / "gateway.log", env)
+        assert self.process.ready()["event"] == "ready"
+        return self
+
+    def log(self):
+        return (self.folder / "gateway.log").read_text()
+
+    @property
+    def token(self):
+        """The test's own; else the one that the gateway put into its configuration, or beside its spool."""
+        if self._token:
+            return self._token
+        beside = self.folder / "spool.sqlite.token"
+        return json.loads(self.config.read_text()).get("token") or beside.read_text().strip()
+
+    @property
+    def headers(self):
+        return {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+
+    def request(self, method, path, body=None, headers=None, timeout=30):
+        """One request as it is, with the headers given and no others but Host. Returns status, headers, body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body, self.headers if headers is None else headers)
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path, **headers):
+        status, _, body = self.request("GET", path, headers={**self.headers, **headers})
+        assert status == 200, (path, status, body)
+        return json.loads(body)
+
+    def status(self, index=0):
+        return self.get("/status")[index]
+
+    def pms(self, park, what, session=None, **data):
+        """A POST of the PMS. Returns status and answer."""
+        headers = {**self.headers, **({"X-PMS-Session": session} if session else {})}
+        status, _, body = self.request("POST", f"/pms/{park}/{what}", json.dumps(data, ensure_ascii=False).encode(), headers)
+        return status, json.loads(body)
+
+    def in_force(self, park):
+        return {o["orderNo"]: o["orderVer"] for o in self.get(f"/pms/{park}/list") if o["inForce"]}
+
+    def rows(self, text, *args):
+        """Rows of the spool, read beside the gateway."""
+        import sqlite3
+        db = sqlite3.connect(f"file:{self.spool}?mode=ro", uri=True)
+        try:
+            return db.execute(text, args).fetchall()
+        finally:
+            db.close()
+
+    def write(self, text, *args):
+        """Changes the spool of a gateway that is not running."""
+        import sqlite3
+        with sqlite3.connect(self.spool) as db:
+            db.execute(text, args)
+        db.close()
+
+
 def eventually(condition, seconds=15, step=0.05):
     end = time.time() + seconds
     while time.time() < end:

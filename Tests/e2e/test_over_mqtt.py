@@ -120,7 +120,7 @@ def test_every_refusal_of_the_envelope_over_mqtt(server):
     paid = {"payNo": secrets.token_hex(8), "recordNo": "r", "payType": 1, "amount": 500, "payTime": now()}
     assert send(ok("payment.record.report", paid, epoch="m", seq=1)) == 0
     assert send(ok("payment.record.report", {**paid, "amount": 1}, epoch="m", seq=2)) == 1404
-    assert send(ok("vehicle.preentry.check", {"gateCode": "G1", "plateNo": "ABC", "plateColor": 0, "captureTime": now()})) == 1010
+    assert send(ok("vehicle.preentry.check", {"gateCode": "G1", "plateNo": "ABC", "plateColor": 0, "captureTime": now()})) == 0, "a reading need not be a plate"
     lot.disconnect()
     slow = server.lot("MQSLOW", rate=1)
     lot = Lot(server, slow).connect()
@@ -185,6 +185,6 @@ def test_what_the_gate_is_told_over_mqtt(own_server):
     full = lot.call("vehicle.entry.report", car, epoch="e", seq=1)
     assert full["code"] == 501
     limit_files(server.process.pid, -1)
-    again = lot.call("vehicle.entry.report", car, epoch="e", seq=1)
+    again = eventually(lambda: (reply := lot.call("vehicle.entry.report", car, epoch="e", seq=1))["code"] != 501 and reply)
     assert again["code"] == 0 and again["ackSeq"] == 1 and not again.get("duplicate"), "what was not consumed is taken when there is room"
     lot.disconnect()

@@ -64,7 +64,7 @@ def test_every_look_and_every_deed_is_on_record(server):
     assert server.call(operator, "order.detail", {"orderNo": order["orderNo"], "reveal": True, "reason": "投诉 2026-001"}).data["plateNo"] == number
     assert [(r["action"], r["target"], r["detail"]) for r in mine()] == [("look order.detail", order["orderNo"], "投诉 2026-001")]
     assert server.call(operator, "order.list", {"plateNo": number}).data["orders"][0]["plateNo"] == masked
-    assert server.call(operator, "sync.snapshot.query", {"reason": "核对"}, park="AUDIT").data["orders"][0]["plateNo"] == number
+    assert server.call(operator, "sync.snapshot.query", {"reveal": True, "reason": "核对"}, park="AUDIT").data["orders"][0]["plateNo"] == number
     assert server.call(operator, "recon.inlot.list", {"detailType": 2}, park="AUDIT").code == 0
     assert server.call(operator, "list.white.push", {"plateNo": number, "plateColor": 0, "status": 1}, park="AUDIT").code == 0
     assert server.call(operator, "gate.control", {"gateCode": "G1", "action": "OPEN", "plateNo": number}, park="AUDIT").code == 600

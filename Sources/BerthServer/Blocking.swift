@@ -1,0 +1,45 @@
+import BerthCore
+import Foundation
+import NIOPosix
+
+/// Work that waits for a disk, a process or much arithmetic: never on a network thread, where everybody else would wait too. Who reads does not
+/// wait behind who syncs.
+enum Blocking {
+    private static func started(_ count: Int) -> NIOThreadPool {
+        let pool = NIOThreadPool(numberOfThreads: count)
+        pool.start()
+        return pool
+    }
+
+    private static let readers = started(4)
+    private static let writers = started(16)
+
+    /// Soon, on a thread that may wait: reading and arithmetic.
+    static func run(_ work: @escaping @Sendable () -> Void) { submit(readers, work) }
+    /// The same for what syncs to a disk.
+    static func write(_ work: @escaping @Sendable () -> Void) { submit(writers, work) }
+
+    private static func submit(_ pool: NIOThreadPool, _ work: @escaping @Sendable () -> Void) {
+        pool.submit { state in
+            if case .active = state { work() }
+        }
+    }
+
+    static func value<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            run { continuation.resume(with: Result { try work() }) }
+        }
+    }
+
+    /// Tasks of the operator's desk, which run programs and sync files.
+    static let desk = DeskExecutor()
+
+    final class DeskExecutor: TaskExecutor {
+        private let queue = DispatchQueue(label: "berth.desk", attributes: .concurrent)
+
+        func enqueue(_ job: consuming ExecutorJob) {
+            let job = UnownedJob(job)
+            queue.async { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+import BerthCore
+import BerthLink
+import BerthWire
+import CBerthPosix
+import Foundation
+import HTTPTypes
+import NIOCore
+import NIOHTTPTypes
+import Synchronization
+
+/// Who is connected, and how many may be: so many that no descriptor is missing elsewhere, with room kept for lots, operators and probes.
+/// Methods are called on the network threads.
+final class Connections: Sendable {
+    private struct Entry {
+        let source: String
+        let order: UInt64
+        let channel: any Channel
+        /// A request is being read or answered.
+        var isBusy = false
+    }
+
+    private struct State {
+        var open: [ObjectIdentifier: Entry] = [:]
+        var bySource: [String: Int] = [:]
+        var last: UInt64 = 0
+        /// Sources from which somebody has signed a message, and when that was last.
+        var known: [String: Int64] = [:]
+        /// Bytes of bodies that are not complete yet.
+        var bodyBytes = 0
+    }
+
+    private let state = Mutex(State())
+    /// Connections in all; strangers have nine tenths of them, and one source a quarter.
+    let most: Int
+    private static let knownMax = 10_000
+    private static let knownMillis: Int64 = 86_400_000
+    /// Descriptors that are not for connections: the database, the broker's link, callbacks, pictures, logs.
+    private static let keptDescriptors = 120
+    /// Unfinished bodies in memory, over all connections.
+    private static let bodyBytesMax = 24 << 20
+
+    init(descriptors: Int = Connections.descriptorLimit()) {
+        most = min(50_000, max(32, descriptors - Connections.keptDescriptors))
+    }
+
+    private static func descriptorLimit() -> Int {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
+        return Int(clamping: limit.rlim_cur)
+    }
+
+    /// Whether a new connection may stay; at the limit the newest idle one of a stranger goes for it.
+    func open(_ channel: any Channel) -> Bool {
+        let source = channel.remoteAddress?.ipAddress ?? ""
+        let tick = Ambient.monotonic()
+        let (mayStay, victim) = state.withLock { state -> (Bool, (any Channel)?) in
+            let isKnown = Connections.isKnown(source, state, tick)
+            var victim: (any Channel)?
+            let own = state.bySource[source, default: 0]
+            let limit = isKnown ? most : most - most / 10
+            if !isKnown, own >= max(8, most / 4) {
+                guard let idle = Connections.newestIdle(state, of: source, tick) else { return (false, nil) }
+                victim = Connections.take(idle, &state)
+            } else if state.open.count >= limit {
+                guard let idle = Connections.newestIdle(state, of: nil, tick) else { return (false, nil) }
+                victim = Connections.take(idle, &state)
+            }
+            state.last += 1
+            state.open[ObjectIdentifier(channel)] = Entry(source: source, order: state.last, channel: channel)
+            state.bySource[source, default: 0] += 1
+            return (true, victim)
+        }
+        victim?.close(promise: nil)
+        return mayStay
+    }
+
+    private static func isKnown(_ source: String, _ state: State, _ tick: Int64) -> Bool {
+        state.known[source].map { tick - $0 < knownMillis } ?? false
+    }
+
+    private static func newestIdle(_ state: State, of source: String?, _ tick: Int64) -> ObjectIdentifier? {
+        state.open.lazy.filter { !$0.value.isBusy && (source == nil ? !isKnown($0.value.source, state, tick) : $0.value.source == source) }
+            .max { $0.value.order < $1.value.order }?.key
+            // Among those that are known too, where strangers have none.
+            ?? (source == nil ? state.open.lazy.filter { !$0.value.isBusy }.max { $0.value.order < $1.value.order }?.key : nil)
+    }
+
+    private static func take(_ key: ObjectIdentifier, _ state: inout State) -> (any Channel)? {
+        guard let entry = state.open.removeValue(forKey: key) else { return nil }
+        let left = state.bySource[entry.source, default: 1] - 1
+        state.bySource[entry.source] = left > 0 ? left : nil
+        return entry.channel
+    }
+
+    func close(_ channel: any Channel) { state.withLock { _ = Connections.take(ObjectIdentifier(channel), &$0) } }
+
+    func setBusy(_ channel: any Channel, _ isBusy: Bool) {
+        state.withLock { $0.open[ObjectIdentifier(channel)]?.isBusy = isBusy }
+    }
+
+    /// Somebody has signed a message from this address: room is kept for it.
+    func noteKnown(_ source: String) {
+        let tick = Ambient.monotonic()
+        state.withLock { state in
+            if state.known.count >= Connections.knownMax, state.known[source] == nil {
+                state.known = state.known.filter { tick - $0.value < Connections.knownMillis / 24 }
+                guard state.known.count < Connections.knownMax else { return }
+            }
+            state.known[source] = tick
+        }
+    }
+
+    var count: Int { state.withLock { $0.open.count } }
+
+    /// Room for bytes of a body that is not complete yet; false when all unfinished bodies together have too many.
+    func takeBody(_ bytes: Int) -> Bool {
+        state.withLock { state in
+            guard state.bodyBytes + bytes <= Connections.bodyBytesMax else { return false }
+            state.bodyBytes += bytes
+            return true
+        }
+    }
+
+    func giveBody(_ bytes: Int) { state.withLock { $0.bodyBytes -= bytes } }
+}
+
+/// What every connection of a front has: its place among the connections, the time that heads and bodies may take, `100 Continue`, and answers to
+/// HEAD without a body.
+final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPRequestPart
+    typealias InboundOut = HTTPRequestPart
+    typealias OutboundIn = HTTPResponsePart
+    typealias OutboundOut = HTTPResponsePart
+
+    private let connections: Connections
+    private var deadline: Scheduled<Void>?
+    private var isInRequest = false
+    private var hasEnded = true
+    /// Pieces of a long upload extend its time.
+    private var isUpload = false
+    private var sinceExtension = 0
+    /// Of each answer that is still to come: whether its body is left out.
+    private var isHead: [Bool] = []
+    private var isRegistered = false
+    private static let extensionBytes = 65_536
+
+    init(connections: Connections) { self.connections = connections }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        guard connections.open(context.channel) else {
+            context.close(promise: nil)
+            return
+        }
+        isRegistered = true
+        let listener = ByteWatch { [weak self] context in self?.bytesCame(context) }
+        try? context.pipeline.syncOperations.addHandler(listener, position: .first)
+        expectWithinTime(context)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { leave(context) }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        leave(context)
+        context.fireChannelInactive()
+    }
+
+    private func leave(_ context: ChannelHandlerContext) {
+        deadline?.cancel()
+        deadline = nil
+        guard isRegistered else { return }
+        isRegistered = false
+        connections.close(context.channel)
+    }
+
+    /// The first byte of a head has come: the rest follows within the time.
+    private func bytesCame(_ context: ChannelHandlerContext) {
+        guard !isInRequest, deadline == nil else { return }
+        expectWithinTime(context)
+    }
+
+    private func expectWithinTime(_ context: ChannelHandlerContext) {
+        deadline?.cancel()
+        let channel = context.channel
+        deadline = context.eventLoop.scheduleTask(in: .seconds(Limits.requestSeconds - 1)) { channel.close(promise: nil) }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head):
+            deadline?.cancel()
+            deadline = nil
+            isInRequest = true
+            hasEnded = false
+            isUpload = head.path?.hasPrefix("/upload/") ?? false
+            sinceExtension = 0
+            isHead.append(head.method == .head)
+            connections.setBusy(context.channel, true)
+            if head.headerFields[.expect]?.lowercased() == "100-continue", ConnectionGuard.mayContinue(head) {
+                context.writeAndFlush(wrapOutboundOut(.head(.init(status: .continue))), promise: nil)
+            }
+        case .body(let bytes):
+            if isUpload {
+                sinceExtension += bytes.readableBytes
+                if sinceExtension >= ConnectionGuard.extensionBytes {
+                    sinceExtension = 0
+                    expectWithinTime(context)
+                }
+            }
+        case .end:
+            hasEnded = true
+            deadline?.cancel()
+            deadline = nil
+        }
+        context.fireChannelRead(data)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        // Only a body in pieces can be slow; the usual one costs no timer.
+        if isInRequest, !hasEnded, deadline == nil { expectWithinTime(context) }
+        context.fireChannelReadComplete()
+    }
+
+    /// A body that is too long is refused before it is sent: then no `100 Continue` is said.
+    private static func mayContinue(_ head: HTTPRequest) -> Bool {
+        guard let text = head.headerFields[.contentLength] else { return true }
+        guard let length = Int(text) else { return false }
+        return head.path?.hasPrefix("/api/") != true || length <= WireLimits.bodyBytesMax
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        switch unwrapOutboundIn(data) {
+        case .body where isHead.first == true:
+            promise?.succeed(())
+        case .end:
+            if !isHead.isEmpty { isHead.removeFirst() }
+            if isHead.isEmpty, hasEnded {
+                isInRequest = false
+                connections.setBusy(context.channel, false)
+            }
+            context.write(data, promise: promise)
+        default: context.write(data, promise: promise)
+        }
+    }
+}
+
+/// Tells that bytes have come, before anybody knows what they are.
+private final class ByteWatch: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+    private let came: (ChannelHandlerContext) -> Void
+
+    init(came: @escaping (ChannelHandlerContext) -> Void) { self.came = came }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        came(context)
+        context.fireChannelRead(data)
+    }
+}

@@ -1,0 +1,64 @@
+import BerthCore
+import BerthStore
+import BerthWire
+import Foundation
+
+// When the store fails: nothing is decided on what may be wrong, and work goes on by itself when the store does.
+extension Sequencer {
+    /// Nothing of the batch was written. What was decided on top of it is void too: everybody is told to come again, and the
+    /// city is read back from the store. Others wait for none of it.
+    func recover(from error: StoreError, _ batch: [Pending]) {
+        logger.error("the store refused a commit", metadata: ["why": "\(error.reason)", "messages": "\(batch.count)"])
+        let void = state.withLockedValue { state in
+            let void = batch + state.pending
+            state.pending.removeAll()
+            state.logBacklog.removeAll()
+            state.freshReplies.removeAll()
+            state.freshDead.removeAll()
+            state.halt = Halt(reason: error.reason, refusedCommit: true)
+            return void
+        }
+        // Answers that only waited for others may rest on what is void now.
+        let refused = Answer(WireError("dependencyUnavailable", error.reason))
+        for pending in void { pending.completion(refused) }
+    }
+
+    /// Reads the city back, off the lock, as often as it takes; then waits until the store takes a commit. Runs on the committer's thread:
+    /// there is nothing to commit meanwhile.
+    func restore() {
+        let (halt, isStopped) = state.withLockedValue { ($0.halt, $0.isStopped) }
+        guard let halt, !isStopped else { return }
+        if halt.isStale {
+            do throws(StoreError) {
+                let image = try store.load(noncesSince: .max)
+                // What no message said, but the evidence of the present, is carried over.
+                let passed = state.withLockedValue { $0.city.lots.mapValues(\.passedThrough) }
+                var city = image.city(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
+                for (parkCode, time) in passed { city.notePassed(parkCode, through: time) }
+                let dead = Dictionary(uniqueKeysWithValues: image.lots.filter { $0.deadLetters > 0 }.map { ($0.parkCode, $0.deadLetters) })
+                state.withLockedValue { [city] state in
+                    state.city = city
+                    state.decided = state.durable
+                    state.touched.removeAll()
+                    state.deadCounts = dead
+                    state.halt?.isStale = false
+                }
+            } catch {
+                state.withLockedValue { $0.halt?.reason = error.reason }
+                logger.error("the city cannot be read back; work is refused until it can", metadata: ["why": "\(error.reason)"])
+                return pause(.seconds(1))
+            }
+        }
+        if halt.refusedCommit {
+            do throws(StoreError) { try store.commit([Commit(at: clock(), events: [])]) } catch {
+                state.withLockedValue { $0.halt?.reason = error.reason }
+                return pause(.milliseconds(30))
+            }
+        }
+        state.withLockedValue { $0.halt = nil }
+        logger.notice("the store works again")
+    }
+
+    /// Of the committer, which has nothing to commit meanwhile.
+    private func pause(_ time: DispatchTimeInterval) { _ = DispatchSemaphore(value: 0).wait(timeout: .now() + time) }
+}
