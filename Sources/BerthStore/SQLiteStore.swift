@@ -77,15 +77,16 @@ public final class SQLiteStore: Store {
 
     @discardableResult public func commit(_ batch: [Commit]) throws(StoreError) -> Int64 {
         do {
-            let writer = try pool.write { db in
+            // The writer holds what was known; it is gone before that is changed, since whatever is held twice is copied whole.
+            let done = try pool.write { db in
                 // One writer: what is known now stays known while this transaction runs.
                 let writer = BatchWriter(db: db, known: places.withLock { $0 }, codec: codec)
                 try writer.write(batch)
-                return writer
+                return (written: writer.written, transaction: writer.transaction, entry: writer.journalId, hash: writer.entryHash)
             }
-            places.withLock { $0.merge(writer.written) }
-            mark.raise(transaction: writer.transaction, entry: writer.journalId, hash: writer.entryHash)
-            return writer.journalId
+            places.withLock { $0.merge(done.written) }
+            mark.raise(transaction: done.transaction, entry: done.entry, hash: done.hash)
+            return done.entry
         } catch { throw SQLiteStore.translate(error) }
     }
 
