@@ -8,7 +8,7 @@ extension City {
             appointment.appointTime + Millis(terms.afterMin) * CivilTime.minute)
     }
 
-    /// What a right keeps: a visitor who comes inside the window may stay as long as everybody.
+    /// The time that a right keeps: a visitor who comes inside the window may stay as long as everybody.
     private static func right(of appointment: Appointment, _ terms: RightTerms) -> Span {
         let window = window(of: appointment, terms)
         return Span(window.from, window.to + Millis(terms.stayMin) * CivilTime.minute)

@@ -1,4 +1,4 @@
-// What a lot's word is evidence of, and of when (interface.md, section 5.5).
+// The evidence that a lot's word gives, and the time of which it is evidence (interface.md, section 5.5).
 extension City {
     /// The lot's log has passed `time`: by an entry of the log that says when it happened, or by a heartbeat with an empty queue.
     /// A time that lies more than five minutes ahead is evidence of nothing; no message is evidence of a time after its sending.

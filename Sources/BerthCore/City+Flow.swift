@@ -339,7 +339,7 @@ extension City {
 
     /// The slots of a day as `order.create` would find them: a slot is full exactly when no time in it can be booked (A03).
     ///
-    /// What a booking finds changes at steps of the calendar, at opening hours and at windows, all of them on whole minutes: each slot is
+    /// The room that a booking finds changes at steps of the calendar, at opening hours and at windows, all of them on whole minutes: each slot is
     /// looked at every five minutes, and from the first moments at which something opens in it.
     public func slots(_ parkCode: String, _ purpose: Purpose, day: Int64, now: Millis) -> [Lot.Slot] {
         guard let lot = lots[parkCode], let profile = lot.profile else { return [] }

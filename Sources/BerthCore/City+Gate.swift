@@ -163,7 +163,7 @@ extension City {
     func mayStand(_ plate: Plate, for plates: [Plate], orderNo: String, passage: Passage, policy: Policy, parkCode: String) -> Bool {
         if plates.contains(plate) { return true }
         if plate.isVirtual { return passage.enterMode == 4 }
-        // Nobody could read the plate: the lot says whose car it is (section 5.5), unless the control room refused it.
+        // The plate could not be read: the lot says whose car it is (section 5.5), unless the control room refused it.
         if !plate.isLegal {
             guard let known = gateCase(of: plate, parkCode, near: passage.enterTime) else { return true }
             return known.orderNo == orderNo && (known.state == .admitted || known.state == .admittedByRule)

@@ -315,7 +315,7 @@ extension City {
             return Decision(.illegalValue, RuleNote("authNo"))
         }
         if let old = lot.subscriptions[subscription.authNo] {
-            // Whose subscription it is does not change with its version.
+            // The owner of a subscription does not change with its version.
             subscription.appId = old.appId
             subscription.userToken = old.userToken
             guard old.version < subscription.version else { return Decision(.refused(.newerVersionExists)) }

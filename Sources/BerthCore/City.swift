@@ -38,7 +38,7 @@ public struct City: Sendable {
     public internal(set) var places: TextTable<PublicPlace> = [:]
     /// By provider and number.
     public internal(set) var appointments: TextTable<Appointment> = [:]
-    /// Where appointments are found: by their own number, by provider, by place and day, and those with a right by lot.
+    /// Indexes of the appointments: by their own number, by provider, by place and day, and those with a right by lot.
     var appointmentKeys: TextTable<Set<ByteKey>> = [:]
     var appointmentsOf: [String: Set<ByteKey>] = [:]
     var appointmentsOn: [PlaceDay: Set<ByteKey>] = [:]

@@ -412,7 +412,7 @@ public struct Decision: Sendable {
     public var events: [Event]
     /// Beside a refusal.
     public var note: RuleNote?
-    /// What was unusual in a record that was taken all the same: `unreadPlate`, `unknownGate`, `timeAhead`, `exitMissed`.
+    /// Unusual features of a record that was taken all the same: `unreadPlate`, `unknownGate`, `timeAhead`, `exitMissed`.
     public var flags: [String] = []
     public var alternatives: [Alternative] = []
 

@@ -23,7 +23,7 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
         self.init(text, normal, isNormal, kind)
     }
 
-    /// What a camera reported, in the same normal form; it need not be a legal plate. Nil when nothing is left of it, when it is longer
+    /// A camera's reading, in the same normal form; it need not be a legal plate. Nil when nothing is left of it, when it is longer
     /// than 16 scalars, or when it holds a control character.
     public init?(reading text: String) {
         guard let (normal, isNormal) = Plate.normal(text), !normal.isEmpty, normal.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })

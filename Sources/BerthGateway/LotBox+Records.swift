@@ -92,7 +92,7 @@ extension LotBox {
             let age = isPast ? abs(time - known.at) : Ambient.monotonic() - known.monotonic
             if age < LotBox.decidedMillis { return (state.list.orders[number], state.list.authorisations[number]?.authNo) }
         }
-        // Nobody looked at an almost-match: the plate itself, or none.
+        // An almost-match that was not looked at: the plate itself, or none.
         let decision = decide(GateQuestion(plate: plate, time: time, gateCode: gateCode), exactly: true, &state)
         guard decision.verdict == .allow else { return (nil, nil) }
         return (decision.entry.flatMap { state.list.orders[$0.orderNo] }, decision.subscription?.authNo)

@@ -47,7 +47,7 @@ public final class LotBox: Sendable {
         /// Last seq of a backlog that is being sent after a break, and how many entries it had.
         var resume: (through: Int64, count: Int64)?
         var recon: ReconResult?
-        /// Somebody asked for records again, and they are on their way.
+        /// Records that the server asked for again are on their way.
         var isResending = false
         var lastError = ""
         /// The last repair; shown while there is no error.

@@ -8,7 +8,7 @@ import NIOCore
 import NIOHTTPTypes
 import Synchronization
 
-/// Who is connected, and how many may be: so many that no descriptor is missing elsewhere, with room kept for lots, operators and probes.
+/// The open connections and their limit: no descriptor is missing elsewhere, and room is kept for lots, operators and probes.
 /// Methods are called on the network threads.
 final class Connections: Sendable {
     private struct Entry {
@@ -98,7 +98,7 @@ final class Connections: Sendable {
         state.withLock { $0.open[ObjectIdentifier(channel)]?.isBusy = isBusy }
     }
 
-    /// Somebody has signed a message from this address: room is kept for it.
+    /// Notes an address from which a signed message came: room is kept for it.
     func noteKnown(_ source: String) {
         let tick = Ambient.monotonic()
         state.withLock { state in
@@ -124,7 +124,7 @@ final class Connections: Sendable {
     func giveBody(_ bytes: Int) { state.withLock { $0.bodyBytes -= bytes } }
 }
 
-/// What every connection of a front has: its place among the connections, the time that heads and bodies may take, `100 Continue`, and answers to
+/// The guard of each connection of a front: its place among the connections, the time that heads and bodies may take, `100 Continue`, and answers to
 /// HEAD without a body.
 final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart

@@ -377,7 +377,7 @@ final class Deliverer: DurableListener {
         guard answer.resultCode.isFinal || Profile.current.codes[answer.code] == nil else {
             return goBack(parkCode, row, answer)
         }
-        // What cannot be: the whole answer is a fault of the lot's, and nothing is settled by it.
+        // The answer claims what cannot be: all of it is a fault of the lot's, and nothing is settled by it.
         let sentThrough = state.withLock { max($0.lines[parkCode]?.sentThrough ?? 0, row.seq) }
         if let claimed = answer.ackSeq, claimed > sentThrough {
             // It had this very entry before: the store is older than what the lot has seen.

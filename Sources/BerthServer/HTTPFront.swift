@@ -13,10 +13,10 @@ import NIOSSL
 struct ConnectionContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
-    /// Somebody has signed a message in this request.
+    /// A message in this request was signed by the party that it names.
     let isKnown = Flag()
 
-    /// What the other end still sends is not waited for.
+    /// Closes the connection after the answer, without waiting for what the other end still sends.
     func closeAfterAnswer() {
         let channel = channel
         channel.eventLoop.scheduleTask(in: .milliseconds(500)) { channel.close(promise: nil) }
@@ -106,7 +106,7 @@ struct HTTPFront: HTTPResponder {
         // Whether the body is acceptable is known before it is read; what remains of it is read and thrown away.
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > WireLimits.bodyBytesMax {
             let refusal = respond(pipeline.refuse("tooLarge", "body over 1 MiB"))
-            // Who asked first is told, and sends nothing.
+            // A client that asked first is told, and sends nothing.
             if request.headers[.expect] == nil { try await drain(request) } else { context.closeAfterAnswer() }
             return refusal
         }

@@ -32,7 +32,7 @@ extension Pipeline {
                 relay.ask(parkCode, service: envelope.service, data: .object(known), milliseconds: milliseconds, completion: completion)
             }
         }
-        // What moves something is executed at most once for each requestId (section 3).
+        // A command that moves something is executed at most once for each requestId (section 3).
         let key = "\(envelope.appId)|\(envelope.requestId)"
         guard liveAnswers.begin(key) else {
             throw WireError("tooManyInFlight", "the first request is under way", data: ["retryAfterMs": 200])
@@ -232,12 +232,12 @@ extension Pipeline {
         let wanted = plate
         relay.ask(lot, service: "fee.query", data: .object(asked), milliseconds: Limits.feeQueryMillis) { [self] answer in
             guard answer.code == 0 else {
-                // What is wrong inside the lot is no fault of the city's: the fee could not be asked.
+                // A fault inside the lot is no fault of the city's: the fee could not be asked.
                 let isOwn = answer.code == Profile.current.code("timeOut").code || (500...503).contains(answer.code) || answer.code == 1
                 return completion(isOwn ? Answer(WireError("feeQueryFailed", "the lot answered \(answer.code)")) : answer)
             }
             let bill = Fields(answer.data.objectValue ?? JSONObject())
-            // What is left out may be missing; what is there has to be what the document says.
+            // A member may be missing; a member that is there has to be what the document says.
             let faults = Profile.current.services["fee.query"]!.reply.faults(in: bill.object).filter { $0.error.name != "missingParameter" }
             if let fault = faults.first { return completion(Answer(WireError("feeQueryFailed", "the lot's bill: \(fault.error.hint)"))) }
             guard let recordNo = try? bill.string("recordNo", max: 48), let billNo = try? bill.string("billNo", max: 64),

@@ -1,9 +1,9 @@
 import BerthCore
 import BerthWire
 
-// Who is limited to some lots can neither see nor change another lot, an area, a group or the city (interface.md, section 3: 205).
+// An operator that is limited to some lots can neither see nor change another lot, an area, a group or the city (interface.md, section 3: 205).
 extension Pipeline {
-    /// What a service touches, for an operator that is limited to lots. A service that is not named here touches the city.
+    /// The reach of a service, for an operator that is limited to lots. A service that is not named here touches the city.
     private enum Reach {
         /// Nothing that belongs to a lot, or only what the answer itself is limited to.
         case none
@@ -65,7 +65,7 @@ extension Pipeline {
         }
     }
 
-    /// What an operator that is limited to lots names by its own number has to be in one of them.
+    /// An object that an operator limited to lots names by its own number has to be in one of these lots.
     func checkObject(_ envelope: Envelope, _ own: Set<String>) throws(WireError) {
         if envelope.service == "share.review" {
             let number = (envelope.data["offerId"] ?? envelope.data["authNo"])?.stringValue ?? ""

@@ -241,7 +241,7 @@ final class Pipeline: Sendable {
                 {
                     throw WireError("tooLarge", "over \(WireLimits.batchEntriesMax) entries")
                 }
-                // What is wrong with one entry of a batch is that entry's own fault.
+                // A fault of one entry of a batch is that entry's own.
                 if service.name != "sync.batch.report" { try service.request.check(envelope.data) }
                 try query(request, parkCode, now: now, completion: completion)
             } catch { completion(Answer(error)) }
@@ -282,7 +282,7 @@ final class Pipeline: Sendable {
         return try Decode.command(service: envelope.service, data: envelope.data, caller)
     }
 
-    /// What the city and its past say now; a look that fails is 501.
+    /// Looks at the city and its past; a look that fails is 501.
     func past<Value: Sendable>(_ look: (City, Past) -> Value) throws(WireError) -> Value {
         let past = Past(store)
         let value = sequencer.peek { city in look(city, past) }

@@ -31,7 +31,7 @@ extension Sequencer {
         if halt.isStale {
             do throws(StoreError) {
                 let image = try store.load(noncesSince: .max)
-                // What no message said, but the evidence of the present, is carried over.
+                // The evidence of the present, which no message carries, is carried over.
                 let passed = state.withLockedValue { $0.city.lots.mapValues(\.passedThrough) }
                 var city = image.city(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
                 for (parkCode, time) in passed { city.notePassed(parkCode, through: time) }

@@ -2,7 +2,7 @@ import BerthCore
 import BerthStore
 import BerthWire
 
-// What lots report, in the order of their logs; what is refused there can be made good (section 5).
+// The reports of lots, in the order of their logs; a refused report can be made good (section 5).
 extension Sequencer {
     // MARK: Up logs
 
@@ -85,7 +85,7 @@ extension Sequencer {
                     break
                 }
                 guard let (one, result) = consume(&state, parkCode, entry, now: now) else {
-                    // What came before it in the batch is void with it: nothing of it was acknowledged.
+                    // The entries before it in the batch are void with it: none of them was acknowledged.
                     return answerNow(&state, Sequencer.refused(state), completion)
                 }
                 events += one.events

@@ -44,7 +44,7 @@ final class HighWaterMark: Sendable {
         return Position(transaction: transaction, entry: entry, hash: String(words[3]))
     }
 
-    /// What the database has lost since the mark was written; nil when nothing.
+    /// Describes the loss of the database since the mark was written; nil when there is none.
     func loss(in db: Database) throws -> String? {
         guard let last = last.withLock({ $0 }) else { return nil }
         let transaction = try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = 'commit'") ?? 0

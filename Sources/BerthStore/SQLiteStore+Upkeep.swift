@@ -3,7 +3,7 @@ import BerthWire
 import Foundation
 import GRDB
 
-// What is over goes: replies and settled messages soon, records and the journal after their time. Each transaction takes a slice: whoever
+// Rows whose time is over are deleted: replies and settled messages soon, records and the journal after their time. Each transaction takes a slice: whoever
 // wants to write waits for one slice, and not for a year of records.
 extension SQLiteStore {
     /// Rows that one transaction takes out.

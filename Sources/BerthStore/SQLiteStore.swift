@@ -14,7 +14,7 @@ public final class SQLiteStore: Store {
     let codec: Codec
     let mark: HighWaterMark
     private let loss_: String?
-    /// What is missing of what was acknowledged, where the opener accepts it; nil when nothing is.
+    /// Describes acknowledged data that is missing, where the opener accepts the loss; nil when nothing is missing.
     public var loss: String? { loss_ }
 
     /// - Parameters:
@@ -284,7 +284,7 @@ public final class SQLiteStore: Store {
         add("status = ?", filter.status?.rawValue)
         add("plate_key = ?", filter.plate.map(codec.plateKey))
         add("user = ?", filter.userToken)
-        // What is passed over is walked along an index of the table, and not opened.
+        // Rows that are passed over are walked along the table, and not opened.
         let condition = "\(conditions.joined(separator: " AND ")) ORDER BY serial DESC LIMIT ? OFFSET ?"
         arguments += [filter.limit, filter.skip]
         return try read { db in

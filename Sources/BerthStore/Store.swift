@@ -13,7 +13,7 @@ public enum StoreError: Error, Sendable, Equatable {
     case unavailable(String)
     /// The rows were sealed under another master key.
     case wrongKey
-    /// What was acknowledged before is not in the database any more: its end was cut off, or a backup was put back.
+    /// Acknowledged data is not in the database any more: its end was cut off, or a backup was put back.
     case lost(String)
 
     /// For people: what is wrong, in a sentence.

@@ -39,7 +39,7 @@ extension Decode {
             return Report(
                 parkCode: parkCode, kind: kind, key: key, body: isGone ? "" : JSON.object(fields).canonicalString, at: now)
         }
-        // What is said to have changed long after now is known since now, and is an event.
+        // A change that is dated far ahead counts as of now, and is an event.
         let ahead = rows.lazy.compactMap { ($0["changeTime"] ?? $0["deviceTime"])?.intValue }.first { $0 > now + City.aheadMillisMax }
         return .file(
             parkCode: parkCode, reports, replaces: known["complete"]?.boolValue == true ? kind : nil,

@@ -296,7 +296,7 @@ extension Decode {
             switch value {
             case 0x30...0x39, 0x41...0x5A: bare.append(UInt8(value))
             case 0x61...0x7A: bare.append(UInt8(value - 32))
-            // What people write between the digits: spaces of all kinds, dots, hyphens, brackets, the plus sign.
+            // Characters that people write between the digits: spaces of all kinds, dots, hyphens, brackets, the plus sign.
             case 0x09, 0x20, 0x28, 0x29, 0x2B, 0x2D, 0x2E, 0x2F, 0xA0, 0xB7, 0x2000...0x200B, 0x2010...0x2015, 0x2212, 0x3000: continue
             default: return false
             }

@@ -8,7 +8,7 @@ public enum Decode {
         return plate
     }
 
-    /// What a camera reported; it need not be a legal plate, and none is lost for its length (section 5.5).
+    /// A camera's reading; it need not be a legal plate, and none is lost for its length (section 5.5).
     public static func reading(_ fields: Fields, _ name: String = "plateNo") throws(WireError) -> Plate {
         guard case .string(let text)? = fields.object[name], !text.isEmpty else { throw fields.missing(name) }
         if let plate = Plate(reading: text) { return plate }
@@ -235,7 +235,7 @@ public enum Decode {
         return passage
     }
 
-    /// What a passage states of the places that are left; nil where it states nothing that can be.
+    /// The count of places that a passage states; nil where it states none that can be.
     private static func remain(_ fields: Fields) -> Remaining? {
         guard let remain = try? fields.optionalObject("remain"), let total = try? remain.optionalInt("total", in: 0...1_000_000),
             let left = try? remain.optionalInt("remain", in: 0...1_000_000), left <= total

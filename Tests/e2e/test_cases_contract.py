@@ -161,7 +161,7 @@ def test_3_a_dead_letter_that_means_nothing_is_voided(desk):
 # 3b, 5: evidence is the lot's log alone, at the time that it speaks of
 
 def test_3b_coming_back_convicts_nobody(desk):
-    """A lot that was away over the end of a window comes back: nobody is a no-show before its backlog, and the backlog shows that he came."""
+    """A lot that was away over the end of a window comes back: nobody is a no-show before its backlog, and the backlog shows that the driver came."""
     name = park("C3B")
     key = desk.server.lot(name)
     desk.set(f"lot:{name}", lateMin=0)
@@ -577,7 +577,7 @@ def test_10_pay_state_of_a_stay_that_the_lot_bills(desk):
 # 11: whole plates are shown for a reason
 
 def test_11_an_operator_sees_plates_masked(desk):
-    """recon.inlot.list and sync.snapshot.query mask plates for an operator, unless he reveals them with a reason, which is on record."""
+    """recon.inlot.list and sync.snapshot.query mask plates for an operator, unless the operator asks with `reveal` and a reason, which is on record."""
     name = park("C11")
     key = desk.server.lot(name)
     number, black, booked = plate(), plate(), desk.book(name, 20, mobile="13812345678").data

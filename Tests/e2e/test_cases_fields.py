@@ -255,7 +255,7 @@ def test_J3_identifiers_are_compared_by_code_points(desk):
     assert (first.code, second.code) == (0, 0) and first.data["orderNo"] != second.data["orderNo"], (first, second)
     assert desk.app("order.detail", clientOrderNo=two).data["orderNo"] == second.data["orderNo"]
     assert desk.app("order.detail", clientOrderNo=one).data["orderNo"] == first.data["orderNo"]
-    # Users: each has his own day and his own list.
+    # Users: each has a day and a list of their own.
     for token in (one, two):
         for _ in range(2):
             assert desk.book(name, userToken=token).code == 0, token
@@ -521,7 +521,7 @@ def said(link, seconds):
 
 
 def test_J7_expect_100_continue(desk, link):
-    """Whoever asks before he sends is told `100 Continue` at once, so that his one second is not spent on waiting."""
+    """A client that asks before it sends is told `100 Continue` at once, so that its one second is not spent on waiting."""
     server = desk.server
     name = park("J7")
     key = server.lot(name)
@@ -544,7 +544,7 @@ def test_J7_expect_100_continue(desk, link):
 
 
 def test_J7_a_body_that_is_too_long_is_refused_before_it_is_sent(link):
-    """Whoever announces more than the limit is answered at once, and 413 at the latest when he has sent that much."""
+    """A client that announces more than the limit is answered at once, and 413 at the latest when it has sent that much."""
     link.sendall(b"POST /api/v1/order/create HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n"
                  b"content-length: 20000000\r\n\r\n")
     answer = said(link, 1)

@@ -366,7 +366,7 @@ OWN = [("policy.set", lambda s: {"scope": f"lot:{s.near}", "values": {"lateMin":
 
 @pytest.mark.parametrize("number", range(len(OWN)), ids=[f"{n}-{row[0]}" for n, row in enumerate(OWN)])
 def test_9_an_operator_does_his_own_lots(scene, number):
-    """What he may do at his own lots is done."""
+    """What an operator may do at its own lots is done."""
     service, data, where = OWN[number]
     answer = scene.server.call(scene.limited, service, data(scene), **({} if where else {"parkCode": ...}))
     assert answer.code == 0, answer

@@ -525,7 +525,7 @@ def test_R3_a_missed_exit_is_not_charged_beyond_its_proof(desk):
 
 
 def test_R3_a_subscriber_whose_exit_was_missed(desk):
-    """A subscriber's place is not taken by himself: he comes again on the next day, and his old visit is closed."""
+    """A subscriber does not take the subscriber's own place twice: the car comes again on the next day, and its old visit is closed."""
     name = park("R3")
     key = shared(desk.server, name, 0)
     offer = publish(desk, name, "A1")

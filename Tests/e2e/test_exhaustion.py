@@ -973,7 +973,7 @@ def test_expect_100_continue(server, tmp_path, where):
 
 
 def test_expect_of_a_body_that_is_too_long(server):
-    """Whoever asks first with too long a body is refused before he sends it, or told to go on; not left waiting."""
+    """A client that asks first with too long a body is refused before it sends the body, or told to go on; it is not left waiting."""
     line = raw_tls(server)
     line.sendall(b"POST /api/v1/order/create HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 5000000\r\nexpect: 100-continue\r\n\r\n")
     line.settimeout(2)
