@@ -37,7 +37,7 @@ final class Connections: Sendable {
     /// Descriptors that are not for connections: the database, the broker's link, callbacks, pictures, logs.
     private static let keptDescriptors = 120
     /// Unfinished bodies in memory, over all connections.
-    private static let bodyBytesMax = 24 << 20
+    private static let bodyBytesMax = 64 << 20
 
     init(descriptors: Int = Connections.descriptorLimit()) {
         most = min(50_000, max(32, descriptors - Connections.keptDescriptors))

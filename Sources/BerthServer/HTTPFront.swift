@@ -19,7 +19,7 @@ struct ConnectionContext: RequestContext {
     /// Closes the connection after the answer, without waiting for what the other end still sends.
     func closeAfterAnswer() {
         let channel = channel
-        channel.eventLoop.scheduleTask(in: .milliseconds(500)) { channel.close(promise: nil) }
+        channel.eventLoop.scheduleTask(in: .milliseconds(100)) { channel.close(promise: nil) }
     }
 
     /// The other end's address, without its port.
@@ -173,14 +173,16 @@ struct HTTPFront: HTTPResponder {
             if total <= WireLimits.bodyBytesMax {
                 if bytes.isEmpty, total == expected {
                     bytes = Array(buffer: buffer)
-                } else {
-                    if bytes.isEmpty { bytes.reserveCapacity(min(expected ?? 0, WireLimits.bodyBytesMax)) }
-                    bytes.append(contentsOf: buffer.readableBytesView)
+                    continue
                 }
-                // Only a body in pieces waits in memory.
-                if total == expected { continue }
-                guard connections.takeBody(buffer.readableBytes) else { return .noRoom }
-                taken += buffer.readableBytes
+                // A body in pieces waits in memory: its room is taken for all of it, before anything is kept.
+                if taken == 0 {
+                    let need = min(expected ?? WireLimits.bodyBytesMax, WireLimits.bodyBytesMax)
+                    guard connections.takeBody(need) else { return .noRoom }
+                    taken = need
+                    bytes.reserveCapacity(need)
+                }
+                bytes.append(contentsOf: buffer.readableBytesView)
             } else {
                 bytes = []
                 guard total <= Limits.drainBytesMax else { throw CancellationError() }

@@ -118,9 +118,19 @@ extension SQLiteStore {
                 WHERE kind >= ?1 AND kind < ?1 || char(1114111) AND at < ?2
             """, [Codec.entityMark, records])
         try takeOut(before: records)
-        // The last entry stays: the next one follows it.
         try delete(
             "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE at < ? AND id < (SELECT max(id) FROM journal)", [records])
+        // The numbers go on: an entry of nothing takes the place of the last one.
+        try write { db in
+            guard let last = try GRDB.Row.fetchOne(db, sql: "SELECT id, at FROM journal ORDER BY id DESC LIMIT 1"),
+                try last.int("at") < records
+            else { return }
+            let id: Int64 = try last.int("id")
+            try db.execute(
+                sql: "INSERT INTO journal VALUES(?,?,?)",
+                arguments: [id + 1, now, String(decoding: codec.journal([]), as: UTF8.self)])
+            try db.execute(sql: "DELETE FROM journal WHERE id = ?", arguments: [id])
+        }
         try delete(
             "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? AND id < (SELECT max(id) FROM audit)",
             [now - retention.auditMillis])
@@ -130,7 +140,7 @@ extension SQLiteStore {
     private func takeOut(before time: Millis) throws(StoreError) {
         let found = try read { db in
             try Int64.fetchOne(
-                db, sql: "SELECT max(id) FROM journal WHERE at < ? AND id < (SELECT max(id) FROM journal)", arguments: [time])
+                db, sql: "SELECT max(id) FROM journal WHERE at < ?", arguments: [time])
         }
         guard let last = found else { return }
         try inSlices { db in

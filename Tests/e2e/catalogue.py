@@ -50,11 +50,11 @@ def wrong(field):
     if field.count:
         return "not an array"
     return {"string": 1, "bool": "true", "object": 1, "any": None, "uuid": 1, "hm": "8 o'clock", "hmEnd": "25:00", "date": "yesterday",
-            "lng": "east", "lat": "north", "region": "ABCDEF", "sha256": "xyz", "plateNo": 1, "parkCode": "a b"}.get(field.type, "1")
+            "lng": "east", "lat": "north", "region": "ABCDEF", "sha256": "xyz", "plateNo": 1, "reading": 1, "parkCode": "a b"}.get(field.type, "1")
 
 
 REPLIES = {s["name"]: fields(s["reply"]) for s in SERVICES}
-TYPES = {"bool": bool, "string": str, "date": str, "hm": str, "hmEnd": str, "plateNo": str, "parkCode": str, "lng": str, "lat": str,
+TYPES = {"bool": bool, "string": str, "date": str, "hm": str, "hmEnd": str, "plateNo": str, "reading": str, "parkCode": str, "lng": str, "lat": str,
          "region": str, "sha256": str, "uuid": str, "int": int, "time": int, "money": int, "plateColor": int, "object": dict}
 
 

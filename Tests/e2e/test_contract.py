@@ -389,6 +389,8 @@ def test_records_of_cars(server, provider):
     assert say("vehicle.entry.report", entry("x4", plate(), carKind=5)).code == 100
     late = make()
     assert say("vehicle.entry.report", entry("x5", late["plateNo"], now() + 200 * MINUTE, late["orderNo"])).data["flags"] == ["timeAhead"], "it counts as now"
+    over = make(now() - 29 * MINUTE)
+    assert say("vehicle.entry.report", entry("x7", over["plateNo"], now() + 4 * MINUTE, over["orderNo"])).code == 1128, "after its window"
     assert say("vehicle.exit.report", {**exit_(entry("x6", plate())), "leaveTime": now() - 99 * MINUTE}).code == 102
 
     status = lambda order, code, ver=1: say("order.status.report", {

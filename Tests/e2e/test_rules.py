@@ -278,9 +278,9 @@ def test_a_shared_stay_and_its_money(desk):
     key = shared(server, "STAY1", 0)
     offer = publish(desk, "STAY1", "B1", owner="王", price={"mode": 2, "amount": 1000})
     number, other = plate(), plate()
-    order = desk.book("STAY1", -25, bizType=2, plateNo=number, plateNos=[other], stayMin=60, offerId=offer).data
-    assert order["plateNos"] == [number, other]
-    start = order["planTime"]
+    order = desk.book("STAY1", 1, bizType=2, plateNo=number, plateNos=[other], stayMin=60, offerId=offer).data
+    assert order.get("plateNos") == [number, other], order
+    start = now() - 20 * MINUTE
     came = entry("s1", other, start, order["orderNo"], carKind=6)
     assert desk.log(key, "vehicle.entry.report", came).data["orderStatus"] == 2
     gate = desk.ask(key, number, at=start)
@@ -310,7 +310,7 @@ def test_a_shared_stay_and_its_money(desk):
     assert server.call(key, "ledger.statement.query", {"account": "lot"}).data["closing"] == -200
     day = datetime.datetime.fromtimestamp(leave / 1000, datetime.timezone(datetime.timedelta(hours=8))).strftime("%Y-%m-%d")
     recon = desk.op("ledger.recon.query", parkCode="STAY1", date=day).data
-    assert (recon["balanced"], recon["feesReported"], recon["paymentsKnown"], recon["ledgerSum"]) == (True, 1000, 1000, 0)
+    assert (recon["balanced"], recon["feesReported"], recon["paymentsKnown"], recon["ledgerSum"]) == (True, 1000, 1000, 0), recon
 
 
 def test_reconciliation_lists_what_differs(desk):
