@@ -124,8 +124,8 @@ final class Connections: Sendable {
     func giveBody(_ bytes: Int) { state.withLock { $0.bodyBytes -= bytes } }
 }
 
-/// The guard of each connection of a front: its place among the connections, the time that heads and bodies may take, `100 Continue`, and answers to
-/// HEAD without a body.
+/// The guard of each connection of a front: its place among the connections, the time that heads and bodies may take, the room that unfinished bodies
+/// have together, `100 Continue`, and answers to HEAD without a body.
 final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart
     typealias InboundOut = HTTPRequestPart
@@ -138,13 +138,29 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var hasEnded = true
     /// Pieces of a long upload extend its time.
     private var isUpload = false
-    private var sinceExtension = 0
+    /// Bytes of the body that have come; of an upload, since its time was last extended.
+    private var cameBytes = 0
     /// Of each answer that is still to come: whether its body is left out.
     private var isHead: [Bool] = []
     private var isRegistered = false
+    /// The length of the body that the head announced; the most that a body may have where it announced none.
+    private var announced = 0
+    /// The room that this connection's unfinished body has taken.
+    private var taken = 0
+    /// The connection is about to be closed: what still comes is dropped.
+    private var isRefused = false
+    /// The context of the handler beside the socket: it closes without the farewell of TLS, for which a hostile sender can be waited for.
+    private var socket: ChannelHandlerContext?
+    private let noRoom: (@Sendable () -> (head: HTTPResponse, body: ByteBuffer))?
     private static let extensionBytes = 65_536
+    /// The time that a refused sender has to read the answer.
+    private static let farewellMillis: Int64 = 100
 
-    init(connections: Connections) { self.connections = connections }
+    /// - Parameter noRoom: what is answered to a body for which all unfinished bodies together leave no room; without it the connection is closed.
+    init(connections: Connections, noRoom: (@Sendable () -> (head: HTTPResponse, body: ByteBuffer))? = nil) {
+        self.connections = connections
+        self.noRoom = noRoom
+    }
 
     func handlerAdded(context: ChannelHandlerContext) {
         guard connections.open(context.channel) else {
@@ -154,6 +170,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         isRegistered = true
         let listener = ByteWatch { [weak self] context in self?.bytesCame(context) }
         try? context.pipeline.syncOperations.addHandler(listener, position: .first)
+        socket = try? context.pipeline.syncOperations.context(handler: listener)
         expectWithinTime(context)
     }
 
@@ -167,9 +184,34 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private func leave(_ context: ChannelHandlerContext) {
         deadline?.cancel()
         deadline = nil
+        socket = nil
+        giveRoom()
         guard isRegistered else { return }
         isRegistered = false
         connections.close(context.channel)
+    }
+
+    private func giveRoom() {
+        if taken > 0 { connections.giveBody(taken) }
+        taken = 0
+    }
+
+    /// Takes room for the whole of a body that comes in pieces; where there is none, the sender is told and loses its connection.
+    private func takeRoom(_ context: ChannelHandlerContext) {
+        guard !isUpload, taken == 0, cameBytes > 0 else { return }
+        if connections.takeBody(announced) {
+            taken = announced
+            return
+        }
+        isRefused = true
+        if let noRoom, !isHead.isEmpty {
+            let (head, body) = noRoom()
+            context.write(wrapOutboundOut(.head(head)), promise: nil)
+            context.write(wrapOutboundOut(.body(body)), promise: nil)
+            context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        }
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        context.eventLoop.scheduleTask(in: .milliseconds(ConnectionGuard.farewellMillis)) { bound.value.socket?.close(promise: nil) }
     }
 
     /// The first byte of a head has come: the rest follows within the time.
@@ -185,6 +227,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isRefused else { return }
         switch unwrapInboundIn(data) {
         case .head(let head):
             deadline?.cancel()
@@ -192,22 +235,23 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             isInRequest = true
             hasEnded = false
             isUpload = head.path?.hasPrefix("/upload/") ?? false
-            sinceExtension = 0
+            cameBytes = 0
+            let length = head.headerFields[.contentLength].flatMap { Int($0) } ?? WireLimits.bodyBytesMax
+            announced = min(max(0, length), WireLimits.bodyBytesMax)
             isHead.append(head.method == .head)
             connections.setBusy(context.channel, true)
             if head.headerFields[.expect]?.lowercased() == "100-continue", ConnectionGuard.mayContinue(head) {
                 context.writeAndFlush(wrapOutboundOut(.head(.init(status: .continue))), promise: nil)
             }
         case .body(let bytes):
-            if isUpload {
-                sinceExtension += bytes.readableBytes
-                if sinceExtension >= ConnectionGuard.extensionBytes {
-                    sinceExtension = 0
-                    expectWithinTime(context)
-                }
+            cameBytes += bytes.readableBytes
+            if isUpload, cameBytes >= ConnectionGuard.extensionBytes {
+                cameBytes = 0
+                expectWithinTime(context)
             }
         case .end:
             hasEnded = true
+            giveRoom()
             deadline?.cancel()
             deadline = nil
         }
@@ -215,8 +259,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        // Only a body in pieces can be slow; the usual one costs no timer.
-        if isInRequest, !hasEnded, deadline == nil { expectWithinTime(context) }
+        // Only a body in pieces can be slow, and waits in memory; the usual one costs no timer and no room.
+        if isInRequest, !hasEnded, !isRefused {
+            if deadline == nil { expectWithinTime(context) }
+            takeRoom(context)
+        }
         context.fireChannelReadComplete()
     }
 

@@ -124,9 +124,6 @@ struct HTTPFront: HTTPResponder {
         switch try await collect(request) {
         case .whole(let body): bytes = body
         case .tooLong: return respond(pipeline.refuse("tooLarge", "body over 1 MiB"))
-        case .noRoom:
-            context.closeAfterAnswer()
-            return respond(pipeline.refuse("tooManyInFlight", "too many unfinished bodies"))
         }
         let service = String(path.dropFirst(HTTPFront.prefix.utf8.count).map { $0 == "/" ? "." : $0 })
         let certificate = asksCertificates() ? await context.certificate() : nil
@@ -158,35 +155,35 @@ struct HTTPFront: HTTPResponder {
     private enum Body {
         case whole([UInt8])
         case tooLong
-        /// All unfinished bodies together are too many bytes.
-        case noRoom
     }
 
-    /// The whole body. A sender that does not finish in time loses its connection (``ConnectionGuard``).
+    /// The answer to a body for which there is no room (``ConnectionGuard``).
+    @Sendable func noRoom() -> (head: HTTPResponse, body: ByteBuffer) {
+        let bytes = pipeline.render(pipeline.refuse("tooManyInFlight", "too many unfinished bodies"))
+        let headers: HTTPFields = [
+            .contentType: HTTPFront.json, .contentLength: String(bytes.count), .retryAfter: "1", .connection: "close",
+        ]
+        return (.init(status: .tooManyRequests, headerFields: headers), ByteBuffer(bytes: bytes))
+    }
+
+    /// The whole body. A sender that does not finish in time, or for whose body there is no room, loses its connection (``ConnectionGuard``).
     private func collect(_ request: Request) async throws -> Body {
         var bytes: [UInt8] = []
-        var (total, taken) = (0, 0)
+        var total = 0
         let expected = request.headers[.contentLength].flatMap { Int($0) }
-        defer { if taken > 0 { connections.giveBody(taken) } }
         for try await buffer in request.body {
             total += buffer.readableBytes
-            if total <= WireLimits.bodyBytesMax {
-                if bytes.isEmpty, total == expected {
-                    bytes = Array(buffer: buffer)
-                    continue
-                }
-                // A body in pieces waits in memory: its room is taken for all of it, before anything is kept.
-                if taken == 0 {
-                    let need = min(expected ?? WireLimits.bodyBytesMax, WireLimits.bodyBytesMax)
-                    guard connections.takeBody(need) else { return .noRoom }
-                    taken = need
-                    bytes.reserveCapacity(need)
-                }
-                bytes.append(contentsOf: buffer.readableBytesView)
-            } else {
+            guard total <= WireLimits.bodyBytesMax else {
                 bytes = []
                 guard total <= Limits.drainBytesMax else { throw CancellationError() }
+                continue
             }
+            if bytes.isEmpty, total == expected {
+                bytes = Array(buffer: buffer)
+                continue
+            }
+            if bytes.isEmpty { bytes.reserveCapacity(min(max(0, expected ?? 0), WireLimits.bodyBytesMax)) }
+            bytes.append(contentsOf: buffer.readableBytesView)
         }
         return total <= WireLimits.bodyBytesMax ? .whole(bytes) : .tooLong
     }

@@ -499,7 +499,7 @@ extension Pipeline {
             guard answer.code == 0, let city = aside.withLock({ $0 }), let lot = city.lots[parkCode] else { return completion(answer) }
             // A day has hundreds of moments to be looked at: nobody else waits for them.
             Blocking.run {
-                var city = city
+                let city = city
                 let slots = city.slots(parkCode, purpose, day: day, now: now)
                 completion(
                     Answer(

@@ -127,7 +127,7 @@ extension Pipeline {
                             "placeCode": .string(place), "date": .string(CivilTime.text(ofDay: day)),
                             "lots": .array(
                                 quotas.map { quota in
-                                    var city = cities[quota.parkCode]
+                                    let city = cities[quota.parkCode]
                                     let windows = city?.slots(quota.parkCode, .publicService, day: day, now: now) ?? []
                                     return [
                                         "parkCode": .string(quota.parkCode), "quota": .int(quota.quota), "kept": .int(quota.kept),

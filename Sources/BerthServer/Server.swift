@@ -232,7 +232,7 @@ public final class Server: Sendable {
             server: try .tls(
                 .http1(
                     configuration: .init(
-                        additionalChannelHandlers: [ConnectionGuard(connections: connections)],
+                        additionalChannelHandlers: [ConnectionGuard(connections: connections, noRoom: front.noRoom)],
                         idleTimeout: .seconds(Limits.idleSeconds))), tlsConfiguration: tls),
             configuration: .init(address: .hostname(settings.bindAddress, port: settings.httpsPort), serverName: "berth"),
             onServerRunning: { channel in await gate.opened("https", channel.localAddress?.port ?? 0) }, logger: quiet)

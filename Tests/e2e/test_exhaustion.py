@@ -641,7 +641,7 @@ def test_unfinished_bodies_are_bounded_as_a_whole(slow_server, many_descriptors)
         signed(provider, "sys.time.get")(client)
         took = time.monotonic() - started
         print(f"{len(lines)} connections, memory +{grown:.0f} MiB, another request {took * 1000:.0f} ms")
-        assert grown <= 400, f"{grown:.0f} MiB for {len(lines)} unfinished bodies"
+        assert grown <= 250, f"{grown:.0f} MiB for {len(lines)} unfinished bodies"
         assert took < 2
         client.close()
     finally:
