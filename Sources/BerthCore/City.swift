@@ -188,6 +188,9 @@ public struct City: Sendable {
             }
             noteFreed(profile.parkCode)
             var events: [Event] = [.lot(profile)]
+            if let before, let change = profile.capacityChange(since: before) {
+                events.append(.notice(Notice(parkCode: profile.parkCode, eventType: 4006, occurredAt: now, detail: change)))
+            }
             if before == nil || before!.group != profile.group || before!.lotType != profile.lotType {
                 let told = GateRules(lots[profile.parkCode]!.policy)
                 resolvePolicies(of: profile.parkCode)

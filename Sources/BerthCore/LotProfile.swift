@@ -134,3 +134,19 @@ public struct Saturation: Sendable, Equatable, Comparable {
 
     public static func < (left: Saturation, right: Saturation) -> Bool { left.perMille < right.perMille }
 }
+
+extension LotProfile {
+    /// What event 4006 says of places that changed, before and after; nil where none did.
+    func capacityChange(since before: LotProfile) -> String? {
+        let names: [(String, KeyPath<LotProfile, Int>)] = [
+            ("totalSpace", \.totalCount), ("reserveSpace", \.[quota: .reservation]), ("shareSpace", \.[quota: .shared]),
+            ("publicBizSpace", \.[quota: .publicService]),
+        ]
+        let changes = names.compactMap { name, path in
+            before[keyPath: path] == self[keyPath: path] ? nil : "\(name) \(before[keyPath: path])>\(self[keyPath: path])"
+        }
+        return changes.isEmpty ? nil : changes.joined(separator: " ")
+    }
+
+    private subscript(quota purpose: Purpose) -> Int { quotas[purpose] ?? 0 }
+}

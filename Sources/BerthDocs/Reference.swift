@@ -77,12 +77,34 @@ public struct Reference: Sendable {
                         item.purposes.map(\.rawValue).sorted().map { String($0) }.joined(separator: ", "), item.source,
                     ]
                 }))
+        blocks += plateColors
         blocks.append(.heading(2, say("术语", "Terms")))
         blocks.append(
             .table(
                 [say("术语", "term"), say("英文", "Chinese"), say("代码中", "in code"), say("说明", "note")],
                 profile.terms.map { [say($0.zh, $0.en), say($0.en, $0.zh), "`\($0.code)`", half($0.note)] }))
         return blocks
+    }
+
+    /// The wire's colour codes beside those of other systems.
+    private var plateColors: [Block] {
+        let (own, others) = (profile.plateColors.first?.rows ?? [], profile.plateColors.dropFirst())
+        return [
+            .heading(2, say("车牌颜色对照", "Plate colours")),
+            .text(
+                say(
+                    "报文中的 `plateColor` 用第一列；其他系统的代码互相冲突，前置机可按车场换算（`plateColors`，见 gateway.md）。一个代码可能对应多种颜色时，取与车牌相符的一种。",
+                    "`plateColor` on the wire is the first column. The codes of other systems contradict each other; the gateway translates them for a lot (`plateColors`, see gateway.md). Where a code may mean several colours, the one that fits the plate is taken."
+                )),
+            .table(
+                ["plateColor", say("颜色", "colour")] + others.map { "`\($0.name)` \(say($0.zh, $0.en))" },
+                own.map { row in
+                    ["`\(row.theirs)`", say(row.zh, row.en)]
+                        + others.map { table in
+                            table.rows.filter { $0.ours.contains { "\($0)" == row.theirs } }.map { "`\($0.theirs)`" }.joined(separator: " ")
+                        }
+                }),
+        ]
     }
 
     /// Every value of the policy engine, and what a refusal says of it.

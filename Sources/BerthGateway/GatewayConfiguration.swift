@@ -17,10 +17,12 @@ public struct GatewayConfiguration: Sendable {
         /// The body of `lot.info.report`, if the gateway is to report it.
         public var info: JSON?
         public var gates: JSON?
+        /// The codes in which the lot's PMS says colours of plates; nil for those of the contract.
+        public var plateColors: PlateColorTable?
 
         public init(
             parkCode: String, appId: String, appSecret: String, admitsUnknownPlates: Bool = true, totalCount: Int,
-            info: JSON? = nil, gates: JSON? = nil
+            info: JSON? = nil, gates: JSON? = nil, plateColors: PlateColorTable? = nil
         ) {
             self.parkCode = parkCode
             self.appId = appId
@@ -29,6 +31,7 @@ public struct GatewayConfiguration: Sendable {
             self.totalCount = totalCount
             self.info = info
             self.gates = gates
+            self.plateColors = plateColors
         }
     }
 
@@ -86,6 +89,9 @@ public struct GatewayConfiguration: Sendable {
 
     package init(json: JSON) throws {
         let reader = ConfigurationReader(json: json)
+        try reader.knows([
+            "server", "mqtt", "ca", "spool", "listen", "hosts", "token", "carrier", "heartbeatSeconds", "reconSeconds", "lots",
+        ])
         var lots: [LotEntry] = []
         for (index, lot) in (json["lots"]?.arrayValue ?? []).enumerated() {
             let entry = try ConfigurationReader(json: lot, path: "lots[\(index)].").lot()
@@ -125,6 +131,15 @@ private struct ConfigurationReader {
         GatewayConfiguration.Invalid(description: "\(path)\(name)\(why)")
     }
 
+    /// Refuses a member that does not exist: a mistyped one would silently have no effect.
+    func knows(_ names: [String]) throws {
+        guard let object = json.objectValue else { throw fault("", path.isEmpty ? "a JSON object expected" : ": a JSON object expected") }
+        for (name, _) in object.members where !names.contains(name) {
+            let nearest = NearestName.nearest(to: name, among: names) ?? ""
+            throw fault(String(name.prefix(60)), " does not exist; the nearest name is \(nearest)")
+        }
+    }
+
     func text(_ name: String) throws -> String {
         guard let value = json[name]?.stringValue, !value.isEmpty else { throw fault(name, " is missing or not a string") }
         return value
@@ -158,6 +173,7 @@ private struct ConfigurationReader {
     }
 
     func lot() throws -> GatewayConfiguration.LotEntry {
+        try knows(["parkCode", "appId", "appSecret", "unknownPlates", "totalSpace", "info", "gates", "plateColors"])
         let rule = json["unknownPlates"]?.stringValue ?? "admit"
         guard rule == "admit" || rule == "refuse" else { throw fault("unknownPlates", ": admit or refuse expected") }
         guard let total = json["totalSpace"]?.intValue ?? json["info"]?["totalSpace"]?.intValue else {
@@ -173,8 +189,14 @@ private struct ConfigurationReader {
                 throw fault("gates", ": an array of gates, each with its gateCode, expected")
             }
         }
+        var colors: PlateColorTable?
+        if let name = json["plateColors"], name != .null {
+            let tables = Profile.current.plateColors
+            colors = tables.first { $0.name == name.stringValue }
+            guard colors != nil else { throw fault("plateColors", ": \(tables.map(\.name).joined(separator: ", ")) expected") }
+        }
         return GatewayConfiguration.LotEntry(
             parkCode: parkCode, appId: appId, appSecret: try text("appSecret"), admitsUnknownPlates: rule == "admit",
-            totalCount: Int(total), info: json["info"].flatMap { $0 == .null ? nil : $0 }, gates: gates)
+            totalCount: Int(total), info: json["info"].flatMap { $0 == .null ? nil : $0 }, gates: gates, plateColors: colors)
     }
 }

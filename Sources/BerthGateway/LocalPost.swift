@@ -81,16 +81,31 @@ struct LocalPost {
     /// An optional member that is null or "" is absent (section 2).
     private func optional(_ name: String) -> String? { data[name]?.stringValue.flatMap { $0.isEmpty ? nil : $0 } }
 
-    private var plateColor: Int { Int(data["plateColor"]?.intValue ?? 9) }
+    /// The wire's code of the colour; 9 (undetermined) where none is said.
+    private var plateColor: Int {
+        guard let color = data["plateColor"], fields.has("plateColor") else { return 9 }
+        guard let table = box.entry.plateColors else { return Int(color.intValue ?? 9) }
+        return table.wireCode(color, plate: optional("plateNo").flatMap { Plate(reading: $0) }) ?? 9
+    }
+
+    private var fields: Fields { Fields(data.objectValue ?? JSONObject()) }
 
     private func check() throws {
-        let fields = Fields(data.objectValue ?? JSONObject())
         do throws(WireError) {
             for (name, max) in [("plateNo", 64), ("gateCode", 32), ("orderNo", 32), ("recordNo", 48)] {
                 _ = try fields.optionalString(name, max: max)
             }
             for name in ["enterTime", "leaveTime"] { _ = try fields.optionalTime(name) }
-            if let color = fields.object["plateColor"], color != .null { _ = try fields.int("plateColor", among: Plate.colors) }
+            if let color = data["plateColor"], fields.has("plateColor") {
+                if let table = box.entry.plateColors {
+                    guard table.wireCode(color, plate: nil) != nil else {
+                        throw WireError(
+                            "illegalValue", "plateColor: \(table.rows.map(\.theirs).joined(separator: ", ")) expected (\(table.name))")
+                    }
+                } else {
+                    _ = try fields.int("plateColor", among: Plate.colors)
+                }
+            }
             _ = try fields.optionalInt("totalFee", in: 0...WireLimits.moneyMax)
             _ = try fields.optionalInt("confidence", in: 0...100)
             _ = try fields.optionalInt("enterMode", in: 1...6)

@@ -47,6 +47,8 @@ enum Limits {
     static let deadLettersMax = 10_000
     /// Long polls that wait for one lot at a time.
     static let pollsPerLotMax = 16
+    /// Down entries that wait for a lot that comes back; more of them are told of as events 6012 and 6013.
+    static let backlogMin: Int64 = 100
     /// From this on a data disk is nearly full (event 6011), per cent.
     static let diskPercentMax = 95
     /// How long after a start the database is looked through, s: when the rush of lots that come back is over. Tests ask for it sooner.

@@ -104,7 +104,8 @@ public final class Server: Sendable {
         let lineage = Lineage(sequencer: sequencer, clock: clock, logger: logger)
         deliverer.start(lineage: lineage)
         do throws(StoreError) { try lineage.begin() } catch { throw DataFolder.Failed(description: error.reason) }
-        presence.start(LinkWatch(deliverer: deliverer, live: live, sequencer: sequencer))
+        let links = LinkWatch(deliverer: deliverer, live: live, sequencer: sequencer)
+        presence.start(links)
         let reactor = MQTTReactor(logger: logger)
         let ears = MQTTFront(
             pipeline: pipeline, credentials: credentials, presence: presence, deliverer: deliverer, clock: clock,
@@ -135,7 +136,7 @@ public final class Server: Sendable {
                     sequencer: sequencer, presence: presence, deliverer: deliverer, live: live, notifier: notifier,
                     onboarding: onboarding, statistics: statistics, pictures: pictures, store: store, retention: settings.retention,
                     occupancy: OccupancyKeeper(sequencer: sequencer, store: store, logger: logger), logger: logger, clock: clock,
-                    dataDirectory: settings.dataDirectory, verifies: true),
+                    links: links, dataDirectory: settings.dataDirectory, verifies: true),
             ]
         let group = ServiceGroup(
             configuration: .init(
@@ -350,27 +351,6 @@ public final class Server: Sendable {
     }
 }
 
-/// Passes on that a lot has come or gone.
-private final class LinkWatch: PresenceListener {
-    private let deliverer: Deliverer
-    private let live: Live
-    private let sequencer: Sequencer
-
-    init(deliverer: Deliverer, live: Live, sequencer: Sequencer) {
-        self.deliverer = deliverer
-        self.live = live
-        self.sequencer = sequencer
-    }
-
-    func linkChanged(_ parkCode: String, isOnline: Bool, isTold: Bool, now: Millis) {
-        if isOnline { deliverer.reachable(parkCode) } else { deliverer.unreachable(parkCode) }
-        live.linkChanged(parkCode)
-        guard isTold else { return }
-        sequencer.perform(
-            .raise(Notice(parkCode: parkCode, eventType: isOnline ? 6001 : 6002, occurredAt: now)), now: now)
-    }
-}
-
 /// Waits until every front listens.
 actor ReadyGate {
     private var open: [String: Int] = [:]
@@ -387,180 +367,5 @@ actor ReadyGate {
     func ports(count: Int) async -> [String: Int] {
         if open.count >= count { return open }
         return await withCheckedContinuation { waiting = (count, $0) }
-    }
-}
-
-/// Time, once a second: deadlines, silence, sendings to repeat; twice a second the viewers; now and then the memory.
-struct Ticker: Service {
-    let sequencer: Sequencer
-    let presence: Presence
-    let deliverer: Deliverer
-    let live: Live
-    let notifier: Notifier
-    let onboarding: Onboarding
-    let statistics: Statistics
-    let pictures: PictureStore
-    let store: any Store
-    let retention: Retention
-    let occupancy: OccupancyKeeper
-    let logger: Logger
-    let clock: @Sendable () -> Millis
-    let dataDirectory: String
-    /// Looks through the database after the start.
-    let verifies: Bool
-    private let isUpkeeping = Flag()
-    private let isCounting = Flag()
-    private let isStopping = Flag()
-    private let diskWasFull = Flag()
-
-    init(
-        sequencer: Sequencer, presence: Presence, deliverer: Deliverer, live: Live, notifier: Notifier, onboarding: Onboarding,
-        statistics: Statistics, pictures: PictureStore, store: any Store, retention: Retention, occupancy: OccupancyKeeper, logger: Logger,
-        clock: @escaping @Sendable () -> Millis, dataDirectory: String, verifies: Bool
-    ) {
-        self.sequencer = sequencer
-        self.presence = presence
-        self.deliverer = deliverer
-        self.live = live
-        self.notifier = notifier
-        self.onboarding = onboarding
-        self.statistics = statistics
-        self.pictures = pictures
-        self.store = store
-        self.retention = retention
-        self.occupancy = occupancy
-        self.logger = logger
-        self.clock = clock
-        self.dataDirectory = dataDirectory
-        self.verifies = verifies
-    }
-
-    /// Deletes what is over: on a thread of its own, since it looks at everything; one such job at a time.
-    private func upkeep(isDaily: Bool, now: Millis) {
-        guard !isUpkeeping.set(true) else { return }
-        Blocking.write { [self] in
-            defer { isUpkeeping.set(false) }
-            pictures.retire(now: now)
-            do throws(StoreError) {
-                try store.prune(retention, now: now)
-                if isDaily { try store.retire(retention, now: now) }
-            } catch { logger.error("what is over could not be deleted", metadata: ["why": "\(error.reason)"]) }
-        }
-    }
-
-    private func every(_ job: @escaping @Sendable () -> Void, _ isRunning: Flag) {
-        guard !isRunning.set(true) else { return }
-        Blocking.write {
-            job()
-            isRunning.set(false)
-        }
-    }
-
-    func run() async throws {
-        await cancelWhenGracefulShutdown {
-            var beat = 0
-            var deadlines = DeadlineClock(wall: clock(), tick: Ambient.monotonic())
-            upkeep(isDaily: true, now: clock())
-            verifySoon()
-            while !Task.isCancelled {
-                try? await Task.sleep(for: .milliseconds(500))
-                let now = clock()
-                let deadline = deadlines.now(wall: now, tick: Ambient.monotonic())
-                live.tick(now: now)
-                beat += 1
-                guard beat % 2 == 0 else { continue }
-                deliverer.tick()
-                presence.sweep()
-                PaymentChannel.tick(sequencer, now: now)
-                notifier.tick()
-                onboarding.tick(now: now)
-                if beat % 10 == 0 {
-                    every(
-                        { [self] in
-                            statistics.sample(sequencer.peek { $0.lots.values.map { ($0.parkCode, $0.saturation.perMille) } }, now: now)
-                            statistics.flush()
-                            let (links, tick) = (presence.snapshot, Ambient.monotonic())
-                            occupancy.tick(now: now) { links[$0].map { !$0.isSilent(tick) } ?? false }
-                            watchDisk(now: now)
-                        }, isCounting)
-                }
-                let due = sequencer.peek { city in city.lots.keys.filter { city.isDue($0, at: deadline) } }
-                for parkCode in due { sequencer.perform(.expire(parkCode: parkCode), now: deadline) }
-                if beat % 120 == 0 {
-                    let ended = min(now, deadline) - Limits.keepEndedMillis
-                    for parkCode in sequencer.peek({ Array($0.lots.keys) }) { sequencer.peek { $0.forget(parkCode, endedBefore: ended) } }
-                    sequencer.peek { $0.forgetShared(endedBefore: ended) }
-                }
-                if beat % 7200 == 0 { upkeep(isDaily: beat % 172_800 == 0, now: now) }
-            }
-            isStopping.set(true)
-        }
-        // A viewer's stream has no end of its own; the fronts wait for it.
-        live.finish()
-    }
-
-    /// Event 6011 for a data disk that is nearly full; once for each time.
-    private func watchDisk(now: Millis) {
-        guard let usage = DiskUsage(path: dataDirectory) else { return }
-        let isFull = usage.percent >= Limits.diskPercentMax
-        guard diskWasFull.set(isFull) != isFull, isFull else { return }
-        logger.warning("the data disk is nearly full", metadata: ["percent": "\(usage.percent)", "folder": "\(dataDirectory)"])
-        sequencer.perform(.raise(Notice(parkCode: "", eventType: 6011, occurredAt: now, detail: "\(usage.percent)")), now: now)
-    }
-
-    /// After a start, the database is looked through beside the work: what differs stands in the log.
-    private func verifySoon() {
-        guard verifies, let store = store as? SQLiteStore else { return }
-        let (retention, clock, logger, isStopping) = (retention, clock, logger, isStopping)
-        DispatchQueue(label: "berth.verify", qos: .background).asyncAfter(deadline: .now() + .seconds(Limits.verifyAfterSeconds)) {
-            guard !isStopping.isSet else { return }
-            do throws(StoreError) {
-                let findings = try store.verify(retention, now: clock()) { !isStopping.isSet }
-                for finding in findings {
-                    logger.error("the database is not what its journal makes of it", metadata: ["finding": "\(finding)"])
-                }
-                if findings.isEmpty { logger.info("the database is what its journal makes of it") }
-            } catch { logger.error("the database could not be looked through", metadata: ["why": "\(error.reason)"]) }
-        }
-    }
-}
-
-/// The clock of deadlines: the server's own, except that a step forward lets no time pass that did not pass. It catches up by a tenth, so that
-/// a hold of five minutes lasts at least four and a half; after a step back it stands with the server's clock.
-struct DeadlineClock {
-    private var time: Millis
-    private var tick: Int64
-
-    init(wall: Millis, tick: Int64) { (time, self.tick) = (wall, tick) }
-
-    /// - Parameters:
-    ///   - wall: the server's clock, ms since 1970.
-    ///   - tick: a clock that never goes back, ms.
-    mutating func now(wall: Millis, tick: Int64) -> Millis {
-        let passed = max(0, tick - self.tick)
-        self.tick = tick
-        time = min(wall, time + passed + passed / 10 + 1)
-        return time
-    }
-}
-
-/// A flag that several threads set.
-final class Flag: Sendable {
-    private let value: Atomic<Bool>
-    init(_ value: Bool = false) { self.value = Atomic(value) }
-    var isSet: Bool { value.load(ordering: .acquiring) }
-    /// - Returns: what it was.
-    @discardableResult func set(_ new: Bool) -> Bool { value.exchange(new, ordering: .acquiringAndReleasing) }
-}
-
-/// How full the disk of a folder is.
-struct DiskUsage {
-    let percent: Int
-
-    init?(path: String) {
-        var figures = statvfs()
-        guard statvfs(path, &figures) == 0, figures.f_blocks > 0 else { return nil }
-        let used = Double(figures.f_blocks - figures.f_bavail)
-        percent = Int(used * 100 / Double(figures.f_blocks))
     }
 }

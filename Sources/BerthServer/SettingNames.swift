@@ -1,7 +1,7 @@
 import BerthWire
 import Foundation
 
-/// The names of settings, and the nearest one to a name that does not exist.
+/// The names of settings, as files and variables spell them.
 enum SettingNames {
     /// Variables that begin with `BERTH_` and are no settings. Those that begin with `BERTH_TEST_` are the tests' own.
     static let otherVariables: Set<String> = ["BERTH_MASTER_KEY_FILE", "BERTH_BIN", "BERTH_SCREENSHOTS", "BERTH_WRITE_CONFORMANCE"]
@@ -18,32 +18,6 @@ enum SettingNames {
             wasLower = (97...122).contains(scalar.value)
         }
         return name
-    }
-
-    /// The name with the least edit distance to a wrong one. Case makes no difference, and what is missing at the end makes little.
-    static func nearest(to wrong: String, among names: [String]) -> String? {
-        let wrong = Array(wrong.lowercased().utf8.prefix(100))
-        func distance(to name: String) -> Int {
-            let name = Array(name.lowercased().utf8)
-            let edits = SettingNames.distance(wrong, name)
-            return name.starts(with: wrong) ? min(edits, 2) : edits
-        }
-        return names.map { (name: $0, distance: distance(to: $0)) }.min { $0.distance < $1.distance }?.name
-    }
-
-    /// Insertions, deletions and replacements that turn one text into the other (Levenshtein).
-    private static func distance(_ left: [UInt8], _ right: [UInt8]) -> Int {
-        var row = Array(0...right.count)
-        for (index, byte) in left.enumerated() {
-            var diagonal = row[0]
-            row[0] = index + 1
-            for (column, other) in right.enumerated() {
-                let replaced = diagonal + (byte == other ? 0 : 1)
-                diagonal = row[column + 1]
-                row[column + 1] = min(replaced, row[column] + 1, diagonal + 1)
-            }
-        }
-        return row[right.count]
     }
 
     /// Reads `berth.json`: names may be nested (`{"https":{"port":9443}}`) or written with points (`{"https.port":9443}`); a list is a value with

@@ -1,6 +1,7 @@
 public import BerthCore
 public import BerthLink
 public import BerthStore
+import BerthWire
 import Configuration
 import Foundation
 
@@ -163,13 +164,13 @@ public struct ServerSettings: Sendable {
         }
         for (source, given) in [("--set", flags.keys), (file, inFile.keys)] {
             for key in given.sorted() where !names.contains(key) {
-                let nearest = SettingNames.nearest(to: key, among: names) ?? ""
+                let nearest = NearestName.nearest(to: key, among: names) ?? ""
                 throw Invalid(description: "\(source): there is no setting \(key); the nearest is \(nearest)")
             }
         }
         let known = names.map(SettingNames.variable)
         for variable in variables.sorted() where !known.contains(variable) {
-            let nearest = SettingNames.nearest(to: variable, among: known + ["BERTH_MASTER_KEY_FILE"]) ?? ""
+            let nearest = NearestName.nearest(to: variable, among: known + ["BERTH_MASTER_KEY_FILE"]) ?? ""
             throw Invalid(description: "environment: there is no setting \(variable); the nearest is \(nearest)")
         }
         return settings

@@ -150,6 +150,8 @@ public struct Profile: Sendable {
     /// Public holidays and make-up workdays.
     public let calendar: WorkCalendar
     public let machines: [StateMachine]
+    /// Colour codes of other systems; the first is the wire's own.
+    public let plateColors: [PlateColorTable]
     /// The seed's eleven terms, and their names in the code.
     public let terms: [(zh: String, en: String, code: String, note: String)]
 
@@ -208,6 +210,15 @@ public struct Profile: Sendable {
             }
         }
         calendar = WorkCalendar(exceptions: exceptions)
+        plateColors = try rows("colors.json").map { table in
+            PlateColorTable(
+                name: text(table, "name"), zh: text(table, "zh"), en: text(table, "en"), source: text(table, "source"),
+                rows: (table["codes"]?.arrayValue ?? []).map { row in
+                    PlateColorTable.Row(
+                        theirs: text(row, "theirs"), ours: (row["ours"]?.arrayValue ?? []).compactMap { $0.intValue.map { Int($0) } },
+                        zh: text(row, "zh"), en: text(row, "en"))
+                })
+        }
         machines = try rows("states.json").map { row in
             StateMachine(
                 name: text(row, "name"), zh: text(row, "zh"), en: text(row, "en"),

@@ -108,4 +108,34 @@ import Testing
             try GatewayConfiguration(json: .object(object))
         } throws: { "\($0)".contains("lots[1].parkCode") }
     }
+
+    @Test(arguments: [
+        (#""heartbeatSecond": 5, "#, "heartbeatSecond does not exist; the nearest name is heartbeatSeconds"),
+        (#""spol": "x", "#, "spol does not exist; the nearest name is spool"),
+    ])
+    func aMemberThatDoesNotExistIsRefusedWithTheNearest(member: String, message: String) throws {
+        let text = ConfigurationTests.sound.replacingOccurrences(of: "\"lots\"", with: member + "\"lots\"")
+        let fault = try #require(throws: GatewayConfiguration.Invalid.self) {
+            try GatewayConfiguration(json: JSON.parse([UInt8](text.utf8)))
+        }
+        #expect(fault.description == message)
+    }
+
+    @Test func aMemberOfALotThatDoesNotExistIsRefused() throws {
+        let text = ConfigurationTests.sound.replacingOccurrences(of: "\"totalSpace\"", with: "\"plateColor\": \"bl\", \"totalSpace\"")
+        let fault = try #require(throws: GatewayConfiguration.Invalid.self) {
+            try GatewayConfiguration(json: JSON.parse([UInt8](text.utf8)))
+        }
+        #expect(fault.description == "lots[0].plateColor does not exist; the nearest name is plateColors")
+    }
+
+    @Test(arguments: ["berth", "bl", "4p", "hikvision", "wp3"])
+    func aTableOfColoursIsChosenByItsName(name: String) throws {
+        let text = ConfigurationTests.sound.replacingOccurrences(of: "\"totalSpace\"", with: "\"plateColors\": \"\(name)\", \"totalSpace\"")
+        let configuration = try GatewayConfiguration(json: JSON.parse([UInt8](text.utf8)))
+        #expect(configuration.lots.first?.plateColors?.name == name)
+        #expect(throws: GatewayConfiguration.Invalid.self) {
+            try GatewayConfiguration(json: JSON.parse([UInt8](text.replacingOccurrences(of: "\"\(name)\"", with: "\"none\"").utf8)))
+        }
+    }
 }

@@ -95,7 +95,7 @@ import Testing
 
     /// Each byte of a file is looked at a fixed number of times, for any content.
     @Test func adversarialFilesTakeAsLongAsOrdinaryOnes() throws {
-        let size = 1 << 20
+        let size = 1 << 18
         func time(_ unit: String) throws -> Duration {
             let bytes = Array(String(repeating: unit, count: size / unit.utf8.count).utf8)
             // Of this thread alone: what else the machine does costs nothing here.

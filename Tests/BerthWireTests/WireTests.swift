@@ -244,4 +244,32 @@ import Testing
         for purpose in Purpose.allCases { #expect(items.contains { $0.purposes.contains(purpose) }) }
         for item in items where item.proof == .message { #expect(Profile.current.services[item.service] != nil, "\(item.id)") }
     }
+
+    /// The tables name only colours of the wire, and the first is the wire's own.
+    @Test func theTablesOfColours() {
+        let tables = Profile.current.plateColors
+        #expect(Set(tables[0].rows.map(\.theirs)) == Set(Plate.colors.map { String($0) }))
+        for table in tables {
+            #expect(Set(table.rows.map(\.theirs)).count == table.rows.count)
+            for row in table.rows { #expect(!row.ours.isEmpty && row.ours.allSatisfy { Plate.colors.contains(Int64($0)) }) }
+        }
+    }
+
+    /// Rows of section 15.2; black and white change places between the tables, and a green of no kind is the green of its plate.
+    @Test(arguments: [
+        ("bl", "2", "粤B12345", 3), ("bl", "3", "粤B12345", 2), ("bl", "7", "粤B12345", 9), ("4p", "-1", "粤B12345", 9), ("4p", "1", "粤B12345", 0),
+        ("4p", "4", "粤B12345", 2), ("4p", "5", "粤BD12345", 4), ("4p", "5", "粤B12345D", 5), ("hikvision", "3", "粤Z1234港", 2),
+        ("hikvision", "5", "民航B1234", 2), ("hikvision", "255", "粤B12345", 9), ("wp3", "PLATE_COLOR_YELLOW_GREEN", "粤B12345D", 5),
+        ("berth", "12", "粤B12345", 12),
+    ])
+    func aColourOfAnotherSystem(table: String, theirs: String, plate: String, wire: Int) throws {
+        let table = try #require(Profile.current.plateColors.first { $0.name == table })
+        let code = Int64(theirs).map { JSON.int($0) } ?? .string(theirs)
+        #expect(table.wireCode(code, plate: Plate(reading: plate)) == wire)
+    }
+
+    @Test(arguments: [JSON.int(Int64(8)), .string("blue"), .string(""), .null, .bool(true), [:], .int(Int64.min)])
+    func aColourThatATableDoesNotHave(theirs: JSON) {
+        for table in Profile.current.plateColors { #expect(table.wireCode(theirs, plate: nil) == nil) }
+    }
 }

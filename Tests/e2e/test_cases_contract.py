@@ -990,6 +990,37 @@ def test_settled_operators_read_events(desk):
     assert desk.app("event.list", **window).code == 204
 
 
+def test_settled_capacity_that_changes_is_an_event(desk):
+    """Event 4006 says what changed, before and after; a report that changes no number of places raises none."""
+    name = park("SET")
+    key = desk.server.lot(name, reserve=40, total=100)
+    window = {"parkCode": name, "from": now() - MINUTE, "to": now() + MINUTE, "eventType": 4006}
+    assert desk.server.call(key, "lot.info.report", lot_info(name, 40, 100, parkName="新名")).code == 0
+    assert desk.server.call(key, "lot.info.report", lot_info(name, 50, 120)).code == 0
+    rows = eventually(lambda: desk.op("event.list", **window).data["events"])
+    assert [r["detail"] for r in rows] == ["totalSpace 100>120 reserveSpace 40>50"], rows
+
+
+def test_settled_a_backlog_for_a_lot_is_told_of(desk):
+    """Events 6012 and 6013 stand around the orders that waited for a lot (more than 100); a short backlog is no event."""
+    name = park("SET")
+    key = desk.server.lot(name, reserve=500, total=1000)
+    window = {"parkCode": name, "from": now() - MINUTE, "to": now() + 10 * MINUTE}
+    told = lambda: [(r["eventType"], r["detail"]) for r in sorted(desk.op("event.list", **window).data["events"], key=lambda r: r["eventType"])
+                    if r["eventType"] in (6012, 6013)]
+    last = 0
+    for count, expected in ((5, []), (120, [(6012, "down 120"), (6013, "down 120")])):
+        for _ in range(count):
+            assert desk.book(name, 20).code == 0
+        last += count
+        lot = Lot(desk.server, key).connect()
+        eventually(lambda: desk.server.sql("SELECT down_ack FROM positions WHERE lot = ?", name) == [(last,)], 30)
+        eventually(lambda: told() == expected)
+        gone = notices(desk, name, 6002)
+        lot.disconnect()
+        eventually(lambda: notices(desk, name, 6002) > gone)
+
+
 def test_settled_when_to_come_back(desk):
     """Retry-After of 302 is the time until the policy ends, an hour at most."""
     for length, most in ((10 * MINUTE, 600), (5 * HOUR, 3600)):

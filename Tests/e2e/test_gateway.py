@@ -1,4 +1,5 @@
 """The real gateway: its spool through kills and lost disks, its local API against strangers, its carriers, its clock, and servers that lie."""
+import contextlib
 import http.server
 import json
 import os
@@ -9,6 +10,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import threading
@@ -314,6 +316,26 @@ def test_any_reading_is_a_fact(box):
     assert inside(server, key) == 0
     for bad in ("X" * 17, "粤B\u0007234"):
         assert gateway.pms("P1", "entry", plateNo=bad, gateCode="G1")[0] in (400, 422)
+
+
+def test_colours_of_another_system(own_server, tmp_path):
+    """A PMS says colours in the codes of its cameras; the record has those of the contract (section 15.2)."""
+    server = own_server.start()
+    key = server.issue("lot", "P1")
+    gateway = Gateway(server, tmp_path, [(key, {"plateColors": "hikvision"})]).start()
+    eventually(lambda: gateway.status()["synchronised"])
+    read = {"粤Z1234港": (3, 2), "粤B12345警": (2, 3), "粤BD12345": (4, 4), "粤B12345D": (4, 5), "粤B54321": (255, 9), "粤B65432": ("", 9)}
+    for number, (theirs, _) in read.items():
+        status, answer = gateway.pms("P1", "entry", plateNo=number, plateColor=theirs, gateCode="G1")
+        assert status == 200, answer
+    drained(gateway)
+    with contextlib.closing(sqlite3.connect(gateway.folder / "spool.sqlite")) as spool:
+        sent = [json.loads(row[0]) for row in spool.execute("SELECT data FROM sent WHERE service = 'vehicle.entry.report'")]
+    assert {car["plateNo"]: car["plateColor"] for car in sent} == {number: ours for number, (_, ours) in read.items()}
+    for wrong in (7, "3", "blue", True, {}):
+        status, answer = gateway.pms("P1", "entry", plateNo="粤B00001", plateColor=wrong, gateCode="G1")
+        assert (status, answer["code"]) == (400, 102) and answer["detail"].startswith("plateColor: "), (wrong, answer)
+    gateway.process.stop()
 
 
 def test_a_second_entry_and_an_unknown_exit(box):
