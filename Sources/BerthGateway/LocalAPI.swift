@@ -25,7 +25,7 @@ struct LocalAPI: HTTPResponder {
 
     let gateway: Gateway
     let door: Doorkeeper
-    private static let bodyBytesMax = 64 << 10
+    static let bodyBytesMax = 64 << 10
     /// A head and a body must each be there within this time, s.
     private static let requestSeconds: Int64 = 20
     /// A connection on which nothing happens is closed, s; longer than a long poll.

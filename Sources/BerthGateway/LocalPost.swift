@@ -28,6 +28,9 @@ struct LocalPost {
             guard let count = data["occupied"]?.intValue, (0...Bounds.places.upperBound).contains(count) else { throw illegal("occupied") }
             box.reportOccupied(Int(count))
             return LocalAPI.json([:])
+        case "correct":
+            try await box.correct(data.objectValue ?? JSONObject())
+            return LocalAPI.json([:])
         case "answer": return try answer(session)
         case "inbox":
             guard let id = data["through"]?.intValue, id >= 0 else {
@@ -39,7 +42,8 @@ struct LocalPost {
             guard let type = data["eventType"]?.intValue, (1000...9999).contains(type) else { throw illegal("eventType: 1000 to 9999") }
             try await box.event(type: Int(type), level: Int(data["level"]?.intValue ?? 2), detail: data["detail"] ?? [:])
             return LocalAPI.json([:])
-        default: return LocalAPI.refuse(404, "notFound", "POST /pms/{parkCode}/decide, entry, exit, occupied, event, answer or inbox")
+        default:
+            return LocalAPI.refuse(404, "notFound", "POST /pms/{parkCode}/decide, entry, exit, correct, occupied, event, answer or inbox")
         }
     }
 

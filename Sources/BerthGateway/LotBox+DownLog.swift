@@ -30,6 +30,7 @@ extension LotBox {
                 if toPMS {
                     try db.execute(
                         sql: "INSERT INTO inbox(lot, service, body) VALUES(?,?,?)", arguments: [lot, service, data.string])
+                    try LotBox.boundInbox(lot, after: db.lastInsertedRowID, db)
                 }
                 if let order { try LotBox.write(order, lot, db) }
                 if let closed {

@@ -243,7 +243,7 @@ extension LotBox {
     }
 
     /// Runs `body` under the lock and returns what it says when its write is on the disk; throws 503 where it is not.
-    private func recorded<Value: Sendable>(
+    func recorded<Value: Sendable>(
         _ body: @Sendable (inout State, @escaping @Sendable (Value?) -> Void) throws -> Void
     ) async throws -> Value {
         let result: Result<Value, any Error> = await withCheckedContinuation { continuation in

@@ -67,6 +67,18 @@ extension LotBox {
 
     // MARK: The inbox of the PMS
 
+    /// Messages that the inbox of one lot holds; beyond them the oldest go, since the PMS does not ask for them.
+    package static let inboxMax = 10_000
+
+    /// Deletes what is beyond the bound; looked at once for each hundred messages.
+    static func boundInbox(_ lot: String, after id: Int64, _ db: Database) throws {
+        guard id % 100 == 0 else { return }
+        try db.execute(
+            sql: """
+                DELETE FROM inbox WHERE lot = ? AND id <= (SELECT id FROM inbox WHERE lot = ? ORDER BY id DESC LIMIT 1 OFFSET ?)
+                """, arguments: [lot, lot, inboxMax])
+    }
+
     /// Messages that the PMS has not taken yet, oldest first.
     func inbox(limit: Int) async throws -> JSON { .array(try await spool.inbox(entry.parkCode, limit: limit)) }
 

@@ -1,5 +1,7 @@
 import BerthCore
+import HTTPTypes
 import NIOCore
+import NIOHTTPTypes
 import Synchronization
 
 /// The API's messages to the guard of a connection: how far a request is.
@@ -77,10 +79,12 @@ final class ConnectionRoom: Sendable {
     func leave() { count.subtract(1, ordering: .relaxed) }
 }
 
-/// Puts the guard before everything else of a connection, since the server lets handlers in only behind its parser; and closes a connection
-/// that has no room.
+/// Puts the guard before everything else of a connection, since the server lets handlers in only behind its parser; closes a connection
+/// that has no room; and says `100 Continue` to a client that asks for it, where its body is not over the limit.
 final class SlowRequestInstaller: ChannelInboundHandler, RemovableChannelHandler {
-    typealias InboundIn = NIOAny
+    typealias InboundIn = HTTPRequestPart
+    typealias InboundOut = HTTPRequestPart
+    typealias OutboundOut = HTTPResponsePart
     private let limit: TimeAmount
     private let room: ConnectionRoom
 
@@ -98,4 +102,13 @@ final class SlowRequestInstaller: ChannelInboundHandler, RemovableChannelHandler
     }
 
     func handlerRemoved(context: ChannelHandlerContext) { room.leave() }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if case .head(let head) = unwrapInboundIn(data), head.headerFields[.expect]?.lowercased() == "100-continue",
+            head.headerFields[.contentLength].map({ Int($0).map { $0 <= LocalAPI.bodyBytesMax } ?? false }) ?? true
+        {
+            context.writeAndFlush(wrapOutboundOut(.head(.init(status: .continue))), promise: nil)
+        }
+        context.fireChannelRead(data)
+    }
 }

@@ -94,6 +94,18 @@ extension Spool {
         }
     }
 
+    /// Whether the server refused the entry of this record for good.
+    package func isDead(_ lot: String, recordNo: String) async throws -> Bool {
+        try await read { db in
+            try Bool.fetchOne(
+                db,
+                sql: """
+                    SELECT EXISTS(SELECT 1 FROM dead WHERE lot = ? AND service = 'vehicle.entry.report'
+                        AND iif(json_valid(data), json_extract(data, '$.recordNo'), NULL) = ?)
+                    """, arguments: [lot, recordNo]) ?? false
+        }
+    }
+
     /// Messages that the PMS has not taken yet, oldest first.
     package func inbox(_ lot: String, limit: Int) async throws -> [JSON] {
         try await read { db in

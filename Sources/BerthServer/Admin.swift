@@ -139,7 +139,7 @@ struct Desk: Sendable {
             return ["counts": .int(taken)]
         case "dead.list":
             let rows = try sequencer.store.deadLetters(
-                parkCode: command["park"]?.stringValue, since: command["since"]?.intValue ?? 0, limit: 1000)
+                parkCode: command["park"]?.stringValue, since: command["since"]?.intValue ?? 0, before: nil, limit: 1000)
             return [
                 "entries": .array(
                     rows.map { row in

@@ -40,6 +40,8 @@ final class Deliverer: DurableListener {
     private struct State {
         var lines: [String: Line] = [:]
         var waiters: [String: [Waiter]] = [:]
+        /// The server ends: nobody waits any more.
+        var isFinished = false
         var lastWaiter: UInt64 = 0
     }
 
@@ -138,11 +140,16 @@ final class Deliverer: DurableListener {
     func waitForEntry(_ parkCode: String, milliseconds: Int64, then resume: @escaping @Sendable () -> Void) -> Bool {
         let id: UInt64? = state.withLock { state in
             guard state.waiters[parkCode, default: []].count < Limits.pollsPerLotMax else { return nil }
+            guard !state.isFinished else { return 0 }
             state.lastWaiter += 1
             state.waiters[parkCode, default: []].append(Waiter(id: state.lastWaiter, resume: resume))
             return state.lastWaiter
         }
         guard let id else { return false }
+        guard id > 0 else {
+            resume()
+            return true
+        }
         DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(milliseconds))) { [self] in
             let waiter = state.withLock { state -> Waiter? in
                 guard let index = state.waiters[parkCode]?.firstIndex(where: { $0.id == id }) else { return nil }
@@ -158,6 +165,17 @@ final class Deliverer: DurableListener {
     /// Ends the waits for an entry of the lot.
     func wake(_ parkCode: String) {
         for waiter in state.withLock({ $0.waiters.removeValue(forKey: parkCode) }) ?? [] { waiter.resume() }
+    }
+
+    /// Ends all waits, and those to come: the fronts end when their last request is answered.
+    func finish() {
+        let waiters = state.withLock { state in
+            state.isFinished = true
+            let waiters = state.waiters.values.flatMap { $0 }
+            state.waiters = [:]
+            return waiters
+        }
+        for waiter in waiters { waiter.resume() }
     }
 
     /// Fills the window of 100. Only one thread pumps a lot at a time, so its entries stay in order.

@@ -191,10 +191,14 @@ extension Pipeline {
     ) throws(WireError) {
         let since = try fields.optionalTime("since") ?? 0
         let limit = Int(try fields.optionalInt("limit", in: 1...1000) ?? 100)
+        let before = try fields.optionalString("cursor", max: 64).map { text throws(WireError) in
+            guard let place = DeadLetterPlace(text) else { throw WireError("illegalValue", "cursor") }
+            return place
+        }
         let isShown = try reveals(request, fields)
         let work: @Sendable () -> Void = { [self] in
             fromDisk(completion) { [store] () throws(StoreError) in
-                let rows = try store.deadLetters(parkCode: parkCode, since: since, limit: limit + 1)
+                let rows = try store.deadLetters(parkCode: parkCode, since: since, before: before, limit: limit + 1)
                 var shown: [JSON] = []
                 var size = 0
                 for row in rows.prefix(limit) {
@@ -212,7 +216,12 @@ extension Pipeline {
                             ("data", isShown ? data : Audit.mask(data)),
                         ]))
                 }
-                return Answer(data: ["entries": .array(shown), "hasMore": .bool(rows.count > shown.count)])
+                let hasMore = rows.count > shown.count
+                return Answer(
+                    data: .compact([
+                        ("entries", .array(shown)), ("hasMore", .bool(hasMore)),
+                        ("nextCursor", hasMore ? .string(DeadLetterPlace(rows[shown.count - 1]).text) : .null),
+                    ]))
             }
         }
         isShown ? looked(request, now: clock(), completion, work) : work()

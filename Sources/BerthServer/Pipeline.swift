@@ -78,8 +78,13 @@ final class Pipeline: Sendable {
                 throw error
             }
             credential = credentials.find(envelope.appId)
-            let request = try envelope.verify(credential: credential, isOverMQTT: arrival.parkCode != nil, now: received)
-            isAuthentic = true
+            let request: Authentic
+            do throws(WireError) {
+                request = try envelope.verify(credential: credential, isOverMQTT: arrival.parkCode != nil, now: received)
+                isAuthentic = true
+            } catch { throw illegalNumber(envelope) ?? error }
+            // An entry of a log is consumed with its refusal: the log would else stand at it for ever.
+            if !Pipeline.isOfUpLog(envelope), let fault = illegalNumber(envelope) { throw fault }
             if request.usesNextSecret { keys.takeUp(envelope.appId, now: received) }
             let service = try admit(request, arrival, now: received)
             let finalEcho = echo
@@ -97,6 +102,14 @@ final class Pipeline: Sendable {
                 ? nil : error.name == "secretExpired" ? credential?.previousSecret : credential?.secret
             completion(Reply(answer: answer, echo: echo, secret: secret, isAuthentic: isAuthentic))
         }
+    }
+
+    private func illegalNumber(_ envelope: Envelope) -> WireError? {
+        envelope.illegalNumber.map { WireError("illegalValue", "\($0): numbers are integers below 2^53") }
+    }
+
+    private static func isOfUpLog(_ envelope: Envelope) -> Bool {
+        envelope.epoch != nil && envelope.seq != nil || envelope.service == "sync.batch.report"
     }
 
     /// An answer that the carrier itself has to give: a wrong content type, a body over the limit.

@@ -90,8 +90,9 @@ struct Ticker: Service {
             }
             isStopping.set(true)
         }
-        // A viewer's stream has no end of its own; the fronts wait for it.
+        // A viewer's stream has no end of its own, and a long poll only a late one; the fronts wait for both.
         live.finish()
+        deliverer.finish()
     }
 
     /// Event 6011 for a data disk that is nearly full; once for each time.

@@ -237,11 +237,13 @@ public final class MemoryStore: Store {
         state.withLock { $0.up["\(parkCode)|\(epoch)|\(seq)"] }
     }
 
-    public func deadLetters(parkCode: String?, since: Millis, limit: Int) -> [UpResult] {
+    public func deadLetters(parkCode: String?, since: Millis, before: DeadLetterPlace?, limit: Int) -> [UpResult] {
         state.withLock {
             Array(
-                $0.up.values.filter { (parkCode == nil || $0.parkCode == parkCode) && $0.code != 0 && !$0.isMended && $0.at >= since }
-                    .sorted { ($0.at, $0.parkCode, $0.seq) > ($1.at, $1.parkCode, $1.seq) }.prefix(limit))
+                $0.up.values.filter { row in
+                    (parkCode == nil || row.parkCode == parkCode) && row.code != 0 && !row.isMended && row.at >= since
+                        && (before.map { (row.at, row.seq, row.epoch) < ($0.at, $0.seq, $0.epoch) } ?? true)
+                }.sorted { ($0.at, $0.parkCode, $0.seq, $0.epoch) > ($1.at, $1.parkCode, $1.seq, $1.epoch) }.prefix(limit))
         }
     }
 

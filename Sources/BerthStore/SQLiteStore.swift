@@ -340,15 +340,19 @@ public final class SQLiteStore: Store {
         }
     }
 
-    public func deadLetters(parkCode: String?, since: Millis, limit: Int) throws(StoreError) -> [UpResult] {
+    public func deadLetters(parkCode: String?, since: Millis, before: DeadLetterPlace?, limit: Int) throws(StoreError) -> [UpResult] {
         let isOfLot = parkCode == nil ? "" : "lot = ? AND "
         var arguments: StatementArguments = parkCode.map { [$0] } ?? []
-        arguments += [since, limit]
+        arguments += [since]
+        if let before { arguments += [before.at, before.at, before.seq, before.epoch] }
+        arguments += [limit]
+        let isBefore = before == nil ? "" : "at <= ? AND (at, seq, epoch) < (?, ?, ?) AND "
         return try read { db in
             try GRDB.Row.fetchAll(
                 db,
                 sql: """
-                    SELECT * FROM up_log WHERE \(isOfLot)at >= ? AND code <> 0 AND mended = 0 ORDER BY at DESC, lot DESC, seq DESC LIMIT ?
+                    SELECT * FROM up_log WHERE \(isOfLot)at >= ? AND \(isBefore)code <> 0 AND mended = 0
+                        ORDER BY at DESC, lot DESC, seq DESC, epoch DESC LIMIT ?
                     """, arguments: arguments
             ).map(upResult)
         }

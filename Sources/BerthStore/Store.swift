@@ -474,8 +474,10 @@ public protocol Store: Sendable {
     func knowsReply(key: Int64) -> Bool
     func up(parkCode: String, epoch: String, seq: Int64) throws(StoreError) -> UpResult?
     /// Those that nothing has made good, newest first.
-    /// - Parameter parkCode: nil for all lots.
-    func deadLetters(parkCode: String?, since: Millis, limit: Int) throws(StoreError) -> [UpResult]
+    /// - Parameters:
+    ///   - parkCode: nil for all lots.
+    ///   - before: the last one of the page before; only of one lot.
+    func deadLetters(parkCode: String?, since: Millis, before: DeadLetterPlace?, limit: Int) throws(StoreError) -> [UpResult]
     /// The newest dead letter of a record.
     func deadLetter(parkCode: String, recordNo: String) throws(StoreError) -> UpResult?
     /// Entries after `seq`, in order.

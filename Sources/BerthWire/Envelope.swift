@@ -47,7 +47,10 @@ public struct Envelope: Sendable {
     public let epoch: String?
     public let seq: Int64?
     public let sign: String
+    /// A number in it that the wire does not allow is a text here.
     public let data: JSONObject
+    /// Where the first number of the data stands that the wire does not allow (102).
+    public let illegalNumber: String?
 
     public var echo: Echo { Echo(requestId: requestId, appId: appId, service: service, parkCode: parkCode) }
 
@@ -59,15 +62,17 @@ public struct Envelope: Sendable {
             switch error {
             case .malformed(let why): throw WireError("malformedBody", why)
             case .illegalNumber:
-                if let members = JSON.texts(bytes)?.objectValue { _ = try? Envelope(members, echo: &echo) }
-                throw WireError("illegalValue", "numbers are integers below 2^53")
+                guard let members = JSON.readKeepingNumbers(bytes)?.objectValue,
+                    let envelope = try? Envelope(members, echo: &echo, hasIllegalNumbers: true), envelope.illegalNumber != nil
+                else { throw WireError("illegalValue", "numbers are integers below 2^53") }
+                return envelope
             }
         }
         guard let members = value.objectValue else { throw WireError("malformedBody", "the body is not an object") }
         return try Envelope(members, echo: &echo)
     }
 
-    init(_ members: JSONObject, echo: inout Echo) throws(WireError) {
+    init(_ members: JSONObject, echo: inout Echo, hasIllegalNumbers: Bool = false) throws(WireError) {
         func text(_ name: String) -> String { members[name]?.stringValue ?? "" }
         // A member that could not stand in a signed reply is not echoed.
         if Envelope.isSafe(text("requestId")), text("requestId").utf8.count <= 36 { echo.requestId = text("requestId") }
@@ -121,8 +126,13 @@ public struct Envelope: Sendable {
         seq = try integer("seq")
         let signType = try optional("signType", max: 16)
         switch members["data"] {
-        case nil, .null: data = JSONObject()
-        case .object(let object): data = object
+        case nil, .null:
+            data = JSONObject()
+            illegalNumber = nil
+        case .object(let object):
+            var first: String?
+            data = hasIllegalNumbers ? JSON.object(object).withoutIllegalNumbers(path: "data", first: &first).objectValue ?? object : object
+            illegalNumber = first
         default: throw WireError("illegalValue", "data: not an object")
         }
         guard Envelope.isUUID(requestId) else { throw WireError("illegalValue", "requestId: not a UUID") }
@@ -221,7 +231,8 @@ extension Envelope {
                 )
             }
         }
-        let hash = Signature.dataHash(.object(data))
+        // Of the data as they were sent.
+        let hash = Signature.dataHash(members["data"] ?? [:])
         let toSign = Signature.bytesToSign(members, dataHash: hash)
         func isSigned(with secret: String) -> Bool { Signature.equal(Signature.sign(toSign, secret: secret), sign) }
         func authentic(_ secret: String) -> Authentic {

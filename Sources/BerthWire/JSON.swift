@@ -5,6 +5,8 @@ public enum JSON: Sendable, Equatable {
     case null
     case bool(Bool)
     case int(Int64)
+    /// A number that the wire does not allow, as it was written (102). It stands only in a message whose signature is still to be checked.
+    case illegalNumber(String)
     case string(String)
     case array([JSON])
     case object(JSONObject)
@@ -109,6 +111,7 @@ extension JSON {
         case .null: out.append(contentsOf: "null".utf8)
         case .bool(let value): out.append(contentsOf: (value ? "true" : "false").utf8)
         case .int(let value): out.append(decimal: value)
+        case .illegalNumber(let text): out.append(contentsOf: text.utf8)
         case .string(let value): JSON.write(string: value, into: &out)
         case .array(let values):
             out.append(UInt8(ascii: "["))

@@ -25,11 +25,30 @@ extension JSON {
 }
 
 extension JSON {
-    /// The names and texts of a JSON text whose numbers are not all of the wire: for saying to whom the refusal goes.
-    static func texts(_ bytes: [UInt8]) -> JSON? {
+    /// Reads a text whose numbers are not all of the wire, and keeps these as they were written: for saying to whom the refusal goes, and for
+    /// checking the signature of a log entry, which is consumed with its refusal. Nil for what is no JSON.
+    static func readKeepingNumbers(_ bytes: [UInt8]) -> JSON? {
         bytes.withUnsafeBufferPointer { buffer in
             var reader = JSONReader(bytes: buffer)
             return try? reader.value(depth: 1)
+        }
+    }
+
+    /// The value with such numbers as texts, which no integer field takes; and the path of the first of them.
+    func withoutIllegalNumbers(path: String = "", first: inout String?) -> JSON {
+        switch self {
+        case .illegalNumber(let text):
+            if first == nil { first = path }
+            return .string(text)
+        case .array(let values):
+            return .array(values.enumerated().map { index, value in value.withoutIllegalNumbers(path: "\(path)[\(index)]", first: &first) })
+        case .object(let object):
+            return .object(
+                JSONObject(
+                    object.members.map { name, value in
+                        (name, value.withoutIllegalNumbers(path: path.isEmpty ? name : "\(path).\(name)", first: &first))
+                    }))
+        case .null, .bool, .int, .string: return self
         }
     }
 }
@@ -159,7 +178,11 @@ private struct JSONReader {
             for index in first..<end { magnitude = magnitude * 10 + Int64(bytes[index] - UInt8(ascii: "0")) }
         }
         let isLegal = isInteger && count <= 16 && magnitude < 1 << 53 && !(isNegative && magnitude == 0)
-        if !isLegal { sawIllegalNumber = true }
+        if !isLegal {
+            sawIllegalNumber = true
+            let start = isNegative ? first - 1 : first
+            return .illegalNumber(String(decoding: bytes[start..<position], as: UTF8.self))
+        }
         return .int(isNegative ? -magnitude : magnitude)
     }
 

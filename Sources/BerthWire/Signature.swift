@@ -56,7 +56,7 @@ public enum Signature {
             }
             switch value {
             case .string(""), .null, .array, .object: continue
-            case .string, .int, .bool: pairs.append((name, value))
+            case .string, .int, .illegalNumber, .bool: pairs.append((name, value))
             }
         }
         pairs.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
@@ -69,6 +69,7 @@ public enum Signature {
             switch value {
             case .string(let value): text.append(utf8: value)
             case .int(let value): text.append(decimal: value)
+            case .illegalNumber(let value): text.append(utf8: value)
             case .bool(let value): text.append(utf8: value ? "true" : "false")
             default: break
             }

@@ -120,4 +120,19 @@ import Testing
         #expect(!box.matches(snapshot: ["orders": .array([order("YY1"), order("YY10"), order("YY3")])]), "one missing here")
         #expect(!box.matches(snapshot: ["orders": .array([order("YY1", 3), order("YY10")])]), "an older version here")
     }
+
+    /// A PMS that never asks does not fill the disk: the oldest messages go.
+    @Test func anInboxThatNobodyReadsIsBounded() async throws {
+        let bench = try Bench()
+        let box = try bench.box()
+        let count = Int64(LotBox.inboxMax + 150)
+        for seq in 1..<count {
+            box.consume(epoch: "d1", seq: seq, service: "config.push", data: ["imageMaxKB": 300]) { _ in }
+        }
+        let last = await consume(box, "d1", count, "config.push", ["imageMaxKB": 300])
+        #expect(last.code == 0)
+        let rows = try bench.rows("SELECT count(*) AS n, ifnull(max(id), 0) AS last, ifnull(min(id), 0) AS first FROM inbox")
+        let (kept, newest, oldest) = (rows[0]["n"] as Int64, rows[0]["last"] as Int64, rows[0]["first"] as Int64)
+        #expect((10_000...10_100).contains(kept) && newest == count && oldest == count - kept + 1)
+    }
 }

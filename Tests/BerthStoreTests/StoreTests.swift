@@ -221,7 +221,7 @@ import Testing
         try store.commit([Commit(at: 1000, events: [], reply: reply, up: [up])])
         #expect(try store.reply(appId: "a", requestId: "r") == reply)
         #expect(try store.up(parkCode: "P1", epoch: "e", seq: 1) == up)
-        #expect(try store.deadLetters(parkCode: "P1", since: 0, limit: 9) == [up])
+        #expect(try store.deadLetters(parkCode: "P1", since: 0, before: nil, limit: 9) == [up])
         let image = try store.load(noncesSince: 900)
         #expect(image.nonces.map(\.nonce) == ["n"])
         #expect(try store.reply(key: KeptReply.key("a", "r"), appId: "b", requestId: "r") == nil, "a key is not a name")

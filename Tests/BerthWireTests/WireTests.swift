@@ -257,7 +257,8 @@ import Testing
 
     /// Rows of section 15.2; black and white change places between the tables, and a green of no kind is the green of its plate.
     @Test(arguments: [
-        ("bl", "2", "粤B12345", 3), ("bl", "3", "粤B12345", 2), ("bl", "7", "粤B12345", 9), ("4p", "-1", "粤B12345", 9), ("4p", "1", "粤B12345", 0),
+        ("bl", "2", "粤B12345", 3), ("bl", "3", "粤B12345", 2), ("bl", "7", "粤B12345", 9), ("4p", "-1", "粤B12345", 9),
+        ("4p", "1", "粤B12345", 0),
         ("4p", "4", "粤B12345", 2), ("4p", "5", "粤BD12345", 4), ("4p", "5", "粤B12345D", 5), ("hikvision", "3", "粤Z1234港", 2),
         ("hikvision", "5", "民航B1234", 2), ("hikvision", "255", "粤B12345", 9), ("wp3", "PLATE_COLOR_YELLOW_GREEN", "粤B12345D", 5),
         ("berth", "12", "粤B12345", 12),

@@ -8,6 +8,7 @@ import uuid
 
 import pytest
 
+import berth
 from berth import Lot, booking, entry, envelope, eventually, exit_, lot_info, now, plate, sign
 from test_cases_money_time import at, inside, notices, today
 from test_rules import Desk, desk, publish, shared  # noqa: F401
@@ -421,6 +422,52 @@ def test_7_an_entry_of_an_unknown_service_is_consumed(desk):
     assert lot.call("vehicle.entry.report", entry("s", plate()), epoch="e", seq=7)["ackSeq"] == 7
     lot.disconnect()
     assert notices(desk, key.park, 6090) == 5
+
+
+@pytest.mark.parametrize("text", ["1.5", "1e3", "-0", "9007199254740992", "-123456789012345678901234567890"])
+def test_7_a_number_that_the_wire_does_not_allow_is_its_entrys_fault(desk, monkeypatch, text):
+    """A fraction in an entry, alone or in a batch, is 102 for that entry, which is consumed; in an optional field of a record it is nothing at all."""
+    odd, canon = 7_770_007, berth.canon
+    # The sender signs what it writes.
+    monkeypatch.setattr(berth, "canon", lambda value: canon(value).replace(str(odd), text))
+    key = desk.server.lot(park("C7"))
+
+    def send(key, service, data, **extra):
+        message = json.dumps(berth.envelope(key, service, data, **extra), ensure_ascii=False).replace(str(odd), text)
+        return desk.server.post("/api/v1/" + service.replace(".", "/"), message.encode(), key=key)
+    event = lambda n, level: {"eventId": f"f{n}", "eventType": 6005, "occurTime": now(), "level": level}
+    answer = send(key, "event.report", event(1, odd), epoch="e", seq=1)
+    assert (answer.code, answer.json["ackSeq"]) == (102, 1) and "level" in answer.json["hint"], answer
+    assert send(key, "vehicle.entry.report", {**entry("r2", plate()), "confidence": odd}, epoch="e", seq=2).code == 0
+    rows = [{"epoch": "e", "seq": seq, "requestId": str(uuid.uuid4()), "service": service, "timestamp": now(), "data": data}
+            for seq, service, data in ((3, "event.report", event(3, 2)), (4, "event.report", event(4, odd)),
+                                       (5, "vehicle.entry.report", {**entry("r5", plate()), "confidence": odd, "any": [odd]}))]
+    answer = send(key, "sync.batch.report", {"entries": rows})
+    assert (answer.code, answer.data["ackSeq"], [(f["seq"], f["code"]) for f in answer.data["failed"]]) == (611, 5, [(4, 102)]), answer
+    assert [(row["seq"], row["data"]["level"]) for row in dead(desk, key).data["entries"]] == [(4, text), (1, text)]
+    # Elsewhere nothing is consumed, and the member is named; with a wrong signature it is 102 as well.
+    answer = send(desk.provider, "lot.search", {"limit": odd})
+    assert answer.code == 102 and answer.json["hint"] == "data.limit: numbers are integers below 2^53", answer
+    assert send(desk.provider, "lot.search", {"limit": odd}, sign="0" * 64).code == 102
+
+
+def test_3_dead_letters_come_page_by_page(desk):
+    """`nextCursor` leads through all dead letters of a lot, the newest first, each once."""
+    key = desk.server.lot(park("C7"))
+    rows = [{"epoch": "e.1", "seq": seq, "requestId": str(uuid.uuid4()), "service": "no.such.service", "timestamp": now(), "data": {}}
+            for seq in range(1, 26)]
+    assert desk.server.call(key, "sync.batch.report", {"entries": rows}).code == 611
+    seen, cursor = [], None
+    while True:
+        page = dead(desk, key, limit=7, **({"cursor": cursor} if cursor else {})).data
+        seen += [row["seq"] for row in page["entries"]]
+        cursor = page.get("nextCursor")
+        assert page["hasMore"] == (cursor is not None)
+        if not cursor:
+            break
+    assert seen == list(range(25, 0, -1))
+    for wrong in ("x", "1.2", "1.2.", "..", "9" * 30 + ".1.e"):
+        assert dead(desk, key, cursor=wrong).code == 102, wrong
 
 
 FAULTS = [{"requestId": "not-a-uuid"}, {"requestId": None}, {"requestId": 7}, {"timestamp": "yesterday"}, {"timestamp": ...}, {"timestamp": -1},

@@ -650,6 +650,25 @@ def test_unfinished_bodies_are_bounded_as_a_whole(slow_server, many_descriptors)
     assert server.lives()
 
 
+def test_long_polls_do_not_hold_up_the_end(tmp_path):
+    """A server that is told to end answers the lots that wait, and is gone within seconds."""
+    server = HarshServer(tmp_path).start()
+    keys = [server.lot(f"WAIT{n}") for n in range(5)]
+    answers = []
+    waiting = [threading.Thread(target=lambda key=key: answers.append(
+        server.call(key, "sync.down.pull", {"afterSeq": 0, "limit": 10, "waitMs": 25_000}))) for key in keys]
+    for thread in waiting:
+        thread.start()
+    time.sleep(1)
+    started = time.monotonic()
+    server.stop()
+    took = time.monotonic() - started
+    for thread in waiting:
+        thread.join(10)
+    assert took < 8, f"{took:.1f} s"
+    assert [(a.code, a.data["entries"]) for a in answers] == [(0, [])] * 5
+
+
 # (d) A disk that takes its time
 
 def test_a_slow_disk_holds_up_nobody_else(tmp_path):

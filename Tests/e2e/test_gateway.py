@@ -247,6 +247,51 @@ def test_dead_letters_are_shown(box):
     assert len(gateway.get("/pms/P1/dead?limit=99999999999999999999")) == 1
 
 
+def test_a_record_is_corrected(box):
+    """POST correct mends a refused record and the car inside that the box knows, and corrects visits that are over; a car inside comes first out."""
+    server, key, gateway, _ = box
+    record = gateway.pms("P1", "entry", plateNo="粤B54321", gateCode="G1")[1]["recordNo"]
+    refused = gateway.pms("P1", "entry", plateNo="粤B55555", gateCode="G1", enterTime=now() - 400 * DAY)[1]["recordNo"]
+    eventually(lambda: gateway.status()["up"]["deadLetters"] == 1)
+    status, answer = gateway.pms("P1", "correct", recordNo=record, correctType=1, after={"plateNo": "粤B12346"})
+    assert (status, answer["code"]) == (422, 1502), answer
+    assert gateway.pms("P1", "correct", recordNo=refused, correctType=2, after={"enterTime": now() - MINUTE}) == (200, {})
+    drained(gateway)
+    cars = server.call(key, "recon.inlot.list", {"detailType": 2}).data["items"]
+    assert {car["recordNo"]: car["plateNo"] for car in cars} == {record: "粤B54321", refused: "粤B55555"}
+    # The box knows what it corrected also after a restart.
+    gateway.process.kill()
+    gateway.start()
+    assert gateway.pms("P1", "exit", plateNo="粤B55555", gateCode="G2") == (200, {"recordNo": refused})
+    assert gateway.pms("P1", "exit", plateNo="粤B54321", gateCode="G2", totalFee=900) == (200, {"recordNo": record})
+    assert gateway.pms("P1", "correct", recordNo=record, correctType=3, after={"totalFee": 500}, reason="wrong tariff") == (200, {})
+    drained(gateway)
+    assert inside(server, key) == 0 and gateway.status()["up"]["deadLetters"] == 1
+    assert server.sql("SELECT service, code FROM up_log ORDER BY seq DESC LIMIT 1") == [("vehicle.record.correct", 0)]
+    for body, status, code, field in (({"correctType": 1}, 400, 100, "recordNo"), ({"recordNo": record, "correctType": 9}, 400, 102, "correctType"),
+                                      ({"recordNo": record, "correctType": 1, "after": {"plateNo": "X"}}, 422, 1010, "plateNo"),
+                                      ({"recordNo": record, "correctType": 2}, 400, 100, "enterTime"), ({"recordNo": "R" * 49, "correctType": 4}, 400, 102, "recordNo")):
+        answer = gateway.pms("P1", "correct", **body)
+        assert (answer[0], answer[1]["code"]) == (status, code) and field in answer[1]["detail"], (body, answer)
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(box):
+    """`Expect: 100-continue` is answered where the body may come, and not where it is too long."""
+    _, _, gateway, _ = box
+    body = json.dumps({"plateNo": plate(), "gateCode": "G1"}).encode()
+    head = lambda length: (f"POST /pms/P1/decide HTTP/1.1\r\nhost: 127.0.0.1:{gateway.port}\r\nauthorization: {gateway.headers['authorization']}\r\n"
+                           f"content-type: application/json\r\ncontent-length: {length}\r\nexpect: 100-continue\r\n\r\n").encode()
+    with socket.create_connection(("127.0.0.1", gateway.port), 10) as line:
+        line.sendall(head(len(body)))
+        assert line.recv(100).startswith(b"HTTP/1.1 100 Continue\r\n")
+        line.sendall(body)
+        assert line.recv(1000).startswith(b"HTTP/1.1 200")
+    with socket.create_connection(("127.0.0.1", gateway.port), 1) as line:
+        line.sendall(head(10 << 20))
+        with pytest.raises(TimeoutError):
+            line.recv(100)
+
+
 def test_acknowledged_records_are_sent_again(box):
     """D20 names records by number or time; they go as they were, and the server answers duplicates."""
     server, key, gateway, _ = box
