@@ -13,7 +13,7 @@ ALLOWED = {
     "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOSSL", "Logging", "Foundation", "Synchronization"},
     "BerthServer": {"BerthCore", "BerthWire", "BerthDocs", "BerthScene", "BerthStore", "BerthLink", "CBerthPosix", "Crypto", "CryptoExtras", "Hummingbird", "NIOHTTPTypes", "HummingbirdTLS",
                     "HTTPTypes", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix", "NIOSSL", "Configuration", "ServiceLifecycle", "Metrics", "Logging", "Foundation", "Synchronization"},
-    "BerthGateway": {"BerthCore", "BerthWire", "BerthLink", "GRDB", "Hummingbird", "HTTPTypes", "NIOCore", "ServiceLifecycle", "Logging",
+    "BerthGateway": {"BerthCore", "BerthWire", "BerthLink", "GRDB", "Hummingbird", "HTTPTypes", "NIOCore", "NIOHTTPTypes", "ServiceLifecycle", "Logging",
                      "Foundation", "Synchronization"},
     "BerthKit": {"BerthCore", "BerthWire", "BerthLink", "BerthGateway", "CBerthPosix", "Logging", "Foundation", "Synchronization"},
     "berth": {"ArgumentParser", "BerthDocs", "BerthKit", "BerthScene", "BerthLink", "BerthServer", "BerthWire", "Foundation", "Logging"},

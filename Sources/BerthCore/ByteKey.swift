@@ -17,6 +17,9 @@ public struct ByteKey: Hashable, Sendable {
     }
     public func hash(into hasher: inout Hasher) { hasher.combine(hash) }
 
+    /// One of so many parts of a table; the count is a power of two.
+    func shard(of count: Int) -> Int { hash & (count - 1) }
+
     static func feed(_ text: String, to hasher: inout Hasher) {
         let isFed: Void? = text.utf8.withContiguousStorageIfAvailable { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
         if isFed == nil { for byte in text.utf8 { hasher.combine(byte) } }

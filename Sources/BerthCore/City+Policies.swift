@@ -51,24 +51,6 @@ extension City {
         events.append(.entity(entity))
     }
 
-    mutating func forgetEntities(endedBefore time: Millis) {
-        func isOver(_ entity: Entity) -> Bool { entity.place.endsAt.map { $0 < time } ?? false }
-        for appointment in appointments.values where isOver(.appointment(appointment)) {
-            unindex(appointment)
-            appointments.removeValue(forKey: City.key(appointment.appId, appointment.extNo))
-        }
-        // What counts for a year can be undone for as long as records are taken.
-        let yearly = time - (City.recordDaysMax - 5) * CivilTime.dayLength
-        penalties = penalties.filter { $0.value.at >= yearly }
-        appeals = appeals.filter { $0.value.createdAt >= yearly }
-        gateCases = gateCases.filter { !isOver(.gateCase($0.value)) }
-        flows = flows.filter { !isOver(.flow($0.value)) }
-        for parkCode in lots.keys where !lots[parkCode]!.offers.isEmpty || !lots[parkCode]!.subscriptions.isEmpty {
-            lots[parkCode]!.offers = lots[parkCode]!.offers.filter { !isOver(.offer($0.value)) }
-            lots[parkCode]!.subscriptions = lots[parkCode]!.subscriptions.filter { !isOver(.subscription($0.value)) }
-        }
-    }
-
     // MARK: Policies
 
     /// Sets values of a scope in a new version; an empty value takes the scope's own value away.

@@ -35,7 +35,7 @@ extension City {
             lines += lot.inside.sorted { $0.key.revealed < $1.key.revealed }.map { "\(code) inside \($0.key.revealed) \($0.value)" }
             lines += lot.occupancy.sorted { $0.key < $1.key }.map { "\($0.value)" }
         }
-        lines += counters.filter { $0.value != 0 }.map { "\($0.key.text) = \($0.value)" }.sorted()
+        lines += counters.all.filter { $0.value != 0 }.map { "\($0.key.text) = \($0.value)" }.sorted()
         lines += plateSpans.sorted { $0.key.revealed < $1.key.revealed }.map { plate, spans in
             "\(plate.revealed) \(spans.map { "\($0.serial) \($0.from)-\($0.to)" }.sorted())"
         }

@@ -17,7 +17,7 @@ public struct City: Sendable {
     /// compares.
     private var clientOrders: [Int: Int64] = [:]
     /// What one lot cannot see: bookings and cancels per user and plate.
-    var counters: [ByteKey: Int] = [:]
+    var counters = CounterTable()
     /// Intervals in which a plate has an active order, anywhere in the city.
     var plateSpans: [Plate: [OrderSpan]] = [:]
     var lastSerial: Int64 = 0
@@ -380,65 +380,6 @@ public struct City: Sendable {
     /// Moves a lot's holds to the present; needed before its calendar is read.
     public mutating func advance(_ parkCode: String, to now: Millis) { lots[parkCode]?.advance(to: now) }
 
-    /// Drops from memory what ended before `time`.
-    public mutating func forget(endedBefore time: Millis) {
-        for parkCode in Array(lots.keys) { forget(parkCode, endedBefore: time) }
-        forgetShared(endedBefore: time)
-    }
-
-    /// What one lot alone knows: a city is forgotten lot by lot, so that nobody waits for all of it.
-    public mutating func forget(_ parkCode: String, endedBefore time: Millis) {
-        guard lots.contains(parkCode) else { return }
-        for order in lots[parkCode]!.orders.values where !order.status.isOpen && order.changedAt < time {
-            lots[parkCode]!.orders.remove(order)
-            lotOfSerial[order.serial] = nil
-            clientOrders[City.clientKey(order.appId, order.clientOrderNo)] = nil
-        }
-        lots[parkCode]!.forget(endedBefore: time)
-        guard isNewDay(time) else { return }
-        for subscription in lots[parkCode]!.subscriptions.values
-        where subscription.status.holds && subscription.validTo > time + City.heldDays * CivilTime.dayLength {
-            holdTimes(of: subscription, now: time)
-        }
-    }
-
-    private func isNewDay(_ time: Millis) -> Bool { CivilTime.day(of: time) != heldDay }
-
-    /// What belongs to no lot; after the lots.
-    public mutating func forgetShared(endedBefore time: Millis) {
-        let isNewDay = isNewDay(time)
-        heldDay = CivilTime.day(of: time)
-        bills = bills.filter { $0.value.expireAt >= time }
-        let once = ReportKind(parkCode: "", kind: City.onceKind)
-        reports[once] = reports[once]?.filter { $0.value.at >= time - City.onceMillis }
-        forgetEntities(endedBefore: time - 40 * CivilTime.dayLength)
-        if !payments.isEmpty {
-            let deposits = Set(
-                lots.values.lazy.flatMap {
-                    $0.orders.values.lazy.compactMap { o in o.prepayNo.map { ByteKey(Payment.key(o.appId, "", $0)) } }
-                })
-            payments = payments.filter {
-                deposits.contains(ByteKey($0.key)) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time
-            }
-        }
-        // Their periods are days and longer.
-        guard isNewDay else { return }
-        for key in counters.keys where City.isPast(counter: key.text, at: time) { counters[key] = nil }
-    }
-
-    /// Whether a counter's period is long over. The second letter of its key says the period: d for a day, m for a month,
-    /// y for a year; those of months and years are kept longer, since appeals undo them.
-    public static func isPast(counter key: String, at time: Millis) -> Bool {
-        let parts = key.split(separator: "|", maxSplits: 2)
-        guard parts.count == 3, let period = Int64(parts[1]) else { return false }
-        return switch parts[0].last {
-        case "d": period < CivilTime.day(of: time) - 40
-        case "m": period < Int64(CivilTime.month(of: time)) - 13
-        case "y": period < Int64(CivilTime.year(of: time)) - 2
-        default: false
-        }
-    }
-
     // MARK: Looking up
 
     /// An order by number, from memory or from the past.
@@ -452,7 +393,16 @@ public struct City: Sendable {
         return order
     }
 
+    /// The lot of an order that is in memory.
+    public func parkCode(ofOrder orderNo: String) -> String? { Order.serial(in: orderNo).flatMap { lotOfSerial[$0] } }
+
     private func known(serial: Int64) -> Order? { lotOfSerial[serial].flatMap { lots[$0]!.orders[serial: serial] } }
+
+    /// An order that has left its lot's memory is found there no more.
+    mutating func forget(_ order: Order) {
+        lotOfSerial[order.serial] = nil
+        clientOrders[City.clientKey(order.appId, order.clientOrderNo)] = nil
+    }
 
     private static func clientKey(_ appId: String, _ clientOrderNo: String) -> Int {
         var hasher = Hasher()

@@ -84,7 +84,7 @@ struct Ticker: Service {
                 if beat % 120 == 0 {
                     let ended = min(now, deadline) - Limits.keepEndedMillis
                     for parkCode in sequencer.peek({ Array($0.lots.keys) }) { sequencer.peek { $0.forget(parkCode, endedBefore: ended) } }
-                    sequencer.peek { $0.forgetShared(endedBefore: ended) }
+                    for part in City.sharedParts { sequencer.peek { $0.forgetShared(part, endedBefore: ended) } }
                 }
                 if beat % 7200 == 0 { upkeep(isDaily: beat % 172_800 == 0, now: now) }
             }

@@ -10,14 +10,19 @@ final class Checkpointer: Sendable {
     /// Pages in the log at which its turn comes: 16 MB.
     private static let pagesMax = 4000
 
+    /// How long the log's new beginning waits for those who still read the old one, ms. The writer waits with it, so it is short.
+    private static let restartMillis = 20
+
     private let isRunning = Atomic<Bool>(false)
+    /// Pages at which its turn comes next: more of them where somebody reads for a long time and the log could not begin anew.
+    private let nextPages = Atomic<Int>(pagesMax)
     private let connection: DatabaseQueue
     private let thread = DispatchQueue(label: "berth.checkpoint")
 
     /// - Parameter path: of a database that is in WAL mode already.
     init(path: String) throws {
         var configuration = Configuration()
-        configuration.busyMode = .timeout(5)
+        configuration.busyMode = .timeout(Double(Checkpointer.restartMillis) / 1000)
         connection = try DatabaseQueue(path: path, configuration: configuration)
     }
 
@@ -33,17 +38,18 @@ final class Checkpointer: Sendable {
     }
 
     private func committed(pages count: Int) {
-        guard count >= Checkpointer.pagesMax, isRunning.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
-        else {
-            return
-        }
+        guard count >= nextPages.load(ordering: .relaxed),
+            isRunning.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
+        else { return }
         thread.async { [self] in
             // First all that is there, while the writer goes on; then, for a moment that he waits for, the little that has come
-            // meanwhile, so that the log begins anew. What fails comes again with the next commit, which says what is wrong with the disk.
-            try? connection.inDatabase { db in
+            // meanwhile, so that the log begins anew. What fails comes again with a later commit, which says what is wrong with the disk.
+            let isAnew = try? connection.inDatabase { db in
                 _ = try db.checkpoint(.passive)
                 _ = try db.checkpoint(.restart)
+                return true
             }
+            nextPages.store(isAnew == true ? Checkpointer.pagesMax : count + Checkpointer.pagesMax, ordering: .relaxed)
             isRunning.store(false, ordering: .releasing)
         }
     }

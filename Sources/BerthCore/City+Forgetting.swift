@@ -1,0 +1,92 @@
+// What is over leaves memory: lot by lot, and what belongs to no lot in parts, so that nobody waits for all of it.
+extension City {
+    /// Drops from memory what ended before `time`.
+    public mutating func forget(endedBefore time: Millis) {
+        for parkCode in Array(lots.keys) { forget(parkCode, endedBefore: time) }
+        for part in City.sharedParts { forgetShared(part, endedBefore: time) }
+    }
+
+    /// What one lot alone knows.
+    public mutating func forget(_ parkCode: String, endedBefore time: Millis) {
+        guard lots.contains(parkCode) else { return }
+        for order in lots[parkCode]!.orders.values where !order.status.isOpen && order.changedAt < time {
+            lots[parkCode]!.orders.remove(order)
+            forget(order)
+        }
+        lots[parkCode]!.forget(endedBefore: time)
+        let over = time - City.entityMillis
+        if lots[parkCode]!.offers.contains(where: { City.isOver(.offer($0.value), at: over) }) {
+            lots[parkCode]!.offers = lots[parkCode]!.offers.filter { !City.isOver(.offer($0.value), at: over) }
+        }
+        if lots[parkCode]!.subscriptions.contains(where: { City.isOver(.subscription($0.value), at: over) }) {
+            lots[parkCode]!.subscriptions = lots[parkCode]!.subscriptions.filter { !City.isOver(.subscription($0.value), at: over) }
+        }
+        guard isNewDay(time) else { return }
+        for subscription in lots[parkCode]!.subscriptions.values
+        where subscription.status.holds && subscription.validTo > time + City.heldDays * CivilTime.dayLength {
+            holdTimes(of: subscription, now: time)
+        }
+    }
+
+    /// The parts of what belongs to no lot; they come after the lots, all of them and in order.
+    public static let sharedParts = 0..<(SharedPart.allCases.count + CounterTable.shardCount + 1)
+
+    private enum SharedPart: Int, CaseIterable { case bills, keys, appointments, penalties, appeals, cases, flows, payments }
+
+    /// One part of ``sharedParts``.
+    public mutating func forgetShared(_ part: Int, endedBefore time: Millis) {
+        let over = time - City.entityMillis
+        // What counts for a year can be undone for as long as records are taken.
+        let yearly = over - (City.recordDaysMax - 5) * CivilTime.dayLength
+        switch SharedPart(rawValue: part) {
+        case .bills: bills = bills.filter { $0.value.expireAt >= time }
+        case .keys:
+            let once = ReportKind(parkCode: "", kind: City.onceKind)
+            reports[once] = reports[once]?.filter { $0.value.at >= time - City.onceMillis }
+        case .appointments:
+            for appointment in appointments.values where City.isOver(.appointment(appointment), at: over) {
+                unindex(appointment)
+                appointments.removeValue(forKey: City.key(appointment.appId, appointment.extNo))
+            }
+        case .penalties: penalties = penalties.filter { $0.value.at >= yearly }
+        case .appeals: appeals = appeals.filter { $0.value.createdAt >= yearly }
+        case .cases: gateCases = gateCases.filter { !City.isOver(.gateCase($0.value), at: over) }
+        case .flows: flows = flows.filter { !City.isOver(.flow($0.value), at: over) }
+        case .payments:
+            payments = payments.filter { isDeposit($0.value) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time }
+        case nil:
+            // Periods of counters are days and longer: they are looked at once a day.
+            let shard = part - SharedPart.allCases.count
+            if shard == CounterTable.shardCount {
+                heldDay = CivilTime.day(of: time)
+            } else if isNewDay(time) {
+                counters.forget(shard: shard) { City.isPast(counter: $0, at: time) }
+            }
+        }
+    }
+
+    private static let entityMillis = 40 * CivilTime.dayLength
+
+    private static func isOver(_ entity: Entity, at time: Millis) -> Bool { entity.place.endsAt.map { $0 < time } ?? false }
+
+    private func isNewDay(_ time: Millis) -> Bool { CivilTime.day(of: time) != heldDay }
+
+    /// Whether a payment is the deposit of an order that is in memory.
+    private func isDeposit(_ payment: Payment) -> Bool {
+        guard let order = payment.subject.flatMap({ known($0) }) else { return false }
+        return order.prepayNo == payment.payNo && order.appId == payment.appId
+    }
+
+    /// Whether a counter's period is long over. The second letter of its key says the period: d for a day, m for a month,
+    /// y for a year; those of months and years are kept longer, since appeals undo them.
+    public static func isPast(counter key: String, at time: Millis) -> Bool {
+        let parts = key.split(separator: "|", maxSplits: 2)
+        guard parts.count == 3, let period = Int64(parts[1]) else { return false }
+        return switch parts[0].last {
+        case "d": period < CivilTime.day(of: time) - 40
+        case "m": period < Int64(CivilTime.month(of: time)) - 13
+        case "y": period < Int64(CivilTime.year(of: time)) - 2
+        default: false
+        }
+    }
+}
