@@ -50,6 +50,15 @@ for file in sorted((ROOT / "Sources").rglob("*.swift")):
                 faults.append(f"{name}:{number}: {why}: {line.strip()}")
     if len(text.splitlines()) > LINES_MAX:
         faults.append(f"{name}: {len(text.splitlines())} lines; does it still tell one story?")
+# What a document points at is there: files by link, and the tests that it names.
+for file in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+    text = file.read_text()
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if not re.match(r"[a-z]+:", link) and not (file.parent / link).exists():
+            faults.append(f"{file.relative_to(ROOT)}: {link} is not there")
+    for test, case in re.findall(r"`(Tests/[\w./]+)(?:::(\w+))?`", text):
+        if not (ROOT / test).exists() or case and f"def {case}(" not in (ROOT / test).read_text():
+            faults.append(f"{file.relative_to(ROOT)}: {test} {case} is not there")
 for fault in faults:
     print(fault)
 print(f"tidy: {len(faults)} faults")
