@@ -69,12 +69,16 @@ import Testing
         let holder = try #require(world.create("a", in: 50).outcome.order)
         let closes = holder.planTime - Millis(World.roomy.waitlistCloseMin) * World.minute
         world.now = closes + millis
-        let wish = world.create("b", in: 0) { $0.planTime = holder.planTime; $0.waits = true }
+        let wish = world.create("b", in: 0) {
+            $0.planTime = holder.planTime; $0.waits = true
+        }
         #expect(wish.outcome.refusal == (isOpen ? nil : .waitlistClosed))
     }
 
     /// A place that becomes free at the closing time is nobody's of the list.
-    @Test(arguments: [(Millis(-1), OrderStatus.booked), (0, .waitlisted)]) func nobodyIsPromotedAtTheClosingTime(_ millis: Millis, status: OrderStatus) throws {
+    @Test(arguments: [(Millis(-1), OrderStatus.booked), (0, .waitlisted)]) func nobodyIsPromotedAtTheClosingTime(
+        _ millis: Millis, status: OrderStatus
+    ) throws {
         var world = World(quota: 1, policy: BoundaryTests.far { $0.freeCancelMin = 0 })
         let holder = try #require(world.create("a", in: 50).outcome.order)
         let waiting = try #require(world.create("b", in: 50) { $0.waits = true }.outcome.order)
