@@ -38,18 +38,21 @@ struct Backstage: Sendable {
 
     // MARK: The broker's questions
 
-    /// Fields of a form (POST body or GET query), or the members of a JSON object.
-    private func question(_ request: Request) async throws -> (fields: [String: String], isJSON: Bool)? {
+    /// Fields of a form (POST body or GET query), or the members of a JSON object; the first of two that have one name. Names are told apart by their
+    /// bytes: anybody may ask.
+    private func question(_ request: Request) async throws -> (fields: TextTable<String>, isJSON: Bool)? {
         if request.method == .get {
-            return (Dictionary(request.uri.queryParameters.map { (String($0.key), String($0.value)) }) { first, _ in first }, false)
+            return (Backstage.table(request.uri.queryParameters.map { (String($0.key), String($0.value)) }), false)
         }
         guard request.method == .post, let body = try? await request.body.collect(upTo: Backstage.bodyBytesMax) else { return nil }
         if request.headers[.contentType]?.lowercased().hasPrefix("application/json") == true {
             guard let object = (try? JSON.parse(Array(buffer: body)))?.objectValue else { return nil }
-            return (Dictionary(object.members.map { ($0.name, $0.value.stringValue ?? "") }) { first, _ in first }, true)
+            return (Backstage.table(object.members.map { ($0.name, $0.value.stringValue ?? "") }), true)
         }
-        return (Dictionary(Backstage.form(String(buffer: body))) { first, _ in first }, false)
+        return (Backstage.table(Backstage.form(String(buffer: body))), false)
     }
+
+    private static func table(_ fields: [(String, String)]) -> TextTable<String> { TextTable(fields.reversed()) }
 
     /// The fields of a form; what is no percent-encoding stands for itself.
     static func form(_ text: String) -> [(String, String)] {
@@ -63,13 +66,13 @@ struct Backstage: Sendable {
         }
     }
 
-    private func admits(_ fields: [String: String]) -> Bool {
+    private func admits(_ fields: TextTable<String>) -> Bool {
         guard let credential = credentials.find(fields["username"] ?? ""), let password = fields["password"] else { return false }
         return MQTTIdentity.admits(
             credential, clientId: fields["client_id"] ?? fields["clientid"] ?? "", password: password, now: clock())
     }
 
-    private func mayUse(_ fields: [String: String]) -> Bool {
+    private func mayUse(_ fields: TextTable<String>) -> Bool {
         guard let credential = credentials.find(fields["username"] ?? ""), credential.isEnabled, credential.role.speaksForLots else {
             return false
         }
