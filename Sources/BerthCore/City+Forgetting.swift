@@ -1,4 +1,4 @@
-// What is over leaves memory: lot by lot, and what belongs to no lot in parts, so that nobody waits for all of it.
+// The city drops ended things from memory lot by lot, and the tables that belong to no lot in parts, so that nobody waits for all of it.
 extension City {
     /// Drops from memory what ended before `time`.
     public mutating func forget(endedBefore time: Millis) {
@@ -6,7 +6,7 @@ extension City {
         for part in City.sharedParts { forgetShared(part, endedBefore: time) }
     }
 
-    /// What one lot alone knows.
+    /// Drops ended things of one lot.
     public mutating func forget(_ parkCode: String, endedBefore time: Millis) {
         guard lots.contains(parkCode) else { return }
         for order in lots[parkCode]!.orders.values where !order.status.isOpen && order.changedAt < time {
@@ -36,7 +36,7 @@ extension City {
     /// One part of ``sharedParts``.
     public mutating func forgetShared(_ part: Int, endedBefore time: Millis) {
         let over = time - City.entityMillis
-        // What counts for a year can be undone for as long as records are taken.
+        // Penalties count for a year and can be undone for as long as records are taken.
         let yearly = over - (City.recordDaysMax - 5) * CivilTime.dayLength
         switch SharedPart(rawValue: part) {
         case .bills: bills = bills.filter { $0.value.expireAt >= time }

@@ -136,7 +136,7 @@ public struct Saturation: Sendable, Equatable, Comparable {
 }
 
 extension LotProfile {
-    /// What event 4006 says of places that changed, before and after; nil where none did.
+    /// The text of event 4006: each number of places that changed, before and after. Nil where none changed.
     func capacityChange(since before: LotProfile) -> String? {
         let names: [(String, KeyPath<LotProfile, Int>)] = [
             ("totalSpace", \.totalCount), ("reserveSpace", \.[quota: .reservation]), ("shareSpace", \.[quota: .shared]),

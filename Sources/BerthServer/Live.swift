@@ -179,7 +179,7 @@ final class Live: DurableListener {
             picture.madeAt = tick
             return picture.text.isEmpty ? nil : ""
         }
-        // Whoever is first in this second makes it for the others, who get the one before.
+        // The first caller in a second makes the snapshot; the other callers get the one before it.
         if let kept, !kept.isEmpty { return kept }
         let links = presence.snapshot
         look(at: sequencer.peek { Array($0.lots.keys) }, links, now: now)

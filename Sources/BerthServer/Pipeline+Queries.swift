@@ -243,7 +243,7 @@ extension Pipeline {
         let now = clock()
         let own = Pipeline.lots(of: request.credential)
         let work: @Sendable () -> Void = { [sequencer] in
-            // What other lots decide, and what becomes of it, is waited for by nobody who asks for an order of this lot.
+            // The answer waits for decisions about the order's own lot alone, and not for those about other lots.
             sequencer.read(
                 orderNo.flatMap { number in sequencer.peek { $0.parkCode(ofOrder: number) } },
                 { city, past in

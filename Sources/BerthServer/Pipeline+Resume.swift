@@ -187,7 +187,7 @@ extension Pipeline {
                 guard isWaiting else {
                     return completion(Answer(WireError("tooManyInFlight", "too many wait for this lot", data: ["retryAfterMs": 1000])))
                 }
-                // What became durable between the look and the wait.
+                // An entry may have become durable between the look and the wait.
                 let now = sequencer.peek { $0.lots[parkCode]?.downEpoch ?? "" }
                 if pulled(parkCode, now, after: after, limit: 1).data["entries"]?.arrayValue?.isEmpty == false { deliverer.wake(parkCode) }
             }
@@ -199,7 +199,7 @@ extension Pipeline {
         do throws(StoreError) {
             rows = epoch.isEmpty ? [] : try store.down(parkCode: parkCode, epoch: epoch, after: after, limit: limit + 1)
         } catch { return Answer(WireError("dependencyUnavailable", error.reason)) }
-        // Whoever is further behind than we keep goes on from a snapshot; it may be that nothing is kept at all.
+        // A lot that is further behind than the kept entries goes on from a snapshot; perhaps no entry is kept at all.
         let oldest = rows.first?.seq ?? sequencer.peek { $0.lots[parkCode]?.downAck ?? 0 } + 1
         if !epoch.isEmpty, oldest > after + 1 {
             return Answer(
@@ -240,7 +240,7 @@ extension Pipeline {
         sequencer.perform(
             .settle(parkCode: parkCode, epoch: epoch, ackSeq: ackSeq, results, assumesRest: true), now: now
         ) { [sequencer] answer in
-            // Where the log stands: an older acknowledgement takes nothing back.
+            // The answer says where the log stands; an older acknowledgement takes nothing back.
             let stands = sequencer.peek { max(ackSeq, $0.lots[parkCode]?.downAck ?? 0) }
             completion(answer.code == 0 ? Answer(data: ["epoch": .string(epoch), "ackSeq": .int(stands)]) : answer)
         }

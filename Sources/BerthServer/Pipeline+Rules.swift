@@ -92,7 +92,7 @@ extension Pipeline {
                     )
                 }
                 return Answer(data: [
-                    // What is to come, and what a refund after a withdrawal left to be given back.
+                    // The amounts still to come, and the amount that a refund after a withdrawal left to be given back.
                     "balance": .int(max(0, balance)), "owed": .int(max(0, -balance)),
                     "offers": .array(
                         offers.prefix(Limits.ruleRowsMax).map {
@@ -437,7 +437,7 @@ extension Pipeline {
             var (reported, known): (Int64, Int64) = (0, 0)
             for visit in visits {
                 let isCity = city.sessionFee(lot, recordNo: visit.recordNo, at: to, history: past)
-                // What the lot let off was never due.
+                // A discount of the lot was never due.
                 let fee = isCity.map { $0.totalFen - $0.discountFen } ?? visit.feeFen
                 // A deposit that became the lot's when the car came in is part of what was paid.
                 let deposit = visit.orderNo.flatMap { past.order($0) }.flatMap { order in

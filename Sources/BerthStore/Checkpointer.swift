@@ -42,8 +42,8 @@ final class Checkpointer: Sendable {
             isRunning.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
         else { return }
         thread.async { [self] in
-            // First all that is there, while the writer goes on; then, for a moment that he waits for, the little that has come
-            // meanwhile, so that the log begins anew. What fails comes again with a later commit, which says what is wrong with the disk.
+            // The passive checkpoint takes what is there while the writer goes on. The restart takes the little that has come meanwhile, so that
+            // the log begins anew; the writer waits for it for a moment. A failure comes again with a later commit, which names the disk's fault.
             let isAnew = try? connection.inDatabase { db in
                 _ = try db.checkpoint(.passive)
                 _ = try db.checkpoint(.restart)

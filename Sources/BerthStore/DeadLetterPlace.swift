@@ -1,6 +1,6 @@
 public import BerthCore
 
-/// Where a page of one lot's dead letters ends: they stand by time of arrival, place in the log and epoch, the newest first.
+/// The end of a page of one lot's dead letters. They are ordered by time of arrival, place in the log and epoch, the newest first.
 public struct DeadLetterPlace: Sendable, Equatable {
     public let at: Millis
     public let seq: Int64
