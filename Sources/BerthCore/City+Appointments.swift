@@ -26,7 +26,7 @@ extension City {
     }
 
     static func key(_ appId: String, _ extNo: String) -> String { "\(appId)|\(extNo)" }
-    private static func holder(_ key: String) -> String { "right|\(key)" }
+    static func holder(_ key: String) -> String { "right|\(key)" }
 
     /// Appointments of one provider that are kept at a time, and how far ahead one may lie, days.
     static let appointmentsMax = 200_000
@@ -85,7 +85,7 @@ extension City {
         return appointment
     }
 
-    private mutating func note(rightless key: String, _ appointment: Appointment) {
+    mutating func note(rightless key: String, _ appointment: Appointment) {
         for parkCode in lots(ofPlace: appointment.placeCode) {
             if appointment.state == .made, appointment.parkCode == nil {
                 rightless[parkCode, default: []].insert(ByteKey(key))

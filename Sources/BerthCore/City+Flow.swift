@@ -13,7 +13,7 @@ extension City {
         return flows(of: parkCode).map { $0.mode(at: time, calendar) }.max() ?? .off
     }
 
-    private func lots(of policy: FlowPolicy) -> [String] {
+    func lots(of policy: FlowPolicy) -> [String] {
         policy.areaId.isEmpty ? [policy.parkCode] : areas[policy.areaId]?.parkCodes ?? []
     }
 

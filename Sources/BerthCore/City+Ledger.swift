@@ -121,11 +121,15 @@ extension City {
 
     mutating func post(_ posting: Posting, _ events: inout [Event]) {
         guard !posting.legs.isEmpty else { return }
+        add(posting)
+        events.append(.posting(posting))
+    }
+
+    mutating func add(_ posting: Posting) {
         for leg in posting.legs {
             let balance = balances[leg.account, default: 0] + leg.fen
             balances[leg.account] = balance == 0 ? nil : balance
         }
-        events.append(.posting(posting))
     }
 
     /// Whose a fee is that the city bills.

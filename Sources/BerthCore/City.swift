@@ -462,6 +462,12 @@ public struct City: Sendable {
         return old
     }
 
+    /// Takes an order out of what the city knows beyond its lot.
+    mutating func clearTraces(of order: Order) {
+        if order.status == .waitlisted { countWaiting(order, by: -1) }
+        removeSpans(order)
+    }
+
     private mutating func removeSpans(_ order: Order) {
         for plate in order.plates {
             plateSpans[plate]?.removeAll { $0.serial == order.serial }

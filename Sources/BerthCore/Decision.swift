@@ -293,6 +293,15 @@ public indirect enum LotMessage: Sendable, Equatable {
     case flow(FlowPolicy, FlowMode)
     /// A message that the core only carries: its service, and its data in canonical JSON.
     case relay(service: String, body: String)
+
+    /// The order that the message is about; "" where it is about none.
+    public var orderNo: String {
+        switch self {
+        case .reserve(let order), .modify(let order): order.orderNo
+        case .cancel(let orderNo, _, _): orderNo
+        case .relay, .authorise, .revoke, .flow: ""
+        }
+    }
 }
 
 /// Why a lot is told to drop an order (D03 `cancelType`).

@@ -7,8 +7,8 @@ import Synchronization
 
 // When the store fails: nothing is decided on what may be wrong, and work goes on by itself when the store does.
 extension Sequencer {
-    /// Nothing of the batch was written. What was decided on top of it is void too: everybody is told to come again, and the
-    /// city is read back from the store. Others wait for none of it.
+    /// Nothing of the batch was written. What was decided on top of it is void too: all callers are told to come again, and what their
+    /// commands changed in the city is undone. Other readers wait for none of it.
     func recover(from error: StoreError, _ batch: [Pending]) {
         logger.error("the store refused a commit", metadata: ["why": "\(error.reason)", "messages": "\(batch.count)"])
         let void = state.withLockedValue { state in
@@ -17,7 +17,11 @@ extension Sequencer {
             state.logBacklog.removeAll()
             state.freshReplies.removeAll()
             state.freshDead.removeAll()
-            state.halt = Halt(reason: error.reason, refusedCommit: true)
+            var halt = Halt(reason: error.reason, refusedCommit: true)
+            // A look that failed meanwhile left something to undo, too.
+            if let before = state.halt { halt.void = before.void }
+            for commit in void.compactMap(\.commit) { halt.void.add(commit.events) }
+            state.halt = halt
             return void
         }
         // Answers that only waited for others may rest on what is void now.
@@ -25,7 +29,7 @@ extension Sequencer {
         for pending in void { pending.completion(refused) }
     }
 
-    /// Reads the city back, off the lock, as often as it takes; then waits until the store takes a commit. Runs on the committer's thread:
+    /// Undoes what was decided in vain, as often as it takes; then waits until the store takes a commit. Runs on the committer's thread:
     /// there is nothing to commit meanwhile.
     func restore() {
         let (halt, isStopped) = state.withLockedValue { ($0.halt, $0.isStopped) }
@@ -33,22 +37,19 @@ extension Sequencer {
         if halt.isStale {
             do throws(StoreError) {
                 let started = Ambient.monotonic()
-                let loaded = try readBack()
+                if halt.void.isWholeCity { try exchange() } else { try undo(halt.void) }
                 state.withLockedValue { state in
-                    // Exchanged and not copied: two owners of one city would copy its tables at the next decision.
-                    loaded.city.withLock { swap(&state.city, &$0) }
                     state.decided = state.durable
                     state.touched.removeAll()
-                    state.deadCounts = loaded.dead
                     state.halt?.isStale = false
+                    state.halt?.void = Touched()
                 }
-                logger.notice("the city was read back", metadata: ["ms": "\(Ambient.monotonic() - started)"])
-                // The old city goes on another thread, too: with 300,000 orders that takes half a second.
-                let nobody = City(policy: policy, newEpoch: newEpoch)
-                DispatchQueue.global().async { loaded.city.withLock { $0 = nobody } }
+                let things = halt.void.isWholeCity ? "the whole city" : "\(halt.void.orders.count) orders, \(halt.void.visits.count) visits"
+                logger.notice(
+                    "what was decided in vain is undone", metadata: ["ms": "\(Ambient.monotonic() - started)", "what": "\(things)"])
             } catch {
                 state.withLockedValue { $0.halt?.reason = error.reason }
-                logger.error("the city cannot be read back; work is refused until it can", metadata: ["why": "\(error.reason)"])
+                logger.error("the store cannot be read; work is refused until it can", metadata: ["why": "\(error.reason)"])
                 return pause(.seconds(1))
             }
         }
@@ -60,6 +61,31 @@ extension Sequencer {
         }
         state.withLockedValue { $0.halt = nil }
         logger.notice("the store works again")
+    }
+
+    /// Gives what was touched its durable values, read without the lock; the lock is held for one part of them at a time.
+    private func undo(_ void: Touched) throws(StoreError) {
+        let durable = try store.values(of: void)
+        let serials = void.orders.keys.sorted()
+        for part in City.undoParts(void) {
+            state.withLockedValue { $0.city.undo(void, durable, serials: serials, part: part, at: clock()) }
+        }
+        state.withLockedValue { state in
+            for (parkCode, marks) in durable.lots { state.deadCounts[parkCode] = marks.deadLetters > 0 ? marks.deadLetters : nil }
+        }
+    }
+
+    /// Puts the city as the store has it in the place of the one in memory.
+    private func exchange() throws(StoreError) {
+        let loaded = try readBack()
+        state.withLockedValue { state in
+            // Exchanged and not copied: two owners of one city would copy its tables at the next decision.
+            loaded.city.withLock { swap(&state.city, &$0) }
+            state.deadCounts = loaded.dead
+        }
+        // The old city is given up on another thread, too: with 300,000 orders that takes half a second.
+        let nobody = City(policy: policy, newEpoch: newEpoch)
+        DispatchQueue.global().async { loaded.city.withLock { $0 = nobody } }
     }
 
     /// A city as the store has it, and how many dead letters its lots have. It is handed from one thread to the next, and used by one at a time.

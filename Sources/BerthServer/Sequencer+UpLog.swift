@@ -86,6 +86,7 @@ extension Sequencer {
                 }
                 guard let (one, result) = consume(&state, parkCode, entry, now: now) else {
                     // The entries before it in the batch are void with it: none of them was acknowledged.
+                    state.halt?.void.add(events)
                     return answerNow(&state, Sequencer.refused(state), completion)
                 }
                 events += one.events
@@ -174,7 +175,10 @@ extension Sequencer {
                 if decision.outcome.refusal == .correctionWhileInside, dead.service == "vehicle.entry.report" {
                     // The car stands inside, and only its order was refused.
                     let command = Command.mend(parkCode: parkCode, recordNo: recordNo, correction)
-                    guard let decision = decide(command, &state, now: now, sentAt: entry.sentAt) else { return nil }
+                    guard let decision = decide(command, &state, now: now, sentAt: entry.sentAt) else {
+                        state.halt?.void.add(events)
+                        return nil
+                    }
                     events = decision.events
                     result = Sequencer.answer(decision, state.city)
                 } else if case .void = correction {
@@ -186,7 +190,10 @@ extension Sequencer {
                     }) {
                     case .failure(let error): result = Answer(error)
                     case .success(let command):
-                        guard let decision = decide(command, &state, now: now, sentAt: entry.sentAt) else { return nil }
+                        guard let decision = decide(command, &state, now: now, sentAt: entry.sentAt) else {
+                            state.halt?.void.add(events)
+                            return nil
+                        }
                         events = decision.events
                         result = Sequencer.answer(decision, state.city)
                     }
@@ -197,7 +204,7 @@ extension Sequencer {
                     noteMended(&state, dead)
                 }
             } catch {
-                halt(&state, error)
+                halt(&state, error, void: events)
                 return nil
             }
         case .success(let command):

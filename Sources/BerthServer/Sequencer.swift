@@ -51,11 +51,13 @@ final class Sequencer: Sendable {
         var halt: Halt?
     }
 
-    /// The city in memory may be wrong until it is read back from the store; until the store takes something again, nothing is decided.
+    /// The city in memory holds what was decided in vain until that is undone; until the store takes something again, nothing is decided.
     struct Halt: Sendable {
         var reason: String
         /// The city in memory holds what was decided in vain.
         var isStale = true
+        /// What was decided in vain.
+        var void = Touched()
         /// The store refused a commit: it has to take one before work goes on.
         var refusedCommit: Bool
         var answer: Answer { Answer(WireError("dependencyUnavailable", reason)) }
@@ -100,13 +102,15 @@ final class Sequencer: Sendable {
         let past = Past(store)
         let decision = state.city.decide(command, at: now, history: past, sentAt: sentAt)
         guard let failure = past.failure else { return decision }
-        halt(&state, failure)
+        halt(&state, failure, void: decision.events)
         return nil
     }
 
-    func halt(_ state: inout State, _ failure: StoreError) {
-        logger.error("a look at the store failed; nothing is decided until the city is read back", metadata: ["why": "\(failure.reason)"])
+    /// - Parameter void: what was decided and will not be committed.
+    func halt(_ state: inout State, _ failure: StoreError, void: [Event]) {
+        logger.error("a look at the store failed; nothing is decided until that is undone", metadata: ["why": "\(failure.reason)"])
         state.halt = Halt(reason: failure.reason, refusedCommit: false)
+        state.halt?.void.add(void)
         state.wakesCommitter = true
     }
 

@@ -379,14 +379,3 @@ final class BatchWriter {
         }
     }
 }
-
-extension LotMessage {
-    /// The order that a message is about.
-    var orderNo: String {
-        switch self {
-        case .reserve(let order), .modify(let order): order.orderNo
-        case .cancel(let orderNo, _, _): orderNo
-        case .relay, .authorise, .revoke, .flow: ""
-        }
-    }
-}

@@ -20,21 +20,10 @@ extension CityImage {
         for order in activeOrders { city.restore(order: order, now: now) }
         for report in reports {
             city.restore(report: report)
-            switch report.kind {
-            case "tariff": if let tariff = Decode.lotTariff(report.body) { city.restore(tariff: tariff, of: report.parkCode) }
-            case City.blackKind, City.whiteKind, City.exemptKind, City.localBlackKind, City.localWhiteKind, City.localMonthlyKind:
-                if let plate = Plate(report.key), let entry = Decode.listEntry(report.body) {
-                    city.restore(list: report.kind, report.parkCode, plate, entry)
-                }
-            case "share.auth.push":
-                // What an operator pushed under an older release.
-                if let object = (try? JSON.parse(Array(report.body.utf8)))?.objectValue,
-                    let subscription = try? Decode.authorisation(object, parkCode: report.parkCode, now: report.at),
-                    city.subscription(subscription.authNo) == nil
-                {
-                    city.restore(entity: .subscription(subscription))
-                }
-            default: break
+            switch CityImage.meaning(of: report) {
+            case .none: break
+            case .tariff(let tariff): city.restore(tariff: tariff, of: report.parkCode)
+            case .listed(let plate, let entry): city.restore(list: report.kind, report.parkCode, plate, entry)
             }
         }
         for bill in bills { city.restore(bill: bill) }
@@ -42,5 +31,15 @@ extension CityImage {
         for visit in openVisits { city.restore(visit: visit) }
         city.finishRestoring(now: now)
         return city
+    }
+
+    /// What a kept report says to the rules: tariffs and lists are kept as they came.
+    public static func meaning(of report: Report) -> City.ReportMeaning {
+        switch report.kind {
+        case "tariff": Decode.lotTariff(report.body).map { .tariff($0) } ?? .none
+        case City.blackKind, City.whiteKind, City.exemptKind, City.localBlackKind, City.localWhiteKind, City.localMonthlyKind:
+            if let plate = Plate(report.key), let entry = Decode.listEntry(report.body) { .listed(plate, entry) } else { .none }
+        default: .none
+        }
     }
 }

@@ -212,6 +212,32 @@ public final class MemoryStore: Store {
         }
     }
 
+    public func values(of touched: Touched) -> DurableValues {
+        state.withLock { state in
+            var values = DurableValues()
+            for parkCode in touched.lots {
+                guard let image = state.lots[parkCode] else { continue }
+                var marks = DurableValues.LotMarks()
+                marks.remaining = image.remaining
+                marks.up = image.up
+                (marks.downEpoch, marks.downLast, marks.downAck) = (image.downEpoch, image.downLast, image.downAck)
+                marks.awaiting = image.awaiting.filter { touched.settled[parkCode]?.contains($0.key) == true }
+                marks.deadLetters = state.up.values.count { $0.parkCode == parkCode && $0.code != 0 && !$0.isMended }
+                values.lots[parkCode] = marks
+            }
+            for serial in touched.orders.keys { values.orders[serial] = state.orders[serial] }
+            for (name, visit) in touched.visits { values.visits[name] = state.visits[visit.parkCode]?[visit.recordNo] }
+            for (name, report) in touched.reports { values.reports[name] = state.reports[name].flatMap { $0.key == report.key ? $0 : nil } }
+            for (name, entity) in touched.entities {
+                let row = Codec.row(entity)
+                values.entities[name] = state.reports["\(row.parkCode)|\(row.kind)|\(row.key)"].flatMap { try? Codec.entity($0) }
+            }
+            for key in touched.bills.keys { values.bills[key] = state.bills[key] }
+            for key in touched.payments.keys { values.payments[key] = state.payments[key] }
+            return values
+        }
+    }
+
     public func order(_ orderNo: String) -> Order? { state.withLock { s in s.serials[orderNo].flatMap { s.orders[$0] } } }
 
     public func order(appId: String, clientOrderNo: String) -> Order? {

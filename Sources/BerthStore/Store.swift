@@ -454,6 +454,8 @@ public final class Past: History {
 /// The in-memory reference, SQLite and (later) PostgreSQL pass one behaviour suite.
 public protocol Store: Sendable {
     func load(noncesSince: Millis) throws(StoreError) -> CityImage
+    /// What is durable of the things that refused decisions changed; it takes as long as there are things.
+    func values(of touched: Touched) throws(StoreError) -> DurableValues
     /// One transaction for many messages of many lots; when it returns, all of it survives a power cut.
     /// - Returns: the number of the last entry of the journal.
     @discardableResult func commit(_ batch: [Commit]) throws(StoreError) -> Int64

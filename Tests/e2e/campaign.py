@@ -58,16 +58,28 @@ def refused(orders=300_000):
     order = server.call(provider, "order.create", booking("P1")).data["orderNo"]
     kinds = {"sys.time.get": signed(provider, "sys.time.get"), "order.detail": signed(provider, "order.detail", {"orderNo": order}),
              "lot.detail": signed(provider, "lot.detail", {"parkCode": "P2"})}
-    for phase in ("before", "while the disk refuses", "after"):
+    for phase in ("before", "while the disk refuses", "while it refuses for 50 ms in each second", "after"):
         with Probes(server, kinds, each=1) as probes:
-            end, codes = time.time() + 15, {}
+            end, codes, pauses, healthy = time.time() + 15, {}, [], time.time()
             if phase == "while the disk refuses":
                 server.fault("full")
             while time.time() < end:
+                if phase.startswith("while it refuses for"):
+                    fails, failed = time.time() % 1 < 0.05, bool(list(server.faults.iterdir()))
+                    if fails and not failed:
+                        server.fault("full")
+                    elif failed and not fails:
+                        server.heal()
+                        healthy = time.time()
                 code = server.call(provider, "order.create", booking("P3")).code
+                if code == 0 and healthy:
+                    pauses.append(time.time() - healthy)
+                    healthy = None
                 codes[code] = codes.get(code, 0) + 1
             server.heal()
         assert not probes.faults, probes.faults
+        if len(pauses) > 1:
+            line("  from the disk's recovery to the next booking", pauses)
         print(f"{phase}: bookings by code {codes}", flush=True)
         for name, times in probes.times.items():
             line(f"  {name}", times)

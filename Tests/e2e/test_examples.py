@@ -65,7 +65,9 @@ def test_order_listen_resume(built, language, server, tmp_path):
     assert heard == ["order.reserve.push", first["orderNo"]]
     eventually(lambda: server.call(provider, "order.detail", {"orderNo": first["orderNo"]}).data["deliverStatus"] == 2)
     # Away while two more things happen; then it goes on where its disk says that it stood.
-    second = json.loads(run(command, "order", url, server.ca, mine, park))["orderNo"]
+    answer = json.loads(run(command, "order", url, server.ca, mine, park))
+    assert answer["code"] == 0
+    second = answer["orderNo"]
     assert server.call(provider, "order.cancel", {"orderNo": first["orderNo"]}).code == 0
     heard = run(command, "listen", broker, server.ca, its, park, state, 2).splitlines()
     assert heard == [f"order.reserve.push {second}", f"order.reserve.cancel {first['orderNo']}"]

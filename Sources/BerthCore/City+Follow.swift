@@ -1,0 +1,195 @@
+// Events bring a city to the state after them. A follower, a start from the journal and the tests use `follow`; `City+Undo` uses the same
+// verbs to put back what is durable.
+extension City {
+    /// What a report says to the rules, where it says anything. The wire reads it; the core knows no bodies.
+    public enum ReportMeaning: Sendable {
+        case none
+        case tariff(LotTariff)
+        case listed(Plate, ListEntry)
+    }
+
+    /// Brings the city to its state after an event that was decided at `time`: the same as in the city that decided it, apart from hints
+    /// (what is on its way, which level of saturation was told).
+    /// - Parameter meaning: of a report that is not gone.
+    public mutating func follow(_ event: Event, at time: Millis, meaning: (Report) -> ReportMeaning) {
+        switch event {
+        case .registered(let parkCode):
+            guard !lots.contains(parkCode) else { return }
+            lots[parkCode] = Lot(parkCode: parkCode, policy: policy)
+            resolvePolicies(of: parkCode)
+        case .policy, .notice: break
+        case .lot(let profile): put(profile)
+        case .gates(let parkCode, let gates): lots[parkCode]?.gates = TextTable(gates.map { ($0.gateCode, $0) })
+        case .remaining(let parkCode, let remaining): lots[parkCode]?.remaining = remaining
+        case .order(let order):
+            lastSerial = max(lastSerial, order.serial)
+            index(order, now: time)
+        case .visit(let visit): put(visit, at: time)
+        case .report(let report): put(report, meaning: report.isGone ? .none : meaning(report))
+        case .bill(let bill): bills[bill.key] = bill
+        case .payment(let payment): payments[payment.key] = payment
+        case .entity(let entity): put(entity, at: time)
+        case .posting(let posting): add(posting)
+        case .down(let entry):
+            guard lots.contains(entry.parkCode) else { return }
+            with(entry.parkCode) { lot in
+                if lot.downEpoch != entry.epoch {
+                    lot.downEpoch = entry.epoch
+                    lot.downAck = 0
+                    lot.awaiting = [:]
+                }
+                lot.downLast = entry.seq
+                lot.awaiting[entry.seq] = entry.message.orderNo
+            }
+        case .downSettled(let parkCode, _, let ackSeq, let results):
+            guard lots.contains(parkCode) else { return }
+            with(parkCode) { lot in
+                for result in results { lot.awaiting[result.seq] = nil }
+                lot.downAck = ackSeq
+            }
+        case .upConsumed(let parkCode, let epoch, let seq): lots[parkCode]?.up.consume(epoch: epoch, seq: seq)
+        case .counted(let key, let delta, _): counters[ByteKey(key), default: 0] += delta
+        }
+        // The city that decided has acted on them; its deeds are events of their own.
+        freed.removeAll()
+        refilled.removeAll()
+    }
+
+    private mutating func put(_ profile: LotProfile) {
+        guard lots.contains(profile.parkCode) else { return }
+        points.removeAll { $0.parkCode == profile.parkCode }
+        points.append((profile.parkCode, profile.position))
+        lots[profile.parkCode]!.profile = profile
+        resolvePolicies(of: profile.parkCode)
+    }
+
+    /// Puts the value of a visit everywhere it is known.
+    mutating func put(_ visit: Visit, at time: Millis) {
+        let (parkCode, recordNo) = (visit.parkCode, visit.recordNo)
+        guard lots.contains(parkCode) else { return }
+        let old = lots[parkCode]!.visits[recordNo]
+        if let old { takeOutside(old) }
+        if old != nil || visit.leaveTime == nil { lots[parkCode]!.visits[recordNo] = visit }
+        guard visit.leaveTime == nil else { return }
+        lots[parkCode]!.inside[visit.insideKey] = recordNo
+        noteInside(visit.insideKey, parkCode, isInside: true)
+        if old == nil, visit.orderNo == nil { lots[parkCode]!.walkIns.append(min(visit.enterTime, time)) }
+    }
+
+    /// A record stands for no car inside any more.
+    private mutating func takeOutside(_ visit: Visit) {
+        guard lots[visit.parkCode]!.inside[visit.insideKey] == visit.recordNo else { return }
+        lots[visit.parkCode]!.inside[visit.insideKey] = nil
+        noteInside(visit.insideKey, visit.parkCode, isInside: false)
+    }
+
+    /// Removes a visit that never happened.
+    mutating func remove(visit parkCode: String, _ recordNo: String) {
+        guard let visit = lots[parkCode]?.visits[recordNo] else { return }
+        takeOutside(visit)
+        lots[parkCode]!.visits[recordNo] = nil
+        if let place = lots[parkCode]!.walkIns.lastIndex(of: visit.enterTime) { lots[parkCode]!.walkIns.remove(at: place) }
+    }
+
+    /// Removes an order that was never made, and all that it held.
+    mutating func remove(order serial: Int64, of parkCode: String) {
+        guard let order = lots[parkCode]?.orders[serial: serial] else { return }
+        lots[parkCode]!.release(order)
+        clearTraces(of: order)
+        lots[parkCode]!.orders.remove(order)
+        forget(order)
+    }
+
+    private mutating func put(_ report: Report, meaning: ReportMeaning) {
+        let kind = ReportKind(parkCode: report.parkCode, kind: report.kind)
+        if report.isGone {
+            reports[kind]?[report.key] = nil
+            if report.kind.hasPrefix("list"), let plate = Plate(report.key) { lists[kind]?[plate] = nil }
+            return
+        }
+        restore(report: report)
+        switch meaning {
+        case .none: break
+        case .tariff(let tariff): set(tariff, of: report.parkCode)
+        case .listed(let plate, let entry): restore(list: report.kind, report.parkCode, plate, entry)
+        }
+    }
+
+    /// Puts the value of an entity everywhere it is known, and what it holds where its state says.
+    mutating func put(_ entity: Entity, at time: Millis) {
+        switch entity {
+        case .policy(let override):
+            place(entity)
+            guard let scope = PolicyScope(override.scope) else { return }
+            for parkCode in scope.parkCode.map({ [$0] }) ?? Array(lots.keys) { resolvePolicies(of: parkCode) }
+        case .calendarDay:
+            place(entity)
+            refreshPoolRules(Array(lots.keys))
+        case .subscription(let subscription):
+            guard lots.contains(subscription.parkCode) else { return }
+            releaseTimes(of: subscription)
+            place(entity)
+            if subscription.status.holds { holdTimes(of: subscription, now: time) }
+            if subscription.insidePlate != nil { lots[subscription.parkCode]!.occupy(subscription, now: time) }
+        case .appointment(let appointment):
+            let key = City.key(appointment.appId, appointment.extNo)
+            releaseRight(key)
+            place(entity)
+            if appointment.state == .made { restoreRight(key, appointment, now: time) }
+        case .area(let area):
+            let old = areas[area.areaId]?.parkCodes ?? []
+            place(entity)
+            refreshPoolRules(old + area.parkCodes)
+        case .flow(let flow):
+            place(entity)
+            refreshPoolRules(lots(of: flow))
+            noteClock(flow, at: time)
+        case .offer, .place, .penalty, .appeal, .gateCase, .occupancy: place(entity)
+        }
+    }
+
+    private mutating func releaseTimes(of subscription: SharedSubscription) {
+        lots[subscription.parkCode]!.drop(spansOf: subscription.authNo)
+        lots[subscription.parkCode]!.vacate(subscription.authNo)
+    }
+
+    /// The right of an appointment as it stands now is over.
+    private mutating func releaseRight(_ key: String) {
+        guard let old = appointments[key] else { return }
+        if let parkCode = old.parkCode { lots[parkCode]?.release(City.holder(key)) }
+        var gone = old
+        gone.state = .cancelled
+        note(rightless: key, gone)
+    }
+
+    /// Removes an entity that never was. One that sets what many lots do (a policy, a day of the calendar) is no business of this function.
+    mutating func remove(_ entity: Entity) {
+        switch entity {
+        case .policy, .calendarDay: preconditionFailure("read the city back")
+        case .offer(let offer):
+            lots[offer.parkCode]?.offers[offer.offerId] = nil
+            lotOfShare.removeValue(forKey: offer.offerId)
+        case .subscription(let subscription):
+            guard lots.contains(subscription.parkCode) else { return }
+            releaseTimes(of: subscription)
+            lots[subscription.parkCode]!.subscriptions[subscription.authNo] = nil
+            lotOfShare.removeValue(forKey: subscription.authNo)
+        case .place(let place): places[place.placeCode] = nil
+        case .appointment(let appointment):
+            let key = City.key(appointment.appId, appointment.extNo)
+            releaseRight(key)
+            if let old = appointments.removeValue(forKey: key) { unindex(old) }
+        case .area(let area):
+            areas[area.areaId] = nil
+            refreshPoolRules(area.parkCodes)
+        case .flow(let flow):
+            let concerned = lots(of: flow)
+            flows[FlowKey(parkCode: flow.parkCode, areaId: flow.areaId, policyId: flow.policyId)] = nil
+            refreshPoolRules(concerned)
+        case .penalty(let penalty): penalties[penalty.penaltyId] = nil
+        case .appeal(let appeal): appeals[appeal.appealId] = nil
+        case .gateCase(let gateCase): gateCases[gateCase.caseNo] = nil
+        case .occupancy(let profile): lots[profile.parkCode]?.occupancy[profile.weekday] = nil
+        }
+    }
+}
