@@ -1,7 +1,7 @@
 // Events bring a city to the state after them. A follower, a start from the journal and the tests use `follow`; `City+Undo` uses the same
 // verbs to put back what is durable.
 extension City {
-    /// What a report says to the rules, where it says anything. The wire reads it; the core knows no bodies.
+    /// The part of a report that the rules use. The wire reads it from the body, which the core does not know.
     public enum ReportMeaning: Sendable {
         case none
         case tariff(LotTariff)
@@ -50,7 +50,7 @@ extension City {
         case .upConsumed(let parkCode, let epoch, let seq): lots[parkCode]?.up.consume(epoch: epoch, seq: seq)
         case .counted(let key, let delta, _): counters[ByteKey(key), default: 0] += delta
         }
-        // The city that decided has acted on them; its deeds are events of their own.
+        // The city that decided has promoted and told whom it had to; these decisions are events of their own.
         freed.removeAll()
         refilled.removeAll()
     }
@@ -76,7 +76,7 @@ extension City {
         if old == nil, visit.orderNo == nil { lots[parkCode]!.walkIns.append(min(visit.enterTime, time)) }
     }
 
-    /// A record stands for no car inside any more.
+    /// Takes the car of a record out of the cars inside, where it is among them under this record.
     private mutating func takeOutside(_ visit: Visit) {
         guard lots[visit.parkCode]!.inside[visit.insideKey] == visit.recordNo else { return }
         lots[visit.parkCode]!.inside[visit.insideKey] = nil
@@ -153,7 +153,7 @@ extension City {
         lots[subscription.parkCode]!.vacate(subscription.authNo)
     }
 
-    /// The right of an appointment as it stands now is over.
+    /// Ends the right that an appointment has now.
     private mutating func releaseRight(_ key: String) {
         guard let old = appointments[key] else { return }
         if let parkCode = old.parkCode { lots[parkCode]?.release(City.holder(key)) }
@@ -162,10 +162,11 @@ extension City {
         note(rightless: key, gone)
     }
 
-    /// Removes an entity that never was. One that sets what many lots do (a policy, a day of the calendar) is no business of this function.
+    /// Removes an entity that was decided in vain. Entities on which many lots rest stay: ``Touched/isWholeCity`` names them, and the whole city
+    /// is read back.
     mutating func remove(_ entity: Entity) {
         switch entity {
-        case .policy, .calendarDay: preconditionFailure("read the city back")
+        case .policy, .calendarDay, .area, .place, .occupancy: break
         case .offer(let offer):
             lots[offer.parkCode]?.offers[offer.offerId] = nil
             lotOfShare.removeValue(forKey: offer.offerId)
@@ -174,14 +175,10 @@ extension City {
             releaseTimes(of: subscription)
             lots[subscription.parkCode]!.subscriptions[subscription.authNo] = nil
             lotOfShare.removeValue(forKey: subscription.authNo)
-        case .place(let place): places[place.placeCode] = nil
         case .appointment(let appointment):
             let key = City.key(appointment.appId, appointment.extNo)
             releaseRight(key)
             if let old = appointments.removeValue(forKey: key) { unindex(old) }
-        case .area(let area):
-            areas[area.areaId] = nil
-            refreshPoolRules(area.parkCodes)
         case .flow(let flow):
             let concerned = lots(of: flow)
             flows[FlowKey(parkCode: flow.parkCode, areaId: flow.areaId, policyId: flow.policyId)] = nil
@@ -189,7 +186,6 @@ extension City {
         case .penalty(let penalty): penalties[penalty.penaltyId] = nil
         case .appeal(let appeal): appeals[appeal.appealId] = nil
         case .gateCase(let gateCase): gateCases[gateCase.caseNo] = nil
-        case .occupancy(let profile): lots[profile.parkCode]?.occupancy[profile.weekday] = nil
         }
     }
 }

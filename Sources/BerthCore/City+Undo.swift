@@ -1,16 +1,21 @@
-// A commit that the store refuses is undone: what its decisions changed gets the values that are durable, and nothing else is touched. The
-// size of the city does not matter; the number of refused decisions does.
+// The city undoes the decisions of a commit that the store refused: each thing that they changed gets its durable value, and nothing else is
+// touched. The work grows with the number of refused decisions and not with the size of the city.
 
-/// What refused decisions changed, by the names under which the store keeps it. A value; it belongs to one thread.
+/// The things that refused decisions changed, by the names under which the store keeps them. A value; it belongs to one thread.
 public struct Touched: Sendable {
     /// Lots whose positions, counts or deadlines changed.
     public internal(set) var lots: Set<String> = []
-    /// The last value of each thing, which is void now.
+    /// The last decided value of each order, by its serial number; it is void. The tables below hold void values in the same way.
     public internal(set) var orders: [Int64: Order] = [:]
+    /// By ``name(_:)`` of lot and record.
     public internal(set) var visits: TextTable<Visit> = [:]
+    /// By ``name(_:)`` of lot, kind and key.
     public internal(set) var reports: TextTable<Report> = [:]
+    /// By ``name(_:)`` of lot, kind and key of ``Entity/place``.
     public internal(set) var entities: TextTable<Entity> = [:]
+    /// By ``Bill/key``.
     public internal(set) var bills: TextTable<Bill> = [:]
+    /// By ``Payment/key``.
     public internal(set) var payments: TextTable<Payment> = [:]
     /// By how much counters and accounts changed.
     var counters: TextTable<Int> = [:]
@@ -20,9 +25,10 @@ public struct Touched: Sendable {
     /// Something changed that many lots rest on (a registration, a profile, a policy, a tariff, a list): the whole city is read back.
     public internal(set) var isWholeCity = false
 
+    /// Nothing is touched.
     public init() {}
 
-    /// Notes what the events of a decision changed.
+    /// Notes the things that the events of a decision changed.
     public mutating func add(_ events: [Event]) {
         for event in events { add(event) }
     }
@@ -61,26 +67,32 @@ public struct Touched: Sendable {
         }
     }
 
-    /// Under which ``DurableValues`` has a thing.
+    /// The name of a thing here and in ``DurableValues``.
     public static func name(_ parts: String...) -> String { parts.joined(separator: "|") }
 }
 
-/// The values that the store has of what was ``Touched``. What is missing in it does not exist.
+/// The state of a lot that its messages move: the positions of its two logs, and the count of its gates.
+public struct LotMarks: Sendable, Equatable {
+    /// The last count of free places; nil before the first one.
+    public var remaining: Remaining?
+    /// Position of the up log.
+    public var up = LogPosition()
+    /// Epoch of the down log; nil before its first entry.
+    public var downEpoch: String?
+    /// Last entry of the down log, and the last one that the lot has consumed; 0 for none.
+    public var downLast: Int64 = 0
+    public var downAck: Int64 = 0
+    /// Entries of the down log without a result, and the order that each one carries. In ``DurableValues``: of the touched entries alone.
+    public var awaiting: [Int64: String] = [:]
+    /// Dead letters that no correction has mended.
+    public var deadLetters = 0
+
+    /// The marks of a lot from which nothing has come.
+    public init() {}
+}
+
+/// The values that the store has of the things that were ``Touched``, under the same names. A thing that is missing here does not exist.
 public struct DurableValues: Sendable {
-    /// Where the two logs of a lot stand, and what its gates counted.
-    public struct LotMarks: Sendable {
-        public var remaining: Remaining?
-        public var up = LogPosition()
-        public var downEpoch: String?
-        public var downLast: Int64 = 0
-        public var downAck: Int64 = 0
-        /// Of the entries that were asked for: those without a result, and their orders.
-        public var awaiting: [Int64: String] = [:]
-        public var deadLetters = 0
-
-        public init() {}
-    }
-
     public var lots: [String: LotMarks] = [:]
     public var orders: [Int64: Order] = [:]
     public var visits: TextTable<Visit> = [:]
@@ -89,36 +101,46 @@ public struct DurableValues: Sendable {
     public var bills: TextTable<Bill> = [:]
     public var payments: TextTable<Payment> = [:]
 
+    /// Nothing exists.
     public init() {}
 }
 
-extension City {
-    /// Reports that rules of many things rest on.
-    static func isStructural(_ kind: String) -> Bool {
-        kind == stageKind || kind == "tariff" || kind.hasPrefix("list") || kind == "share.auth.push"
+/// The work of undoing refused decisions, in parts: the caller gives up the city's lock between two of them.
+public struct Undoing: Sendable {
+    fileprivate let touched: Touched
+    fileprivate let durable: DurableValues
+    fileprivate let serials: [Int64]
+
+    /// - Parameter durable: of everything in `touched`, read after the last commit that succeeded.
+    public init(_ touched: Touched, _ durable: DurableValues) {
+        self.touched = touched
+        self.durable = durable
+        serials = touched.orders.keys.sorted()
     }
 
-    /// Parts of ``undo(_:_:part:at:)``; nobody waits for more than one of them.
-    public static func undoParts(_ touched: Touched) -> Range<Int> { 0..<(touched.orders.count / ordersInPart + 2) }
+    /// The parts; they are done in this order, and all of them.
+    public var parts: Range<Int> { 0..<(serials.count / Undoing.ordersInPart + 2) }
 
-    private static let ordersInPart = 500
+    fileprivate static let ordersInPart = 500
+}
 
-    /// Gives everything that refused decisions changed its durable value. Numbers that were given in vain are not given again.
-    /// - Parameters:
-    ///   - part: one of ``undoParts(_:)``, in order; the city may be used for nothing else before the last one is done, but what is not
-    ///     touched may be read.
-    ///   - serials: of the touched orders, in the order of the parts.
-    public mutating func undo(_ touched: Touched, _ durable: DurableValues, serials: [Int64], part: Int, at now: Millis) {
+extension City {
+    /// Whether the rules of many things rest on a report of this kind.
+    static func isStructural(_ kind: String) -> Bool { kind == stageKind || kind == "tariff" || kind.hasPrefix("list") }
+
+    /// Gives the things that refused decisions changed their durable values. Numbers that these decisions gave are not given again. Between the
+    /// first and the last part nothing is decided; things that are not touched may be read.
+    /// - Parameter part: one of ``Undoing/parts``.
+    public mutating func undo(_ undoing: Undoing, part: Int, at now: Millis) {
         defer {
             freed.removeAll()
             refilled.removeAll()
         }
-        guard part > 0 else { return undoShared(touched, durable, at: now) }
-        let first = (part - 1) * City.ordersInPart
-        for serial in serials.dropFirst(first).prefix(City.ordersInPart) {
-            if let order = durable.orders[serial] {
+        guard part > 0 else { return undoShared(undoing.touched, undoing.durable, at: now) }
+        for serial in undoing.serials.dropFirst((part - 1) * Undoing.ordersInPart).prefix(Undoing.ordersInPart) {
+            if let order = undoing.durable.orders[serial] {
                 index(order, now: now)
-            } else if let void = touched.orders[serial] {
+            } else if let void = undoing.touched.orders[serial] {
                 remove(order: serial, of: void.parkCode)
             }
         }
@@ -140,7 +162,7 @@ extension City {
         }
         for key in touched.bills.keys { bills[key] = durable.bills[key] }
         for key in touched.payments.keys { payments[key] = durable.payments[key] }
-        // First all that is void goes: two records may claim the same car.
+        // All void visits go before a durable one comes: two records may claim the same car.
         for void in touched.visits.values { remove(visit: void.parkCode, void.recordNo) }
         for visit in durable.visits.values { putBack(visit) }
         for (name, void) in touched.entities {
@@ -157,7 +179,7 @@ extension City {
                 lot.downAck = marks.downAck
                 lot.awaiting = lot.awaiting.filter { $0.key <= marks.downLast }
                 for seq in settled { lot.awaiting[seq] = marks.awaiting[seq] }
-                // What was looked at in vain is looked at again.
+                // The next tick looks at all deadlines of the lot again.
                 lot.nextDeadline = min(lot.nextDeadline, now)
             }
         }

@@ -96,66 +96,6 @@ public struct City: Sendable {
         self.newEpoch = newEpoch
     }
 
-    // MARK: Coming up from the store
-
-    public mutating func restore(
-        registered parkCode: String, policy: Policy?, profile: LotProfile?, gates: [Gate], remaining: Remaining?,
-        up: LogPosition, downEpoch: String?, downLast: Int64, downAck: Int64, awaiting: [Int64: String]
-    ) {
-        var lot = Lot(parkCode: parkCode, policy: self.policy)
-        lot.profile = profile
-        lot.gates = TextTable(gates.map { ($0.gateCode, $0) })
-        lot.remaining = remaining
-        lot.up = up
-        lot.downEpoch = downEpoch
-        lot.downLast = downLast
-        lot.downAck = downAck
-        lot.awaiting = awaiting
-        lots[parkCode] = lot
-        if let profile { points.append((parkCode, profile.position)) }
-        // An older release kept a whole policy with the lot: what it changes is the lot's scope, in version 0.
-        if let values = policy?.differences(from: Policy()), !values.isEmpty, overrides[.lot(parkCode)] == nil {
-            let scope = PolicyScope.lot(parkCode)
-            overrides[scope] = PolicyOverride(scope: scope.text, version: 0, at: 0, values: values)
-        }
-    }
-
-    /// After everything is restored: what follows from several of its parts.
-    public mutating func finishRestoring(now: Millis) {
-        // An older release did not keep the highest number: the clock was above it unless there was a rush.
-        lastTiding = max(lastTiding, now)
-        for parkCode in lots.keys { resolvePolicies(of: parkCode) }
-        refreshPoolRules(Array(lots.keys))
-        for policy in flows.values { noteClock(policy, at: now) }
-        for lot in lots.values {
-            for subscription in lot.subscriptions.values {
-                if subscription.status.holds { holdTimes(of: subscription, now: now) }
-                if subscription.insidePlate != nil { lots[lot.parkCode]!.occupy(subscription, now: now) }
-            }
-            for (plate, _) in lot.inside { insideLots[plate, default: []].insert(lot.parkCode) }
-        }
-        for (key, appointment) in appointments where appointment.state == .made { restoreRight(key, appointment, now: now) }
-    }
-
-    public mutating func restore(order: Order, now: Millis) {
-        lastSerial = max(lastSerial, order.serial)
-        index(order, now: now)
-    }
-
-    public mutating func restore(visit: Visit) {
-        lots[visit.parkCode]?.visits[visit.recordNo] = visit
-        guard visit.leaveTime == nil else { return }
-        lots[visit.parkCode]?.inside[visit.insideKey] = visit.recordNo
-        if visit.orderNo == nil { lots[visit.parkCode]?.walkIns.append(visit.enterTime) }
-    }
-
-    public mutating func restore(entity: Entity) { place(entity) }
-    public mutating func restore(balance fen: Int64, of account: Account) { balances[account] = fen }
-    public mutating func restore(counter key: String, count: Int) { counters[ByteKey(key)] = count }
-    public mutating func restore(lastTiding: Int64) { self.lastTiding = max(self.lastTiding, lastTiding) }
-    public var lastOrderSerial: Int64 { lastSerial }
-    public mutating func restore(lastSerial: Int64) { self.lastSerial = max(self.lastSerial, lastSerial) }
-
     // MARK: Deciding
 
     /// - Parameter sentAt: when the lot sent the message that says it; its log has passed no later time by it (section 5.5).

@@ -41,6 +41,8 @@ extension Sequencer {
                 state.withLockedValue { state in
                     state.decided = state.durable
                     state.touched.removeAll()
+                    // A batch whose later entry failed left its dead letters here.
+                    state.freshDead.removeAll()
                     state.halt?.isStale = false
                     state.halt?.void = Touched()
                 }
@@ -66,10 +68,8 @@ extension Sequencer {
     /// Gives what was touched its durable values, read without the lock; the lock is held for one part of them at a time.
     private func undo(_ void: Touched) throws(StoreError) {
         let durable = try store.values(of: void)
-        let serials = void.orders.keys.sorted()
-        for part in City.undoParts(void) {
-            state.withLockedValue { $0.city.undo(void, durable, serials: serials, part: part, at: clock()) }
-        }
+        let undoing = Undoing(void, durable)
+        for part in undoing.parts { state.withLockedValue { $0.city.undo(undoing, part: part, at: clock()) } }
         state.withLockedValue { state in
             for (parkCode, marks) in durable.lots { state.deadCounts[parkCode] = marks.deadLetters > 0 ? marks.deadLetters : nil }
         }
@@ -118,7 +118,8 @@ extension Sequencer {
             let passed = state.withLockedValue { $0.city.lots.mapValues(\.passedThrough) }
             var city = image.city(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
             for (parkCode, time) in passed { city.notePassed(parkCode, through: time) }
-            let dead = Dictionary(uniqueKeysWithValues: image.lots.filter { $0.deadLetters > 0 }.map { ($0.parkCode, $0.deadLetters) })
+            let dead = Dictionary(
+                uniqueKeysWithValues: image.lots.filter { $0.marks.deadLetters > 0 }.map { ($0.parkCode, $0.marks.deadLetters) })
             return .success(Loaded(city: city, dead: dead))
         } catch { return .failure(error) }
     }

@@ -56,7 +56,7 @@ final class Sequencer: Sendable {
         var reason: String
         /// The city in memory holds what was decided in vain.
         var isStale = true
-        /// What was decided in vain.
+        /// The things that were decided in vain.
         var void = Touched()
         /// The store refused a commit: it has to take one before work goes on.
         var refusedCommit: Bool
@@ -90,7 +90,7 @@ final class Sequencer: Sendable {
         self.logger = logger
         let city = image.city(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, now: clock())
         var state = State(city: city)
-        for lot in image.lots where lot.deadLetters > 0 { state.deadCounts[lot.parkCode] = lot.deadLetters }
+        for lot in image.lots where lot.marks.deadLetters > 0 { state.deadCounts[lot.parkCode] = lot.marks.deadLetters }
         self.state = NIOLockedValueBox(state)
     }
 
@@ -498,17 +498,4 @@ extension Decision {
         let orders = events.lazy.compactMap { if case .order(let order) = $0 { order.orderNo } else { nil } }
         return Array(orders) == [order.orderNo]
     }
-}
-
-/// A group of commits that has just become durable.
-struct Durable: Sendable {
-    var events: [Event]
-    var at: Millis
-    /// Number of the last entry of the journal; 0 when none was made.
-    var journalId: Int64
-}
-
-/// Hears what became durable, in order.
-protocol DurableListener: AnyObject, Sendable {
-    func committed(_ durable: Durable)
 }

@@ -1,5 +1,38 @@
 public import BerthCore
-import BerthWire
+public import BerthWire
+
+/// One lot as it comes up from the store.
+public struct LotImage: Sendable, Equatable {
+    public var parkCode: String
+    public var policy: Policy?
+    public var profile: LotProfile?
+    public var gates: [Gate] = []
+    public var marks = LotMarks()
+
+    public init(parkCode: String) { self.parkCode = parkCode }
+}
+
+/// What a server needs in memory to go on where it was.
+public struct CityImage: Sendable {
+    public var lots: [LotImage] = []
+    public var activeOrders: [Order] = []
+    public var openVisits: [Visit] = []
+    public var reports: [Report] = []
+    public var entities: [Entity] = []
+    public var balances: [Account: Int64] = [:]
+    public var bills: [Bill] = []
+    /// Those that are not concluded, and deposits of orders that are open.
+    public var pendingPayments: [Payment] = []
+    public var counters: [String: Int] = [:]
+    public var lastSerial: Int64 = 0
+    /// The highest number that a notification ever had.
+    public var lastTiding: Int64 = 0
+    public var credentials: [Credential] = []
+    /// appId and nonce of writes since the time that was asked for.
+    public var nonces: [(appId: String, nonce: String, at: Millis)] = []
+
+    public init() {}
+}
 
 extension CityImage {
     /// The city as the rules know it. What is kept as it came (tariffs, lists) is read for them here.
@@ -9,8 +42,7 @@ extension CityImage {
         for lot in lots {
             city.restore(
                 registered: lot.parkCode, policy: lot.policy, profile: lot.profile, gates: lot.gates,
-                remaining: lot.remaining, up: lot.up, downEpoch: lot.downEpoch, downLast: lot.downLast,
-                downAck: lot.downAck, awaiting: lot.awaiting)
+                marks: lot.marks)
         }
         for entity in entities { city.restore(entity: entity) }
         for (account, fen) in balances { city.restore(balance: fen, of: account) }
@@ -33,7 +65,7 @@ extension CityImage {
         return city
     }
 
-    /// What a kept report says to the rules: tariffs and lists are kept as they came.
+    /// The part of a kept report that the rules use: tariffs and lists are kept as they came.
     public static func meaning(of report: Report) -> City.ReportMeaning {
         switch report.kind {
         case "tariff": Decode.lotTariff(report.body).map { .tariff($0) } ?? .none

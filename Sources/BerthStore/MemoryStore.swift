@@ -63,7 +63,7 @@ public final class MemoryStore: Store {
         case .policy(let lot, let policy): state.lots[lot]?.policy = policy
         case .lot(let profile): state.lots[profile.parkCode]?.profile = profile
         case .gates(let lot, let gates): state.lots[lot]?.gates = gates
-        case .remaining(let lot, let remaining): state.lots[lot]?.remaining = remaining
+        case .remaining(let lot, let remaining): state.lots[lot]?.marks.remaining = remaining
         case .order(let order):
             var order = order
             if order.deliver == .sent { order.deliver = .new }
@@ -89,21 +89,21 @@ public final class MemoryStore: Store {
         case .down(let entry):
             state.down[entry.parkCode, default: []].append((entry, false))
             if entry.seq == 1 {
-                state.lots[entry.parkCode]?.downAck = 0
-                state.lots[entry.parkCode]?.awaiting = [:]
+                state.lots[entry.parkCode]?.marks.downAck = 0
+                state.lots[entry.parkCode]?.marks.awaiting = [:]
             }
-            state.lots[entry.parkCode]?.downEpoch = entry.epoch
-            state.lots[entry.parkCode]?.downLast = entry.seq
-            state.lots[entry.parkCode]?.awaiting[entry.seq] = entry.message.orderNo
+            state.lots[entry.parkCode]?.marks.downEpoch = entry.epoch
+            state.lots[entry.parkCode]?.marks.downLast = entry.seq
+            state.lots[entry.parkCode]?.marks.awaiting[entry.seq] = entry.message.orderNo
         case .downSettled(let lot, let epoch, let ackSeq, let results):
             let settled = Set(results.map(\.seq))
             for index in state.down[lot, default: []].indices
             where state.down[lot]![index].entry.epoch == epoch && settled.contains(state.down[lot]![index].entry.seq) {
                 state.down[lot]![index].isSettled = true
             }
-            for seq in settled { state.lots[lot]?.awaiting[seq] = nil }
-            state.lots[lot]?.downAck = ackSeq
-        case .upConsumed(let lot, let epoch, let seq): state.lots[lot]?.up.consume(epoch: epoch, seq: seq)
+            for seq in settled { state.lots[lot]?.marks.awaiting[seq] = nil }
+            state.lots[lot]?.marks.downAck = ackSeq
+        case .upConsumed(let lot, let epoch, let seq): state.lots[lot]?.marks.up.consume(epoch: epoch, seq: seq)
         case .counted(let key, let delta, let max):
             var counter = state.counters[key] ?? (0, max)
             counter.count += delta
@@ -164,7 +164,7 @@ public final class MemoryStore: Store {
                 let image = state.lots[lot]
                 state.down[lot] = rows.filter {
                     !($0.isSettled && $0.entry.at < now - retention.downMillis
-                        && ($0.entry.epoch != image?.downEpoch || $0.entry.seq <= image?.downAck ?? 0))
+                        && ($0.entry.epoch != image?.marks.downEpoch || $0.entry.seq <= image?.marks.downAck ?? 0))
                 }
             }
         }
@@ -204,7 +204,7 @@ public final class MemoryStore: Store {
             image.lastTiding = state.lastTiding
             for index in image.lots.indices {
                 let parkCode = image.lots[index].parkCode
-                image.lots[index].deadLetters = state.up.values.count { $0.parkCode == parkCode && $0.code != 0 && !$0.isMended }
+                image.lots[index].marks.deadLetters = state.up.values.count { $0.parkCode == parkCode && $0.code != 0 && !$0.isMended }
             }
             image.credentials = state.credentials.values.sorted { $0.appId < $1.appId }
             image.nonces = state.replies.values.filter { $0.at >= noncesSince }.map { ($0.appId, $0.nonce, $0.at) }
@@ -216,12 +216,8 @@ public final class MemoryStore: Store {
         state.withLock { state in
             var values = DurableValues()
             for parkCode in touched.lots {
-                guard let image = state.lots[parkCode] else { continue }
-                var marks = DurableValues.LotMarks()
-                marks.remaining = image.remaining
-                marks.up = image.up
-                (marks.downEpoch, marks.downLast, marks.downAck) = (image.downEpoch, image.downLast, image.downAck)
-                marks.awaiting = image.awaiting.filter { touched.settled[parkCode]?.contains($0.key) == true }
+                guard var marks = state.lots[parkCode]?.marks else { continue }
+                marks.awaiting = marks.awaiting.filter { touched.settled[parkCode]?.contains($0.key) == true }
                 marks.deadLetters = state.up.values.count { $0.parkCode == parkCode && $0.code != 0 && !$0.isMended }
                 values.lots[parkCode] = marks
             }
@@ -316,15 +312,15 @@ public final class MemoryStore: Store {
             for lot in lots {
                 let gates = lot.gates.isEmpty ? "NULL" : Codec.encode(lot.gates).string
                 lines.append(
-                    "\(lot.parkCode)|\(text(lot.policy.map(Codec.encode)))|\(text(lot.profile.map(Codec.encode)))|\(gates)|\(text(lot.remaining.map(Codec.encode)))"
+                    "\(lot.parkCode)|\(text(lot.policy.map(Codec.encode)))|\(text(lot.profile.map(Codec.encode)))|\(gates)|\(text(lot.marks.remaining.map(Codec.encode)))"
                 )
             }
-            for lot in lots where lot.up.epoch != nil || lot.downEpoch != nil {
+            for lot in lots where lot.marks.up.epoch != nil || lot.marks.downEpoch != nil {
                 lines.append(
-                    "\(lot.parkCode)|\(name(lot.up.epoch))|\(lot.up.ackSeq)|\(name(lot.downEpoch))|\(lot.downLast)|\(lot.downAck)"
+                    "\(lot.parkCode)|\(name(lot.marks.up.epoch))|\(lot.marks.up.ackSeq)|\(name(lot.marks.downEpoch))|\(lot.marks.downLast)|\(lot.marks.downAck)"
                 )
             }
-            for lot in lots { for epoch in lot.up.closed.sorted() { lines.append("\(lot.parkCode)|\(epoch)") } }
+            for lot in lots { for epoch in lot.marks.up.closed.sorted() { lines.append("\(lot.parkCode)|\(epoch)") } }
             for order in state.orders.values.sorted(by: { $0.serial < $1.serial }) {
                 lines.append(
                     "\(order.serial)|\(order.parkCode)|\(order.appId)|\(Signature.digest64(order.appId, order.clientOrderNo))|\(order.status.rawValue)|\(Codec.plain.text(order).string)"

@@ -2,7 +2,7 @@ public import BerthCore
 import BerthWire
 import GRDB
 
-// What the city gets back where a commit was refused: rows by their keys, one after the other.
+// The store reads the durable values of things by their keys, one after the other: the city undoes a refused commit with them.
 extension SQLiteStore {
     public func values(of touched: Touched) throws(StoreError) -> DurableValues {
         try read { db in
@@ -39,17 +39,23 @@ extension SQLiteStore {
         }
     }
 
-    private func marks(of parkCode: String, settled: Set<Int64>, _ db: Database) throws -> DurableValues.LotMarks? {
-        let statement = try db.cachedStatement(sql: "SELECT * FROM lots LEFT JOIN positions USING(lot) WHERE lots.lot = ?")
-        guard let row = try GRDB.Row.fetchOne(statement, arguments: [parkCode]) else { return nil }
-        var marks = DurableValues.LotMarks()
+    /// The marks of a lot as its rows have them. The position of the down log may lag behind the log itself.
+    static func marks(_ row: GRDB.Row, closed: Set<String>) throws -> LotMarks {
+        var marks = LotMarks()
         marks.remaining = try row.optionalText("remaining").map { try Codec.remaining(Codec.parse($0)) }
-        let closed = try String.fetchAll(
-            db.cachedStatement(sql: "SELECT epoch FROM closed_epochs WHERE lot = ?"), arguments: [parkCode])
-        marks.up = LogPosition(epoch: try row.optionalText("up_epoch"), ackSeq: try row.optionalInt("up_ack") ?? 0, closed: Set(closed))
+        marks.up = LogPosition(epoch: try row.optionalText("up_epoch"), ackSeq: try row.optionalInt("up_ack") ?? 0, closed: closed)
         marks.downEpoch = try row.optionalText("down_epoch")
         marks.downLast = try row.optionalInt("down_last") ?? 0
         marks.downAck = try row.optionalInt("down_ack") ?? 0
+        return marks
+    }
+
+    private func marks(of parkCode: String, settled: Set<Int64>, _ db: Database) throws -> LotMarks? {
+        let statement = try db.cachedStatement(sql: "SELECT * FROM lots LEFT JOIN positions USING(lot) WHERE lots.lot = ?")
+        guard let row = try GRDB.Row.fetchOne(statement, arguments: [parkCode]) else { return nil }
+        let closed = try String.fetchAll(
+            db.cachedStatement(sql: "SELECT epoch FROM closed_epochs WHERE lot = ?"), arguments: [parkCode])
+        var marks = try SQLiteStore.marks(row, closed: Set(closed))
         marks.deadLetters =
             try Int.fetchOne(
                 db.cachedStatement(sql: "SELECT count(*) FROM up_log WHERE lot = ? AND code <> 0 AND mended = 0"), arguments: [parkCode])
@@ -57,7 +63,6 @@ extension SQLiteStore {
         guard let epoch = marks.downEpoch, let run = places.withLock({ $0.down[Places.LogName(lot: parkCode, epoch: epoch)] }) else {
             return marks
         }
-        // The row of the lot lags behind its log.
         marks.downLast = max(marks.downLast, run.next - 1)
         let entry = try db.cachedStatement(sql: "SELECT order_no FROM down_log WHERE id = ? AND settled = 0")
         for seq in settled {

@@ -483,12 +483,7 @@ public final class SQLiteStore: Store {
             lot.policy = try row.optionalText("policy").map { try Codec.policy(Codec.parse($0)) }
             lot.profile = try row.optionalText("profile").map { try Codec.profile(Codec.parse($0)) }
             lot.gates = try row.optionalText("gates").map { try Codec.gates(Codec.parse($0)) } ?? []
-            lot.remaining = try row.optionalText("remaining").map { try Codec.remaining(Codec.parse($0)) }
-            lot.up = LogPosition(
-                epoch: try row.optionalText("up_epoch"), ackSeq: try row.optionalInt("up_ack") ?? 0, closed: closed[lot.parkCode] ?? [])
-            lot.downEpoch = try row.optionalText("down_epoch")
-            lot.downLast = try row.optionalInt("down_last") ?? 0
-            lot.downAck = try row.optionalInt("down_ack") ?? 0
+            lot.marks = try SQLiteStore.marks(row, closed: closed[lot.parkCode] ?? [])
             image.lots.append(lot)
         }
         let index = Dictionary(uniqueKeysWithValues: image.lots.enumerated().map { ($1.parkCode, $0) })
@@ -496,9 +491,9 @@ public final class SQLiteStore: Store {
             guard let at = index[try row.text("lot")] else { continue }
             let seq: Int64 = try row.int("seq")
             let epoch: String = try row.text("epoch")
-            guard image.lots[at].downEpoch == epoch else { continue }
-            if (try row.int("settled")) == 0 { image.lots[at].awaiting[seq] = try row.text("order_no") }
-            do { image.lots[at].downLast = max(image.lots[at].downLast, seq) }
+            guard image.lots[at].marks.downEpoch == epoch else { continue }
+            if (try row.int("settled")) == 0 { image.lots[at].marks.awaiting[seq] = try row.text("order_no") }
+            image.lots[at].marks.downLast = max(image.lots[at].marks.downLast, seq)
         }
         // Those that wait for a place (9) are open too.
         image.activeOrders = try orders(db, where: "status < 3 OR status = 9 ORDER BY serial")
@@ -508,7 +503,7 @@ public final class SQLiteStore: Store {
         image.lastSerial = max(try Int64.fetchOne(db, sql: "SELECT max(serial) FROM orders") ?? 0, try mark("serial"))
         image.lastTiding = try mark("tiding")
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, count(*) AS n FROM up_log WHERE code <> 0 AND mended = 0 GROUP BY lot") {
-            if let at = index[try row.text("lot")] { image.lots[at].deadLetters = try row.int("n") }
+            if let at = index[try row.text("lot")] { image.lots[at].marks.deadLetters = try row.int("n") }
         }
         image.openVisits = try String.fetchAll(db, sql: "SELECT body FROM visits WHERE is_open = 1")
             .map { try codec.visit(Codec.parse($0)) }

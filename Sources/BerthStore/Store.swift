@@ -289,46 +289,6 @@ extension Event {
     }
 }
 
-/// One lot as it comes up from the store.
-public struct LotImage: Sendable, Equatable {
-    public var parkCode: String
-    public var policy: Policy?
-    public var profile: LotProfile?
-    public var gates: [Gate] = []
-    public var remaining: Remaining?
-    public var up = LogPosition()
-    public var downEpoch: String?
-    public var downLast: Int64 = 0
-    public var downAck: Int64 = 0
-    public var awaiting: [Int64: String] = [:]
-    /// Dead letters that nothing has made good.
-    public var deadLetters = 0
-
-    public init(parkCode: String) { self.parkCode = parkCode }
-}
-
-/// What a server needs in memory to go on where it was.
-public struct CityImage: Sendable {
-    public var lots: [LotImage] = []
-    public var activeOrders: [Order] = []
-    public var openVisits: [Visit] = []
-    public var reports: [Report] = []
-    public var entities: [Entity] = []
-    public var balances: [Account: Int64] = [:]
-    public var bills: [Bill] = []
-    /// Those that are not concluded, and deposits of orders that are open.
-    public var pendingPayments: [Payment] = []
-    public var counters: [String: Int] = [:]
-    public var lastSerial: Int64 = 0
-    /// The highest number that a notification ever had.
-    public var lastTiding: Int64 = 0
-    public var credentials: [Credential] = []
-    /// appId and nonce of writes since the time that was asked for.
-    public var nonces: [(appId: String, nonce: String, at: Millis)] = []
-
-    public init() {}
-}
-
 /// How many places of a lot were occupied at the beginning of a half hour of a day (slot 0 to 47).
 public struct OccupancyCount: Sendable, Equatable {
     public var parkCode: String
@@ -454,7 +414,7 @@ public final class Past: History {
 /// The in-memory reference, SQLite and (later) PostgreSQL pass one behaviour suite.
 public protocol Store: Sendable {
     func load(noncesSince: Millis) throws(StoreError) -> CityImage
-    /// What is durable of the things that refused decisions changed; it takes as long as there are things.
+    /// The durable values of the things that refused decisions changed. The time grows with the number of these things.
     func values(of touched: Touched) throws(StoreError) -> DurableValues
     /// One transaction for many messages of many lots; when it returns, all of it survives a power cut.
     /// - Returns: the number of the last entry of the journal.

@@ -94,9 +94,9 @@ import Testing
         let lot = try #require(image.lots.first)
         let state = try #require(running.city.lots["P1"])
         #expect(lot.profile == state.profile && lot.gates == [Gate(gateCode: "G1", name: "北", direction: 1)])
-        #expect(lot.up == state.up && lot.up.closed == ["e1"])
-        #expect((lot.downEpoch, lot.downLast, lot.downAck) == (state.downEpoch, state.downLast, state.downAck))
-        #expect(lot.awaiting == state.awaiting)
+        #expect(lot.marks.up == state.up && lot.marks.up.closed == ["e1"])
+        #expect((lot.marks.downEpoch, lot.marks.downLast, lot.marks.downAck) == (state.downEpoch, state.downLast, state.downAck))
+        #expect(lot.marks.awaiting == state.awaiting)
         #expect(image.activeOrders == state.inForce)
         for order in state.orders.values { #expect(try store.order(order.orderNo) == order) }
         #expect(try store.order("YY202311150000000099") == nil)
@@ -270,7 +270,7 @@ import Testing
         try store.prune(Retention(), now: running.now + WireLimits.downKeepMillis + 1)
         #expect(try store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).isEmpty)
         let lot = try #require(try store.load(noncesSince: 0).lots.first)
-        #expect(lot.downEpoch == "d1" && lot.downLast == 3 && lot.downAck == 3 && lot.awaiting.isEmpty)
+        #expect(lot.marks.downEpoch == "d1" && lot.marks.downLast == 3 && lot.marks.downAck == 3 && lot.marks.awaiting.isEmpty)
     }
 
     @Test(arguments: Engine.allCases)
@@ -445,7 +445,7 @@ import Testing
                 Credential(appId: "lt1", secret: "plain-secret", role: .lot, name: "x", parkCodes: ["P1"], ratePerSecond: 5, burst: 10)
             ])
         #expect(try store.visit(parkCode: "P1", recordNo: "r1")?.plate == Plate("粤B12345"))
-        #expect(image.lots.first?.awaiting == [2: "O2"])
+        #expect(image.lots.first?.marks.awaiting == [2: "O2"])
         // The old counter goes on, and its limit still holds.
         try store.commit([Commit(at: 1, events: [.counted(key: "ud|19000|a|u", delta: 1, max: 2)])])
         #expect(try store.load(noncesSince: 0).counters["ud|19000|a|u"] == 2)
