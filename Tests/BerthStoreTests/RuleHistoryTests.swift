@@ -144,7 +144,7 @@ import Testing
 
     static func plate(_ number: Int) -> Plate { Plate("粤B\(10_000 + number)")! }
 
-    private func history(_ seed: UInt64, _ store: any Store, _ tally: inout Tally, isWatched: Bool = false, refuseEvery: Int = 24) throws
+    func history(_ seed: UInt64, _ store: any Store, _ tally: inout Tally, isWatched: Bool = false, refuseEvery: Int = 24) throws
         -> (fault: String?, street: Street)
     {
         var random = Seeded(seed)

@@ -1,0 +1,32 @@
+import BerthCore
+import BerthStore
+import BerthWire
+import Foundation
+import Testing
+
+/// The decisions of fixed histories, as a file of the tests records them. A change of a rule shows as a difference of that file; a change of the
+/// code alone must leave it as it is. `BERTH_WRITE_GOLDEN=1` writes it anew.
+@Suite struct GoldenHistoryTests {
+    static let historyCount: UInt64 = 300
+    static let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Golden/histories.txt")
+
+    /// One line a history: its seed, how many entries its journal has, and a hash of the city's summary after every entry.
+    @Test func theHistoriesDecideAsRecorded() throws {
+        let lines = try (0..<GoldenHistoryTests.historyCount).map { seed in
+            var tally = RuleHistoryTests.Tally()
+            let (fault, street) = try RuleHistoryTests().history(seed, MemoryStore(), &tally, isWatched: true, refuseEvery: .max)
+            #expect(fault == nil, "seed \(seed)")
+            var text: [UInt8] = []
+            for summary in street.watched { for line in summary { text.append(contentsOf: Array((line + "\n").utf8)) } }
+            return "\(seed) \(street.watched.count) \(Signature.hash(canonical: text).prefix(16))"
+        }
+        let now = lines.joined(separator: "\n") + "\n"
+        if ProcessInfo.processInfo.environment["BERTH_WRITE_GOLDEN"] != nil {
+            try now.write(to: GoldenHistoryTests.file, atomically: true, encoding: .utf8)
+        }
+        let recorded = try String(contentsOf: GoldenHistoryTests.file, encoding: .utf8)
+        let changed = zip(lines, recorded.split(separator: "\n").map(String.init)).filter { $0 != $1 }.map(\.0)
+        #expect(changed.isEmpty, "histories that decide otherwise than recorded: \(changed.prefix(5)) … \(changed.count)")
+        #expect(now.utf8.count == recorded.utf8.count || !changed.isEmpty)
+    }
+}
