@@ -14,6 +14,9 @@ enum Limits {
     static let keepEndedMillis: Int64 = 600_000
     /// A request's head and body must arrive within this time, s.
     static let requestSeconds: Int64 = 20
+    /// A request's head: bytes of one field and of all, and the number of fields.
+    static let headBytesMax = 80 << 10
+    static let headFieldsMax = 1_000
     /// A connection on which nothing happens is closed, s. Longer than a long poll.
     static let idleSeconds: Int64 = 75
     /// Bytes of an over-long body that are read and thrown away so that the sender can read its answer.

@@ -9,7 +9,6 @@ import HummingbirdTLS
 public import Logging
 import Metrics
 import NIOCore
-import NIOPosix
 import NIOSSL
 import ServiceLifecycle
 import Synchronization
@@ -48,12 +47,6 @@ public final class Server: Sendable {
 
     /// Keeps what swift-metrics is told for `/metrics`; once, before anything is measured.
     public static func collectMetrics() { MetricsSystem.bootstrap(MetricsRegistry.shared) }
-
-    /// Lets tasks run on the network's own threads: a request then needs no change of thread between its bytes and its decision.
-    /// Called once, before any task does anything.
-    public static func shareThreads() {
-        _ = NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor()
-    }
 
     /// Runs until SIGTERM or SIGINT; then stops listening, makes everything durable and ends the broker.
     public func run(onReady: @escaping @Sendable (Ready) -> Void) async throws {
@@ -121,11 +114,10 @@ public final class Server: Sendable {
         let pages = Pages(live: live, redirects: redirects, clock: clock)
         let backstage = Backstage(
             settings: settings, credentials: credentials, live: live, presence: presence, statistics: statistics, clock: clock)
-        let front = HTTPFront(
-            pipeline: pipeline, pages: pages, tus: Tus(pictures: pictures), backstage: backstage, connections: connections,
-            asksCertificates: { credentials.asksCertificates })
+        let front = HTTPFront(pages: pages, tus: Tus(pictures: pictures), backstage: backstage)
+        let signed = SignedFront(pipeline: pipeline, connections: connections, asksCertificates: { credentials.asksCertificates })
         let services: [any Service] =
-            try fronts(front, pages: pages, authority: authority, connections: connections, gate: gate)
+            try fronts(front, signed: signed, pages: pages, authority: authority, connections: connections, gate: gate)
             + [
                 try adminFront(
                     Desk(
@@ -218,7 +210,7 @@ public final class Server: Sendable {
     }
 
     private func fronts(
-        _ front: HTTPFront, pages: Pages, authority: Authority, connections: Connections, gate: ReadyGate
+        _ front: HTTPFront, signed: SignedFront, pages: Pages, authority: Authority, connections: Connections, gate: ReadyGate
     ) throws -> [any Service] {
         var tls = TLSConfiguration.makeServerConfiguration(
             certificateChain: try NIOSSLCertificate.fromPEMFile(authority.certificateFile).map { .certificate($0) },
@@ -230,19 +222,13 @@ public final class Server: Sendable {
         let quiet = Server.quiet(logger)
         let https = Application(
             responder: front,
-            server: try .tls(
-                .http1(
-                    configuration: .init(
-                        additionalChannelHandlers: [ConnectionGuard(connections: connections, noRoom: front.noRoom)],
-                        idleTimeout: .seconds(Limits.idleSeconds))), tlsConfiguration: tls),
+            server: try .tls(.city(connections, signed: signed), tlsConfiguration: tls),
             configuration: .init(address: .hostname(settings.bindAddress, port: settings.httpsPort), serverName: "berth"),
             onServerRunning: { channel in await gate.opened("https", channel.localAddress?.port ?? 0) }, logger: quiet)
         guard settings.pagePort > 0 else { return [https] }
         let page = Application(
             responder: pages,
-            server: .http1(
-                configuration: .init(
-                    additionalChannelHandlers: [ConnectionGuard(connections: connections)], idleTimeout: .seconds(Limits.idleSeconds))),
+            server: .city(connections),
             configuration: .init(address: .hostname("127.0.0.1", port: settings.pagePort), serverName: "berth"),
             onServerRunning: { channel in await gate.opened("page", channel.localAddress?.port ?? 0) }, logger: quiet)
         return [https, page]
@@ -254,9 +240,7 @@ public final class Server: Sendable {
         umask(0o077)
         return Application(
             responder: Admin(desk: desk),
-            server: .http1(
-                configuration: .init(
-                    additionalChannelHandlers: [ConnectionGuard(connections: connections)], idleTimeout: .seconds(Limits.idleSeconds))),
+            server: .city(connections),
             configuration: .init(address: .unixDomainSocket(path: path), serverName: "berth"),
             onServerRunning: { _ in await gate.opened("admin", 0) }, logger: Server.quiet(logger))
     }

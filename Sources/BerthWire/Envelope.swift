@@ -51,6 +51,8 @@ public struct Envelope: Sendable {
     public let data: JSONObject
     /// Where the first number of the data stands that the wire does not allow (102).
     public let illegalNumber: String?
+    /// canon(data) as it came; nil where the sender wrote it in another form.
+    private var canonicalData: ArraySlice<UInt8>?
 
     public var echo: Echo { Echo(requestId: requestId, appId: appId, service: service, parkCode: parkCode) }
 
@@ -58,7 +60,8 @@ public struct Envelope: Sendable {
     public static func read(_ bytes: [UInt8], echo: inout Echo) throws(WireError) -> Envelope {
         guard bytes.count <= WireLimits.bodyBytesMax else { throw WireError("tooLarge", "body over 1 MiB") }
         let value: JSON
-        do { value = try JSON.parse(bytes) } catch {
+        let canonicalData: Range<Int>?
+        do { (value, canonicalData) = try JSON.parseMessage(bytes) } catch {
             switch error {
             case .malformed(let why): throw WireError("malformedBody", why)
             case .illegalNumber:
@@ -69,7 +72,10 @@ public struct Envelope: Sendable {
             }
         }
         guard let members = value.objectValue else { throw WireError("malformedBody", "the body is not an object") }
-        return try Envelope(members, echo: &echo)
+        var envelope = try Envelope(members, echo: &echo)
+        // Where there is no object, the data counts as `{}`.
+        if case .object = members["data"], let canonicalData { envelope.canonicalData = bytes[canonicalData] }
+        return envelope
     }
 
     init(_ members: JSONObject, echo: inout Echo, hasIllegalNumbers: Bool = false) throws(WireError) {
@@ -232,7 +238,7 @@ extension Envelope {
             }
         }
         // Of the data as they were sent.
-        let hash = Signature.dataHash(members["data"] ?? [:])
+        let hash = canonicalData.map { Signature.hash(canonical: $0) } ?? Signature.dataHash(members["data"] ?? [:])
         let toSign = Signature.bytesToSign(members, dataHash: hash)
         func isSigned(with secret: String) -> Bool { Signature.equal(Signature.sign(toSign, secret: secret), sign) }
         func authentic(_ secret: String) -> Authentic {
@@ -356,23 +362,73 @@ public enum MessageWriter {
     public static func reply(
         _ answer: Answer, echo: Echo, secret: String?, timestamp: Int64, nonce: String, showHints: Bool, showDetails: Bool = false
     ) -> [UInt8] {
-        var members = JSONObject()
-        members.reserve(12)
-        members.append("version", "1.0")
-        members.append("requestId", .string(echo.requestId))
-        members.append("appId", .string(echo.appId))
-        members.append("service", .string(echo.service))
-        if let parkCode = echo.parkCode { members.append("parkCode", .string(parkCode)) }
-        members.append("timestamp", .int(timestamp))
-        members.append("nonce", .string(nonce))
-        members.append("code", .int(answer.code))
-        members.append("message", .string(answer.code == 0 ? "" : answer.resultCode.zh))
+        let canonical = answer.canonicalText
+        let sign = secret.map { secret in
+            Signature.sign(toSign(answer, echo, timestamp, nonce, dataHash: Signature.hash(canonical: canonical)), secret: secret)
+        }
+        var out: [UInt8] = []
+        out.reserveCapacity(canonical.count + 512)
+        func text(_ name: StaticString, _ value: String) {
+            append(name, to: &out)
+            JSON.write(string: value, into: &out)
+        }
+        func number(_ name: StaticString, _ value: Int64) {
+            append(name, to: &out)
+            out.append(decimal: value)
+        }
+        text("{\"version\":", "1.0")
+        text(",\"requestId\":", echo.requestId)
+        text(",\"appId\":", echo.appId)
+        text(",\"service\":", echo.service)
+        if let parkCode = echo.parkCode { text(",\"parkCode\":", parkCode) }
+        number(",\"timestamp\":", timestamp)
+        text(",\"nonce\":", nonce)
+        number(",\"code\":", Int64(answer.code))
+        text(",\"message\":", answer.code == 0 ? "" : answer.resultCode.zh)
         let hints = [showHints ? answer.hint : "", showDetails ? answer.detail : ""].filter { !$0.isEmpty }
-        if !hints.isEmpty { members.append("hint", .string(hints.joined(separator: "; "))) }
-        if answer.duplicate { members.append("duplicate", true) }
-        if let epoch = answer.epoch { members.append("epoch", .string(epoch)) }
-        if let ackSeq = answer.ackSeq { members.append("ackSeq", .int(ackSeq)) }
-        return seal(members, canonical: answer.canonicalText, secret: secret)
+        if !hints.isEmpty { text(",\"hint\":", hints.joined(separator: "; ")) }
+        if answer.duplicate { append(",\"duplicate\":true", to: &out) }
+        if let epoch = answer.epoch { text(",\"epoch\":", epoch) }
+        if let ackSeq = answer.ackSeq { number(",\"ackSeq\":", ackSeq) }
+        append(",\"data\":", to: &out)
+        out.append(contentsOf: canonical)
+        text(",\"sign\":", sign ?? "")
+        out.append(UInt8(ascii: "}"))
+        return out
+    }
+
+    /// The string to sign of a reply, its members in the order of their bytes (section 3). Members that are "" are left out.
+    private static func toSign(_ answer: Answer, _ echo: Echo, _ timestamp: Int64, _ nonce: String, dataHash: String) -> [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(384)
+        func text(_ name: StaticString, _ value: String) {
+            guard !value.isEmpty else { return }
+            append(name, to: &out)
+            out.append(utf8: value)
+        }
+        func number(_ name: StaticString, _ value: Int64) {
+            append(name, to: &out)
+            out.append(decimal: value)
+        }
+        if let ackSeq = answer.ackSeq { number("&ackSeq=", ackSeq) }
+        text("&appId=", echo.appId)
+        number("&code=", Int64(answer.code))
+        text("&data=", dataHash)
+        if answer.duplicate { append("&duplicate=true", to: &out) }
+        text("&epoch=", answer.epoch ?? "")
+        text("&nonce=", nonce)
+        text("&parkCode=", echo.parkCode ?? "")
+        text("&requestId=", echo.requestId)
+        text("&service=", echo.service)
+        number("&timestamp=", timestamp)
+        append("&version=1.0", to: &out)
+        // The first member has no separator.
+        out.removeFirst()
+        return out
+    }
+
+    private static func append(_ text: StaticString, to out: inout [UInt8]) {
+        out.append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }
 }
 

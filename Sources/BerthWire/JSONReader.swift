@@ -22,6 +22,20 @@ extension JSON {
         if reader.sawIllegalNumber { throw .illegalNumber }
         return value
     }
+
+    /// Reads a message. Beside its value: where the value of its member `data` stands, if the bytes there are already canon(data), as those of most
+    /// senders are; then the hash of the data needs no second writing.
+    static func parseMessage(_ bytes: [UInt8]) throws(JSONError) -> (value: JSON, canonicalData: Range<Int>?) {
+        try bytes.withUnsafeBufferPointer { (buffer) throws(JSONError) in
+            var reader = JSONReader(bytes: buffer)
+            reader.watchesData = true
+            let value = try reader.value(depth: 1)
+            reader.skipSpace()
+            guard reader.atEnd else { throw .malformed("text after the value") }
+            if reader.sawIllegalNumber { throw .illegalNumber }
+            return (value, reader.canonicalData)
+        }
+    }
 }
 
 extension JSON {
@@ -58,6 +72,13 @@ private struct JSONReader {
     var position = 0
     /// Remembered, not thrown at once: a text that is no JSON at all is 101 even when it also holds 1.5.
     var sawIllegalNumber = false
+    /// Whether it is to be noted where the member `data` of the outermost object stands.
+    var watchesData = false
+    /// The bytes of that member, if they are canonical (``JSON/parseMessage(_:)``).
+    private(set) var canonicalData: Range<Int>?
+    /// What has been read since the member began is canonical: no space, no escape, names in their order. An escape can be canonical too; then the
+    /// data is written once more.
+    private var isCanonical = false
 
     init(bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
 
@@ -66,7 +87,9 @@ private struct JSONReader {
     mutating func skipSpace() {
         while position < bytes.count {
             switch bytes[position] {
-            case 0x20, 0x09, 0x0A, 0x0D: position += 1
+            case 0x20, 0x09, 0x0A, 0x0D:
+                position += 1
+                isCanonical = false
             default: return
             }
         }
@@ -116,7 +139,8 @@ private struct JSONReader {
             skipSpace()
             guard position < bytes.count, bytes[position] == UInt8(ascii: ":") else { throw .malformed("colon expected") }
             position += 1
-            object.append(name, try value(depth: depth + 1))
+            if isCanonical, let last = object.members.last, !JSON.precedes(last.name, name) { isCanonical = false }
+            object.append(name, watchesData && depth == 1 && name == "data" ? try data() : try value(depth: depth + 1))
             skipSpace()
             guard position < bytes.count else { throw .malformed("unexpected end") }
             let next = bytes[position]
@@ -124,6 +148,16 @@ private struct JSONReader {
             if next == UInt8(ascii: "}") { return .object(object) }
             guard next == UInt8(ascii: ",") else { throw .malformed("comma expected") }
         }
+    }
+
+    private mutating func data() throws(JSONError) -> JSON {
+        skipSpace()
+        isCanonical = true
+        let start = position
+        let data = try value(depth: 2)
+        if isCanonical { canonicalData = start..<position }
+        isCanonical = false
+        return data
     }
 
     private mutating func array(depth: Int) throws(JSONError) -> JSON {
@@ -209,6 +243,7 @@ private struct JSONReader {
     }
 
     private mutating func escapedString(from start: Int) throws(JSONError) -> String {
+        isCanonical = false
         var text = Array(bytes[start..<position])
         while position < bytes.count {
             let byte = bytes[position]

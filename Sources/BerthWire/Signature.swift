@@ -33,9 +33,13 @@ public enum Signature {
         return hash(canonical: value.text(canonical: true))
     }
 
-    public static func hash(canonical: [UInt8]) -> String {
+    public static func hash(canonical: [UInt8]) -> String { canonical.withUnsafeBytes(hash) }
+
+    static func hash(canonical: ArraySlice<UInt8>) -> String { canonical.withUnsafeBytes(hash) }
+
+    private static func hash(_ bytes: UnsafeRawBufferPointer) -> String {
         var hash = SHA256()
-        canonical.withUnsafeBytes { hash.update(bufferPointer: $0) }
+        hash.update(bufferPointer: bytes)
         return hash.finalize().withUnsafeBytes { hex(digest: $0) }
     }
 
@@ -59,7 +63,7 @@ public enum Signature {
             case .string, .int, .illegalNumber, .bool: pairs.append((name, value))
             }
         }
-        pairs.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+        sort(&pairs)
         var text: [UInt8] = []
         text.reserveCapacity(384)
         for (name, value) in pairs {
@@ -75,6 +79,23 @@ public enum Signature {
             }
         }
         return text
+    }
+
+    /// Sorts by the bytes of the names. An envelope has some ten members, of which most senders write many in order already.
+    private static func sort(_ pairs: inout [(name: String, value: JSON)]) {
+        guard pairs.count <= 24 else { return pairs.sort { precedes($0.name, $1.name) } }
+        for index in pairs.indices.dropFirst() {
+            var place = index
+            while place > 0, precedes(pairs[place].name, pairs[place - 1].name) {
+                pairs.swapAt(place, place - 1)
+                place -= 1
+            }
+        }
+    }
+
+    private static func precedes(_ left: String, _ right: String) -> Bool {
+        var (left, right) = (left, right)
+        return left.withUTF8 { left in right.withUTF8 { right in left.lexicographicallyPrecedes(right) } }
     }
 
     public static func sign(_ stringToSign: String, secret: String) -> String { sign(Array(stringToSign.utf8), secret: secret) }
@@ -93,12 +114,15 @@ public enum Signature {
 
     /// Equal in a time that depends on the length only.
     public static func equal(_ left: String, _ right: String) -> Bool {
-        let left = Array(left.utf8)
-        let right = Array(right.utf8)
-        guard left.count == right.count else { return false }
-        var difference: UInt8 = 0
-        for index in left.indices { difference |= left[index] ^ right[index] }
-        return difference == 0
+        var (left, right) = (left, right)
+        return left.withUTF8 { left in
+            right.withUTF8 { right in
+                guard left.count == right.count else { return false }
+                var difference: UInt8 = 0
+                for index in left.indices { difference |= left[index] ^ right[index] }
+                return difference == 0
+            }
+        }
     }
 
     /// A stable 64-bit digest for look-up tables; never for authenticity.

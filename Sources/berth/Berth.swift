@@ -112,7 +112,6 @@ struct Serve: AsyncParsableCommand {
             _ = Profile.current
             for (name, target) in [("Scenes", "BerthScene"), ("Pages", "BerthServer")] { _ = try Resources.folder(name, of: target) }
             Server.collectMetrics()
-            Server.shareThreads()
             try await Server(settings: settings, logger: logger).run { ready in
                 // The server serves without a reader of this line too.
                 if let reason = Output.line(ready.json.string) {

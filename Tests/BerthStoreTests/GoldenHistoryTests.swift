@@ -7,7 +7,7 @@ import Testing
 /// The decisions of fixed histories, as a file of the tests records them. A change of a rule shows as a difference of that file; a change of the
 /// code alone must leave it as it is. `BERTH_WRITE_GOLDEN=1` writes it anew.
 @Suite struct GoldenHistoryTests {
-    static let historyCount: UInt64 = 300
+    static let historyCount: UInt64 = 100
     static let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Golden/histories.txt")
 
     /// One line a history: its seed, how many entries its journal has, and a hash of the city's summary after every entry.

@@ -1,0 +1,47 @@
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOHTTPTypes
+import NIOHTTPTypesHTTP1
+
+/// One connection of a front, from the socket upwards: HTTP/1.1, one request at a time (``HTTPServerPipelineHandler``), the guard, the signed
+/// interface where the front has one, and Hummingbird for everything else.
+struct CityChannel: HTTPChannelHandler {
+    typealias Value = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
+
+    let connections: Connections
+    /// The signed interface of this front; nil where it has none.
+    let signed: SignedFront?
+    /// Hummingbird's part: every request that the signed interface leaves.
+    let responder: HTTPChannelHandler.Responder
+
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+        channel.eventLoop.makeCompletedFuture {
+            let pipeline = channel.pipeline.syncOperations
+            var limits = NIOHTTPDecoderLimitConfiguration()
+            limits.maxHeaderFieldSize = Limits.headBytesMax
+            limits.maxHeaderListSize = Limits.headBytesMax
+            limits.maxHeaderFieldCount = Limits.headFieldsMax
+            try pipeline.configureHTTPServerPipeline(
+                withPipeliningAssistance: true, withErrorHandling: false, withOutboundHeaderValidation: false,
+                withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
+            try pipeline.addHandler(ConnectionGuard(connections: connections, noRoom: signed.map { $0.noRoom }))
+            if let signed { try pipeline.addHandler(SignedHandler(front: signed, loop: channel.eventLoop)) }
+            try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
+            return try NIOAsyncChannel(wrappingChannelSynchronously: channel, configuration: .init(isOutboundHalfClosureEnabled: true))
+        }
+    }
+
+    func handle(value: Value, logger: Logger) async { await handleHTTP(asyncChannel: value, logger: logger) }
+}
+
+extension HTTPServerBuilder {
+    /// A front whose connections are counted and guarded.
+    /// - Parameter signed: the signed interface in front of Hummingbird, on the same port.
+    static func city(_ connections: Connections, signed: SignedFront? = nil) -> HTTPServerBuilder {
+        .init { responder in CityChannel(connections: connections, signed: signed, responder: responder) }
+    }
+}
