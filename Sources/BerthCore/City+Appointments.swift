@@ -264,7 +264,7 @@ extension City {
             appointment.parkCode = nil
             note(rightless: key, appointment)
             set(.appointment(appointment), &events)
-            revoke(&revoked, .appointment, at: now, &events)
+            end(&revoked, as: .appointmentMoved, detail: "appointment", now: now, &events)
             return Decision(.entity(.appointment(appointment)), events)
         }
         lots[order.parkCode]!.rehold(old, now: now)
@@ -300,12 +300,7 @@ extension City {
         note(rightless: key, appointment)
         set(.appointment(appointment), &events)
         if let orderNo, var order = order(orderNo, history: history), order.status == .booked || order.status == .held {
-            order.status = .cancelled
-            order.orderVer += 1
-            giveBackDailyCount(of: order, &events)
-            returnDeposit(of: order, at: now, &events)
-            sendCancel(&order, .appointment, at: now, &events)
-            update(order, at: now, &events)
+            end(&order, as: .appointmentCancelled, now: now, &events)
         }
         return Decision(.entity(.appointment(appointment)), events)
     }

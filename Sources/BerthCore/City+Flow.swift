@@ -88,7 +88,7 @@ extension City {
         tellLots(of: policy, always: true, at: now, &events)
         noteSwitch(policy, from: old.map { ($0.wasInForce ?? false) && $0.mode != .off } ?? false, at: now, &events)
         noteClock(policy, at: now)
-        for var order in revoked { revoke(&order, .server, at: now, &events) }
+        for var order in revoked { end(&order, as: .closedByFlow, detail: "server", now: now, &events) }
         countDailyQuotas(of: policy, at: now, &events)
         for parkCode in lots(of: policy) { noteFreed(parkCode) }
         return Decision(.entity(.flow(flows[key(of: policy)]!)), events)
@@ -133,21 +133,6 @@ extension City {
                 update(order, at: order.changedAt, &events)
             }
         }
-    }
-
-    /// Ends an order without anybody's fault (state 8).
-    mutating func revoke(_ order: inout Order, _ type: CancelType, at now: Millis, _ events: inout [Event]) {
-        order.status = .revoked
-        order.isCompensated = true
-        order.orderVer += 1
-        order.holdDeadline = nil
-        giveBackDailyCount(of: order, &events)
-        returnDeposit(of: order, at: now, &events)
-        giveBackAppointment(of: order, &events)
-        sendCancel(&order, type, at: now, &events)
-        update(order, at: now, &events)
-        events.append(
-            .notice(Notice(parkCode: order.parkCode, eventType: 2012, occurredAt: now, orderNo: order.orderNo, detail: "\(type)")))
     }
 
     /// Pools that policies name, as each lot counts them. Those of a policy by saturation hold while that has switched it on.
@@ -219,7 +204,7 @@ extension City {
         if !policy.pools.isEmpty { refreshPoolRules(lots(of: policy)) }
         let revoked = isOn && policy.revokes ? affected(by: policy, at: now) : []
         followForce(policy, at: now, &events)
-        for var order in revoked { revoke(&order, .server, at: now, &events) }
+        for var order in revoked { end(&order, as: .closedByFlow, detail: "server", now: now, &events) }
     }
 
     /// A policy begins or ends, by its switch or by the clock.

@@ -287,11 +287,6 @@ extension City {
         events.append(.payment(payment))
         tell(payment.appId, .refund(payNo: payment.payNo, refundNo: reference, amountFen: fen), at: now, &events)
     }
-
-    mutating func forfeitDeposit(of order: Order, at now: Millis, _ events: inout [Event]) {
-        settleDeposit(of: order, .forfeited, at: now, &events)
-    }
-
     /// Money that a lot took itself: it is the lot's, and it has it.
     mutating func post(till payment: Payment, at now: Millis, _ events: inout [Event]) {
         post(

@@ -448,15 +448,6 @@ extension City {
         send(LotMessage.modify, of: &order, at: now, &events)
     }
 
-    /// Tells the lot that an order is no more, when it has heard of it at all.
-    mutating func sendCancel(_ order: inout Order, _ type: CancelType, at now: Millis, _ events: inout [Event]) {
-        guard order.downSeq > 0 else {
-            order.deliver = .notNeeded
-            return
-        }
-        send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, type), for: &order, at: now, &events)
-    }
-
     /// A08: once, a later end of the entry window; for a car that is inside and has a time to leave, a later one. Where the place would not
     /// be his any more it is held for longer, when nobody follows.
     mutating func delay(appId: String, orderNo: String, at now: Millis, history: some History) -> Decision {
@@ -566,26 +557,15 @@ extension City {
         let isBreach = isLate || isOverLimit
 
         var events: [Event] = []
-        order.status = isBreach ? .cancelledBreach : .cancelled
-        order.orderVer += 1
+        // What was never certain does not count as a cancel.
         let wasHeld = order.terms.prepayFen > 0 && order.prepayNo == nil
         if !wasHeld {
             count(dayKey, by: 1, &events)
             count(monthKey, by: 1, &events)
         }
-        if isBreach {
-            charge(
-                order, .breach,
-                evidence: "cancelled at \(now); free until \(order.terms.freeCancelUntil); left \(leftToday)/\(leftThisMonth)",
-                at: now, &events)
-            forfeitDeposit(of: order, at: now, &events)
-        } else {
-            giveBackDailyCount(of: order, &events)
-            returnDeposit(of: order, at: now, &events)
-        }
-        giveBackAppointment(of: order, &events)
-        sendCancel(&order, isBreach ? .breach : .user, at: now, &events)
-        update(order, at: now, &events)
+        end(
+            &order, as: isBreach ? .cancelledLate : .cancelled,
+            evidence: "cancelled at \(now); free until \(order.terms.freeCancelUntil); left \(leftToday)/\(leftThisMonth)", now: now, &events)
         return Decision(
             .cancelled(
                 lots[order.parkCode]!.orders[orderNo]!, isBreach: isBreach, leftToday: max(0, leftToday - 1),

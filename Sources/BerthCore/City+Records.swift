@@ -397,18 +397,9 @@ extension City {
         case (.accepted, .held), (.accepted, .booked):
             accept(&order, occurred: occurred, at: now, &events)
         case (.refused, .held), (.refused, .booked):
-            reject(&order, at: now, &events)
+            end(&order, as: .refusedByLot, now: now, &events)
         case (.revoked, .held), (.revoked, .booked):
-            order.status = .revoked
-            order.isCompensated = true
-            order.orderVer += 1
-            order.deliver = .notNeeded
-            giveBackDailyCount(of: order, &events)
-            giveBackAppointment(of: order, &events)
-            returnDeposit(of: order, at: now, &events)
-            update(order, at: now, &events)
-            events.append(
-                .notice(Notice(parkCode: parkCode, eventType: 2012, occurredAt: occurred, orderNo: orderNo)))
+            end(&order, as: .revokedByLot, at: occurred, now: now, &events)
         case (.arrived, .held), (.arrived, .booked), (.arrived, .noShow):
             guard occurred <= order.enterEnd else { return Decision(.refused(.tooLateToEnter)) }
             guard occurred >= now - City.recordDaysMax * CivilTime.dayLength else { return Decision(.refused(.recordTooOld)) }
@@ -451,20 +442,6 @@ extension City {
         if order != old { update(order, at: now, &events) }
     }
 
-    /// A final refusal by the lot: no penalty, the place is free, the user is told.
-    private mutating func reject(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
-        order.deliver = .refused
-        order.status = .rejected
-        order.holdDeadline = nil
-        order.orderVer += 1
-        giveBackDailyCount(of: order, &events)
-        giveBackAppointment(of: order, &events)
-        returnDeposit(of: order, at: now, &events)
-        update(order, at: now, &events)
-        events.append(
-            .notice(Notice(parkCode: order.parkCode, eventType: 2002, occurredAt: now, orderNo: order.orderNo)))
-    }
-
     mutating func settle(
         _ parkCode: String, epoch: String, ackSeq: Int64, results: [DownResult], assumesRest: Bool, at now: Millis,
         history: some History
@@ -487,7 +464,7 @@ extension City {
             if result.isAccepted {
                 if order.downSeq == result.seq { accept(&order, occurred: now, at: now, &events) }
             } else if order.status == .held || order.status == .booked {
-                reject(&order, at: now, &events)
+                end(&order, as: .refusedByLot, now: now, &events)
             } else if order.downSeq == result.seq {
                 order.deliver = .refused
                 update(order, at: now, &events)

@@ -67,32 +67,20 @@ extension City {
             return
         }
         let next = neighbour(of: order, lot: lot, at: now)
-        order.status = .revoked
-        order.isCompensated = true
-        order.orderVer += 1
-        giveBackDailyCount(of: order, &events)
-        returnDeposit(of: order, at: now, &events)
-        if var next {
-            lastSerial += 1
-            next.serial = lastSerial
-            next.orderNo = "YY" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(lastSerial, 10)
-            order.rehomedTo = next.orderNo
-            sendCancel(&order, .server, at: now, &events)
-            update(order, at: now, &events)
-            record(estimate(next, at: now) - old, of: &next, payer: payer, at: now, &events)
-            // He did not ask for it: no limit of his stands in its way.
-            next.quotaKeys = []
-            claim(&next, policy: lots[next.parkCode]!.policy(next.purpose), isAsked: false, &events)
-            certify(&next, policy: lots[next.parkCode]!.policy(next.purpose), at: now, &events)
-        } else {
-            sendCancel(&order, .server, at: now, &events)
-            update(order, at: now, &events)
+        guard var next else {
+            end(&order, as: .displaced, detail: "re-homed to nowhere, paid by \(payer.text)", now: now, &events)
+            return
         }
-        events.append(
-            .notice(
-                Notice(
-                    parkCode: order.parkCode, eventType: 2012, occurredAt: now, orderNo: order.orderNo,
-                    detail: "re-homed to \(order.rehomedTo ?? "nowhere"), paid by \(payer.text)")))
+        lastSerial += 1
+        next.serial = lastSerial
+        next.orderNo = "YY" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(lastSerial, 10)
+        order.rehomedTo = next.orderNo
+        end(&order, as: .displaced, detail: "re-homed to \(next.orderNo), paid by \(payer.text)", now: now, &events)
+        record(estimate(next, at: now) - old, of: &next, payer: payer, at: now, &events)
+        // The user did not ask for it: no limit of theirs stands in its way.
+        next.quotaKeys = []
+        claim(&next, policy: lots[next.parkCode]!.policy(next.purpose), isAsked: false, &events)
+        certify(&next, policy: lots[next.parkCode]!.policy(next.purpose), at: now, &events)
     }
 
     private func neighbour(of order: Order, lot: Lot, at now: Millis) -> Order? {

@@ -38,15 +38,8 @@ extension City {
         var order = order
         switch order.status {
         case .held:
-            order.status = .rejected
-            order.orderVer += 1
-            order.holdDeadline = nil
-            giveBackDailyCount(of: order, &events)
-            giveBackAppointment(of: order, &events)
-            returnDeposit(of: order, at: now, &events)
-            sendCancel(&order, .server, at: now, &events)
-            update(order, at: now, &events)
-        case .waitlisted: failWaiting(&order, at: now, &events)
+            end(&order, as: .holdRanOut, now: now, &events)
+        case .waitlisted: end(&order, as: .waitlistClosed, now: now, &events)
         case .booked:
             guard now > order.enterEnd else { return }
             if order.deliver == .new || order.deliver == .sent {
@@ -100,39 +93,5 @@ extension City {
             .notice(
                 Notice(
                     parkCode: order.parkCode, eventType: 3005, occurredAt: limit, orderNo: order.orderNo, recordNo: order.recordNo)))
-    }
-
-    /// The window is over and the lot's log shows no entry. Without fault of the user when the lot never had the order.
-    mutating func judgeNoShow(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
-        order.orderVer += 1
-        // A car on a black list could not come in.
-        let isBanned = order.plates.contains { blacklisted(order.parkCode, $0, at: order.enterEnd) != nil }
-        if order.isDisputed || isBanned {
-            order.status = .noShow
-            returnDeposit(of: order, at: now, &events)
-            send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, .noShow), for: &order, at: now, &events)
-        } else if order.deliver == .expired || order.deliver == .refused {
-            order.status = .rejected
-            order.isCompensated = true
-            giveBackDailyCount(of: order, &events)
-            giveBackAppointment(of: order, &events)
-            returnDeposit(of: order, at: now, &events)
-            send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, .server), for: &order, at: now, &events)
-        } else {
-            order.status = .noShow
-            order.isPenalised = true
-            charge(
-                order, .noShow,
-                evidence:
-                    "window \(order.enterStart) to \(order.enterEnd), log passed \(lots[order.parkCode]!.passedThrough) without an entry, deliverStatus \(order.deliver.rawValue)",
-                at: now, &events)
-            forfeitDeposit(of: order, at: now, &events)
-            send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, .noShow), for: &order, at: now, &events)
-        }
-        update(order, at: now, &events)
-        events.append(
-            .notice(
-                Notice(
-                    parkCode: order.parkCode, eventType: 2006, occurredAt: order.enterEnd, orderNo: order.orderNo)))
     }
 }

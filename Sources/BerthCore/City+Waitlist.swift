@@ -40,11 +40,8 @@ extension City {
         guard order.status == .waitlisted else {
             return Decision(.refused(order.status == .cancelled ? .orderCancelled : .wrongState))
         }
-        order.status = .cancelled
-        order.orderVer += 1
-        order.holdDeadline = nil
         var events: [Event] = []
-        update(order, at: now, &events)
+        end(&order, as: .leftWaitlist, now: now, &events)
         return Decision(
             .cancelled(
                 order, isBreach: false, leftToday: cancelsLeft(order, at: now).today, leftThisMonth: cancelsLeft(order, at: now).month),
@@ -105,13 +102,5 @@ extension City {
         claim(&order, policy: policy, &events)
         certify(&order, policy: policy, at: now, &events)
         events.append(.notice(Notice(parkCode: order.parkCode, eventType: 2013, occurredAt: now, orderNo: order.orderNo)))
-    }
-
-    /// The list closes: nothing became free in time.
-    mutating func failWaiting(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
-        order.status = .waitlistFailed
-        order.orderVer += 1
-        order.holdDeadline = nil
-        update(order, at: now, &events)
     }
 }
