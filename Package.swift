@@ -84,7 +84,7 @@ let package = Package(
             ]),
         // 3 the simulated city, and how we measure
         .target(
-            name: "BerthKit",
+            name: "BerthSimulator",
             dependencies: [
                 "BerthCore", "BerthWire", "BerthLink", "BerthGateway", "CBerthPosix",
                 .product(name: "Logging", package: "swift-log"),
@@ -93,7 +93,7 @@ let package = Package(
         .executableTarget(
             name: "berth",
             dependencies: [
-                "BerthServer", "BerthKit", "BerthLink", "BerthWire", "BerthDocs", "BerthScene",
+                "BerthServer", "BerthSimulator", "BerthLink", "BerthWire", "BerthDocs", "BerthScene",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),

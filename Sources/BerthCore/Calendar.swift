@@ -2,7 +2,7 @@
 ///
 /// "Never more than the quota at any moment" is a check over a run of counters. Places of a pool are interchangeable and
 /// intervals are counted, so a count that never exceeds the quota means that an assignment of places exists.
-public struct Calendar: Sendable, Equatable {
+public struct CapacityCalendar: Sendable, Equatable {
     public let stepMillis: Millis
     private let stepsPerDay: Int64
     private var days: [Int64: [Int32]] = [:]
@@ -22,7 +22,7 @@ public struct Calendar: Sendable, Equatable {
     public func endOfStep(holding time: Millis) -> Millis { (floorDiv(time, stepMillis) + 1) * stepMillis }
 
     private func forEachRun(_ steps: Range<Int64>, _ body: (_ day: Int64, _ run: Range<Int>) -> Void) {
-        Calendar.forEachRun(steps, stepsPerDay, body)
+        CapacityCalendar.forEachRun(steps, stepsPerDay, body)
     }
 
     private static func forEachRun(_ steps: Range<Int64>, _ stepsPerDay: Int64, _ body: (_ day: Int64, _ run: Range<Int>) -> Void) {
@@ -46,7 +46,7 @@ public struct Calendar: Sendable, Equatable {
     }
 
     /// The most places held together in several calendars of the same step at any moment of the interval.
-    static func peak(of calendars: [Calendar], from: Millis, to: Millis) -> Int {
+    static func peak(of calendars: [CapacityCalendar], from: Millis, to: Millis) -> Int {
         guard let first = calendars.first else { return 0 }
         return first.steps(from, to).reduce(0) { most, step in
             max(most, calendars.reduce(0) { $0 + $1.count(atStep: step) })
@@ -61,7 +61,7 @@ public struct Calendar: Sendable, Equatable {
     /// Holds (`delta` 1) or releases (-1) one place over the interval. A release must be of what was held.
     public mutating func add(_ delta: Int32, from: Millis, to: Millis) {
         let stepsPerDay = stepsPerDay
-        Calendar.forEachRun(steps(from, to), stepsPerDay) { day, run in
+        CapacityCalendar.forEachRun(steps(from, to), stepsPerDay) { day, run in
             days[day, default: [Int32](repeating: 0, count: Int(stepsPerDay))].withUnsafeMutableBufferPointer { counters in
                 for index in run {
                     counters[index] += delta

@@ -29,11 +29,11 @@ extension City {
         }
         var events: [Event] = []
         append(.relay(service: "config.push", body: "{}"), to: parkCode, about: "", at: now, &events)
-        for order in lots[parkCode]!.inForce where order.status == .held || order.status == .booked {
-            guard order.deliver != .notNeeded else { continue }
-            var order = order
-            send(LotMessage.reserve, of: &order, at: now, &events)
-            update(order, at: now, &events)
+        for reservation in lots[parkCode]!.inForce where reservation.status == .held || reservation.status == .booked {
+            guard reservation.deliver != .notNeeded else { continue }
+            var reservation = reservation
+            send(LotMessage.reserve, of: &reservation, at: now, &events)
+            update(reservation, at: now, &events)
         }
         return Decision(.done, events)
     }

@@ -2,16 +2,16 @@
 // order of appointments; what is left is released on the day by what the gates count.
 extension City {
     /// When somebody with this appointment may drive in.
-    static func window(of appointment: Appointment, _ terms: RightTerms) -> Span {
-        Span(
+    static func window(of appointment: Appointment, _ terms: RightTerms) -> Window {
+        Window(
             appointment.appointTime - Millis(terms.beforeMin) * CivilTime.minute,
             appointment.appointTime + Millis(terms.afterMin) * CivilTime.minute)
     }
 
     /// The time that a right keeps: a visitor who comes inside the window may stay as long as everybody.
-    private static func right(of appointment: Appointment, _ terms: RightTerms) -> Span {
+    private static func right(of appointment: Appointment, _ terms: RightTerms) -> Window {
         let window = window(of: appointment, terms)
-        return Span(window.from, window.to + Millis(terms.stayMin) * CivilTime.minute)
+        return Window(window.from, window.to + Millis(terms.stayMin) * CivilTime.minute)
     }
 
     /// The times of an appointment at a lot: those of its right there, else those of now.
@@ -124,7 +124,7 @@ extension City {
     }
 
     /// The appointment that a booking names, when it may be used for it.
-    func find(_ booking: Booking, at now: Millis) -> Result<Appointment, Refusal> {
+    func find(_ booking: Booking, at now: Millis) -> Result<Appointment, Rejection> {
         guard let extNo = booking.extNo, !extNo.isEmpty else { return .failure(.appointmentNotFound) }
         guard let appointment = named(extNo, by: booking) else { return .failure(.appointmentNotFound) }
         switch appointment.state {
@@ -173,7 +173,7 @@ extension City {
     }
 
     /// The right becomes the order's place.
-    mutating func take(_ appointment: Appointment, for order: Order, _ events: inout [Event]) {
+    mutating func take(_ appointment: Appointment, for reservation: Reservation, _ events: inout [Event]) {
         var appointment = appointment
         let key = City.key(appointment.appId, appointment.extNo)
         if let parkCode = appointment.parkCode {
@@ -182,36 +182,36 @@ extension City {
         }
         appointment.state = .booked
         // Its times are the order's now.
-        appointment.terms = terms(of: appointment, at: order.parkCode)
-        appointment.parkCode = order.parkCode
-        appointment.orderNo = order.orderNo
+        appointment.terms = terms(of: appointment, at: reservation.parkCode)
+        appointment.parkCode = reservation.parkCode
+        appointment.orderNo = reservation.orderNo
         note(rightless: key, appointment)
         set(.appointment(appointment), &events)
     }
 
-    func appointment(of order: Order) -> (key: String, Appointment)? {
-        guard order.purpose == .publicService else { return nil }
-        let key = City.key(order.appId, order.extNo ?? "")
-        if let own = appointments[key], own.orderNo == order.orderNo { return (key, own) }
+    func appointment(of reservation: Reservation) -> (key: String, Appointment)? {
+        guard reservation.purpose == .publicService else { return nil }
+        let key = City.key(reservation.appId, reservation.extNo ?? "")
+        if let own = appointments[key], own.orderNo == reservation.orderNo { return (key, own) }
         // Another application may have booked for the same person.
-        return (appointmentKeys[order.extNo ?? ""] ?? []).lazy.compactMap { key in self.appointments[key.text].map { (key.text, $0) } }
-            .first { $0.1.orderNo == order.orderNo }
+        return (appointmentKeys[reservation.extNo ?? ""] ?? []).lazy.compactMap { key in self.appointments[key.text].map { (key.text, $0) } }
+            .first { $0.1.orderNo == reservation.orderNo }
     }
 
     /// The order is given back, the appointment stands: its right can be used again.
-    mutating func giveBackAppointment(of order: Order, _ events: inout [Event]) {
-        guard var (_, appointment) = appointment(of: order), appointment.state == .booked else { return }
+    mutating func giveBackAppointment(of reservation: Reservation, _ events: inout [Event]) {
+        guard var (_, appointment) = appointment(of: reservation), appointment.state == .booked else { return }
         appointment.state = .made
         appointment.orderNo = nil
         appointment.parkCode = nil
         note(rightless: City.key(appointment.appId, appointment.extNo), appointment)
         set(.appointment(appointment), &events)
-        noteFreed(order.parkCode)
+        noteFreed(reservation.parkCode)
     }
 
     /// His car is in: the appointment has done its work.
-    mutating func useAppointment(of order: Order, _ events: inout [Event]) {
-        guard var (_, appointment) = appointment(of: order), appointment.state == .booked else { return }
+    mutating func useAppointment(of reservation: Reservation, _ events: inout [Event]) {
+        guard var (_, appointment) = appointment(of: reservation), appointment.state == .booked else { return }
         appointment.state = .used
         set(.appointment(appointment), &events)
     }
@@ -230,8 +230,8 @@ extension City {
         let shift = time - appointment.appointTime
         appointment.appointTime = time
         var events: [Event] = []
-        guard appointment.state == .booked, let orderNo = appointment.orderNo, var order = order(orderNo, history: history),
-            order.status == .booked || order.status == .held
+        guard appointment.state == .booked, let orderNo = appointment.orderNo, var reservation = reservation(orderNo, history: history),
+            reservation.status == .booked || reservation.status == .held
         else {
             // Without an order that could come: a right at the new time. What an earlier order of it was charged with stands for itself.
             appointment.state = .made
@@ -242,19 +242,19 @@ extension City {
             }
             return Decision(.entity(.appointment(giveRight(key, appointment, at: now, &events))), events)
         }
-        let policy = lots[order.parkCode]!.policy(.publicService)
-        let window = City.window(of: appointment, terms(of: appointment, at: order.parkCode))
-        let old = order
-        order.planTime = min(max(order.planTime + shift, window.from), window.to)
-        order.enterStart = window.from
-        order.enterEnd = window.to
-        order.leaveDeadline = order.planTime + Millis(order.stayMin) * CivilTime.minute
-        order.terms.freeCancelUntil = window.from
-        order.pool = .publicService
-        lots[order.parkCode]!.advance(to: now)
-        lots[order.parkCode]!.release(order)
-        if order.plates.contains(where: { overlap($0, with: order) != nil })
-            || lacksRoom(&order, now: now) != nil
+        let policy = lots[reservation.parkCode]!.policy(.publicService)
+        let window = City.window(of: appointment, terms(of: appointment, at: reservation.parkCode))
+        let old = reservation
+        reservation.planTime = min(max(reservation.planTime + shift, window.from), window.to)
+        reservation.enterStart = window.from
+        reservation.enterEnd = window.to
+        reservation.leaveDeadline = reservation.planTime + Millis(reservation.stayMin) * CivilTime.minute
+        reservation.terms.freeCancelUntil = window.from
+        reservation.pool = .publicService
+        lots[reservation.parkCode]!.advance(to: now)
+        lots[reservation.parkCode]!.release(reservation)
+        if reservation.plates.contains(where: { overlap($0, with: reservation) != nil })
+            || lacksRoom(&reservation, now: now) != nil
         {
             // No place at the new time: the order ends without anybody's fault, and the appointment waits for the next place.
             lots[old.parkCode]!.rehold(old, now: now)
@@ -267,21 +267,21 @@ extension City {
             end(&revoked, as: .appointmentMoved, detail: "appointment", now: now, &events)
             return Decision(.entity(.appointment(appointment)), events)
         }
-        lots[order.parkCode]!.rehold(old, now: now)
+        lots[reservation.parkCode]!.rehold(old, now: now)
         set(.appointment(appointment), &events)
-        moveDay(from: old, to: &order, policy: policy, &events)
-        order.orderVer += 1
-        sendChange(&order, at: now, &events)
-        update(order, at: now, &events)
+        moveDay(from: old, to: &reservation, policy: policy, &events)
+        reservation.orderVer += 1
+        sendChange(&reservation, at: now, &events)
+        update(reservation, at: now, &events)
         return Decision(.entity(.appointment(appointment)), events)
     }
 
-    private mutating func moveDay(from old: Order, to order: inout Order, policy: Policy, _ events: inout [Event]) {
-        guard CivilTime.day(of: old.planTime) != CivilTime.day(of: order.planTime) else { return }
+    private mutating func moveDay(from old: Reservation, to reservation: inout Reservation, policy: Policy, _ events: inout [Event]) {
+        guard CivilTime.day(of: old.planTime) != CivilTime.day(of: reservation.planTime) else { return }
         giveBackDailyCount(of: old, &events)
         // The day that the hall chose is not held against the user: the claim has no maximum.
-        order.quotaKeys = []
-        claim(&order, policy: policy, isAsked: false, &events)
+        reservation.quotaKeys = []
+        claim(&reservation, policy: policy, isAsked: false, &events)
     }
 
     mutating func cancelAppointment(appId: String, _ extNo: String, at now: Millis, history: some History) -> Decision {
@@ -299,8 +299,8 @@ extension City {
         appointment.parkCode = nil
         note(rightless: key, appointment)
         set(.appointment(appointment), &events)
-        if let orderNo, var order = order(orderNo, history: history), order.status == .booked || order.status == .held {
-            end(&order, as: .appointmentCancelled, now: now, &events)
+        if let orderNo, var reservation = reservation(orderNo, history: history), reservation.status == .booked || reservation.status == .held {
+            end(&reservation, as: .appointmentCancelled, now: now, &events)
         }
         return Decision(.entity(.appointment(appointment)), events)
     }

@@ -15,7 +15,7 @@ extension City {
     /// A reported time as the city takes it: what lies too far ahead counts as now, and is an event 6010.
     mutating func present(_ time: Millis, _ name: String, _ parkCode: String, at now: Millis, _ events: inout [Event]) -> Millis {
         guard time > now + City.aheadMillisMax else { return time }
-        events.append(.notice(Notice(parkCode: parkCode, eventType: 6010, occurredAt: now, detail: "\(name) \(time)")))
+        events.append(.notice(LotEvent(parkCode: parkCode, eventType: 6010, occurredAt: now, detail: "\(name) \(time)")))
         return now
     }
 

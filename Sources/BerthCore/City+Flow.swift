@@ -88,7 +88,7 @@ extension City {
         tellLots(of: policy, always: true, at: now, &events)
         noteSwitch(policy, from: old.map { ($0.wasInForce ?? false) && $0.mode != .off } ?? false, at: now, &events)
         noteClock(policy, at: now)
-        for var order in revoked { end(&order, as: .closedByFlow, detail: "server", now: now, &events) }
+        for var reservation in revoked { end(&reservation, as: .closedByFlow, detail: "server", now: now, &events) }
         countDailyQuotas(of: policy, at: now, &events)
         for parkCode in lots(of: policy) { noteFreed(parkCode) }
         return Decision(.entity(.flow(flows[key(of: policy)]!)), events)
@@ -100,20 +100,20 @@ extension City {
 
     /// Orders already made that a policy hits when it is set, or, by saturation, when that switches it on: those whose window it closes. Of a
     /// policy by saturation nobody knows how long it will be on: it hits windows that are open at that moment.
-    public func affected(by policy: FlowPolicy, at now: Millis) -> [Order] {
+    public func affected(by policy: FlowPolicy, at now: Millis) -> [Reservation] {
         guard policy.mode == .closed else { return [] }
-        return lots(of: policy).flatMap { lots[$0]?.orders.values.map { $0 } ?? [] }.filter { order in
-            guard order.status == .held || order.status == .booked else { return false }
-            let from = max(now, order.enterStart)
-            guard policy.validFrom < order.enterEnd, from < policy.validTo else { return false }
+        return lots(of: policy).flatMap { lots[$0]?.reservations.values.map { $0 } ?? [] }.filter { reservation in
+            guard reservation.status == .held || reservation.status == .booked else { return false }
+            let from = max(now, reservation.enterStart)
+            guard policy.validFrom < reservation.enterEnd, from < policy.validTo else { return false }
             if policy.isBySaturation {
-                return from == now && now <= order.enterEnd && policy.validFrom <= now && policy.holdsSegment(at: now, calendar)
+                return from == now && now <= reservation.enterEnd && policy.validFrom <= now && policy.holdsSegment(at: now, calendar)
             }
             // Part of a window that stays open is enough to come.
-            let window = Span(max(from, policy.validFrom), min(order.enterEnd, policy.validTo))
+            let window = Window(max(from, policy.validFrom), min(reservation.enterEnd, policy.validTo))
             let closed =
-                policy.segments.isEmpty ? [window] : Segment.spans(policy.segments, from: window.from, to: window.to, calendar)
-            return closed == [Span(from, order.enterEnd)] || closed.first.map { $0.from <= from && $0.to >= order.enterEnd } == true
+                policy.segments.isEmpty ? [window] : RecurringWindow.spans(policy.segments, from: window.from, to: window.to, calendar)
+            return closed == [Window(from, reservation.enterEnd)] || closed.first.map { $0.from <= from && $0.to >= reservation.enterEnd } == true
         }.sorted { $0.serial < $1.serial }
     }
 
@@ -121,16 +121,16 @@ extension City {
     private mutating func countDailyQuotas(of policy: FlowPolicy, at now: Millis, _ events: inout [Event]) {
         guard !policy.dailyQuotas.isEmpty else { return }
         for parkCode in lots(of: policy) {
-            for var order in (lots[parkCode]?.orders.values.map { $0 } ?? []).sorted(by: { $0.serial < $1.serial }) {
-                switch order.status {
+            for var reservation in (lots[parkCode]?.reservations.values.map { $0 } ?? []).sorted(by: { $0.serial < $1.serial }) {
+                switch reservation.status {
                 case .held, .booked, .inLot, .done, .noShow, .cancelledBreach: break
                 default: continue
                 }
-                let fresh = quotas(of: order).map(\.key).filter { !order.quotaKeys.contains($0) }
+                let fresh = quotas(of: reservation).map(\.key).filter { !reservation.quotaKeys.contains($0) }
                 guard !fresh.isEmpty else { continue }
                 for key in fresh { count(key, by: 1, &events) }
-                order.quotaKeys += fresh
-                update(order, at: order.changedAt, &events)
+                reservation.quotaKeys += fresh
+                update(reservation, at: reservation.changedAt, &events)
             }
         }
     }
@@ -182,7 +182,7 @@ extension City {
                 self.lots[parkCode]!.toldLevel = now2
                 events.append(
                     .notice(
-                        Notice(
+                        LotEvent(
                             parkCode: parkCode, eventType: now2 == 2 ? 4002 : now2 == 1 ? 4001 : 4003, occurredAt: now,
                             detail: "\(level / 10)")))
             }
@@ -204,7 +204,7 @@ extension City {
         if !policy.pools.isEmpty { refreshPoolRules(lots(of: policy)) }
         let revoked = isOn && policy.revokes ? affected(by: policy, at: now) : []
         followForce(policy, at: now, &events)
-        for var order in revoked { end(&order, as: .closedByFlow, detail: "server", now: now, &events) }
+        for var reservation in revoked { end(&reservation, as: .closedByFlow, detail: "server", now: now, &events) }
     }
 
     /// A policy begins or ends, by its switch or by the clock.
@@ -226,7 +226,7 @@ extension City {
             noteFreed(parkCode)
             guard isOn != was else { continue }
             events.append(
-                .notice(Notice(parkCode: parkCode, eventType: isOn ? 4004 : 4005, occurredAt: now, detail: policy.policyId)))
+                .notice(LotEvent(parkCode: parkCode, eventType: isOn ? 4004 : 4005, occurredAt: now, detail: policy.policyId)))
         }
     }
 
@@ -255,13 +255,13 @@ extension City {
     /// - Parameters:
     ///   - except: holders of places that are its own: they do not stand in its way.
     ///   - hasRight: its place is kept for it already, so nothing is added by booking it.
-    func flowDemands(on order: Order, at now: Millis, except: Set<String> = [], hasRight: Bool = false) -> (
+    func flowDemands(on reservation: Reservation, at now: Millis, except: Set<String> = [], hasRight: Bool = false) -> (
         refusal: Decision?, claims: [(key: String, max: Int)]
     ) {
         guard !flows.isEmpty else { return (nil, []) }
-        for policy in flows(of: order.parkCode) {
+        for policy in flows(of: reservation.parkCode) {
             // A policy by saturation says how it is now; what it will say at the time of entry nobody knows.
-            let time = policy.isBySaturation ? now : max(now, order.planTime)
+            let time = policy.isBySaturation ? now : max(now, reservation.planTime)
             let mode = policy.mode(at: time, calendar)
             guard mode != .off else { continue }
             if mode == .closed {
@@ -269,26 +269,26 @@ extension City {
             }
             guard !hasRight else { continue }
             let limit = policy.bookingLimitPercent * 10
-            let expected = bookedSaturation(order.parkCode, at: max(now, order.planTime), now: now, except: except)
+            let expected = bookedSaturation(reservation.parkCode, at: max(now, reservation.planTime), now: now, except: except)
             if expected >= limit {
                 return (Decision(.saturated, RuleNote(policy.policyId, used: expected, max: limit, until: policy.validTo)), [])
             }
         }
-        let claims = quotas(of: order).filter { !order.quotaKeys.contains($0.key) }
+        let claims = quotas(of: reservation).filter { !reservation.quotaKeys.contains($0.key) }
         for claim in claims where counted(claim.key) >= claim.max {
             return (
                 Decision(
                     .poolEmpty,
                     RuleNote(
-                        order.pool.rawValue, used: counted(claim.key), max: claim.max,
-                        until: CivilTime.start(ofDay: CivilTime.day(of: order.planTime) + 1))), []
+                        reservation.pool.rawValue, used: counted(claim.key), max: claim.max,
+                        until: CivilTime.start(ofDay: CivilTime.day(of: reservation.planTime) + 1))), []
             )
         }
         return (nil, claims)
     }
 
     /// The daily quotas (R5) that an order falls under by its day.
-    func quotas(of order: Order) -> [(key: String, max: Int)] { quotas(order.parkCode, order.pool, planTime: order.planTime) }
+    func quotas(of reservation: Reservation) -> [(key: String, max: Int)] { quotas(reservation.parkCode, reservation.pool, planTime: reservation.planTime) }
 
     static func quotaKey(_ policy: FlowPolicy, day: Int64, pool: String) -> String {
         "fd|\(day)|\(policy.areaId.isEmpty ? policy.parkCode : policy.areaId)|\(policy.policyId)|\(pool)"
@@ -305,12 +305,12 @@ extension City {
     }
 
     /// Counts an order against the daily quotas that it falls under now, and no longer against those of its old day.
-    mutating func countQuotas(of order: inout Order, _ events: inout [Event]) {
-        let keys = quotas(of: order).map(\.key)
-        for key in order.quotaKeys where !keys.contains(key) { count(key, by: -1, &events) }
-        for key in keys where !order.quotaKeys.contains(key) { count(key, by: 1, &events) }
+    mutating func countQuotas(of reservation: inout Reservation, _ events: inout [Event]) {
+        let keys = quotas(of: reservation).map(\.key)
+        for key in reservation.quotaKeys where !keys.contains(key) { count(key, by: -1, &events) }
+        for key in keys where !reservation.quotaKeys.contains(key) { count(key, by: 1, &events) }
         // Most have none, and an order that is written to may be copied.
-        if order.quotaKeys != keys { order.quotaKeys = keys }
+        if reservation.quotaKeys != keys { reservation.quotaKeys = keys }
     }
 
     /// The lowest limit of S_book that a policy sets at a lot at a moment, per thousand; nil while none is in force.
@@ -322,7 +322,7 @@ extension City {
         .min()
     }
 
-    /// The slots of a day as `order.create` would find them: a slot is full exactly when no time in it can be booked (A03).
+    /// The slots of a day as `reservation.create` would find them: a slot is full exactly when no time in it can be booked (A03).
     ///
     /// The room that a booking finds changes at steps of the calendar, at opening hours and at windows, all of them on whole minutes: each slot is
     /// looked at every five minutes, and from the first moments at which something opens in it.
@@ -371,11 +371,11 @@ extension City {
             for minute in [hours.start, hours.end] { marks.append(from + Millis(minute) * CivilTime.minute) }
         }
         if purpose == .shared {
-            var seen: [[Segment]] = [poolWindow(lot.policy(.shared))]
+            var seen: [[RecurringWindow]] = [poolWindow(lot.policy(.shared))]
             for offer in lot.offers.values where offer.isBookable && !seen.contains(offer.segments) && seen.count < 50 {
                 seen.append(offer.segments)
             }
-            for span in seen.flatMap({ Segment.spans($0, from: from, to: to, calendar) }) { marks += [span.from, span.to] }
+            for span in seen.flatMap({ RecurringWindow.spans($0, from: from, to: to, calendar) }) { marks += [span.from, span.to] }
         }
         return marks
     }
@@ -383,7 +383,7 @@ extension City {
     /// How many more orders of a business a lot would take for a time of arrival, and why it takes none.
     private func bookable(
         _ lot: Lot, _ profile: LotProfile, _ purpose: Purpose, at planTime: Millis, now: Millis
-    ) -> (left: Int, excess: Int, refusal: Refusal?) {
+    ) -> (left: Int, excess: Int, refusal: Rejection?) {
         if let refused = refuseTime(planTime, lot: lot, profile: profile, purpose: purpose, at: now) {
             return (0, 0, refused.outcome.refusal)
         }
@@ -397,7 +397,7 @@ extension City {
         probe.enterEnd = planTime + late
         if purpose != .reservation { probe.leaveDeadline = planTime + stay }
         var (left, excess) = (0, 0)
-        var refusal: Refusal = lot.isNamed(purpose.pool, from: probe.enterStart, to: probe.expectedLeave) ? .poolEmpty : .noBookableSpace
+        var refusal: Rejection = lot.isNamed(purpose.pool, from: probe.enterStart, to: probe.expectedLeave) ? .poolEmpty : .noBookableSpace
         if purpose == .shared {
             switch sharedRoom(for: &probe, lot: lot, at: now) {
             case .success(let count): left = count
@@ -429,8 +429,8 @@ extension City {
     private static let probePlate = Plate("粤B00000")!
 
     /// An order of nobody, for asking what one would find.
-    private static func probe(_ parkCode: String, _ purpose: Purpose, planTime: Millis, stayMin: Int) -> Order {
-        Order(
+    private static func probe(_ parkCode: String, _ purpose: Purpose, planTime: Millis, stayMin: Int) -> Reservation {
+        Reservation(
             serial: 0, orderNo: "", clientOrderNo: "", requestHash: "", appId: "", userToken: "", parkCode: parkCode, purpose: purpose,
             plate: probePlate, plateColor: 9, mobile: "", extNo: nil, planTime: planTime, enterStart: planTime, enterEnd: planTime,
             leaveDeadline: nil, stayMin: stayMin, entryLimit: 1, status: .booked, createdAt: 0)
@@ -456,7 +456,7 @@ extension Lot {
         let present = occupied
         guard time > now else { return (present, 0) }
         let leaving =
-            orders.values.reduce(0) { $0 + ($1.status == .inLot && now < $1.expectedLeave && $1.expectedLeave <= time ? 1 : 0) }
+            reservations.values.reduce(0) { $0 + ($1.status == .inLot && now < $1.expectedLeave && $1.expectedLeave <= time ? 1 : 0) }
             + subscriptions.values.reduce(0) { sum, share in
                 sum + (share.insidePlate != nil && share.leaveBy.map { now < $0 && $0 <= time } == true ? 1 : 0)
             }

@@ -2,7 +2,7 @@
 // verbs to put back what is durable.
 extension City {
     /// The part of a report that the rules use. The wire reads it from the body, which the core does not know.
-    public enum ReportMeaning: Sendable {
+    public enum RecordMeaning: Sendable {
         case none
         case tariff(LotTariff)
         case listed(Plate, ListEntry)
@@ -11,7 +11,7 @@ extension City {
     /// Brings the city to its state after an event that was decided at `time`: the same as in the city that decided it, apart from hints
     /// (what is on its way, which level of saturation was told).
     /// - Parameter meaning: of a report that is not gone.
-    public mutating func follow(_ event: Event, at time: Millis, meaning: (Report) -> ReportMeaning) {
+    public mutating func follow(_ event: Event, at time: Millis, meaning: (KeptRecord) -> RecordMeaning) {
         switch event {
         case .registered(let parkCode):
             guard !lots.contains(parkCode) else { return }
@@ -21,9 +21,9 @@ extension City {
         case .lot(let profile): put(profile)
         case .gates(let parkCode, let gates): lots[parkCode]?.gates = TextTable(gates.map { ($0.gateCode, $0) })
         case .remaining(let parkCode, let remaining): lots[parkCode]?.remaining = remaining
-        case .order(let order):
-            lastSerial = max(lastSerial, order.serial)
-            index(order, now: time)
+        case .reservation(let reservation):
+            lastSerial = max(lastSerial, reservation.serial)
+            index(reservation, now: time)
         case .visit(let visit): put(visit, at: time)
         case .report(let report): put(report, meaning: report.isGone ? .none : meaning(report))
         case .bill(let bill): bills[bill.key] = bill
@@ -92,16 +92,16 @@ extension City {
     }
 
     /// Removes an order that was never made, and all that it held.
-    mutating func remove(order serial: Int64, of parkCode: String) {
-        guard let order = lots[parkCode]?.orders[serial: serial] else { return }
-        lots[parkCode]!.release(order)
-        clearTraces(of: order)
-        lots[parkCode]!.orders.remove(order)
-        forget(order)
+    mutating func remove(reservation serial: Int64, of parkCode: String) {
+        guard let reservation = lots[parkCode]?.reservations[serial: serial] else { return }
+        lots[parkCode]!.release(reservation)
+        clearTraces(of: reservation)
+        lots[parkCode]!.reservations.remove(reservation)
+        forget(reservation)
     }
 
-    private mutating func put(_ report: Report, meaning: ReportMeaning) {
-        let kind = ReportKind(parkCode: report.parkCode, kind: report.kind)
+    private mutating func put(_ report: KeptRecord, meaning: RecordMeaning) {
+        let kind = RecordKind(parkCode: report.parkCode, kind: report.kind)
         if report.isGone {
             reports[kind]?[report.key] = nil
             if report.kind.hasPrefix("list"), let plate = Plate(report.key) { lists[kind]?[plate] = nil }

@@ -9,9 +9,9 @@ extension City {
     /// Drops ended things of one lot.
     public mutating func forget(_ parkCode: String, endedBefore time: Millis) {
         guard lots.contains(parkCode) else { return }
-        for order in lots[parkCode]!.orders.values where !order.status.isOpen && order.changedAt < time {
-            lots[parkCode]!.orders.remove(order)
-            forget(order)
+        for reservation in lots[parkCode]!.reservations.values where !reservation.status.isOpen && reservation.changedAt < time {
+            lots[parkCode]!.reservations.remove(reservation)
+            forget(reservation)
         }
         lots[parkCode]!.forget(endedBefore: time)
         let over = time - City.entityMillis
@@ -41,7 +41,7 @@ extension City {
         switch SharedPart(rawValue: part) {
         case .bills: bills = bills.filter { $0.value.expireAt >= time }
         case .keys:
-            let once = ReportKind(parkCode: "", kind: City.onceKind)
+            let once = RecordKind(parkCode: "", kind: City.onceKind)
             reports[once] = reports[once]?.filter { $0.value.at >= time - City.onceMillis }
         case .appointments:
             for appointment in appointments.values where City.isOver(.appointment(appointment), at: over) {
@@ -73,8 +73,8 @@ extension City {
 
     /// Whether a payment is the deposit of an order that is in memory.
     private func isDeposit(_ payment: Payment) -> Bool {
-        guard let order = payment.subject.flatMap({ known($0) }) else { return false }
-        return order.prepayNo == payment.payNo && order.appId == payment.appId
+        guard let reservation = payment.subject.flatMap({ known($0) }) else { return false }
+        return reservation.prepayNo == payment.payNo && reservation.appId == payment.appId
     }
 
     /// Whether a counter's period is long over. The second letter of its key says the period: d for a day, m for a month,

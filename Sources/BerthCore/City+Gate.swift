@@ -6,7 +6,7 @@ extension City {
     /// The lists of a kind that hold at a lot.
     private func lists(_ kind: String, at parkCode: String) -> [[Plate: ListEntry]] {
         guard !lists.isEmpty else { return [] }
-        return City.listPlaces(parkCode, group: group(of: parkCode)).compactMap { lists[ReportKind(parkCode: $0, kind: kind)] }
+        return City.listPlaces(parkCode, group: group(of: parkCode)).compactMap { lists[RecordKind(parkCode: $0, kind: kind)] }
     }
 
     /// Whether a plate stands on a list of a lot, its group or the city at a moment.
@@ -24,7 +24,7 @@ extension City {
 
     /// What a kept list entry says, as the rules read it.
     public mutating func restore(list kind: String, _ place: String, _ plate: Plate, _ entry: ListEntry) {
-        lists[ReportKind(parkCode: place, kind: kind), default: [:]][plate] = entry
+        lists[RecordKind(parkCode: place, kind: kind), default: [:]][plate] = entry
     }
 
     mutating func check(_ parkCode: String, _ question: GateQuestion, at now: Millis) -> Decision {
@@ -62,19 +62,19 @@ extension City {
         let black = lists(City.blackKind, at: parkCode) + lists(City.localBlackKind, at: parkCode)
         let time = question.time
         book.isBlack = { plate in black.contains { $0[plate]?.holds(at: time) ?? false } }
-        let orders = lot.orders.values.map(AuthorisedEntry.init(order:))
+        let reservations = lot.reservations.values.map(AuthorisedEntry.init(reservation:))
         // The control room's word on this car stands for ten minutes, or until the car is in: on whose right it stands, not whether that holds.
         let word = word(on: question.plate, parkCode, at: now)
         var decision: GateDecision
         if let word, word.state == .admitted, let number = word.orderNo {
-            decision = GatePolicy.decide(question, named: number, orders: orders, book)
+            decision = GatePolicy.decide(question, named: number, reservations: reservations, book)
         } else {
             if word?.state == .refused { book.fuzzyCharsMax = 0 }
-            decision = GatePolicy.decide(question, orders: orders, book)
+            decision = GatePolicy.decide(question, reservations: reservations, book)
         }
         // One space, one car: a car that stands in it keeps the next one out, whatever the right of the next one.
         if decision.verdict == .allow, let number = decision.entry?.orderNo ?? decision.subscription?.authNo,
-            let space = lot.orders[number]?.spaceNo ?? decision.subscription?.spaceNo,
+            let space = lot.reservations[number]?.spaceNo ?? decision.subscription?.spaceNo,
             lot.isTaken(space, except: number, by: question.plate)
         {
             decision.verdict = .refuse
@@ -82,8 +82,8 @@ extension City {
             decision.candidates = []
         }
         // A place that was given back when the car left may be somebody else's by now.
-        if decision.verdict == .allow, let order = decision.entry.flatMap({ lot.orders[$0.orderNo] }), order.status == .done,
-            let refusal = refuseReturn(of: order, at: now)
+        if decision.verdict == .allow, let reservation = decision.entry.flatMap({ lot.reservations[$0.orderNo] }), reservation.status == .done,
+            let refusal = refuseReturn(of: reservation, at: now)
         {
             decision.verdict = .refuse
             decision.refusal = refusal
@@ -95,7 +95,7 @@ extension City {
         if decision.refusal == .plateBlacklisted, blackSeen[question.plate].map({ now - $0 > CivilTime.minute }) ?? true {
             if blackSeen.count >= City.blackSeenMax { blackSeen.removeAll() }
             blackSeen[question.plate] = now
-            events.append(.notice(Notice(parkCode: parkCode, eventType: 7001, occurredAt: now, detail: question.plate.masked)))
+            events.append(.notice(LotEvent(parkCode: parkCode, eventType: 7001, occurredAt: now, detail: question.plate.masked)))
         }
         if let word { return Decision(.gate(decision, caseNo: word.caseNo), events) }
         guard !decision.candidates.isEmpty else { return Decision(.gate(decision, caseNo: nil), events) }
@@ -208,7 +208,7 @@ extension City {
         func notice(_ type: Int, _ detail: String) {
             events.append(
                 .notice(
-                    Notice(parkCode: parkCode, eventType: type, occurredAt: passage.enterTime, recordNo: passage.recordNo, detail: detail)))
+                    LotEvent(parkCode: parkCode, eventType: type, occurredAt: passage.enterTime, recordNo: passage.recordNo, detail: detail)))
         }
         if passage.enterMode == 5 { notice(1006, passage.gateCode) }
         if passage.plate.isVirtual { return notice(1014, passage.plate.revealed) }
@@ -252,19 +252,19 @@ extension City {
         case .city: (concerned, place) = (lots.keys.sorted(), "")
         }
         var events: [Event] = []
-        let kinds = isExempt || lists[ReportKind(parkCode: place, kind: City.exemptKind)]?[plate] != nil ? [kind, City.exemptKind] : [kind]
+        let kinds = isExempt || lists[RecordKind(parkCode: place, kind: City.exemptKind)]?[plate] != nil ? [kind, City.exemptKind] : [kind]
         for kind in kinds {
             // A filed vehicle is on the white list, and needs no booking.
             let isGone = entry == nil || (kind == City.exemptKind && !isExempt)
-            keep(Report(parkCode: place, kind: kind, key: plate.revealed, body: isGone ? "" : kept, at: now), &events)
-            lists[ReportKind(parkCode: place, kind: kind), default: [:]][plate] = isGone ? nil : entry
+            keep(KeptRecord(parkCode: place, kind: kind, key: plate.revealed, body: isGone ? "" : kept, at: now), &events)
+            lists[RecordKind(parkCode: place, kind: kind), default: [:]][plate] = isGone ? nil : entry
         }
         var position: (String, Int64)?
         for parkCode in concerned {
             append(.relay(service: service, body: body), to: parkCode, about: "", at: now, &events)
             // A lot keeps one entry a plate: what another scope says for longer is said again.
             let longest = City.listPlaces(parkCode, group: group(of: parkCode)).filter { $0 != place }.compactMap { other in
-                lists[ReportKind(parkCode: other, kind: kind)]?[plate].map { (other, $0) }
+                lists[RecordKind(parkCode: other, kind: kind)]?[plate].map { (other, $0) }
             }.filter { $0.1.isInForce && now <= $0.1.to }.max { $0.1.to < $1.1.to }
             if let (other, wider) = longest, entry.map({ !$0.isInForce || $0.to < wider.to }) ?? true,
                 let report = report(other, kind: kind, key: plate.revealed)
@@ -288,7 +288,7 @@ extension City {
     }
 
     /// The entries of a kind that hold at a lot, for its snapshot: the wider ones first, so that the lot's own come last.
-    public func listReports(_ parkCode: String, kind: String) -> [Report] {
+    public func listReports(_ parkCode: String, kind: String) -> [KeptRecord] {
         City.listPlaces(parkCode, group: group(of: parkCode)).reversed().flatMap { reports($0, kind: kind) }
     }
 }

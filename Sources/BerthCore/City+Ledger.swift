@@ -45,11 +45,11 @@ extension City {
     }
 
     /// By what an order is charged where the city bills: its offer's price when it was booked, else the lot's tariff.
-    func sessionTariff(of order: Order, vehicleClass: Int = 0, at time: Millis) -> Tariff? {
-        if let price = order.terms.price, price.mode != .month { return Tariff(price: price, overtimePercent: order.terms.overtimePercent) }
-        var tariff = tariff(order.parkCode, order.purpose, vehicleClass: vehicleClass, at: time)
+    func sessionTariff(of reservation: Reservation, vehicleClass: Int = 0, at time: Millis) -> Tariff? {
+        if let price = reservation.terms.price, price.mode != .month { return Tariff(price: price, overtimePercent: reservation.terms.overtimePercent) }
+        var tariff = tariff(reservation.parkCode, reservation.purpose, vehicleClass: vehicleClass, at: time)
         // The lot's own multiplier, else the one that the order was made under.
-        if tariff?.overtimePercent == 100 { tariff?.overtimePercent = order.terms.overtimePercent }
+        if tariff?.overtimePercent == 100 { tariff?.overtimePercent = reservation.terms.overtimePercent }
         return tariff
     }
 
@@ -80,17 +80,17 @@ extension City {
         }
         var fee = SessionFee(visit: visit, orderNo: number, totalFen: 0, discountFen: 0, paidFen: visit.paidFen)
         switch stay {
-        case .order(let order):
+        case .reservation(let reservation):
             // What was in force when the car came in; a lot that reported none until later is billed by that.
             let tariff =
-                sessionTariff(of: order, vehicleClass: visit.vehicleClass, at: visit.enterTime)
-                ?? sessionTariff(of: order, vehicleClass: visit.vehicleClass, at: now)
-            let relief = Millis(order.terms.freeMin) * CivilTime.minute
+                sessionTariff(of: reservation, vehicleClass: visit.vehicleClass, at: visit.enterTime)
+                ?? sessionTariff(of: reservation, vehicleClass: visit.vehicleClass, at: now)
+            let relief = Millis(reservation.terms.freeMin) * CivilTime.minute
             fee.totalFen =
                 tariff?.fee(
-                    from: visit.enterTime + relief, to: left, deadline: overtime(from: order.leaveDeadline, graceMin: order.terms.graceMin),
+                    from: visit.enterTime + relief, to: left, deadline: overtime(from: reservation.leaveDeadline, graceMin: reservation.terms.graceMin),
                     calendar: calendar) ?? 0
-            fee.discountFen = min(fee.totalFen, order.discountFen)
+            fee.discountFen = min(fee.totalFen, reservation.discountFen)
         case .subscription(let subscription):
             let percent = lots[parkCode]?.policy(.shared).overtimePercent ?? 100
             let leaveBy = timeToLeave(subscription, enteredAt: visit.enterTime)
@@ -167,13 +167,13 @@ extension City {
                 shares(payment.amountFen, payment.parkCode, offer: subscription.offerId.flatMap { offer($0, in: subscription.parkCode) }),
                 at: now,
                 &events)
-        case .order(let order):
+        case .reservation(let reservation):
             // What re-homing cost more is paid by whoever caused it.
-            let helped = compensation(of: order, payment.parkCode, payment.recordNo, history: history)
+            let helped = compensation(of: reservation, payment.parkCode, payment.recordNo, history: history)
             shareOut(
                 payment,
                 [(.compensation, helped)]
-                    + shares(payment.amountFen + helped, payment.parkCode, offer: order.offerId.flatMap { offer($0, in: order.parkCode) }),
+                    + shares(payment.amountFen + helped, payment.parkCode, offer: reservation.offerId.flatMap { offer($0, in: reservation.parkCode) }),
                 helped: helped, at: now, &events)
         }
         guard var visit = visit(payment.parkCode, payment.recordNo, history: history) else { return }
@@ -212,75 +212,75 @@ extension City {
     }
 
     /// A stay that was re-homed and costs its driver nothing: the lot and the owner get from its compensation what it costs.
-    mutating func settleCompensation(of order: Order, _ visit: inout Visit, at now: Millis, history: some History, _ events: inout [Event])
+    mutating func settleCompensation(of reservation: Reservation, _ visit: inout Visit, at now: Millis, history: some History, _ events: inout [Event])
     {
-        guard order.discountFen > 0, visit.compensatedFen == 0, City.isBilledByCity(order.purpose),
-            let fee = sessionFee(order.parkCode, recordNo: visit.recordNo, at: visit.leaveTime ?? now, history: history),
+        guard reservation.discountFen > 0, visit.compensatedFen == 0, City.isBilledByCity(reservation.purpose),
+            let fee = sessionFee(reservation.parkCode, recordNo: visit.recordNo, at: visit.leaveTime ?? now, history: history),
             fee.discountFen > 0, fee.payableFen == 0, fee.paidFen == 0
         else { return }
         visit.compensatedFen = fee.discountFen
         post(
             Posting(
-                at: now, kind: .payment, reference: order.orderNo,
+                at: now, kind: .payment, reference: reservation.orderNo,
                 [(.compensation, fee.discountFen)]
-                    + shares(fee.discountFen, order.parkCode, offer: order.offerId.flatMap { offer($0, in: order.parkCode) })), &events)
+                    + shares(fee.discountFen, reservation.parkCode, offer: reservation.offerId.flatMap { offer($0, in: reservation.parkCode) })), &events)
     }
 
     /// What a stay that the city bills rests on.
     enum SharedStay {
-        case order(Order)
+        case reservation(Reservation)
         case subscription(SharedSubscription)
     }
 
     func sharedStay(_ parkCode: String, _ recordNo: String, history: some History) -> SharedStay? {
         guard let number = visit(parkCode, recordNo, history: history)?.orderNo else { return nil }
         if let subscription = subscription(number, in: parkCode) { return .subscription(subscription) }
-        guard let order = order(number, history: history), City.isBilledByCity(order.purpose) else { return nil }
-        return .order(order)
+        guard let reservation = reservation(number, history: history), City.isBilledByCity(reservation.purpose) else { return nil }
+        return .reservation(reservation)
     }
 
     /// Of an order's compensation, what its first payment uses.
-    private func compensation(of order: Order, _ parkCode: String, _ recordNo: String, history: some History) -> Int64 {
-        guard order.discountFen > 0, visit(parkCode, recordNo, history: history)?.compensatedFen == 0,
+    private func compensation(of reservation: Reservation, _ parkCode: String, _ recordNo: String, history: some History) -> Int64 {
+        guard reservation.discountFen > 0, visit(parkCode, recordNo, history: history)?.compensatedFen == 0,
             let fee = sessionFee(parkCode, recordNo: recordNo, at: .max / 4, history: history)
         else { return 0 }
-        return min(order.discountFen, fee.totalFen)
+        return min(reservation.discountFen, fee.totalFen)
     }
 
     /// The deposit is there: the order is certain, and its lot is told. False when it is too late for that.
     private mutating func certifyPaid(_ orderNo: String, by payNo: String, at now: Millis, _ events: inout [Event]) -> Bool {
-        guard var order = known(orderNo), order.status == .held, order.prepayNo == nil
+        guard var reservation = known(orderNo), reservation.status == .held, reservation.prepayNo == nil
         else { return false }
-        order.prepayNo = payNo
-        order.orderVer += 1
-        certify(&order, policy: lots[order.parkCode]!.policy(order.purpose), at: now, &events)
+        reservation.prepayNo = payNo
+        reservation.orderVer += 1
+        certify(&reservation, policy: lots[reservation.parkCode]!.policy(reservation.purpose), at: now, &events)
         return true
     }
 
     /// Nobody's fault: the deposit goes back.
-    mutating func returnDeposit(of order: Order, at now: Millis, _ events: inout [Event]) {
-        if let payNo = order.prepayNo {
-            giveBack(Payment.key(order.appId, "", payNo), of: order.orderNo, refundNo: "R\(order.orderNo)", at: now, &events)
+    mutating func returnDeposit(of reservation: Reservation, at now: Millis, _ events: inout [Event]) {
+        if let payNo = reservation.prepayNo {
+            giveBack(Payment.key(reservation.appId, "", payNo), of: reservation.orderNo, refundNo: "R\(reservation.orderNo)", at: now, &events)
         }
     }
 
     /// The driver came: the deposit is the lot's. The driver did not come, or cancelled too late: it is the lot's as a penalty.
-    mutating func settleDeposit(of order: Order, _ kind: Posting.Kind, at now: Millis, _ events: inout [Event]) {
-        let held = -balances[.deposit(order.orderNo), default: 0]
+    mutating func settleDeposit(of reservation: Reservation, _ kind: Posting.Kind, at now: Millis, _ events: inout [Event]) {
+        let held = -balances[.deposit(reservation.orderNo), default: 0]
         guard held > 0 else { return }
         post(
-            Posting(at: now, kind: kind, reference: order.orderNo, [(.deposit(order.orderNo), held), (.lot(order.parkCode), -held)]),
+            Posting(at: now, kind: kind, reference: reservation.orderNo, [(.deposit(reservation.orderNo), held), (.lot(reservation.parkCode), -held)]),
             &events)
     }
 
     /// A breach or no-show that an appeal undid: the deposit that was kept for it goes back.
-    mutating func returnForfeit(of order: Order, reference: String, at now: Millis, history: some History, _ events: inout [Event]) {
-        guard order.status == .noShow || order.status == .cancelledBreach, let payNo = order.prepayNo,
-            var payment = payment(payNo, appId: order.appId, history: history), payment.state == .paid, payment.subject == order.orderNo
+    mutating func returnForfeit(of reservation: Reservation, reference: String, at now: Millis, history: some History, _ events: inout [Event]) {
+        guard reservation.status == .noShow || reservation.status == .cancelledBreach, let payNo = reservation.prepayNo,
+            var payment = payment(payNo, appId: reservation.appId, history: history), payment.state == .paid, payment.subject == reservation.orderNo
         else { return }
         let fen = payment.amountFen
         post(
-            Posting(at: now, kind: .refund, reference: reference, [(.lot(order.parkCode), fen), (.provider(payment.appId), -fen)]), &events)
+            Posting(at: now, kind: .refund, reference: reference, [(.lot(reservation.parkCode), fen), (.provider(payment.appId), -fen)]), &events)
         payment.refundedFen = fen
         payment.state = .refunded
         payments[payment.key] = payment
@@ -299,7 +299,7 @@ extension City {
     mutating func post(till payment: Payment, of stay: SharedStay, at now: Millis, history: some History, _ events: inout [Event]) {
         let offerId: String? =
             switch stay {
-            case .order(let order): order.offerId
+            case .reservation(let reservation): reservation.offerId
             case .subscription(let subscription): subscription.offerId
             }
         post(

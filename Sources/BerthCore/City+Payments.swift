@@ -137,7 +137,7 @@ extension City {
         events += [
             .payment(payment),
             .notice(
-                Notice(
+                LotEvent(
                     parkCode: payment.parkCode, eventType: 5001, occurredAt: payment.payTime ?? 0,
                     recordNo: payment.recordNo, detail: payment.payNo)),
         ]
@@ -167,8 +167,8 @@ extension City {
     /// Whether an order or subscription still waits for the payment of a bill.
     private func awaits(_ subject: String, _ billNo: String) -> Bool {
         if let share = subscription(subject) { return share.status.holds && share.billNo == billNo }
-        guard let order = known(subject) else { return false }
-        return order.status == .held && order.billNo == billNo && order.prepayNo == nil
+        guard let reservation = known(subject) else { return false }
+        return reservation.status == .held && reservation.billNo == billNo && reservation.prepayNo == nil
     }
 
     /// A stay that is paid under one bill is not paid under another that was asked for before.
@@ -244,7 +244,7 @@ extension City {
             .payment(payNo: payNo, payment.state, amountFen: payment.amountFen, payTime: payment.payTime), at: now, &events)
         events.append(
             .notice(
-                Notice(
+                LotEvent(
                     parkCode: payment.parkCode, eventType: isPaid ? 5001 : 5002, occurredAt: now,
                     recordNo: payment.recordNo, detail: payNo)))
         return Decision(.paid(payment, isRepeat: false), events)
@@ -280,7 +280,7 @@ extension City {
         payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded
         payments[payment.key] = payment
         var events: [Event] = [.payment(payment)]
-        keep(Report(parkCode: "", kind: "refund", key: key, body: body, at: now), &events)
+        keep(KeptRecord(parkCode: "", kind: "refund", key: key, body: body, at: now), &events)
         append(.relay(service: "refund.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
         post(refund: amountFen, of: payment, reference: refundNo, at: now, &events)
         if share != nil {
@@ -290,15 +290,15 @@ extension City {
         if !payment.recordNo.isEmpty, var visit = visit(payment.parkCode, payment.recordNo, history: history) {
             visit.paidFen = max(0, visit.paidFen - amountFen)
             keep(visit, &events)
-            if payment.state == .refunded, let orderNo = visit.orderNo, var order = known(orderNo), order.stayPayState == 2 {
-                order.stayPayState = 3
-                update(order, at: now, &events)
+            if payment.state == .refunded, let orderNo = visit.orderNo, var reservation = known(orderNo), reservation.stayPayState == 2 {
+                reservation.stayPayState = 3
+                update(reservation, at: now, &events)
             }
         }
         tell(payment.appId, .refund(payNo: payNo, refundNo: refundNo, amountFen: amountFen), at: now, &events)
         events.append(
             .notice(
-                Notice(
+                LotEvent(
                     parkCode: payment.parkCode, eventType: 5003, occurredAt: now, recordNo: payment.recordNo,
                     detail: refundNo)))
         return Decision(.refunded(payment, refundNo: refundNo, amountFen: amountFen, isRepeat: false), events)

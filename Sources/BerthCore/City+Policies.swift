@@ -84,7 +84,7 @@ extension City {
         guard let lot = lots[parkCode], lot.profile != nil else { return }
         let rules = GateRules(lot.policy)
         guard rules != told else { return }
-        keep(Report(parkCode: parkCode, kind: City.gateRulesKind, key: "", body: rules.json, at: now), &events)
+        keep(KeptRecord(parkCode: parkCode, kind: City.gateRulesKind, key: "", body: rules.json, at: now), &events)
         if inLog { append(.relay(service: "config.push", body: rules.json), to: parkCode, about: "", at: now, &events) }
     }
 

@@ -22,22 +22,22 @@ extension City {
         _ parkCode: String, plate: Plate?, orderNo: String?, time: Millis, recordNo: String, at now: Millis, _ events: inout [Event]
     ) {
         let most = lots[parkCode]!.policy.fuzzyCharsMax
-        let concerned = lots[parkCode]!.orders.values.filter { order in
-            guard order.status == .booked || order.status == .noShow, !order.isDisputed, order.enterStart <= time, time <= order.enterEnd
+        let concerned = lots[parkCode]!.reservations.values.filter { reservation in
+            guard reservation.status == .booked || reservation.status == .noShow, !reservation.isDisputed, reservation.enterStart <= time, time <= reservation.enterEnd
             else { return false }
-            if order.orderNo == orderNo { return true }
+            if reservation.orderNo == orderNo { return true }
             guard let plate else { return false }
-            return order.speaks(for: plate)
-                || (!plate.isLegal && order.plates.contains { own in own.misreadings(as: plate).map { $0 <= max(1, most) } ?? false })
+            return reservation.speaks(for: plate)
+                || (!plate.isLegal && reservation.plates.contains { own in own.misreadings(as: plate).map { $0 <= max(1, most) } ?? false })
         }
-        for order in concerned.sorted(by: { $0.serial < $1.serial }) {
-            guard var order = lots[parkCode]?.orders[order.orderNo] else { continue }
-            order.isDisputed = true
-            if order.isPenalised {
-                undo("\(order.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(recordNo)", at: now, &events)
-                order.isPenalised = false
+        for reservation in concerned.sorted(by: { $0.serial < $1.serial }) {
+            guard var reservation = lots[parkCode]?.reservations[reservation.orderNo] else { continue }
+            reservation.isDisputed = true
+            if reservation.isPenalised {
+                undo("\(reservation.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(recordNo)", at: now, &events)
+                reservation.isPenalised = false
             }
-            update(order, at: now, &events)
+            update(reservation, at: now, &events)
         }
     }
 
@@ -53,7 +53,7 @@ extension City {
             guard known.enterTime == passage.enterTime || known.reportedEnterTime == passage.enterTime else {
                 return Decision(.refused(.enterTimeDiffers))
             }
-            let status = known.orderNo.flatMap { order($0, history: history)?.status }
+            let status = known.orderNo.flatMap { reservation($0, history: history)?.status }
             return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
         }
         if passage.enterTime < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
@@ -74,7 +74,7 @@ extension City {
                     .refused(.repeatedEntry),
                     [
                         .notice(
-                            Notice(
+                            LotEvent(
                                 parkCode: parkCode, eventType: 1015, occurredAt: passage.enterTime, recordNo: passage.recordNo,
                                 detail: inside))
                     ])
@@ -89,8 +89,8 @@ extension City {
             }
         }
 
-        var refusal: Refusal?
-        var linked: Order?
+        var refusal: Rejection?
+        var linked: Reservation?
         var subscription: SharedSubscription?
         if let orderNo = passage.orderNo {
             let policy = lots[parkCode]!.policy
@@ -103,11 +103,11 @@ extension City {
                 } else {
                     refusal = .plateDiffers
                 }
-            } else if let order = order(orderNo, history: history), order.parkCode == parkCode {
-                if mayStand(passage.plate, for: order.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode) {
-                    refusal = refuseEntry(of: order, passage, at: now)
-                    linked = order
-                    noteReading(order.plates, orderNo, passage, parkCode, at: now, &events)
+            } else if let reservation = reservation(orderNo, history: history), reservation.parkCode == parkCode {
+                if mayStand(passage.plate, for: reservation.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode) {
+                    refusal = refuseEntry(of: reservation, passage, at: now)
+                    linked = reservation
+                    noteReading(reservation.plates, orderNo, passage, parkCode, at: now, &events)
                 } else {
                     refusal = .plateDiffers
                 }
@@ -117,13 +117,13 @@ extension City {
         }
         noteEntry(parkCode, passage, at: now, &events)
         // The car is inside whatever its order says: the record stands, and a code beside it tells that the order did not carry it.
-        if let order = linked, order.status == .inLot, order.recordNo == passage.recordNo {
+        if let reservation = linked, reservation.status == .inLot, reservation.recordNo == passage.recordNo {
             // The lot said before (U14) that it is in, under this record.
-            visit.orderNo = order.orderNo
-        } else if var order = linked, refusal == nil, order.status.canEnter {
-            visit.orderNo = order.orderNo
-            admit(&order, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
-            linked = order
+            visit.orderNo = reservation.orderNo
+        } else if var reservation = linked, refusal == nil, reservation.status.canEnter {
+            visit.orderNo = reservation.orderNo
+            admit(&reservation, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
+            linked = reservation
         }
         if let subscription, refusal == nil {
             visit.orderNo = subscription.authNo
@@ -163,8 +163,8 @@ extension City {
         let proof = min(now, max(visit.enterTime, visit.paidAt ?? 0))
         if let subscription = visit.orderNo.flatMap({ lots[parkCode]!.subscriptions[$0] }), subscription.recordNo == recordNo {
             leave(subscription, at: min(proof, subscription.leaveBy ?? proof), now: now, &events)
-        } else if var order = visit.orderNo.flatMap({ order($0, history: history) }), order.status == .inLot, order.recordNo == recordNo {
-            leave(&order, at: min(proof, order.leaveDeadline ?? proof), now: now, &events)
+        } else if var reservation = visit.orderNo.flatMap({ reservation($0, history: history) }), reservation.status == .inLot, reservation.recordNo == recordNo {
+            leave(&reservation, at: min(proof, reservation.leaveDeadline ?? proof), now: now, &events)
         }
         visit.leaveTime = proof
         visit.isExitMissed = true
@@ -175,66 +175,66 @@ extension City {
         noteInside(visit.insideKey, parkCode, isInside: false)
         events.append(.visit(visit))
         events.append(
-            .notice(Notice(parkCode: parkCode, eventType: 1015, occurredAt: now, recordNo: recordNo, detail: "exit missed, then \(other)")))
+            .notice(LotEvent(parkCode: parkCode, eventType: 1015, occurredAt: now, recordNo: recordNo, detail: "exit missed, then \(other)")))
     }
 
     /// Records older than this many days are not taken any more (1503; section 13 keeps them for a year).
     static let recordDaysMax: Millis = 365
 
     /// Why an entry at this time is not the order's, or nil.
-    private func refuseEntry(of order: Order, _ passage: Passage, at now: Millis) -> Refusal? {
-        switch order.status {
-        case .held, .booked, .noShow: return passage.enterTime > order.enterEnd ? .tooLateToEnter : nil
+    private func refuseEntry(of reservation: Reservation, _ passage: Passage, at now: Millis) -> Rejection? {
+        switch reservation.status {
+        case .held, .booked, .noShow: return passage.enterTime > reservation.enterEnd ? .tooLateToEnter : nil
         case .inLot, .done:
-            if order.status == .inLot, order.recordNo == passage.recordNo { return nil }
-            let isUsedUp = order.entryLimit >= 0 && order.entriesUsed >= order.entryLimit
+            if reservation.status == .inLot, reservation.recordNo == passage.recordNo { return nil }
+            let isUsedUp = reservation.entryLimit >= 0 && reservation.entriesUsed >= reservation.entryLimit
             if isUsedUp { return .entriesUsedUp }
-            if passage.enterTime > order.enterEnd { return .tooLateToEnter }
-            return order.status == .inLot ? .repeatedEntry : refuseReturn(of: order, at: now)
+            if passage.enterTime > reservation.enterEnd { return .tooLateToEnter }
+            return reservation.status == .inLot ? .repeatedEntry : refuseReturn(of: reservation, at: now)
         default: return nil
         }
     }
 
     /// Whether the place that an order gave back when its car left is somebody else's by now: then it cannot come in again on it.
-    func refuseReturn(of order: Order, at now: Millis) -> Refusal? {
-        guard let lot = lots[order.parkCode] else { return nil }
-        if let space = order.spaceNo {
-            return lot.spaces.isFree(space, from: now, to: max(now + 1, order.expectedLeave), except: order.orderNo)
+    func refuseReturn(of reservation: Reservation, at now: Millis) -> Rejection? {
+        guard let lot = lots[reservation.parkCode] else { return nil }
+        if let space = reservation.spaceNo {
+            return lot.spaces.isFree(space, from: now, to: max(now + 1, reservation.expectedLeave), except: reservation.orderNo)
                 ? nil : .sharedSpaceOccupied
         }
-        return lot.hasRoom(order.pool, from: now, to: max(now + 1, order.expectedLeave), now: now) || order.pool == .rolling
+        return lot.hasRoom(reservation.pool, from: now, to: max(now + 1, reservation.expectedLeave), now: now) || reservation.pool == .rolling
             ? nil : .noBookableSpace
     }
 
     /// The order's car is in. A no-show that this disproves loses its penalty (section 5.5).
     mutating func admit(
-        _ order: inout Order, recordNo: String, enterTime: Millis, at now: Millis, _ events: inout [Event]
+        _ reservation: inout Reservation, recordNo: String, enterTime: Millis, at now: Millis, _ events: inout [Event]
     ) {
-        let wasNoShow = order.status == .noShow
-        if order.isPenalised {
-            undo("\(order.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(recordNo)", at: now, &events)
-            order.isPenalised = false
+        let wasNoShow = reservation.status == .noShow
+        if reservation.isPenalised {
+            undo("\(reservation.orderNo)-\(Penalty.Kind.noShow.letter)", by: "record \(recordNo)", at: now, &events)
+            reservation.isPenalised = false
         }
-        settleDeposit(of: order, .earned, at: now, &events)
-        useAppointment(of: order, &events)
-        let eventType = enterTime < order.enterStart ? 2004 : 2003
-        order.status = .inLot
-        order.holdDeadline = nil
-        order.recordNo = recordNo
-        order.enterTime = enterTime
-        order.leaveTime = nil
-        order.entriesUsed += 1
-        order.orderVer += 1
-        if City.isBilledByCity(order.purpose) { order.stayPayState = 1 }
-        update(order, at: now, &events)
-        if order.purpose == .shared {
-            mark(order.offerId, in: order.parkCode, .inUse, &events)
-            if wasNoShow { makeWay(for: order, at: now, &events) }
+        settleDeposit(of: reservation, .earned, at: now, &events)
+        useAppointment(of: reservation, &events)
+        let eventType = enterTime < reservation.enterStart ? 2004 : 2003
+        reservation.status = .inLot
+        reservation.holdDeadline = nil
+        reservation.recordNo = recordNo
+        reservation.enterTime = enterTime
+        reservation.leaveTime = nil
+        reservation.entriesUsed += 1
+        reservation.orderVer += 1
+        if City.isBilledByCity(reservation.purpose) { reservation.stayPayState = 1 }
+        update(reservation, at: now, &events)
+        if reservation.purpose == .shared {
+            mark(reservation.offerId, in: reservation.parkCode, .inUse, &events)
+            if wasNoShow { makeWay(for: reservation, at: now, &events) }
         }
         events.append(
             .notice(
-                Notice(
-                    parkCode: order.parkCode, eventType: eventType, occurredAt: enterTime, orderNo: order.orderNo,
+                LotEvent(
+                    parkCode: reservation.parkCode, eventType: eventType, occurredAt: enterTime, orderNo: reservation.orderNo,
                     recordNo: recordNo)))
     }
 
@@ -255,7 +255,7 @@ extension City {
             }
             if let left = known.leaveTime, !known.isExitMissed {
                 guard left == leaveTime || leaveTime != reportedLeave else { return Decision(.refused(.orderFinished)) }
-                let status = known.orderNo.flatMap { order($0, history: history)?.status }
+                let status = known.orderNo.flatMap { reservation($0, history: history)?.status }
                 return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
             }
             leaveTime = max(leaveTime, known.enterTime)
@@ -265,7 +265,7 @@ extension City {
             ?? Visit(
                 parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
                 gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
-        var status: OrderStatus?
+        var status: ReservationStatus?
         if known == nil {
             visit.vehicleClass = passage.vehicleClass
             if passage.enterTime != reported.enterTime { visit.reportedEnterTime = reported.enterTime }
@@ -273,33 +273,33 @@ extension City {
         }
         if let subscription = visit.orderNo.flatMap({ lots[parkCode]!.subscriptions[$0] }), subscription.recordNo == passage.recordNo {
             leave(subscription, at: leaveTime, now: now, &events)
-        } else if var order = (visit.orderNo ?? passage.orderNo).flatMap({ order($0, history: history) }),
-            order.parkCode == parkCode
+        } else if var reservation = (visit.orderNo ?? passage.orderNo).flatMap({ reservation($0, history: history) }),
+            reservation.parkCode == parkCode
         {
-            if known == nil, order.speaks(for: passage.plate), order.status.canEnter,
-                refuseEntry(of: order, passage, at: now) == nil
+            if known == nil, reservation.speaks(for: passage.plate), reservation.status.canEnter,
+                refuseEntry(of: reservation, passage, at: now) == nil
             {
-                admit(&order, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
-                visit.orderNo = order.orderNo
+                admit(&reservation, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
+                visit.orderNo = reservation.orderNo
             }
-            if visit.orderNo == order.orderNo, order.status == .inLot {
-                order = lots[parkCode]?.orders[order.orderNo] ?? order
-                leave(&order, at: leaveTime, now: now, &events)
-            } else if visit.isExitMissed, visit.orderNo == order.orderNo, order.status == .done, order.recordNo == passage.recordNo {
+            if visit.orderNo == reservation.orderNo, reservation.status == .inLot {
+                reservation = lots[parkCode]?.reservations[reservation.orderNo] ?? reservation
+                leave(&reservation, at: leaveTime, now: now, &events)
+            } else if visit.isExitMissed, visit.orderNo == reservation.orderNo, reservation.status == .done, reservation.recordNo == passage.recordNo {
                 // The exit that was missed has come after all.
-                order.leaveTime = leaveTime
-                update(order, at: now, &events)
+                reservation.leaveTime = leaveTime
+                update(reservation, at: now, &events)
             }
-            status = order.status
+            status = reservation.status
         }
         visit.leaveTime = leaveTime
         visit.isExitMissed = false
         visit.exitGateCode = passage.exitGateCode
         visit.feeFen = passage.feeFen
         visit.isInArrears = passage.isInArrears
-        if let order = visit.orderNo.flatMap({ order($0, history: history) }), order.discountFen > 0 {
+        if let reservation = visit.orderNo.flatMap({ reservation($0, history: history) }), reservation.discountFen > 0 {
             with(parkCode) { $0.visits[visit.recordNo] = visit }
-            settleCompensation(of: order, &visit, at: now, history: history, &events)
+            settleCompensation(of: reservation, &visit, at: now, history: history, &events)
         }
         let key = visit.insideKey
         let isLast = lots[parkCode]!.inside[key] == visit.recordNo
@@ -319,7 +319,7 @@ extension City {
         if passage.isInArrears {
             events.append(
                 .notice(
-                    Notice(
+                    LotEvent(
                         parkCode: parkCode, eventType: 5005, occurredAt: leaveTime, orderNo: visit.orderNo, recordNo: visit.recordNo,
                         detail: String(passage.feeFen))))
         }
@@ -335,42 +335,42 @@ extension City {
     mutating func settleStay(
         _ orderNo: String, _ recordNo: String, _ parkCode: String, at now: Millis, history: some History, _ events: inout [Event]
     ) {
-        guard var order = known(orderNo), let visit = visit(parkCode, recordNo, history: history) else { return }
+        guard var reservation = known(orderNo), let visit = visit(parkCode, recordNo, history: history) else { return }
         let isInside = visit.leaveTime == nil
         var state = 0
-        if City.isBilledByCity(order.purpose) {
+        if City.isBilledByCity(reservation.purpose) {
             let fee = sessionFee(parkCode, recordNo: recordNo, at: now, history: history)
             state = (fee?.payableFen ?? 0) > 0 ? (isInside ? 1 : 4) : visit.paidFen > 0 ? 2 : isInside ? 1 : 0
         } else {
             state = visit.isInArrears ? 4 : visit.feeFen > 0 ? 2 : 0
         }
-        guard state != order.stayPayState else { return }
-        order.stayPayState = state
-        update(order, at: now, &events)
+        guard state != reservation.stayPayState else { return }
+        reservation.stayPayState = state
+        update(reservation, at: now, &events)
     }
 
-    mutating func leave(_ order: inout Order, at leaveTime: Millis, now: Millis, _ events: inout [Event]) {
-        order.status = .done
-        order.leaveTime = leaveTime
-        order.orderVer += 1
-        let wasOverstay = order.overstay
+    mutating func leave(_ reservation: inout Reservation, at leaveTime: Millis, now: Millis, _ events: inout [Event]) {
+        reservation.status = .done
+        reservation.leaveTime = leaveTime
+        reservation.orderVer += 1
+        let wasOverstay = reservation.overstay
         // A late record may show that the driver left in time.
-        order.overstay = order.leaveDeadline.map { leaveTime > $0 } ?? false
-        if order.purpose == .shared, let deadline = order.leaveDeadline {
-            let limit = deadline + Millis(order.terms.graceMin) * CivilTime.minute
-            if leaveTime > limit, !order.isLate {
-                chargeLate(&order, limit: limit, at: now, &events)
-            } else if leaveTime <= limit, order.isLate {
+        reservation.overstay = reservation.leaveDeadline.map { leaveTime > $0 } ?? false
+        if reservation.purpose == .shared, let deadline = reservation.leaveDeadline {
+            let limit = deadline + Millis(reservation.terms.graceMin) * CivilTime.minute
+            if leaveTime > limit, !reservation.isLate {
+                chargeLate(&reservation, limit: limit, at: now, &events)
+            } else if leaveTime <= limit, reservation.isLate {
                 // A late record shows that the driver left in time.
-                undo("\(order.orderNo)-\(Penalty.Kind.lateDeparture.letter)", by: "record", at: now, &events)
-                order.isLate = false
+                undo("\(reservation.orderNo)-\(Penalty.Kind.lateDeparture.letter)", by: "record", at: now, &events)
+                reservation.isLate = false
             }
         }
-        update(order, at: now, &events)
-        if order.purpose == .shared { mark(order.offerId, in: order.parkCode, .open, &events) }
-        var notice = Notice(
-            parkCode: order.parkCode, eventType: 2007, occurredAt: leaveTime, orderNo: order.orderNo,
-            recordNo: order.recordNo)
+        update(reservation, at: now, &events)
+        if reservation.purpose == .shared { mark(reservation.offerId, in: reservation.parkCode, .open, &events) }
+        var notice = LotEvent(
+            parkCode: reservation.parkCode, eventType: 2007, occurredAt: leaveTime, orderNo: reservation.orderNo,
+            recordNo: reservation.recordNo)
         events.append(.notice(notice))
         if wasOverstay {
             notice.eventType = 2009
@@ -383,43 +383,43 @@ extension City {
         recordNo: String?, at now: Millis, history: some History
     ) -> Decision {
         guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
-        guard var order = order(orderNo, history: history), order.parkCode == parkCode else {
+        guard var reservation = reservation(orderNo, history: history), reservation.parkCode == parkCode else {
             return Decision(.refused(.orderNotFound))
         }
         notePassed(parkCode, through: occurred, at: now)
         var events: [Event] = []
         let occurred = present(occurred, "occurTime", parkCode, at: now, &events)
         // A statement about an agreement must be of the version that the lot was told last; a statement about a car is a fact.
-        if statement == .accepted || statement == .refused, order.status == .held || order.status == .booked, orderVer < order.pushedVer {
+        if statement == .accepted || statement == .refused, reservation.status == .held || reservation.status == .booked, orderVer < reservation.pushedVer {
             return Decision(.refused(.newerVersionExists))
         }
-        switch (statement, order.status) {
+        switch (statement, reservation.status) {
         case (.accepted, .held), (.accepted, .booked):
-            accept(&order, occurred: occurred, at: now, &events)
+            accept(&reservation, occurred: occurred, at: now, &events)
         case (.refused, .held), (.refused, .booked):
-            end(&order, as: .refusedByLot, now: now, &events)
+            end(&reservation, as: .refusedByLot, now: now, &events)
         case (.revoked, .held), (.revoked, .booked):
-            end(&order, as: .revokedByLot, at: occurred, now: now, &events)
+            end(&reservation, as: .revokedByLot, at: occurred, now: now, &events)
         case (.arrived, .held), (.arrived, .booked), (.arrived, .noShow):
-            guard occurred <= order.enterEnd else { return Decision(.refused(.tooLateToEnter)) }
+            guard occurred <= reservation.enterEnd else { return Decision(.refused(.tooLateToEnter)) }
             guard occurred >= now - City.recordDaysMax * CivilTime.dayLength else { return Decision(.refused(.recordTooOld)) }
-            admit(&order, recordNo: recordNo ?? "", enterTime: occurred, at: now, &events)
+            admit(&reservation, recordNo: recordNo ?? "", enterTime: occurred, at: now, &events)
         case (.left, .inLot):
-            leave(&order, at: occurred, now: now, &events)
+            leave(&reservation, at: occurred, now: now, &events)
         case (.left, .held), (.left, .booked), (.left, .noShow): return Decision(.refused(.noEntryRecord))
         case (.overstay, .inLot):
-            if !order.overstay {
-                order.overstay = true
-                update(order, at: now, &events)
+            if !reservation.overstay {
+                reservation.overstay = true
+                update(reservation, at: now, &events)
                 events.append(
-                    .notice(Notice(parkCode: parkCode, eventType: 2008, occurredAt: occurred, orderNo: orderNo)))
+                    .notice(LotEvent(parkCode: parkCode, eventType: 2008, occurredAt: occurred, orderNo: orderNo)))
             }
         case (.notArrived, .booked):
             // Its log must have passed the window, whatever it says.
-            guard now > order.enterEnd, lots[parkCode]!.passedThrough >= order.enterEnd else {
-                return Decision(.wrongState, RuleNote("enterEnd", until: order.enterEnd))
+            guard now > reservation.enterEnd, lots[parkCode]!.passedThrough >= reservation.enterEnd else {
+                return Decision(.wrongState, RuleNote("enterEnd", until: reservation.enterEnd))
             }
-            judgeNoShow(&order, at: now, &events)
+            judgeNoShow(&reservation, at: now, &events)
         case (.accepted, .inLot), (.arrived, .inLot), (.left, .done), (.notArrived, .noShow), (.revoked, .revoked),
             (.refused, .rejected), (.accepted, .done):
             break  // It is so already.
@@ -427,19 +427,19 @@ extension City {
         case (_, .done): return Decision(.refused(.orderFinished))
         default: return Decision(.refused(.wrongState))
         }
-        return Decision(.recorded(recordNo: recordNo ?? "", order.status, isRepeat: false), events)
+        return Decision(.recorded(recordNo: recordNo ?? "", reservation.status, isRepeat: false), events)
     }
 
     /// The lot has the order and will honour it: where it got it before the window was over.
-    private mutating func accept(_ order: inout Order, occurred: Millis, at now: Millis, _ events: inout [Event]) {
-        let old = order
-        order.deliver = order.status == .booked && (occurred > order.enterEnd || order.deliver == .expired) ? .expired : .accepted
-        if order.status == .held {
-            order.status = .booked
-            order.holdDeadline = nil
-            order.orderVer += 1
+    private mutating func accept(_ reservation: inout Reservation, occurred: Millis, at now: Millis, _ events: inout [Event]) {
+        let old = reservation
+        reservation.deliver = reservation.status == .booked && (occurred > reservation.enterEnd || reservation.deliver == .expired) ? .expired : .accepted
+        if reservation.status == .held {
+            reservation.status = .booked
+            reservation.holdDeadline = nil
+            reservation.orderVer += 1
         }
-        if order != old { update(order, at: now, &events) }
+        if reservation != old { update(reservation, at: now, &events) }
     }
 
     mutating func settle(
@@ -459,15 +459,15 @@ extension City {
         var events: [Event] = []
         for result in settled {
             guard let orderNo = lots[parkCode]!.awaiting.removeValue(forKey: result.seq),
-                var order = order(orderNo, history: history)
+                var reservation = reservation(orderNo, history: history)
             else { continue }
             if result.isAccepted {
-                if order.downSeq == result.seq { accept(&order, occurred: now, at: now, &events) }
-            } else if order.status == .held || order.status == .booked {
-                end(&order, as: .refusedByLot, now: now, &events)
-            } else if order.downSeq == result.seq {
-                order.deliver = .refused
-                update(order, at: now, &events)
+                if reservation.downSeq == result.seq { accept(&reservation, occurred: now, at: now, &events) }
+            } else if reservation.status == .held || reservation.status == .booked {
+                end(&reservation, as: .refusedByLot, now: now, &events)
+            } else if reservation.downSeq == result.seq {
+                reservation.deliver = .refused
+                update(reservation, at: now, &events)
             }
         }
         lots[parkCode]!.downAck = max(lots[parkCode]!.downAck, ackSeq)
@@ -477,7 +477,7 @@ extension City {
     }
 }
 
-extension OrderStatus {
+extension ReservationStatus {
     /// States from which a car's entry leads to IN_LOT, when its time and count allow (section 6; DONE only where entries are left).
     var canEnter: Bool { self == .held || self == .booked || self == .noShow || self == .done }
 }

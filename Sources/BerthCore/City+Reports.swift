@@ -2,7 +2,7 @@
 // what an operator sends to a lot (section 9.2).
 
 /// Something reported under a name of its own; the latest wins. The core knows its kind and key, the wire what its body says.
-public struct Report: Sendable, Equatable {
+public struct KeptRecord: Sendable, Equatable {
     /// Of the lot concerned; "" where it belongs to none.
     public var parkCode: String
     public var kind: String
@@ -32,28 +32,28 @@ public enum Correction: Sendable, Equatable {
 }
 
 extension City {
-    struct ReportKind: Hashable, Sendable {
+    struct RecordKind: Hashable, Sendable {
         var parkCode: String
         var kind: String
     }
 
-    public mutating func restore(report: Report) {
-        reports[ReportKind(parkCode: report.parkCode, kind: report.kind), default: [:]][report.key] = report
+    public mutating func restore(report: KeptRecord) {
+        reports[RecordKind(parkCode: report.parkCode, kind: report.kind), default: [:]][report.key] = report
         if report.kind == City.stageKind { restoreStage(report) }
-        if report.kind == Tiding.kind || report.kind == Tiding.failedKind { lastTiding = max(lastTiding, Int64(report.key) ?? 0) }
+        if report.kind == ProviderNotification.kind || report.kind == ProviderNotification.failedKind { lastNotification = max(lastNotification, Int64(report.key) ?? 0) }
     }
 
     /// What is in force of one kind, by key.
-    public func reports(_ parkCode: String, kind: String) -> [Report] {
-        (reports[ReportKind(parkCode: parkCode, kind: kind)] ?? [:]).values.sorted { $0.key < $1.key }
+    public func reports(_ parkCode: String, kind: String) -> [KeptRecord] {
+        (reports[RecordKind(parkCode: parkCode, kind: kind)] ?? [:]).values.sorted { $0.key < $1.key }
     }
 
-    public func report(_ parkCode: String, kind: String, key: String) -> Report? {
-        reports[ReportKind(parkCode: parkCode, kind: kind)]?[key]
+    public func report(_ parkCode: String, kind: String, key: String) -> KeptRecord? {
+        reports[RecordKind(parkCode: parkCode, kind: kind)]?[key]
     }
 
-    mutating func keep(_ report: Report, _ events: inout [Event]) {
-        let kind = ReportKind(parkCode: report.parkCode, kind: report.kind)
+    mutating func keep(_ report: KeptRecord, _ events: inout [Event]) {
+        let kind = RecordKind(parkCode: report.parkCode, kind: report.kind)
         let old = reports[kind]?[report.key]
         if report.isGone {
             guard old != nil else { return }
@@ -67,11 +67,11 @@ extension City {
 
     /// - Parameter replaces: what was there before of this kind is gone.
     mutating func file(
-        _ parkCode: String, _ filed: [Report], replaces: String?, at now: Millis, knownBy: String?, notice: Notice?
+        _ parkCode: String, _ filed: [KeptRecord], replaces: String?, at now: Millis, knownBy: String?, notice: LotEvent?
     ) -> Decision {
         guard parkCode.isEmpty || lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
         // A space is looked up where the lot has said which ones it has.
-        if let knownBy, let known = reports[ReportKind(parkCode: parkCode, kind: knownBy)], !known.isEmpty,
+        if let knownBy, let known = reports[RecordKind(parkCode: parkCode, kind: knownBy)], !known.isEmpty,
             !filed.allSatisfy({ known[$0.key] != nil })
         {
             return Decision(.refused(.unknownSpace))
@@ -80,7 +80,7 @@ extension City {
         if let kind = replaces {
             let keys = Set(filed.map(\.key))
             for old in reports(parkCode, kind: kind) where !keys.contains(old.key) {
-                keep(Report(parkCode: parkCode, kind: kind, key: old.key, body: "", at: now), &events)
+                keep(KeptRecord(parkCode: parkCode, kind: kind, key: old.key, body: "", at: now), &events)
             }
         }
         for report in filed { keep(report, &events) }
@@ -89,7 +89,7 @@ extension City {
     }
 
     /// A message of an operator for a lot's down log; what it sets stays in force for snapshots.
-    mutating func post(_ parkCode: String, service: String, body: String, sets report: Report?, at now: Millis) -> Decision {
+    mutating func post(_ parkCode: String, service: String, body: String, sets report: KeptRecord?, at now: Millis) -> Decision {
         guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
         var events: [Event] = []
         if let report { keep(report, &events) }
@@ -103,9 +103,9 @@ extension City {
         let owner = report("", kind: "plateOwner", key: plate.revealed)
         if let owner, owner.body != user { return Decision(.refused(.plateBoundElsewhere)) }
         var events: [Event] = []
-        keep(Report(parkCode: user, kind: "vehicle", key: plate.revealed, body: body, at: now), &events)
+        keep(KeptRecord(parkCode: user, kind: "vehicle", key: plate.revealed, body: body, at: now), &events)
         keep(
-            Report(parkCode: "", kind: "plateOwner", key: plate.revealed, body: body.isEmpty ? "" : user, at: now), &events)
+            KeptRecord(parkCode: "", kind: "plateOwner", key: plate.revealed, body: body.isEmpty ? "" : user, at: now), &events)
         return Decision(.bound(plate), events)
     }
 
@@ -146,7 +146,7 @@ extension City {
         followCorrection(&visit, correction, at: now, history: history, &events)
         with(parkCode) { $0.visits[recordNo] = visit }
         events.append(.visit(visit))
-        events.append(.notice(Notice(parkCode: parkCode, eventType: eventType, occurredAt: now, recordNo: recordNo)))
+        events.append(.notice(LotEvent(parkCode: parkCode, eventType: eventType, occurredAt: now, recordNo: recordNo)))
         return Decision(.recorded(recordNo: recordNo, nil, isRepeat: false), events)
     }
 
@@ -169,7 +169,7 @@ extension City {
         let named = visit
         with(visit.parkCode) { $0.visits[recordNo] = named }
         events.append(.visit(visit))
-        events.append(.notice(Notice(parkCode: visit.parkCode, eventType: 1012, occurredAt: now, recordNo: recordNo)))
+        events.append(.notice(LotEvent(parkCode: visit.parkCode, eventType: 1012, occurredAt: now, recordNo: recordNo)))
         return Decision(.recorded(recordNo: recordNo, nil, isRepeat: false), events)
     }
 
@@ -180,10 +180,10 @@ extension City {
         if let subscription = subscription(number, in: visit.parkCode), penalties["\(number)-L\(visit.recordNo)"]?.state == .inForce {
             undo("\(number)-L\(visit.recordNo)", by: by, at: now, &events)
             forgive(subscription, at: now, &events)
-        } else if var order = known(number), order.isLate, order.recordNo == visit.recordNo {
+        } else if var reservation = known(number), reservation.isLate, reservation.recordNo == visit.recordNo {
             undo("\(number)-\(letter)", by: by, at: now, &events)
-            order.isLate = false
-            update(order, at: now, &events)
+            reservation.isLate = false
+            update(reservation, at: now, &events)
         }
     }
 
@@ -203,25 +203,25 @@ extension City {
         }
         if visit.orderNo == nil {
             let (plate, time) = (visit.plate, visit.enterTime)
-            let came = lots[visit.parkCode]?.orders.values.filter {
+            let came = lots[visit.parkCode]?.reservations.values.filter {
                 $0.speaks(for: plate) && ($0.status == .booked || $0.status == .noShow) && $0.enterStart <= time && time <= $0.enterEnd
             }.min { $0.serial < $1.serial }
-            guard var order = came else { return }
-            visit.orderNo = order.orderNo
-            admit(&order, recordNo: visit.recordNo, enterTime: time, at: now, &events)
-            order = lots[order.parkCode]?.orders[order.orderNo] ?? order
-            if let left = visit.leaveTime { leave(&order, at: left, now: now, &events) }
-        } else if var order = visit.orderNo.flatMap({ order($0, history: history) }), order.status == .done, let left = visit.leaveTime,
-            order.recordNo == visit.recordNo
+            guard var reservation = came else { return }
+            visit.orderNo = reservation.orderNo
+            admit(&reservation, recordNo: visit.recordNo, enterTime: time, at: now, &events)
+            reservation = lots[reservation.parkCode]?.reservations[reservation.orderNo] ?? reservation
+            if let left = visit.leaveTime { leave(&reservation, at: left, now: now, &events) }
+        } else if var reservation = visit.orderNo.flatMap({ reservation($0, history: history) }), reservation.status == .done, let left = visit.leaveTime,
+            reservation.recordNo == visit.recordNo
         {
-            order.enterTime = visit.enterTime
-            order.leaveTime = left
-            let limit = (order.leaveDeadline ?? .max / 4) + Millis(order.terms.graceMin) * CivilTime.minute
-            if order.isLate, left <= limit {
-                undo("\(order.orderNo)-\(Penalty.Kind.lateDeparture.letter)", by: "correction \(visit.recordNo)", at: now, &events)
-                order.isLate = false
+            reservation.enterTime = visit.enterTime
+            reservation.leaveTime = left
+            let limit = (reservation.leaveDeadline ?? .max / 4) + Millis(reservation.terms.graceMin) * CivilTime.minute
+            if reservation.isLate, left <= limit {
+                undo("\(reservation.orderNo)-\(Penalty.Kind.lateDeparture.letter)", by: "correction \(visit.recordNo)", at: now, &events)
+                reservation.isLate = false
             }
-            update(order, at: now, &events)
+            update(reservation, at: now, &events)
         }
     }
 }

@@ -24,7 +24,7 @@ extension City {
     /// After everything is restored: what follows from several of its parts.
     public mutating func finishRestoring(now: Millis) {
         // An older release did not keep the highest number: the clock was above it unless there was a rush.
-        lastTiding = max(lastTiding, now)
+        lastNotification = max(lastNotification, now)
         for parkCode in lots.keys { resolvePolicies(of: parkCode) }
         refreshPoolRules(Array(lots.keys))
         for policy in flows.values { noteClock(policy, at: now) }
@@ -38,9 +38,9 @@ extension City {
         for (key, appointment) in appointments where appointment.state == .made { restoreRight(key, appointment, now: now) }
     }
 
-    public mutating func restore(order: Order, now: Millis) {
-        lastSerial = max(lastSerial, order.serial)
-        index(order, now: now)
+    public mutating func restore(reservation: Reservation, now: Millis) {
+        lastSerial = max(lastSerial, reservation.serial)
+        index(reservation, now: now)
     }
 
     public mutating func restore(visit: Visit) {
@@ -53,7 +53,7 @@ extension City {
     public mutating func restore(entity: Entity) { place(entity) }
     public mutating func restore(balance fen: Int64, of account: Account) { balances[account] = fen }
     public mutating func restore(counter key: String, count: Int) { counters[ByteKey(key)] = count }
-    public mutating func restore(lastTiding: Int64) { self.lastTiding = max(self.lastTiding, lastTiding) }
+    public mutating func restore(lastNotification: Int64) { self.lastNotification = max(self.lastNotification, lastNotification) }
     public var lastOrderSerial: Int64 { lastSerial }
     public mutating func restore(lastSerial: Int64) { self.lastSerial = max(self.lastSerial, lastSerial) }
 }

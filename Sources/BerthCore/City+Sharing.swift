@@ -9,24 +9,24 @@ extension City {
 
     /// When a booking fits into open times: its window of entry, its time to leave, and the open time that holds both.
     private struct SharedFit {
-        var window: Span
+        var window: Window
         var leave: Millis
-        var open: Span
+        var open: Window
     }
 
     /// Entry and leave inside one open time, before it is taken back, and at no time at which nobody may pass.
     private func fit(
-        _ segments: [Segment], _ quiet: [Segment], until: Millis, plan: Millis, stay: Millis, policy: Policy
-    ) -> Result<SharedFit, Refusal> {
-        guard var open = Segment.span(segments, holding: plan, calendar) else { return .failure(.outsideSegment) }
+        _ segments: [RecurringWindow], _ quiet: [RecurringWindow], until: Millis, plan: Millis, stay: Millis, policy: Policy
+    ) -> Result<SharedFit, Rejection> {
+        guard var open = RecurringWindow.span(segments, holding: plan, calendar) else { return .failure(.outsideSegment) }
         open.to = min(open.to, until)
-        var window = Span(
+        var window = Window(
             max(plan - Millis(policy.earlyMin) * CivilTime.minute, open.from),
             min(plan + Millis(policy.lateMin) * CivilTime.minute, open.to)
         )
         var leave = min(plan + stay, open.to)
         if !quiet.isEmpty {
-            for span in Segment.spans(quiet, from: window.from, to: leave + 1, calendar) {
+            for span in RecurringWindow.spans(quiet, from: window.from, to: leave + 1, calendar) {
                 if span.from <= plan, plan < span.to { return .failure(.quietHours) }
                 if span.to <= plan { window.from = max(window.from, span.to) }
                 if span.from > plan { window.to = min(window.to, span.from) }
@@ -40,24 +40,24 @@ extension City {
 
     /// Open times that many offers share are looked at once.
     private struct OpenTimes: Hashable {
-        var segments: [Segment]
-        var quiet: [Segment]
+        var segments: [RecurringWindow]
+        var quiet: [RecurringWindow]
         var until: Millis
     }
 
     /// The offers that could hold a booking, each with how it fits; and why those that could not do not.
     private func fitting(_ offers: some Sequence<SharedOffer>, plan: Millis, stay: Millis, policy: Policy) -> (
-        fits: [(offer: SharedOffer, fit: SharedFit)], worst: Refusal
+        fits: [(offer: SharedOffer, fit: SharedFit)], worst: Rejection
     ) {
-        var worst = Refusal.outsideSegment
-        var known: [OpenTimes: Result<SharedFit, Refusal>] = [:]
+        var worst = Rejection.outsideSegment
+        var known: [OpenTimes: Result<SharedFit, Rejection>] = [:]
         var fits: [(SharedOffer, SharedFit)] = []
         let quiet = policy.quiet
         for offer in offers where offer.isBookable && offer.validFrom <= plan && plan < offer.validTo {
             // An offer that ends long after the stay ends at no time that matters.
             let until = min(offer.validTo, plan + stay + 400 * CivilTime.dayLength)
             let times = OpenTimes(segments: offer.segments, quiet: offer.quietHours + quiet, until: until)
-            let found: Result<SharedFit, Refusal>
+            let found: Result<SharedFit, Rejection>
             if let earlier = known[times] {
                 found = earlier
             } else {
@@ -75,16 +75,16 @@ extension City {
     /// The place in which an order could stand: of the offer it names, else the offered space whose calendar it cuts up least, else the lot's
     /// own shared pool. Its window and its time to leave are cut to the times in which that place is shared.
     func sharedPlace(
-        for order: inout Order, offerId: String?, stayMin: Int?, lot: Lot, except taken: String? = nil, at now: Millis
-    ) -> Result<SharedPlace, Refusal> {
+        for reservation: inout Reservation, offerId: String?, stayMin: Int?, lot: Lot, except taken: String? = nil, at now: Millis
+    ) -> Result<SharedPlace, Rejection> {
         let policy = lot.policy(.shared)
-        let plan = order.planTime
+        let plan = reservation.planTime
         let stay = Millis(stayMin ?? policy.stayMin) * CivilTime.minute
         func use(_ fit: SharedFit) {
-            order.enterStart = fit.window.from
-            order.enterEnd = min(fit.window.to, fit.leave)
-            order.leaveDeadline = fit.leave
-            order.stayMin = Int((fit.leave - plan) / CivilTime.minute)
+            reservation.enterStart = fit.window.from
+            reservation.enterEnd = min(fit.window.to, fit.leave)
+            reservation.leaveDeadline = fit.leave
+            reservation.stayMin = Int((fit.leave - plan) / CivilTime.minute)
         }
 
         let named = offerId.flatMap { lot.offers[$0] }
@@ -98,11 +98,11 @@ extension City {
             named.map { fitting([$0], plan: plan, stay: stay, policy: policy) }
             ?? fitting(lot.offers.values, plan: plan, stay: stay, policy: policy)
         var worst = found.fits.isEmpty ? found.worst : .noBookableSpace
-        let overstayed = found.fits.isEmpty ? [] : overstayedSpaces(in: lot, after: now, by: order.orderNo)
+        let overstayed = found.fits.isEmpty ? [] : overstayedSpaces(in: lot, after: now, by: reservation.orderNo)
         for (offer, fit) in found.fits {
             for unit in lot.spaces.candidates(of: offer)
             where unit != taken && !overstayed.contains(ByteKey(unit))
-                && lot.spaces.isFree(unit, from: max(now, fit.window.from), to: fit.leave, except: order.orderNo)
+                && lot.spaces.isFree(unit, from: max(now, fit.window.from), to: fit.leave, except: reservation.orderNo)
             {
                 let slack = lot.spaces.slack(unit, from: fit.window.from, to: fit.leave, within: fit.open)
                 if let best, (best.slack, best.offer.offerId) <= (slack, offer.offerId) { continue }
@@ -111,7 +111,7 @@ extension City {
         }
         if let best {
             use(best.fit)
-            order.terms.price = best.offer.price
+            reservation.terms.price = best.offer.price
             return .success(SharedPlace(offer: best.offer, space: best.space))
         }
         if named == nil, lot.quota(.shared, at: plan) > 0 {
@@ -119,7 +119,7 @@ extension City {
             case .success(let fit):
                 if lot.hasRoom(.shared, from: fit.window.from, to: fit.leave, now: now) {
                     use(fit)
-                    order.terms.price = nil
+                    reservation.terms.price = nil
                     return .success(SharedPlace())
                 }
                 worst = .noBookableSpace
@@ -129,18 +129,18 @@ extension City {
             worst = .noBookableSpace
         }
         return .failure(
-            worst == .noBookableSpace && lot.isNamed(.shared, from: order.enterStart, to: order.expectedLeave) ? .poolEmpty : worst)
+            worst == .noBookableSpace && lot.isNamed(.shared, from: reservation.enterStart, to: reservation.expectedLeave) ? .poolEmpty : worst)
     }
 
     /// How a booking fits into the lot's own shared pool.
-    private func poolFit(_ plan: Millis, _ stay: Millis, _ policy: Policy) -> Result<SharedFit, Refusal> {
+    private func poolFit(_ plan: Millis, _ stay: Millis, _ policy: Policy) -> Result<SharedFit, Rejection> {
         fit(poolWindow(policy), policy.quiet, until: .max / 4, plan: plan, stay: stay, policy: policy)
     }
 
     /// How many shared places could still be booked for an order's time (`slot.query`).
-    func sharedRoom(for order: inout Order, lot: Lot, at now: Millis) -> Result<Int, Refusal> {
+    func sharedRoom(for reservation: inout Reservation, lot: Lot, at now: Millis) -> Result<Int, Rejection> {
         let policy = lot.policy(.shared)
-        let (plan, stay) = (order.planTime, Millis(policy.stayMin) * CivilTime.minute)
+        let (plan, stay) = (reservation.planTime, Millis(policy.stayMin) * CivilTime.minute)
         let found = fitting(lot.offers.values, plan: plan, stay: stay, policy: policy)
         var worst = found.fits.isEmpty ? found.worst : .noBookableSpace
         var count = 0
@@ -161,15 +161,15 @@ extension City {
         }
         guard count == 0 else { return .success(count) }
         return .failure(
-            worst == .noBookableSpace && lot.isNamed(.shared, from: order.enterStart, to: order.expectedLeave) ? .poolEmpty : worst)
+            worst == .noBookableSpace && lot.isNamed(.shared, from: reservation.enterStart, to: reservation.expectedLeave) ? .poolEmpty : worst)
     }
 
     /// Spaces in which a car stands beyond its time.
     private func overstayedSpaces(in lot: Lot, after now: Millis, by holder: String) -> Set<ByteKey> {
         var spaces: Set<ByteKey> = []
-        for order in lot.orders.values
-        where order.status == .inLot && order.orderNo != holder && (order.leaveDeadline ?? .max) <= now {
-            if let space = order.spaceNo { spaces.insert(ByteKey(space)) }
+        for reservation in lot.reservations.values
+        where reservation.status == .inLot && reservation.orderNo != holder && (reservation.leaveDeadline ?? .max) <= now {
+            if let space = reservation.spaceNo { spaces.insert(ByteKey(space)) }
         }
         for share in lot.subscriptions.values where share.insidePlate != nil && (share.leaveBy ?? .max) <= now {
             if let space = share.spaceNo { spaces.insert(ByteKey(space)) }
@@ -178,22 +178,22 @@ extension City {
     }
 
     /// When what an order asks for is shared next, within a fortnight.
-    func opening(for order: Order, in lot: Lot) -> Millis? {
-        let offers = order.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.filter(\.isBookable)
+    func opening(for reservation: Reservation, in lot: Lot) -> Millis? {
+        let offers = reservation.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.filter(\.isBookable)
         var windows = offers.map(\.segments)
-        if order.offerId == nil, lot.quota(.shared, at: order.planTime) > 0 { windows.append(poolWindow(lot.policy(.shared))) }
-        let end = order.planTime + 14 * CivilTime.dayLength
+        if reservation.offerId == nil, lot.quota(.shared, at: reservation.planTime) > 0 { windows.append(poolWindow(lot.policy(.shared))) }
+        let end = reservation.planTime + 14 * CivilTime.dayLength
         return windows.compactMap {
-            Segment.spans($0, from: order.planTime, to: end, calendar).map(\.from).filter { $0 > order.planTime }.min()
+            RecurringWindow.spans($0, from: reservation.planTime, to: end, calendar).map(\.from).filter { $0 > reservation.planTime }.min()
         }
         .min()
     }
 
     /// When the hours end in which nobody may pass.
-    func quietEnd(for order: Order, in lot: Lot) -> Millis? {
-        let offers = order.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.filter(\.isBookable)
+    func quietEnd(for reservation: Reservation, in lot: Lot) -> Millis? {
+        let offers = reservation.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.filter(\.isBookable)
         let quiet = lot.policy(.shared).quiet
-        return (offers.map { $0.quietHours + quiet } + [quiet]).compactMap { Segment.span($0, holding: order.planTime, calendar)?.to }.min()
+        return (offers.map { $0.quietHours + quiet } + [quiet]).compactMap { RecurringWindow.span($0, holding: reservation.planTime, calendar)?.to }.min()
     }
 
     // MARK: Offers
@@ -209,7 +209,7 @@ extension City {
         else { return Decision(.providerNotCertified, RuleNote("agreementVersion")) }
         var offer = draft
         if let space = offer.spaceNo {
-            let known = reports[ReportKind(parkCode: draft.parkCode, kind: "space")] ?? [:]
+            let known = reports[RecordKind(parkCode: draft.parkCode, kind: "space")] ?? [:]
             guard known.isEmpty || known[space] != nil else { return Decision(.refused(.unknownSpace)) }
             guard !lot.offers.values.contains(where: { $0.spaceNo == space && $0.status != .withdrawn && $0.status != .closed }) else {
                 return Decision(.refused(.unknownSpace))
@@ -229,14 +229,14 @@ extension City {
     }
 
     /// When the lot's own shared places may be used: off-peak hours where no policy says otherwise (section 7, `shareWindow`).
-    public func poolWindow(_ policy: Policy) -> [Segment] { defaultSegments(policy) }
+    public func poolWindow(_ policy: Policy) -> [RecurringWindow] { defaultSegments(policy) }
 
-    func defaultSegments(_ policy: Policy) -> [Segment] {
-        policy.shareWindow.isEmpty ? Segment.offPeak : Segment.parse(policy.shareWindow) ?? Segment.offPeak
+    func defaultSegments(_ policy: Policy) -> [RecurringWindow] {
+        policy.shareWindow.isEmpty ? RecurringWindow.offPeak : RecurringWindow.parse(policy.shareWindow) ?? RecurringWindow.offPeak
     }
 
     private mutating func announce(_ offer: SharedOffer, _ eventType: Int, at now: Millis, _ events: inout [Event]) {
-        events.append(.notice(Notice(parkCode: offer.parkCode, eventType: eventType, occurredAt: now, detail: offer.offerId)))
+        events.append(.notice(LotEvent(parkCode: offer.parkCode, eventType: eventType, occurredAt: now, detail: offer.offerId)))
         if offer.status == .open { noteFreed(offer.parkCode) }
     }
 
@@ -257,15 +257,15 @@ extension City {
     /// New times must hold what is booked, or, confirmed, move it at the owner's cost (an early return for one evening); a new price is for new
     /// bookings.
     mutating func updateOffer(
-        appId: String, _ offerId: String, segments: [Segment]?, price: SharePrice?, isConfirmed: Bool, at now: Millis
+        appId: String, _ offerId: String, segments: [RecurringWindow]?, price: SharePrice?, isConfirmed: Bool, at now: Millis
     ) -> Decision {
         guard let parkCode = lotOfShare[offerId], var offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
             return Decision(.refused(.notFound))
         }
         if offer.status == .closed || offer.status == .withdrawn { return Decision(.refused(.offerClosed)) }
         if let segments, isConfirmed {
-            let (orders, subscriptions) = affected(by: offer, at: now)
-            let (hit, hitShares) = outside(segments, orders, subscriptions, at: now)
+            let (reservations, subscriptions) = affected(by: offer, at: now)
+            let (hit, hitShares) = outside(segments, reservations, subscriptions, at: now)
             offer.segments = segments
             if let price { offer.price = price }
             offer.version += 1
@@ -275,8 +275,8 @@ extension City {
             return Decision(.entity(.offer(offer)), events)
         }
         if let segments {
-            let (orders, subscriptions) = affected(by: offer, at: now)
-            let (hit, hitShares) = outside(segments, orders, subscriptions, at: now)
+            let (reservations, subscriptions) = affected(by: offer, at: now)
+            let (hit, hitShares) = outside(segments, reservations, subscriptions, at: now)
             guard hit.isEmpty, hitShares.isEmpty else { return consequences(offer, hit, hitShares, at: now) }
             offer.segments = segments
         }
@@ -289,22 +289,22 @@ extension City {
     }
 
     /// Of what is booked, what new times would not hold.
-    private func outside(_ segments: [Segment], _ orders: [Order], _ subscriptions: [SharedSubscription], at now: Millis) -> (
-        orders: [Order], subscriptions: [SharedSubscription]
+    private func outside(_ segments: [RecurringWindow], _ reservations: [Reservation], _ subscriptions: [SharedSubscription], at now: Millis) -> (
+        reservations: [Reservation], subscriptions: [SharedSubscription]
     ) {
         (
-            orders.filter { !Segment.covers(segments, from: $0.enterStart, to: $0.expectedLeave, calendar) },
+            reservations.filter { !RecurringWindow.covers(segments, from: $0.enterStart, to: $0.expectedLeave, calendar) },
             subscriptions.filter { share in
-                !times(of: share, from: now).allSatisfy { Segment.covers(segments, from: $0.from, to: $0.to, calendar) }
+                !times(of: share, from: now).allSatisfy { RecurringWindow.covers(segments, from: $0.from, to: $0.to, calendar) }
             }
         )
     }
 
     /// Who is booked into an offer from now on, beside cars that are inside.
-    private func affected(by offer: SharedOffer, at now: Millis) -> (orders: [Order], subscriptions: [SharedSubscription]) {
+    private func affected(by offer: SharedOffer, at now: Millis) -> (reservations: [Reservation], subscriptions: [SharedSubscription]) {
         guard let lot = lots[offer.parkCode] else { return ([], []) }
         return (
-            lot.orders.values.filter { $0.offerId == offer.offerId && $0.status.isActive }.sorted { $0.serial < $1.serial },
+            lot.reservations.values.filter { $0.offerId == offer.offerId && $0.status.isActive }.sorted { $0.serial < $1.serial },
             lot.subscriptions.values.filter { $0.offerId == offer.offerId && $0.status.holds }.sorted { $0.authNo < $1.authNo }
         )
     }
@@ -316,17 +316,17 @@ extension City {
             return Decision(.refused(.notFound))
         }
         if offer.status == .closed || offer.status == .withdrawn { return Decision(.refused(.offerClosed)) }
-        let (orders, subscriptions) = affected(by: offer, at: now)
-        if !isConfirmed, !orders.isEmpty || !subscriptions.isEmpty {
-            return consequences(offer, orders, subscriptions, at: now)
+        let (reservations, subscriptions) = affected(by: offer, at: now)
+        if !isConfirmed, !reservations.isEmpty || !subscriptions.isEmpty {
+            return consequences(offer, reservations, subscriptions, at: now)
         }
         var events: [Event] = []
-        let closed = withdraw(offer, orders, subscriptions, as: .closed, at: now, &events)
+        let closed = withdraw(offer, reservations, subscriptions, as: .closed, at: now, &events)
         return Decision(.entity(.offer(closed)), events)
     }
 
     private mutating func withdraw(
-        _ offer: SharedOffer, _ orders: [Order], _ subscriptions: [SharedSubscription], as status: OfferStatus, at now: Millis,
+        _ offer: SharedOffer, _ reservations: [Reservation], _ subscriptions: [SharedSubscription], as status: OfferStatus, at now: Millis,
         _ events: inout [Event]
     ) -> SharedOffer {
         var offer = offer
@@ -334,23 +334,23 @@ extension City {
         offer.version += 1
         set(.offer(offer), &events)
         announce(offer, 3002, at: now, &events)
-        move(orders, subscriptions, outOf: offer, at: now, &events)
+        move(reservations, subscriptions, outOf: offer, at: now, &events)
         return offer
     }
 
     /// Whom a change would hit, and what it would cost its owner: found by doing it to a copy.
     private func consequences(
-        _ offer: SharedOffer, _ orders: [Order], _ subscriptions: [SharedSubscription], at now: Millis
+        _ offer: SharedOffer, _ reservations: [Reservation], _ subscriptions: [SharedSubscription], at now: Millis
     ) -> Decision {
         var trial = self
         var events: [Event] = []
         var closed = offer
         closed.status = .closed
         trial.set(.offer(closed), &events)
-        trial.move(orders, subscriptions, outOf: offer, at: now, &events)
+        trial.move(reservations, subscriptions, outOf: offer, at: now, &events)
         let payer = payer(of: offer)
         let cost = trial.balances[payer, default: 0] - balances[payer, default: 0]
-        return Decision(.consequences(offer, orders: orders, subscriptions: subscriptions, costFen: cost))
+        return Decision(.consequences(offer, reservations: reservations, subscriptions: subscriptions, costFen: cost))
     }
 
     /// Who bears what an offer's owner causes.
@@ -359,18 +359,18 @@ extension City {
     }
 
     private mutating func move(
-        _ orders: [Order], _ subscriptions: [SharedSubscription], outOf offer: SharedOffer, at now: Millis, _ events: inout [Event]
+        _ reservations: [Reservation], _ subscriptions: [SharedSubscription], outOf offer: SharedOffer, at now: Millis, _ events: inout [Event]
     ) {
-        for order in orders {
-            guard let order = lots[order.parkCode]?.orders[order.orderNo] else { continue }
-            if order.status == .inLot {
+        for reservation in reservations {
+            guard let reservation = lots[reservation.parkCode]?.reservations[reservation.orderNo] else { continue }
+            if reservation.status == .inLot {
                 events.append(
                     .notice(
-                        Notice(
-                            parkCode: offer.parkCode, eventType: 3006, occurredAt: now, orderNo: order.orderNo, recordNo: order.recordNo,
+                        LotEvent(
+                            parkCode: offer.parkCode, eventType: 3006, occurredAt: now, orderNo: reservation.orderNo, recordNo: reservation.recordNo,
                             detail: offer.offerId)))
             } else {
-                displace(order, payer: payer(of: offer), at: now, &events)
+                displace(reservation, payer: payer(of: offer), at: now, &events)
             }
         }
         for subscription in subscriptions {
@@ -386,7 +386,7 @@ extension City {
     mutating func report(_ parkCode: String, _ offers: [SharedOffer], gone: [String], at now: Millis, history: some History) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         for offer in offers {
-            let known = reports[ReportKind(parkCode: parkCode, kind: "space")] ?? [:]
+            let known = reports[RecordKind(parkCode: parkCode, kind: "space")] ?? [:]
             if let space = offer.spaceNo {
                 guard known.isEmpty || known[space] != nil else { return Decision(.refused(.unknownSpace)) }
                 guard !lot.offers.values.contains(where: { $0.spaceNo == space && $0.offerId != offer.offerId && $0.isBookable }) else {
@@ -416,8 +416,8 @@ extension City {
         }
         for offerId in gone {
             guard let offer = lots[parkCode]?.offers[offerId], offer.appId.isEmpty, offer.isBookable else { continue }
-            let (orders, subscriptions) = affected(by: offer, at: now)
-            _ = withdraw(offer, orders, subscriptions, as: .withdrawn, at: now, &events)
+            let (reservations, subscriptions) = affected(by: offer, at: now)
+            _ = withdraw(offer, reservations, subscriptions, as: .withdrawn, at: now, &events)
         }
         return Decision(.filed(offers.count + gone.count), events)
     }

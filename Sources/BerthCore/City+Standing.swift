@@ -29,7 +29,7 @@ extension City {
     /// The ban under which a user or plate stands at a lot; nil when there is none.
     func standing(
         of appId: String, _ userToken: String, _ plate: Plate, lot: Lot, purpose: Purpose, policy: Policy, at now: Millis
-    ) -> (Refusal, RuleNote)? {
+    ) -> (Rejection, RuleNote)? {
         let group = lot.profile?.group ?? ""
         let month = counted(City.noShowKey(now, appId, userToken, group))
         if month >= policy.noShowMaxPerMonth {
@@ -85,13 +85,13 @@ extension City {
 
     // MARK: Charging and undoing
 
-    mutating func charge(_ order: Order, _ kind: Penalty.Kind, evidence: String, at now: Millis, _ events: inout [Event]) {
+    mutating func charge(_ reservation: Reservation, _ kind: Penalty.Kind, evidence: String, at now: Millis, _ events: inout [Event]) {
         charge(
             Penalty(
-                penaltyId: "\(order.orderNo)-\(kind.letter)", kind: kind, appId: order.appId, userToken: order.userToken,
-                plate: order.plate,
-                parkCode: order.parkCode, group: group(of: order.parkCode), orderNo: order.orderNo, at: now,
-                chargedAt: kind == .noShow ? order.planTime : now, evidence: evidence), at: now, &events)
+                penaltyId: "\(reservation.orderNo)-\(kind.letter)", kind: kind, appId: reservation.appId, userToken: reservation.userToken,
+                plate: reservation.plate,
+                parkCode: reservation.parkCode, group: group(of: reservation.parkCode), orderNo: reservation.orderNo, at: now,
+                chargedAt: kind == .noShow ? reservation.planTime : now, evidence: evidence), at: now, &events)
     }
 
     mutating func charge(_ penalty: Penalty, at now: Millis, _ events: inout [Event]) {
@@ -167,17 +167,17 @@ extension City {
     /// What a penalty brought with it beside its counters: the deposit that was kept, the subscription that it ended.
     private mutating func makeGood(_ penalty: Penalty, by reference: String, at now: Millis, history: some History, _ events: inout [Event])
     {
-        if var order = order(penalty.orderNo, history: history) {
-            if order.isPenalised {
-                order.isPenalised = false
-                update(order, at: now, &events)
+        if var reservation = reservation(penalty.orderNo, history: history) {
+            if reservation.isPenalised {
+                reservation.isPenalised = false
+                update(reservation, at: now, &events)
             }
             if penalty.kind == .breach {
                 // As if it had been free: it counts against no limit.
-                for key in City.cancelKeys(order, at: penalty.at) where counted(key) > 0 { count(key, by: -1, &events) }
-                for key in City.dayKeys(order) + order.quotaKeys where counted(key) > 0 { count(key, by: -1, &events) }
+                for key in City.cancelKeys(reservation, at: penalty.at) where counted(key) > 0 { count(key, by: -1, &events) }
+                for key in City.dayKeys(reservation) + reservation.quotaKeys where counted(key) > 0 { count(key, by: -1, &events) }
             }
-            if penalty.kind != .lateDeparture { returnForfeit(of: order, reference: reference, at: now, history: history, &events) }
+            if penalty.kind != .lateDeparture { returnForfeit(of: reservation, reference: reference, at: now, history: history, &events) }
             return
         }
         guard penalty.kind == .lateDeparture, let share = subscription(penalty.orderNo, in: penalty.parkCode), share.strikes > 0 else {
@@ -218,12 +218,12 @@ extension City {
         /// Of which operator's lots; "" of all that have none.
         public var group: String
         /// What happens when it is reached.
-        public var refusal: Refusal
+        public var refusal: Rejection
     }
 
-    func cancelsLeft(_ order: Order, at now: Millis) -> (today: Int, month: Int) {
-        let policy = lots[order.parkCode]?.policy(order.purpose) ?? self.policy
-        let key = "\(order.appId)|\(order.userToken)"
+    func cancelsLeft(_ reservation: Reservation, at now: Millis) -> (today: Int, month: Int) {
+        let policy = lots[reservation.parkCode]?.policy(reservation.purpose) ?? self.policy
+        let key = "\(reservation.appId)|\(reservation.userToken)"
         return (
             max(0, policy.cancelMaxPerDay - counted("cd|\(CivilTime.day(of: now))|\(key)")),
             max(0, policy.cancelMaxPerMonth - counted("cm|\(CivilTime.month(of: now))|\(key)"))
@@ -315,7 +315,7 @@ extension Penalty.Kind {
     }
 
     /// The code under which a provider is told of it.
-    public var refusal: Refusal {
+    public var refusal: Rejection {
         switch self {
         case .noShow: .noShowBan
         case .breach: .breachNeedsConfirm

@@ -2,10 +2,10 @@
 extension City {
     /// The times of a subscription from a moment on.
     /// The times that it holds its place, for a year and a month ahead: "for ever" is held anew when the past is forgotten.
-    func times(of subscription: SharedSubscription, from: Millis) -> [Span] {
+    func times(of subscription: SharedSubscription, from: Millis) -> [Window] {
         let start = max(from, subscription.validFrom)
         let end = min(max(subscription.validTo, subscription.renewTo ?? 0), start + City.heldDays * CivilTime.dayLength)
-        return start < end ? Segment.spans(subscription.segments, from: start, to: end, calendar) : []
+        return start < end ? RecurringWindow.spans(subscription.segments, from: start, to: end, calendar) : []
     }
 
     static let heldDays: Millis = 396
@@ -129,7 +129,7 @@ extension City {
     }
 
     /// A space whose open times hold all of the subscription's and in which nobody else is, else the lot's pool.
-    private func chooseSpace(for draft: SharedSubscription, lot: Lot, policy: Policy, at now: Millis) -> Result<SharedSubscription, Refusal>
+    private func chooseSpace(for draft: SharedSubscription, lot: Lot, policy: Policy, at now: Millis) -> Result<SharedSubscription, Rejection>
     {
         var draft = draft
         if let offerId = draft.offerId {
@@ -141,8 +141,8 @@ extension City {
         let asked = draft.segments
         let candidates = (draft.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.sorted { $0.offerId < $1.offerId })
             .filter { $0.isBookable && $0.validFrom <= max(now, draft.validFrom) && draft.validTo <= $0.validTo }
-        var worst = Refusal.outsideSegment
-        func collides(_ spans: [Span]) -> Bool {
+        var worst = Rejection.outsideSegment
+        func collides(_ spans: [Window]) -> Bool {
             lot.subscriptions.values.contains { other in
                 other.status.holds && other.authNo != draft.authNo && !Set(other.plates).isDisjoint(with: draft.plates)
                     && times(of: other, from: now).contains { time in spans.contains { $0.meets(time.from, time.to) } }
@@ -151,7 +151,7 @@ extension City {
         for offer in candidates {
             draft.segments = asked.isEmpty ? offer.segments : asked
             let spans = times(of: draft, from: now)
-            guard !spans.isEmpty, spans.allSatisfy({ Segment.covers(offer.segments, from: $0.from, to: $0.to, calendar) }) else { continue }
+            guard !spans.isEmpty, spans.allSatisfy({ RecurringWindow.covers(offer.segments, from: $0.from, to: $0.to, calendar) }) else { continue }
             if collides(spans) { return .failure(.segmentOverlap) }
             worst = .segmentOverlap
             for unit in lot.spaces.candidates(of: offer) where spans.allSatisfy({ lot.spaces.isFree(unit, from: $0.from, to: $0.to) }) {
@@ -170,7 +170,7 @@ extension City {
         draft.quietHours = policy.quiet
         let spans = times(of: draft, from: now)
         guard !spans.isEmpty else { return .failure(.outsideSegment) }
-        if !policy.shareWindow.isEmpty, !spans.allSatisfy({ Segment.covers(window, from: $0.from, to: $0.to, calendar) }) {
+        if !policy.shareWindow.isEmpty, !spans.allSatisfy({ RecurringWindow.covers(window, from: $0.from, to: $0.to, calendar) }) {
             return .failure(.outsideSegment)
         }
         if collides(spans) { return .failure(.segmentOverlap) }
@@ -182,7 +182,7 @@ extension City {
     /// Tells the lot of an agreement that is in force, and its provider.
     mutating func authorise(_ subscription: SharedSubscription, at now: Millis, _ events: inout [Event]) {
         append(.authorise(subscription), to: subscription.parkCode, about: "", at: now, &events)
-        events.append(.notice(Notice(parkCode: subscription.parkCode, eventType: 3007, occurredAt: now, detail: subscription.authNo)))
+        events.append(.notice(LotEvent(parkCode: subscription.parkCode, eventType: 3007, occurredAt: now, detail: subscription.authNo)))
         tell(subscription.appId, .share(authNo: subscription.authNo, subscription.status), at: now, &events)
     }
 
@@ -202,7 +202,7 @@ extension City {
                 .revoke(authNo: current.authNo, authVer: current.version, reason: reason), to: current.parkCode, about: "", at: now, &events
             )
         }
-        events.append(.notice(Notice(parkCode: current.parkCode, eventType: 3009, occurredAt: now, detail: current.authNo)))
+        events.append(.notice(LotEvent(parkCode: current.parkCode, eventType: 3009, occurredAt: now, detail: current.authNo)))
         tell(current.appId, .share(authNo: current.authNo, status), at: now, &events)
     }
 
@@ -391,7 +391,7 @@ extension City {
         mark(subscription.offerId, in: subscription.parkCode, .inUse, &events)
         events.append(
             .notice(
-                Notice(
+                LotEvent(
                     parkCode: visit.parkCode, eventType: 3003, occurredAt: visit.enterTime, recordNo: visit.recordNo,
                     detail: subscription.authNo)))
         tell(subscription.appId, .share(authNo: subscription.authNo, .inUse), at: now, &events)
@@ -399,7 +399,7 @@ extension City {
 
     /// Until when a car of a subscription may stay that came in at a moment.
     func timeToLeave(_ subscription: SharedSubscription, enteredAt time: Millis) -> Millis {
-        min(subscription.validTo, Segment.span(subscription.segments, holding: time, calendar)?.to ?? subscription.validTo)
+        min(subscription.validTo, RecurringWindow.span(subscription.segments, holding: time, calendar)?.to ?? subscription.validTo)
     }
 
     mutating func leave(_ subscription: SharedSubscription, at leaveTime: Millis, now: Millis, _ events: inout [Event]) {
@@ -418,7 +418,7 @@ extension City {
         mark(subscription.offerId, in: subscription.parkCode, .open, &events)
         events.append(
             .notice(
-                Notice(
+                LotEvent(
                     parkCode: subscription.parkCode, eventType: 3004, occurredAt: leaveTime, recordNo: recordNo, detail: subscription.authNo
                 )))
         if isLate, !wasLate {
@@ -468,7 +468,7 @@ extension City {
             .revoke(authNo: subscription.authNo, authVer: subscription.version + 1, reason: "expired"), to: subscription.parkCode,
             about: "",
             at: now, &events)
-        events.append(.notice(Notice(parkCode: subscription.parkCode, eventType: 3009, occurredAt: now, detail: subscription.authNo)))
+        events.append(.notice(LotEvent(parkCode: subscription.parkCode, eventType: 3009, occurredAt: now, detail: subscription.authNo)))
         tell(subscription.appId, .share(authNo: subscription.authNo, .expired), at: now, &events)
     }
 
@@ -498,7 +498,7 @@ extension City {
                 set(.subscription(subscription), &events)
                 events.append(
                     .notice(
-                        Notice(
+                        LotEvent(
                             parkCode: subscription.parkCode, eventType: 3005, occurredAt: limit, recordNo: subscription.recordNo,
                             detail: subscription.authNo)))
                 strike(subscription, deadline: limit, recordNo: subscription.recordNo ?? "", at: now, &events)

@@ -25,10 +25,10 @@ extension City {
                 let open = entries.filter { $0.span.to > now }.sorted { ($0.span.from, $0.holder) < ($1.span.from, $1.holder) }
                 if !open.isEmpty { lines.append("\(code) \(space) \(open.map { "\($0.holder) \(max(now, $0.span.from))-\($0.span.to)" })") }
             }
-            for order in lot.orders.values.filter({ $0.status.isOpen }).sorted(by: { $0.serial < $1.serial }) {
-                var order = order
-                if order.deliver == .sent { order.deliver = .new }
-                lines.append("\(order)")
+            for reservation in lot.reservations.values.filter({ $0.status.isOpen }).sorted(by: { $0.serial < $1.serial }) {
+                var reservation = reservation
+                if reservation.deliver == .sent { reservation.deliver = .new }
+                lines.append("\(reservation)")
             }
             lines += lot.offers.values.sorted { $0.offerId < $1.offerId }.map { "\($0)" }
             lines += lot.subscriptions.values.sorted { $0.authNo < $1.authNo }.map { "\($0)" }

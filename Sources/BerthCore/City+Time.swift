@@ -6,9 +6,9 @@ extension City {
         guard lots[parkCode]!.nextDeadline <= now else { return Decision(.done) }
         var events: [Event] = []
         lots[parkCode]!.nextDeadline = .max
-        let due = lots[parkCode]!.orders.values.filter { Lot.deadline(of: $0).map { $0 <= now } ?? false }
+        let due = lots[parkCode]!.reservations.values.filter { Lot.deadline(of: $0).map { $0 <= now } ?? false }
             .sorted { $0.serial < $1.serial }
-        for order in due { expire(order, at: now, &events) }
+        for reservation in due { expire(reservation, at: now, &events) }
         for subscription in lots[parkCode]!.subscriptions.values.sorted(by: { $0.authNo < $1.authNo })
         where Lot.deadline(of: subscription).map({ $0 <= now }) ?? false {
             expire(subscription, at: now, &events)
@@ -25,73 +25,73 @@ extension City {
         let current = lots[parkCode]!
         // What waits for the lot's log is looked at again every second.
         func note(_ deadline: Millis) { next = min(next, deadline <= now ? now + 1000 : deadline) }
-        for order in current.orders.values {
-            if let deadline = Lot.deadline(of: order) { note(deadline) }
-            if order.spaceNo != nil, order.status == .booked, current.look(before: order) > now { note(current.look(before: order)) }
+        for reservation in current.reservations.values {
+            if let deadline = Lot.deadline(of: reservation) { note(deadline) }
+            if reservation.spaceNo != nil, reservation.status == .booked, current.look(before: reservation) > now { note(current.look(before: reservation)) }
         }
         for subscription in current.subscriptions.values { if let deadline = Lot.deadline(of: subscription) { note(deadline) } }
         lots[parkCode]!.nextDeadline = next
         return Decision(.done, events)
     }
 
-    private mutating func expire(_ order: Order, at now: Millis, _ events: inout [Event]) {
-        var order = order
-        switch order.status {
+    private mutating func expire(_ reservation: Reservation, at now: Millis, _ events: inout [Event]) {
+        var reservation = reservation
+        switch reservation.status {
         case .held:
-            end(&order, as: .holdRanOut, now: now, &events)
-        case .waitlisted: end(&order, as: .waitlistClosed, now: now, &events)
+            end(&reservation, as: .holdRanOut, now: now, &events)
+        case .waitlisted: end(&reservation, as: .waitlistClosed, now: now, &events)
         case .booked:
-            guard now > order.enterEnd else { return }
-            if order.deliver == .new || order.deliver == .sent {
+            guard now > reservation.enterEnd else { return }
+            if reservation.deliver == .new || reservation.deliver == .sent {
                 // The lot never had it: the provider is told now, and the deposit does not wait for evidence that may take days.
-                order.deliver = .expired
-                order.orderVer += 1
-                returnDeposit(of: order, at: now, &events)
-                update(order, at: now, &events)
-                tellOf(order, at: now, &events)
+                reservation.deliver = .expired
+                reservation.orderVer += 1
+                returnDeposit(of: reservation, at: now, &events)
+                update(reservation, at: now, &events)
+                tellOf(reservation, at: now, &events)
             }
-            guard lots[order.parkCode]!.passedThrough >= order.enterEnd else { return }
-            judgeNoShow(&order, at: now, &events)
-        case .inLot: stay(&order, at: now, &events)
+            guard lots[reservation.parkCode]!.passedThrough >= reservation.enterEnd else { return }
+            judgeNoShow(&reservation, at: now, &events)
+        case .inLot: stay(&reservation, at: now, &events)
         default: break
         }
     }
 
     /// A car whose time is nearly up, up, or over: reminded, marked as overstaying, and charged when the grace is over and the lot's log shows
     /// no exit.
-    private mutating func stay(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
-        guard let deadline = order.leaveDeadline else { return }
-        if order.purpose == .shared, !order.isWarned {
-            order.isWarned = true
+    private mutating func stay(_ reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
+        guard let deadline = reservation.leaveDeadline else { return }
+        if reservation.purpose == .shared, !reservation.isWarned {
+            reservation.isWarned = true
             // A version of its own, so that an app can tell the reminder from a repeat.
-            order.orderVer += 1
-            update(order, at: now, &events)
-            tellOf(order, at: now, &events)
+            reservation.orderVer += 1
+            update(reservation, at: now, &events)
+            tellOf(reservation, at: now, &events)
         }
-        if deadline <= now, !order.overstay {
-            order.overstay = true
-            update(order, at: now, &events)
+        if deadline <= now, !reservation.overstay {
+            reservation.overstay = true
+            update(reservation, at: now, &events)
             events.append(
                 .notice(
-                    Notice(
-                        parkCode: order.parkCode, eventType: 2008, occurredAt: deadline, orderNo: order.orderNo, recordNo: order.recordNo)))
+                    LotEvent(
+                        parkCode: reservation.parkCode, eventType: 2008, occurredAt: deadline, orderNo: reservation.orderNo, recordNo: reservation.recordNo)))
         }
-        let limit = deadline + Millis(order.terms.graceMin) * CivilTime.minute
-        guard order.purpose == .shared, !order.isLate, limit < now, lots[order.parkCode]!.passedThrough > limit else { return }
-        chargeLate(&order, limit: limit, at: now, &events)
-        update(order, at: now, &events)
+        let limit = deadline + Millis(reservation.terms.graceMin) * CivilTime.minute
+        guard reservation.purpose == .shared, !reservation.isLate, limit < now, lots[reservation.parkCode]!.passedThrough > limit else { return }
+        chargeLate(&reservation, limit: limit, at: now, &events)
+        update(reservation, at: now, &events)
     }
 
-    mutating func chargeLate(_ order: inout Order, limit: Millis, at now: Millis, _ events: inout [Event]) {
-        order.isLate = true
+    mutating func chargeLate(_ reservation: inout Reservation, limit: Millis, at now: Millis, _ events: inout [Event]) {
+        reservation.isLate = true
         charge(
-            order, .lateDeparture,
+            reservation, .lateDeparture,
             evidence:
-                "record \(order.recordNo ?? ""): to leave by \(limit), log passed \(lots[order.parkCode]!.passedThrough) without an exit",
+                "record \(reservation.recordNo ?? ""): to leave by \(limit), log passed \(lots[reservation.parkCode]!.passedThrough) without an exit",
             at: now, &events)
         events.append(
             .notice(
-                Notice(
-                    parkCode: order.parkCode, eventType: 3005, occurredAt: limit, orderNo: order.orderNo, recordNo: order.recordNo)))
+                LotEvent(
+                    parkCode: reservation.parkCode, eventType: 3005, occurredAt: limit, orderNo: reservation.orderNo, recordNo: reservation.recordNo)))
     }
 }

@@ -6,11 +6,11 @@ public struct Touched: Sendable {
     /// Lots whose positions, counts or deadlines changed.
     public internal(set) var lots: Set<String> = []
     /// The last decided value of each order, by its serial number; it is void. The tables below hold void values in the same way.
-    public internal(set) var orders: [Int64: Order] = [:]
+    public internal(set) var reservations: [Int64: Reservation] = [:]
     /// By ``name(_:)`` of lot and record.
     public internal(set) var visits: TextTable<Visit> = [:]
     /// By ``name(_:)`` of lot, kind and key.
-    public internal(set) var reports: TextTable<Report> = [:]
+    public internal(set) var reports: TextTable<KeptRecord> = [:]
     /// By ``name(_:)`` of lot, kind and key of ``Entity/place``.
     public internal(set) var entities: TextTable<Entity> = [:]
     /// By ``Bill/key``.
@@ -37,9 +37,9 @@ public struct Touched: Sendable {
         switch event {
         case .registered, .policy, .lot, .gates: isWholeCity = true
         case .remaining(let parkCode, _), .upConsumed(let parkCode, _, _): lots.insert(parkCode)
-        case .order(let order):
-            orders[order.serial] = order
-            lots.insert(order.parkCode)
+        case .reservation(let reservation):
+            reservations[reservation.serial] = reservation
+            lots.insert(reservation.parkCode)
         case .visit(let visit):
             visits[Touched.name(visit.parkCode, visit.recordNo)] = visit
             lots.insert(visit.parkCode)
@@ -94,9 +94,9 @@ public struct LotMarks: Sendable, Equatable {
 /// The values that the store has of the things that were ``Touched``, under the same names. A thing that is missing here does not exist.
 public struct DurableValues: Sendable {
     public var lots: [String: LotMarks] = [:]
-    public var orders: [Int64: Order] = [:]
+    public var reservations: [Int64: Reservation] = [:]
     public var visits: TextTable<Visit> = [:]
-    public var reports: TextTable<Report> = [:]
+    public var reports: TextTable<KeptRecord> = [:]
     public var entities: TextTable<Entity> = [:]
     public var bills: TextTable<Bill> = [:]
     public var payments: TextTable<Payment> = [:]
@@ -115,7 +115,7 @@ public struct Undoing: Sendable {
     public init(_ touched: Touched, _ durable: DurableValues) {
         self.touched = touched
         self.durable = durable
-        serials = touched.orders.keys.sorted()
+        serials = touched.reservations.keys.sorted()
     }
 
     /// The parts; they are done in this order, and all of them.
@@ -138,10 +138,10 @@ extension City {
         }
         guard part > 0 else { return undoShared(undoing.touched, undoing.durable, at: now) }
         for serial in undoing.serials.dropFirst((part - 1) * Undoing.ordersInPart).prefix(Undoing.ordersInPart) {
-            if let order = undoing.durable.orders[serial] {
-                index(order, now: now)
-            } else if let void = undoing.touched.orders[serial] {
-                remove(order: serial, of: void.parkCode)
+            if let reservation = undoing.durable.reservations[serial] {
+                index(reservation, now: now)
+            } else if let void = undoing.touched.reservations[serial] {
+                remove(reservation: serial, of: void.parkCode)
             }
         }
     }
@@ -153,7 +153,7 @@ extension City {
             balances[account] = balance == 0 ? nil : balance
         }
         for (name, void) in touched.reports {
-            let kind = ReportKind(parkCode: void.parkCode, kind: void.kind)
+            let kind = RecordKind(parkCode: void.parkCode, kind: void.kind)
             if let report = durable.reports[name] {
                 reports[kind, default: [:]][report.key] = report
             } else {

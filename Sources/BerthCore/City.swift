@@ -8,7 +8,7 @@ public struct City: Sendable {
     public let reviewsLots: Bool
     /// Providers that are told what changes (A17).
     public var listeners: Set<String> = []
-    var lastTiding: Int64 = 0
+    var lastNotification: Int64 = 0
     /// The day on which what is held "for ever" was held anew.
     var heldDay: Int64 = 0
     /// The lot of each order in memory, by serial number.
@@ -19,11 +19,11 @@ public struct City: Sendable {
     /// What one lot cannot see: bookings and cancels per user and plate.
     var counters = CounterTable()
     /// Intervals in which a plate has an active order, anywhere in the city.
-    var plateSpans: [Plate: [OrderSpan]] = [:]
+    var plateSpans: [Plate: [PlateWindow]] = [:]
     var lastSerial: Int64 = 0
-    var reports: [ReportKind: TextTable<Report>] = [:]
+    var reports: [RecordKind: TextTable<KeptRecord>] = [:]
     /// Plates on lists of lots (D07, D08).
-    var lists: [ReportKind: [Plate: ListEntry]] = [:]
+    var lists: [RecordKind: [Plate: ListEntry]] = [:]
     /// By giver and number (``Bill/key``).
     var bills: TextTable<Bill> = [:]
     /// Payments of late, by giver and number (``Payment/key``); older ones are in the history.
@@ -69,7 +69,7 @@ public struct City: Sendable {
     /// When event 7001 was raised last for a refused check, by plate: a car that waits is told of once a minute.
     var blackSeen: [Plate: Millis] = [:]
     /// Where the lots are, for the nearest ones.
-    var points: [(parkCode: String, at: GroundPoint)] = []
+    var points: [(parkCode: String, at: GeoPoint)] = []
 
     public struct FlowKey: Hashable, Sendable {
         public var parkCode: String
@@ -83,7 +83,7 @@ public struct City: Sendable {
         }
     }
 
-    struct OrderSpan: Sendable {
+    struct PlateWindow: Sendable {
         var serial: Int64
         var from: Millis
         var to: Millis
@@ -129,7 +129,7 @@ public struct City: Sendable {
             noteFreed(profile.parkCode)
             var events: [Event] = [.lot(profile)]
             if let before, let change = profile.capacityChange(since: before) {
-                events.append(.notice(Notice(parkCode: profile.parkCode, eventType: 4006, occurredAt: now, detail: change)))
+                events.append(.notice(LotEvent(parkCode: profile.parkCode, eventType: 4006, occurredAt: now, detail: change)))
             }
             if before == nil || before!.group != profile.group || before!.lotType != profile.lotType {
                 let told = GateRules(lots[profile.parkCode]!.policy)
@@ -199,10 +199,10 @@ public struct City: Sendable {
             let decision = file(parkCode, filed, replaces: replaces, at: now, knownBy: knownBy, notice: notice)
             guard case .filed = decision.outcome else { return decision }
             if let tariff { set(tariff, of: parkCode) }
-            if let replaces, replaces.hasPrefix("list") { lists[ReportKind(parkCode: parkCode, kind: replaces)] = nil }
+            if let replaces, replaces.hasPrefix("list") { lists[RecordKind(parkCode: parkCode, kind: replaces)] = nil }
             for report in filed where report.kind.hasPrefix("list") {
                 guard let plate = Plate(report.key) else { continue }
-                lists[ReportKind(parkCode: parkCode, kind: report.kind), default: [:]][plate] = entries[report.key]
+                lists[RecordKind(parkCode: parkCode, kind: report.kind), default: [:]][plate] = entries[report.key]
             }
             return decision
         case .post(let parkCode, let service, let body, let report):
@@ -218,8 +218,8 @@ public struct City: Sendable {
             return subscribe(appId, parkCodes, minSeconds: minSeconds, at: now)
         case .setStage(let parkCode, let stage, let opened): return setStage(parkCode, stage, opened: opened, at: now)
         case .useOnce(let key): return useOnce(key, at: now)
-        case .settleTiding(let tiding, let isDelivered): return settle(tiding, isDelivered: isDelivered)
-        case .reviveTiding(let appId, let key): return revive(appId, key: key)
+        case .settleNotification(let notification, let isDelivered): return settle(notification, isDelivered: isDelivered)
+        case .reviveNotification(let appId, let key): return revive(appId, key: key)
         case .nothing: return Decision(.done)
         case .delay(let appId, let orderNo): return delay(appId: appId, orderNo: orderNo, at: now, history: history)
         case .takeIn(let payment):
@@ -311,10 +311,10 @@ public struct City: Sendable {
 
     /// `deliverStatus` 1: on its way. A hint that is not kept over a restart.
     public mutating func noteSent(_ parkCode: String, seq: Int64) {
-        guard let orderNo = lots[parkCode]?.awaiting[seq], let order = lots[parkCode]?.orders[orderNo],
-            order.downSeq == seq, order.deliver == .new
+        guard let orderNo = lots[parkCode]?.awaiting[seq], let reservation = lots[parkCode]?.reservations[orderNo],
+            reservation.downSeq == seq, reservation.deliver == .new
         else { return }
-        lots[parkCode]!.orders.change(orderNo) { $0.deliver = .sent }
+        lots[parkCode]!.reservations.change(orderNo) { $0.deliver = .sent }
     }
 
     /// Moves a lot's holds to the present; needed before its calendar is read.
@@ -323,25 +323,25 @@ public struct City: Sendable {
     // MARK: Looking up
 
     /// An order by number, from memory or from the past.
-    public func order(_ orderNo: String, history: some History) -> Order? {
-        known(orderNo) ?? history.order(orderNo)
+    public func reservation(_ orderNo: String, history: some History) -> Reservation? {
+        known(orderNo) ?? history.reservation(orderNo)
     }
 
     /// An order that is in memory.
-    func known(_ orderNo: String) -> Order? {
-        guard let serial = Order.serial(in: orderNo), let order = known(serial: serial), order.orderNo == orderNo else { return nil }
-        return order
+    func known(_ orderNo: String) -> Reservation? {
+        guard let serial = Reservation.serial(in: orderNo), let reservation = known(serial: serial), reservation.orderNo == orderNo else { return nil }
+        return reservation
     }
 
     /// The lot of an order that is in memory.
-    public func parkCode(ofOrder orderNo: String) -> String? { Order.serial(in: orderNo).flatMap { lotOfSerial[$0] } }
+    public func parkCode(ofOrder orderNo: String) -> String? { Reservation.serial(in: orderNo).flatMap { lotOfSerial[$0] } }
 
-    private func known(serial: Int64) -> Order? { lotOfSerial[serial].flatMap { lots[$0]!.orders[serial: serial] } }
+    private func known(serial: Int64) -> Reservation? { lotOfSerial[serial].flatMap { lots[$0]!.reservations[serial: serial] } }
 
     /// An order that has left its lot's memory is found there no more.
-    mutating func forget(_ order: Order) {
-        lotOfSerial[order.serial] = nil
-        clientOrders[City.clientKey(order.appId, order.clientOrderNo)] = nil
+    mutating func forget(_ reservation: Reservation) {
+        lotOfSerial[reservation.serial] = nil
+        clientOrders[City.clientKey(reservation.appId, reservation.clientOrderNo)] = nil
     }
 
     private static func clientKey(_ appId: String, _ clientOrderNo: String) -> Int {
@@ -351,13 +351,13 @@ public struct City: Sendable {
         return hasher.finalize()
     }
 
-    public func order(appId: String, clientOrderNo: String, history: some History) -> Order? {
-        if let order = clientOrders[City.clientKey(appId, clientOrderNo)].flatMap(known(serial:)), order.appId == appId,
-            order.clientOrderNo == clientOrderNo
+    public func reservation(appId: String, clientOrderNo: String, history: some History) -> Reservation? {
+        if let reservation = clientOrders[City.clientKey(appId, clientOrderNo)].flatMap(known(serial:)), reservation.appId == appId,
+            reservation.clientOrderNo == clientOrderNo
         {
-            return order
+            return reservation
         }
-        return history.order(appId: appId, clientOrderNo: clientOrderNo)
+        return history.reservation(appId: appId, clientOrderNo: clientOrderNo)
     }
 
     func visit(_ parkCode: String, _ recordNo: String, history: some History) -> Visit? {
@@ -368,58 +368,58 @@ public struct City: Sendable {
 
     /// Puts an order's new value everywhere it is known, and its hold where its state says.
     /// - Returns: what it was before.
-    @discardableResult mutating func index(_ order: Order, now: Millis) -> Order? {
-        guard lots.contains(order.parkCode) else { return nil }
-        let old = lots[order.parkCode]!.orders.put(order)
+    @discardableResult mutating func index(_ reservation: Reservation, now: Millis) -> Reservation? {
+        guard lots.contains(reservation.parkCode) else { return nil }
+        let old = lots[reservation.parkCode]!.reservations.put(reservation)
         if old == nil {
-            lotOfSerial[order.serial] = order.parkCode
-            clientOrders[City.clientKey(order.appId, order.clientOrderNo)] = order.serial
+            lotOfSerial[reservation.serial] = reservation.parkCode
+            clientOrders[City.clientKey(reservation.appId, reservation.clientOrderNo)] = reservation.serial
         }
         let holdChanged =
-            old == nil || old!.status != order.status || old!.enterStart != order.enterStart || old!.plate != order.plate
-            || old!.expectedLeave != order.expectedLeave || old!.spaceNo != order.spaceNo
+            old == nil || old!.status != reservation.status || old!.enterStart != reservation.enterStart || old!.plate != reservation.plate
+            || old!.expectedLeave != reservation.expectedLeave || old!.spaceNo != reservation.spaceNo
         if holdChanged {
-            if (old?.status == .waitlisted) != (order.status == .waitlisted) {
-                countWaiting(order, by: order.status == .waitlisted ? 1 : -1)
+            if (old?.status == .waitlisted) != (reservation.status == .waitlisted) {
+                countWaiting(reservation, by: reservation.status == .waitlisted ? 1 : -1)
             }
-            with(order.parkCode) { lot in
-                lot.rehold(order, now: now)
-                lot.noteDeadline(of: order)
+            with(reservation.parkCode) { lot in
+                lot.rehold(reservation, now: now)
+                lot.noteDeadline(of: reservation)
             }
             if let old {
                 removeSpans(old)
-                if old.status.isActive { noteFreed(order.parkCode) }
+                if old.status.isActive { noteFreed(reservation.parkCode) }
             }
-            if order.status.isActive {
-                for plate in order.plates {
+            if reservation.status.isActive {
+                for plate in reservation.plates {
                     plateSpans[plate, default: []].append(
-                        OrderSpan(serial: order.serial, from: order.enterStart, to: order.expectedLeave))
+                        PlateWindow(serial: reservation.serial, from: reservation.enterStart, to: reservation.expectedLeave))
                 }
             }
         } else {
-            lots[order.parkCode]!.noteDeadline(of: order)
+            lots[reservation.parkCode]!.noteDeadline(of: reservation)
         }
         return old
     }
 
     /// Takes an order out of what the city knows beyond its lot.
-    mutating func clearTraces(of order: Order) {
-        if order.status == .waitlisted { countWaiting(order, by: -1) }
-        removeSpans(order)
+    mutating func clearTraces(of reservation: Reservation) {
+        if reservation.status == .waitlisted { countWaiting(reservation, by: -1) }
+        removeSpans(reservation)
     }
 
-    private mutating func removeSpans(_ order: Order) {
-        for plate in order.plates {
-            plateSpans[plate]?.removeAll { $0.serial == order.serial }
+    private mutating func removeSpans(_ reservation: Reservation) {
+        for plate in reservation.plates {
+            plateSpans[plate]?.removeAll { $0.serial == reservation.serial }
             if plateSpans[plate]?.isEmpty == true { plateSpans[plate] = nil }
         }
     }
 
-    private mutating func countWaiting(_ order: Order, by delta: Int) {
-        let user = "\(order.appId)|\(order.userToken)"
+    private mutating func countWaiting(_ reservation: Reservation, by delta: Int) {
+        let user = "\(reservation.appId)|\(reservation.userToken)"
         waitingOf[user, default: 0] += delta
         if waitingOf[user] == 0 { waitingOf[user] = nil }
-        waitingIn[order.parkCode, default: 0] += delta
+        waitingIn[reservation.parkCode, default: 0] += delta
     }
 
     /// A place may have become free: who waits for one in this lot is looked at when the command is done.
@@ -430,18 +430,18 @@ public struct City: Sendable {
     mutating func noteRefilled(_ parkCode: String) { refilled.insert(parkCode) }
 
     /// When the plate has another active order whose interval meets that of this one.
-    func overlap(_ plate: Plate, with order: Order) -> OrderSpan? {
-        plateSpans[plate]?.first { $0.serial != order.serial && $0.from < order.expectedLeave && order.enterStart < $0.to }
+    func overlap(_ plate: Plate, with reservation: Reservation) -> PlateWindow? {
+        plateSpans[plate]?.first { $0.serial != reservation.serial && $0.from < reservation.expectedLeave && reservation.enterStart < $0.to }
     }
 
-    mutating func update(_ order: Order, at now: Millis, _ events: inout [Event]) {
-        var order = order
+    mutating func update(_ reservation: Reservation, at now: Millis, _ events: inout [Event]) {
+        var reservation = reservation
         // One that has just been made says so already, and need not be copied.
-        if order.changedAt != now { order.changedAt = now }
-        let before = index(order, now: now)?.status
-        events.append(.order(order))
-        if before != order.status {
-            tellOf(order, at: now, &events)
+        if reservation.changedAt != now { reservation.changedAt = now }
+        let before = index(reservation, now: now)?.status
+        events.append(.reservation(reservation))
+        if before != reservation.status {
+            tellOf(reservation, at: now, &events)
         }
     }
 
@@ -466,16 +466,16 @@ public struct City: Sendable {
     }
 
     /// Appends a message to the lot's down log and notes in the order where it stands.
-    mutating func send(_ message: LotMessage, for order: inout Order, at now: Millis, _ events: inout [Event]) {
-        send({ _ in message }, of: &order, at: now, &events)
+    mutating func send(_ message: LotMessage, for reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
+        send({ _ in message }, of: &reservation, at: now, &events)
     }
 
     /// The same for a message that carries the order as it is from here on.
-    mutating func send(_ message: (Order) -> LotMessage, of order: inout Order, at now: Millis, _ events: inout [Event]) {
-        order.downSeq = lots[order.parkCode]!.downLast + 1
-        order.deliver = .new
-        order.pushedVer = order.orderVer
-        append(message(order), to: order.parkCode, about: order.orderNo, at: now, &events)
+    mutating func send(_ message: (Reservation) -> LotMessage, of reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
+        reservation.downSeq = lots[reservation.parkCode]!.downLast + 1
+        reservation.deliver = .new
+        reservation.pushedVer = reservation.orderVer
+        append(message(reservation), to: reservation.parkCode, about: reservation.orderNo, at: now, &events)
     }
 
     mutating func append(

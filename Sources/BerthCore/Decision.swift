@@ -1,5 +1,5 @@
 /// Every reason to refuse that the rules know. Each has one row of the same name in the profile's code dictionary.
-public enum Refusal: String, Error, Sendable, CaseIterable {
+public enum Rejection: String, Error, Sendable, CaseIterable {
     case lotNotRegistered, reservationNotEnabled, lotClosed, lotIncomplete, unknownGate
     case plateColorMismatch
     case notOpenYet, noBookableSpace, dailyLimit, cancelLimit, overlappingBooking, tooLate
@@ -19,7 +19,7 @@ public enum Refusal: String, Error, Sendable, CaseIterable {
     case noBill, noPaymentNeeded, billExpired, amountMismatch, alreadyPaid, paymentFailed, refundNotAllowed, refundTooLarge
 }
 
-extension Refusal {
+extension Rejection {
     /// What a refusal of a user's wish rests on where nothing more exact is said: the field or state that speaks against it.
     var rule: String? {
         switch self {
@@ -133,7 +133,7 @@ public struct Passage: Sendable {
     }
 }
 
-/// What the lot says of an order (`order.status.report`).
+/// What the lot says of an order (`reservation.status.report`).
 public enum LotStatement: Int, Sendable {
     case accepted = 2
     case refused = 3
@@ -150,9 +150,9 @@ public enum Command: Sendable {
     /// Sets values of one scope; those that are not named stay.
     case setPolicy(PolicyScope, [String: String])
     /// `info`: the whole report, of which the profile is what the rules need.
-    case openLot(LotProfile, info: Report? = nil)
+    case openLot(LotProfile, info: KeptRecord? = nil)
     /// `kept`: the gates as they were reported.
-    case reportGates(parkCode: String, upsert: [Gate], delete: [String], kept: [Report] = [])
+    case reportGates(parkCode: String, upsert: [Gate], delete: [String], kept: [KeptRecord] = [])
     case reportRemaining(parkCode: String, Remaining)
     case create(Booking)
     case modify(appId: String, orderNo: String, planTime: Millis?, plate: Plate?, plateColor: Int?)
@@ -161,9 +161,9 @@ public enum Command: Sendable {
     case exit(parkCode: String, Passage)
     case state(parkCode: String, orderNo: String, orderVer: Int64, LotStatement, at: Millis, recordNo: String?)
     /// An event of a lot's own log: its time is evidence.
-    case notice(Notice)
+    case notice(LotEvent)
     /// An event that the server itself found: evidence of nothing. `parkCode` "" where it belongs to no lot.
-    case raise(Notice)
+    case raise(LotEvent)
     /// A lot's down log begins anew in an epoch that it has never had, with everything in force (section 5.6): the lot knows more of the old one
     /// than this city does, or the store was restored.
     case renewDown(parkCode: String, epoch: String)
@@ -174,10 +174,10 @@ public enum Command: Sendable {
     /// What is reported and kept by name. `knownBy`: the kind under which each key must be known.
     /// `tariff`, `entries`: what a kept report says, as the rules compute with it; entries of a list by plate.
     case file(
-        parkCode: String, [Report], replaces: String?, knownBy: String?, notice: Notice?, tariff: LotTariff? = nil,
+        parkCode: String, [KeptRecord], replaces: String?, knownBy: String?, notice: LotEvent?, tariff: LotTariff? = nil,
         entries: [String: ListEntry] = [:])
     /// A message of an operator for a lot's down log, and what it sets there.
-    case post(parkCode: String, service: String, body: String, sets: Report?)
+    case post(parkCode: String, service: String, body: String, sets: KeptRecord?)
     case correct(parkCode: String, recordNo: String, Correction)
     case bind(appId: String, userToken: String, plate: Plate, body: String)
     case delay(appId: String, orderNo: String)
@@ -188,7 +188,7 @@ public enum Command: Sendable {
     // Sharing.
     case publishOffer(SharedOffer)
     case reviewOffer(parkCode: String, offerId: String, isPassed: Bool, remark: String)
-    case updateOffer(appId: String, offerId: String, segments: [Segment]?, price: SharePrice?, isConfirmed: Bool = false)
+    case updateOffer(appId: String, offerId: String, segments: [RecurringWindow]?, price: SharePrice?, isConfirmed: Bool = false)
     case closeOffer(appId: String, offerId: String, isConfirmed: Bool)
     /// What a lot reports of offers of its own (U16).
     case reportOffers(parkCode: String, [SharedOffer], gone: [String])
@@ -222,8 +222,8 @@ public enum Command: Sendable {
     /// A key that is good once: a redirect's nonce.
     case useOnce(key: String)
     /// What became of telling a provider (A17).
-    case settleTiding(Tiding, isDelivered: Bool)
-    case reviveTiding(appId: String, key: String)
+    case settleNotification(ProviderNotification, isDelivered: Bool)
+    case reviveNotification(appId: String, key: String)
     /// Changes nothing; the caller knows the answer.
     case nothing
     case takeIn(Payment)
@@ -260,7 +260,7 @@ public struct DownResult: Sendable, Equatable {
 }
 
 /// An event of the dictionary of section 11, reported by a lot or found by the server.
-public struct Notice: Sendable, Equatable {
+public struct LotEvent: Sendable, Equatable {
     public var parkCode: String
     public var eventType: Int
     public var occurredAt: Millis
@@ -283,8 +283,8 @@ public struct Notice: Sendable, Equatable {
 
 /// A message to a lot, before the wire gives it words.
 public indirect enum LotMessage: Sendable, Equatable {
-    case reserve(Order)
-    case modify(Order)
+    case reserve(Reservation)
+    case modify(Reservation)
     case cancel(orderNo: String, orderVer: Int64, CancelType)
     /// D05, D06.
     case authorise(SharedSubscription)
@@ -297,7 +297,7 @@ public indirect enum LotMessage: Sendable, Equatable {
     /// The order that the message is about; "" where it is about none.
     public var orderNo: String {
         switch self {
-        case .reserve(let order), .modify(let order): order.orderNo
+        case .reserve(let reservation), .modify(let reservation): reservation.orderNo
         case .cancel(let orderNo, _, _): orderNo
         case .relay, .authorise, .revoke, .flow: ""
         }
@@ -338,10 +338,10 @@ public indirect enum Event: Sendable, Equatable {
     case lot(LotProfile)
     case gates(parkCode: String, [Gate])
     case remaining(parkCode: String, Remaining)
-    case order(Order)
+    case reservation(Reservation)
     case visit(Visit)
-    case notice(Notice)
-    case report(Report)
+    case notice(LotEvent)
+    case report(KeptRecord)
     case bill(Bill)
     case payment(Payment)
     case entity(Entity)
@@ -357,9 +357,9 @@ public indirect enum Event: Sendable, Equatable {
 /// The answer to a command, for the caller.
 public indirect enum Outcome: Sendable, Equatable {
     case done
-    case order(Order, isRepeat: Bool)
-    case cancelled(Order, isBreach: Bool, leftToday: Int, leftThisMonth: Int)
-    case recorded(recordNo: String, OrderStatus?, isRepeat: Bool)
+    case reservation(Reservation, isRepeat: Bool)
+    case cancelled(Reservation, isBreach: Bool, leftToday: Int, leftThisMonth: Int)
+    case recorded(recordNo: String, ReservationStatus?, isRepeat: Bool)
     case filed(Int)
     case subscribed(Int)
     case bound(Plate)
@@ -367,20 +367,20 @@ public indirect enum Outcome: Sendable, Equatable {
     case posted(epoch: String, seq: Int64)
     case paid(Payment, isRepeat: Bool)
     case refunded(Payment, refundNo: String, amountFen: Int64, isRepeat: Bool)
-    case refused(Refusal)
+    case refused(Rejection)
     /// Recorded, but with a code: an exit without an entry is accepted as a pair (1501).
-    case recordedWith(Refusal, recordNo: String)
+    case recordedWith(Rejection, recordNo: String)
     case entity(Entity)
     /// A subscription, what it costs, and until when that is to be paid.
     case share(SharedSubscription, feeFen: Int64)
     /// Closing this offer would hit these orders and subscriptions: nothing has been done yet.
-    case consequences(SharedOffer, orders: [Order], subscriptions: [SharedSubscription], costFen: Int64)
+    case consequences(SharedOffer, reservations: [Reservation], subscriptions: [SharedSubscription], costFen: Int64)
     case gate(GateDecision, caseNo: String?)
     case withdrawn(reference: String, fen: Int64, left: Int64)
 }
 
 extension Outcome {
-    public var refusal: Refusal? { if case .refused(let refusal) = self { refusal } else { nil } }
+    public var refusal: Rejection? { if case .refused(let refusal) = self { refusal } else { nil } }
 }
 
 /// Which rule refused, how far its counter is, and when it ends: what a person is told beside the code.
@@ -430,7 +430,7 @@ public struct Decision: Sendable {
         self.events = events
     }
 
-    public init(_ refusal: Refusal, _ note: RuleNote) {
+    public init(_ refusal: Rejection, _ note: RuleNote) {
         self.init(.refused(refusal))
         self.note = note
     }
@@ -438,8 +438,8 @@ public struct Decision: Sendable {
 
 /// What the rules ask of the past, beyond what is in memory: ended orders and visits. Reads only, without waiting.
 public protocol History {
-    func order(_ orderNo: String) -> Order?
-    func order(appId: String, clientOrderNo: String) -> Order?
+    func reservation(_ orderNo: String) -> Reservation?
+    func reservation(appId: String, clientOrderNo: String) -> Reservation?
     func visit(parkCode: String, recordNo: String) -> Visit?
     /// - Parameter key: ``Payment/key``.
     func payment(key: String) -> Payment?
@@ -448,8 +448,8 @@ public protocol History {
 /// A history that remembers nothing.
 public struct NoHistory: History {
     public init() {}
-    public func order(_ orderNo: String) -> Order? { nil }
-    public func order(appId: String, clientOrderNo: String) -> Order? { nil }
+    public func reservation(_ orderNo: String) -> Reservation? { nil }
+    public func reservation(appId: String, clientOrderNo: String) -> Reservation? { nil }
     public func visit(parkCode: String, recordNo: String) -> Visit? { nil }
     public func payment(key: String) -> Payment? { nil }
 }

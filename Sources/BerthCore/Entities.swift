@@ -36,8 +36,8 @@ public struct SharedOffer: Sendable, Equatable, Codable {
     public var spaceNo: String?
     public var count: Int
     public var areaCode: String?
-    public var segments: [Segment]
-    public var quietHours: [Segment]
+    public var segments: [RecurringWindow]
+    public var quietHours: [RecurringWindow]
     public var price: SharePrice?
     public var validFrom: Millis
     public var validTo: Millis
@@ -50,7 +50,7 @@ public struct SharedOffer: Sendable, Equatable, Codable {
 
     public init(
         offerId: String, appId: String, providerToken: String, parkCode: String, spaceNo: String?, count: Int, areaCode: String? = nil,
-        segments: [Segment], quietHours: [Segment] = [], price: SharePrice?, validFrom: Millis, validTo: Millis, status: OfferStatus,
+        segments: [RecurringWindow], quietHours: [RecurringWindow] = [], price: SharePrice?, validFrom: Millis, validTo: Millis, status: OfferStatus,
         proofs: [String] = [], agreementVersion: String = "", createdAt: Millis
     ) {
         self.offerId = offerId
@@ -108,8 +108,8 @@ public struct SharedSubscription: Sendable, Equatable, Codable {
     public var offerId: String?
     public var spaceNo: String?
     public var plates: [Plate]
-    public var segments: [Segment]
-    public var quietHours: [Segment]
+    public var segments: [RecurringWindow]
+    public var quietHours: [RecurringWindow]
     public var validFrom: Millis
     public var validTo: Millis
     public var graceMin: Int
@@ -139,7 +139,7 @@ public struct SharedSubscription: Sendable, Equatable, Codable {
 
     public init(
         authNo: String, appId: String, userToken: String, parkCode: String, offerId: String?, spaceNo: String?, plates: [Plate],
-        segments: [Segment], quietHours: [Segment], validFrom: Millis, validTo: Millis, graceMin: Int, price: SharePrice?,
+        segments: [RecurringWindow], quietHours: [RecurringWindow], validFrom: Millis, validTo: Millis, graceMin: Int, price: SharePrice?,
         status: ShareStatus, strikesMax: Int, createdAt: Millis
     ) {
         self.authNo = authNo
@@ -261,7 +261,7 @@ public struct FlowPolicy: Sendable, Equatable, Codable {
     public var saturationOpen: Int?
     public var saturationClose: Int?
     /// Times of day in which it is in force; empty: always.
-    public var segments: [Segment] = []
+    public var segments: [RecurringWindow] = []
     public var maxEntriesPer5min: Int?
     /// While it is in force nothing is booked beyond this saturation, per cent (R6: 1:1).
     public var bookingLimitPercent = 100
@@ -318,7 +318,7 @@ public struct FlowPolicy: Sendable, Equatable, Codable {
     }
 
     func holdsSegment(at time: Millis, _ calendar: WorkCalendar) -> Bool {
-        segments.isEmpty || !Segment.spans(segments, from: time, to: time + 1, calendar).isEmpty
+        segments.isEmpty || !RecurringWindow.spans(segments, from: time, to: time + 1, calendar).isEmpty
     }
 }
 

@@ -30,15 +30,15 @@ public struct AuthorisedEntry: Sendable, Equatable {
         self.isInForce = isInForce
     }
 
-    public init(order: Order) {
+    public init(reservation: Reservation) {
         self.init(
-            orderNo: order.orderNo, purpose: order.purpose, plate: order.plate, enterStart: order.enterStart,
-            enterEnd: order.enterEnd, entryLimit: order.entryLimit, entriesUsed: order.entriesUsed,
-            isInForce: order.status == .booked || order.status == .inLot || order.status == .done)
-        otherPlates = order.otherPlates
-        gateCodes = order.terms.gateCodes
-        isPending = order.status == .held
-        isInside = order.status == .inLot
+            orderNo: reservation.orderNo, purpose: reservation.purpose, plate: reservation.plate, enterStart: reservation.enterStart,
+            enterEnd: reservation.enterEnd, entryLimit: reservation.entryLimit, entriesUsed: reservation.entriesUsed,
+            isInForce: reservation.status == .booked || reservation.status == .inLot || reservation.status == .done)
+        otherPlates = reservation.otherPlates
+        gateCodes = reservation.terms.gateCodes
+        isPending = reservation.status == .held
+        isInside = reservation.status == .inLot
     }
 
     public func speaks(for plate: Plate) -> Bool { self.plate == plate || otherPlates.contains(plate) }
@@ -102,7 +102,7 @@ public enum GateVerdict: Int, Sendable {
 
 public struct GateDecision: Sendable, Equatable {
     public var verdict: GateVerdict
-    public var refusal: Refusal?
+    public var refusal: Rejection?
     public var entry: AuthorisedEntry?
     public var subscription: SharedSubscription?
     /// Orders and subscriptions that an almost-match could mean; one of them was admitted, or the control room is asked.
@@ -110,7 +110,7 @@ public struct GateDecision: Sendable, Equatable {
     /// Beside a refusal: the rule, and when it ends.
     public var note: RuleNote?
 
-    public init(verdict: GateVerdict, refusal: Refusal?, entry: AuthorisedEntry?, subscription: SharedSubscription? = nil) {
+    public init(verdict: GateVerdict, refusal: Rejection?, entry: AuthorisedEntry?, subscription: SharedSubscription? = nil) {
         self.verdict = verdict
         self.refusal = refusal
         self.entry = entry
@@ -138,19 +138,19 @@ public struct GateRules: Sendable, Equatable {
 
 /// May this plate enter now? One rule for the server's pre-entry check and for a gateway whose line is down.
 public enum GatePolicy {
-    public static func decide(_ question: GateQuestion, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
+    public static func decide(_ question: GateQuestion, reservations: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
         if book.isBlacklisted { return GateDecision(verdict: .refuse, refusal: .plateBlacklisted, entry: nil) }
         if book.isInside { return GateDecision(verdict: .refuse, refusal: .repeatedEntry, entry: nil) }
-        if question.plate.isVirtual, let number = question.orderNo { return decide(question, named: number, orders: orders, book) }
-        let own = decideExact(question, orders: orders, book)
+        if question.plate.isVirtual, let number = question.orderNo { return decide(question, named: number, reservations: reservations, book) }
+        let own = decideExact(question, reservations: reservations, book)
         if own.verdict == .allow { return own }
         if book.isExempt || book.isWhitelisted { return GateDecision(verdict: .allow, refusal: nil, entry: nil) }
         if own.verdict == .refuse { return own }
         // A plate that somebody has is no misreading of another one.
         let isKnown =
-            book.isKnown || orders.contains { $0.speaks(for: question.plate) }
+            book.isKnown || reservations.contains { $0.speaks(for: question.plate) }
             || book.subscriptions.contains { $0.plates.contains(question.plate) }
-        if !isKnown, let almost = decideAlmost(question, orders: orders, book) { return almost }
+        if !isKnown, let almost = decideAlmost(question, reservations: reservations, book) { return almost }
         // Without an order: flow control, then the lot's own rule.
         var isTurnedAway = book.flow == .bookingOnly || book.flow == .closed
         if book.flow == .throttle, let most = book.walkInsMax { isTurnedAway = book.walkIns >= most }
@@ -161,11 +161,11 @@ public enum GatePolicy {
     }
 
     /// A car that stands for one order or subscription by other means than its plate: its code, or the control room's word.
-    public static func decide(_ question: GateQuestion, named number: String, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
+    public static func decide(_ question: GateQuestion, named number: String, reservations: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
         if book.isBlacklisted { return GateDecision(verdict: .refuse, refusal: .plateBlacklisted, entry: nil) }
         if book.isInside { return GateDecision(verdict: .refuse, refusal: .repeatedEntry, entry: nil) }
-        var refusal: Refusal?
-        if let entry = orders.first(where: { $0.orderNo == number }) {
+        var refusal: Rejection?
+        if let entry = reservations.first(where: { $0.orderNo == number }) {
             refusal = entry.isPending ? .approvalPending : entry.isInForce ? refuse(entry, question) : .orderCancelled
             if entry.isInside { refusal = .entriesUsedUp }
             if entry.plates.contains(where: book.isBlack) { refusal = .plateBlacklisted }
@@ -184,7 +184,7 @@ public enum GatePolicy {
     }
 
     /// The time of an order's window that a refusal is about.
-    private static func note(_ refusal: Refusal, _ entry: AuthorisedEntry) -> RuleNote? {
+    private static func note(_ refusal: Rejection, _ entry: AuthorisedEntry) -> RuleNote? {
         switch refusal {
         case .tooEarlyToEnter: RuleNote("enterStart", until: entry.enterStart)
         case .tooLateToEnter: RuleNote("enterEnd", until: entry.enterEnd)
@@ -193,9 +193,9 @@ public enum GatePolicy {
         }
     }
 
-    private static func decideExact(_ question: GateQuestion, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
+    private static func decideExact(_ question: GateQuestion, reservations: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
         var best: GateDecision?
-        for entry in orders.filter({ $0.speaks(for: question.plate) }).sorted(by: { $0.enterStart < $1.enterStart }) {
+        for entry in reservations.filter({ $0.speaks(for: question.plate) }).sorted(by: { $0.enterStart < $1.enterStart }) {
             if entry.isPending {
                 if question.time <= entry.enterEnd {
                     best = best ?? GateDecision(verdict: .refuse, refusal: .approvalPending, entry: entry)
@@ -228,7 +228,7 @@ public enum GatePolicy {
         return local
     }
 
-    private static func refuse(_ entry: AuthorisedEntry, _ question: GateQuestion) -> Refusal? {
+    private static func refuse(_ entry: AuthorisedEntry, _ question: GateQuestion) -> Rejection? {
         // First car of a group in: the others wait for it.
         if entry.isInside, !entry.otherPlates.isEmpty, entry.purpose == .shared { return .sharedSpaceOccupied }
         if entry.entryLimit >= 0, entry.entriesUsed >= entry.entryLimit { return .entriesUsedUp }
@@ -239,7 +239,7 @@ public enum GatePolicy {
     }
 
     /// Why a car may not use a subscription at this moment.
-    static func refuse(_ subscription: SharedSubscription, plate: Plate, at time: Millis, _ calendar: WorkCalendar) -> Refusal? {
+    static func refuse(_ subscription: SharedSubscription, plate: Plate, at time: Millis, _ calendar: WorkCalendar) -> Rejection? {
         switch subscription.status {
         case .pending: return .approvalPending
         case .active, .inUse: break
@@ -251,20 +251,20 @@ public enum GatePolicy {
         if time < subscription.validFrom { return .outsideSegment }
         if time >= subscription.validTo { return .subscriptionExpired }
         if let inside = subscription.insidePlate, inside != plate { return .sharedSpaceOccupied }
-        if !subscription.quietHours.isEmpty, Segment.span(subscription.quietHours, holding: time, calendar) != nil { return .quietHours }
-        if Segment.span(subscription.segments, holding: time, calendar) == nil { return .outsideSegment }
+        if !subscription.quietHours.isEmpty, RecurringWindow.span(subscription.quietHours, holding: time, calendar) != nil { return .quietHours }
+        if RecurringWindow.span(subscription.segments, holding: time, calendar) == nil { return .outsideSegment }
         return nil
     }
 
     /// A reading that is nobody's plate, but nearly somebody's: one candidate is admitted, several go to the control room.
-    private static func decideAlmost(_ question: GateQuestion, orders: [AuthorisedEntry], _ book: GateBook) -> GateDecision? {
+    private static func decideAlmost(_ question: GateQuestion, reservations: [AuthorisedEntry], _ book: GateBook) -> GateDecision? {
         guard book.fuzzyCharsMax > 0, (question.confidence ?? 0) <= book.fuzzyConfidenceMax else { return nil }
         func isNear(_ plates: [Plate]) -> Bool {
             plates.contains { plate in
                 question.plate.misreadings(as: plate).map { $0 > 0 && $0 <= book.fuzzyCharsMax } == true && !book.isBlack(plate)
             }
         }
-        let entries = orders.filter { $0.isInForce && !$0.isInside && isNear($0.plates) && refuse($0, question) == nil }
+        let entries = reservations.filter { $0.isInForce && !$0.isInside && isNear($0.plates) && refuse($0, question) == nil }
         let subscriptions = book.subscriptions.filter { subscription in
             isNear(subscription.plates) && subscription.insidePlate == nil
                 && refuse(subscription, plate: subscription.plates[0], at: question.time, book.calendar) == nil

@@ -1,5 +1,5 @@
 /// A point on the ground, WGS84, in units of 1e-7 degrees.
-public struct GroundPoint: Sendable, Equatable {
+public struct GeoPoint: Sendable, Equatable {
     public var longitude: Int64
     public var latitude: Int64
 
@@ -10,7 +10,7 @@ public struct GroundPoint: Sendable, Equatable {
 
     /// Decimal texts of at most 7 places, as they are; what is not a number is 0.
     public init(longitude: String, latitude: String) {
-        self.init(longitude: GroundPoint.units(longitude), latitude: GroundPoint.units(latitude))
+        self.init(longitude: GeoPoint.units(longitude), latitude: GeoPoint.units(latitude))
     }
 
     private static func units(_ text: String) -> Int64 {
@@ -24,7 +24,7 @@ public struct GroundPoint: Sendable, Equatable {
     }
 
     /// Distance over ground, m: exact to a few parts in a thousand over the width of a city.
-    public func metres(to other: GroundPoint) -> Int {
+    public func metres(to other: GeoPoint) -> Int {
         let metresPerUnit = 6_371_000 * 3.141592653589793 / 180 / 1e7
         let angle = Double(latitude + other.latitude) / 2e7 * 3.141592653589793 / 180
         let square = angle * angle

@@ -9,7 +9,7 @@ public struct Lot: Sendable {
     public internal(set) var gates: TextTable<Gate> = [:]
     public internal(set) var remaining: Remaining?
     /// Orders that are active, and those that ended lately.
-    public internal(set) var orders = OrderTable()
+    public internal(set) var reservations = ReservationTable()
     /// Cars inside, and visits that ended lately, by recordNo.
     public internal(set) var visits: TextTable<Visit> = [:]
     /// Which record a car inside stands under.
@@ -42,10 +42,10 @@ public struct Lot: Sendable {
     /// Cars that came without an order, lately: for the throttle.
     var walkIns: [Millis] = []
 
-    private var pools: [Pool: Calendar] = [:]
+    private var pools: [Pool: CapacityCalendar] = [:]
     /// Of appointments and subscriptions, by their numbers; what an order holds stands with the order.
     private var holds: TextTable<Hold> = [:]
-    private(set) var spaces = SpaceBook()
+    private(set) var spaces = SpaceCalendar()
     private var nextExtension: Millis = .max
 
     struct Hold: Sendable {
@@ -90,14 +90,14 @@ public struct Lot: Sendable {
     }
 
     /// The interval cut where quotas change.
-    private func pieces(from: Millis, to: Millis) -> [Span] {
+    private func pieces(from: Millis, to: Millis) -> [Window] {
         var cuts: Set<Millis> = [from]
         for span in poolRules.flatMap({ $0.spans(from: from, to: to) }) {
             if span.from > from { cuts.insert(span.from) }
             if span.to < to { cuts.insert(span.to) }
         }
         let points = cuts.sorted() + [to]
-        return zip(points, points.dropFirst()).map { Span($0, $1) }
+        return zip(points, points.dropFirst()).map { Window($0, $1) }
     }
 
     // MARK: Holding places
@@ -106,11 +106,11 @@ public struct Lot: Sendable {
     package mutating func advance(to now: Millis) {
         guard now >= nextExtension else { return }
         nextExtension = .max
-        for (order, hold) in orders.holds where hold.grows {
+        for (reservation, hold) in reservations.holds where hold.grows {
             guard let longer = extended(hold, now) else { continue }
-            unplace(hold, order.orderNo)
-            place(longer, order.orderNo)
-            orders.set(longer, of: order.serial)
+            unplace(hold, reservation.orderNo)
+            place(longer, reservation.orderNo)
+            reservations.set(longer, of: reservation.serial)
         }
         for (holder, hold) in holds where hold.grows {
             guard let longer = extended(hold, now) else { continue }
@@ -135,9 +135,9 @@ public struct Lot: Sendable {
 
     private mutating func place(_ hold: Hold, _ holder: String) {
         if let space = hold.space {
-            spaces.hold(space, Span(hold.from, hold.to), for: holder)
+            spaces.hold(space, Window(hold.from, hold.to), for: holder)
         } else {
-            pools[hold.pool, default: Calendar(stepMin: policy.calendarStepMin)].add(1, from: hold.from, to: hold.to)
+            pools[hold.pool, default: CapacityCalendar(stepMin: policy.calendarStepMin)].add(1, from: hold.from, to: hold.to)
         }
     }
 
@@ -150,27 +150,27 @@ public struct Lot: Sendable {
     }
 
     /// Makes the hold that an order of the lot has by its present state, in place of the one it had.
-    mutating func rehold(_ order: Order, now: Millis) {
-        release(order)
-        let hold = hold(of: order, now: now)
-        if let hold { place(hold, order.orderNo) }
-        orders.set(hold, of: order.serial)
+    mutating func rehold(_ reservation: Reservation, now: Millis) {
+        release(reservation)
+        let hold = hold(of: reservation, now: now)
+        if let hold { place(hold, reservation.orderNo) }
+        reservations.set(hold, of: reservation.serial)
     }
 
     /// Ends what an order holds, until ``rehold(_:now:)``.
-    mutating func release(_ order: Order) {
-        guard let hold = orders.hold(of: order.serial) else { return }
-        unplace(hold, order.orderNo)
-        orders.set(nil, of: order.serial)
+    mutating func release(_ reservation: Reservation) {
+        guard let hold = reservations.hold(of: reservation.serial) else { return }
+        unplace(hold, reservation.orderNo)
+        reservations.set(nil, of: reservation.serial)
     }
 
-    private mutating func hold(of order: Order, now: Millis) -> Hold? {
-        var hold = Hold(pool: order.pool, space: order.spaceNo, from: order.enterStart, to: order.expectedLeave, grows: false)
-        switch order.status {
+    private mutating func hold(of reservation: Reservation, now: Millis) -> Hold? {
+        var hold = Hold(pool: reservation.pool, space: reservation.spaceNo, from: reservation.enterStart, to: reservation.expectedLeave, grows: false)
+        switch reservation.status {
         case .held, .booked: return hold
         case .inLot:
             // What is long past is no hold any more.
-            hold.from = max(min(order.enterStart, order.enterTime ?? order.enterStart), order.enterStart - CivilTime.dayLength)
+            hold.from = max(min(reservation.enterStart, reservation.enterTime ?? reservation.enterStart), reservation.enterStart - CivilTime.dayLength)
             hold.grows = true
             // On whole steps from here on, so that what is released is what was held.
             if hold.to <= now { hold.to = endOfStep(now) } else if hold.space == nil { hold.to = endOfStep(hold.to - 1) }
@@ -192,21 +192,21 @@ public struct Lot: Sendable {
     }
 
     /// Keeps a place of a pool for something that is not an order: the right of an appointment.
-    mutating func keep(_ holder: String, _ pool: Pool, _ span: Span?) {
+    mutating func keep(_ holder: String, _ pool: Pool, _ span: Window?) {
         release(holder)
         guard let span else { return }
         hold(Hold(pool: pool, space: nil, from: span.from, to: span.to, grows: false), for: holder)
     }
 
     /// Keeps all the times of a subscription.
-    mutating func hold(_ spans: [Span], for subscription: SharedSubscription) {
+    mutating func hold(_ spans: [Window], for subscription: SharedSubscription) {
         drop(spansOf: subscription.authNo)
         for (index, span) in spans.enumerated() {
             let holder = index == 0 ? subscription.authNo : "\(subscription.authNo)#\(index)"
             if let space = subscription.spaceNo {
                 spaces.hold(space, span, for: subscription.authNo)
             } else {
-                pools[.shared, default: Calendar(stepMin: policy.calendarStepMin)].add(1, from: span.from, to: span.to)
+                pools[.shared, default: CapacityCalendar(stepMin: policy.calendarStepMin)].add(1, from: span.from, to: span.to)
                 holds[holder] = Hold(pool: .shared, space: nil, from: span.from, to: span.to, grows: false)
             }
         }
@@ -254,35 +254,35 @@ public struct Lot: Sendable {
             guard peak(pool, from: piece.from, to: piece.to, now: now) < quota(pool, at: piece.from) else { return false }
             let kept = quota(.walkIn, at: piece.from)
             guard kept > 0, let total = profile?.totalCount else { return true }
-            return Calendar.peak(of: Array(pools.values), from: piece.from, to: piece.to) < total - kept
+            return CapacityCalendar.peak(of: Array(pools.values), from: piece.from, to: piece.to) < total - kept
         }
     }
 
     /// When places are promised to cars that are not in yet: orders, rights and subscriptions, cut to the interval.
     /// - Parameter except: holders that do not count, since it is their own booking that is looked at.
-    private func promised(from: Millis, to: Millis, now: Millis, except: Set<String>) -> [Span] {
+    private func promised(from: Millis, to: Millis, now: Millis, except: Set<String>) -> [Window] {
         /// A subscriber who is inside is counted there, until the time that he is inside for is over.
         func isInside(_ holder: String, _ from: Millis) -> Bool {
             guard from <= now, !subscriptions.isEmpty else { return false }
             return subscriptions[String(holder.prefix { $0 != "#" && $0 != "^" })]?.insidePlate != nil
         }
-        var spans: [Span] = []
-        func add(_ hold: Hold) { spans.append(Span(max(from, hold.from), min(to, hold.to))) }
+        var spans: [Window] = []
+        func add(_ hold: Hold) { spans.append(Window(max(from, hold.from), min(to, hold.to))) }
         func counts(_ hold: Hold) -> Bool { hold.space == nil && !hold.grows && hold.from < to && from < hold.to }
-        for (order, hold) in orders.holds where counts(hold) && !except.contains(order.orderNo) { add(hold) }
+        for (reservation, hold) in reservations.holds where counts(hold) && !except.contains(reservation.orderNo) { add(hold) }
         for (holder, hold) in holds where counts(hold) && !except.contains(holder) && !isInside(holder, hold.from) { add(hold) }
         for entry in spaces.entries.values.joined()
         where entry.span.meets(from, to) && !grows(entry.holder) && !except.contains(entry.holder)
             && !isInside(entry.holder, entry.span.from)
         {
-            spans.append(Span(max(from, entry.span.from), min(to, entry.span.to)))
+            spans.append(Window(max(from, entry.span.from), min(to, entry.span.to)))
         }
         return spans
     }
 
     /// Whether what somebody holds grows, since his car is inside.
     private func grows(_ holder: String) -> Bool {
-        (holds[holder] ?? orders[holder].flatMap { orders.hold(of: $0.serial) })?.grows == true
+        (holds[holder] ?? reservations[holder].flatMap { reservations.hold(of: $0.serial) })?.grows == true
     }
 
     /// Cars that have a place at a moment and are not in yet.
@@ -318,7 +318,7 @@ public struct Lot: Sendable {
         /// By how many places the pool is over its quota at the worst moment (overstays, a lowered quota).
         public var excess: Int
         public var isFull: Bool
-        public var reason: Refusal?
+        public var reason: Rejection?
     }
 
     /// Places of a pool that nobody holds at any moment of the interval, and by how many the pool is over its quota at the worst one.
@@ -333,7 +333,7 @@ public struct Lot: Sendable {
             var left = quota(pool, at: piece.from) - peak(pool, from: piece.from, to: piece.to, now: now)
             let kept = quota(.walkIn, at: piece.from)
             if kept > 0, let total = profile?.totalCount {
-                left = min(left, total - kept - Calendar.peak(of: Array(pools.values), from: piece.from, to: piece.to))
+                left = min(left, total - kept - CapacityCalendar.peak(of: Array(pools.values), from: piece.from, to: piece.to))
             }
             least = min(least, left)
         }
@@ -351,45 +351,45 @@ public struct Lot: Sendable {
     }
 
     /// Orders that wait for a place, in their order.
-    public var waiting: [Order] { orders.values.filter { $0.status == .waitlisted }.sorted { $0.serial < $1.serial } }
+    public var waiting: [Reservation] { reservations.values.filter { $0.status == .waitlisted }.sorted { $0.serial < $1.serial } }
 
     /// Whether another car stands in an individual space.
     func isTaken(_ space: String, except holder: String, by plate: Plate) -> Bool {
-        orders.values.contains { $0.spaceNo == space && $0.status == .inLot && $0.orderNo != holder && !$0.speaks(for: plate) }
+        reservations.values.contains { $0.spaceNo == space && $0.status == .inLot && $0.orderNo != holder && !$0.speaks(for: plate) }
             || subscriptions.values.contains {
                 $0.spaceNo == space && $0.insidePlate != nil && $0.insidePlate != plate && $0.authNo != holder
             }
     }
 
     /// Orders that the lot must have in its local list now.
-    public var inForce: [Order] {
-        orders.values.filter { $0.status.isActive }.sorted { $0.serial < $1.serial }
+    public var inForce: [Reservation] {
+        reservations.values.filter { $0.status.isActive }.sorted { $0.serial < $1.serial }
     }
 
     // MARK: Deadlines
 
     /// When an order falls due by time alone; nil when time brings nothing about.
-    static func deadline(of order: Order) -> Millis? {
-        switch order.status {
-        case .held: return order.holdDeadline
-        case .booked: return order.enterEnd
+    static func deadline(of reservation: Reservation) -> Millis? {
+        switch reservation.status {
+        case .held: return reservation.holdDeadline
+        case .booked: return reservation.enterEnd
         case .inLot:
-            guard let deadline = order.leaveDeadline else { return nil }
-            if !order.isWarned, order.purpose == .shared { return deadline - order.terms.warnMillis }
-            if !order.overstay { return deadline }
-            return order.isLate || order.purpose != .shared ? nil : deadline + Millis(order.terms.graceMin) * CivilTime.minute
-        case .waitlisted: return order.holdDeadline
+            guard let deadline = reservation.leaveDeadline else { return nil }
+            if !reservation.isWarned, reservation.purpose == .shared { return deadline - reservation.terms.warnMillis }
+            if !reservation.overstay { return deadline }
+            return reservation.isLate || reservation.purpose != .shared ? nil : deadline + Millis(reservation.terms.graceMin) * CivilTime.minute
+        case .waitlisted: return reservation.holdDeadline
         default: return nil
         }
     }
 
-    mutating func noteDeadline(of order: Order) {
-        if let deadline = Lot.deadline(of: order) { nextDeadline = min(nextDeadline, deadline) }
+    mutating func noteDeadline(of reservation: Reservation) {
+        if let deadline = Lot.deadline(of: reservation) { nextDeadline = min(nextDeadline, deadline) }
         // Before an order's time its individual space is looked at: somebody may still be in it.
-        if order.spaceNo != nil, order.status == .booked { noteDeadline(at: look(before: order)) }
+        if reservation.spaceNo != nil, reservation.status == .booked { noteDeadline(at: look(before: reservation)) }
     }
 
-    func look(before order: Order) -> Millis { order.enterStart - Millis(policy(.shared).rehomeLeadMin) * CivilTime.minute }
+    func look(before reservation: Reservation) -> Millis { reservation.enterStart - Millis(policy(.shared).rehomeLeadMin) * CivilTime.minute }
 
     mutating func noteDeadline(at time: Millis) { nextDeadline = min(nextDeadline, time) }
 

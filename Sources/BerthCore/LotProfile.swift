@@ -55,7 +55,7 @@ public struct LotProfile: Sendable, Equatable {
     /// Plate categories admitted (section 15.3).
     public var plateTypes: Set<String> = []
     /// Where it is on the ground, for distances.
-    public var position: GroundPoint
+    public var position: GeoPoint
 
     public init(
         parkCode: String, name: String, address: String, regionCode: String, longitude: String, latitude: String,
@@ -77,7 +77,7 @@ public struct LotProfile: Sendable, Equatable {
         self.openHours = openHours
         self.freeMin = freeMin
         self.leaveBufferMin = leaveBufferMin
-        position = GroundPoint(longitude: longitude, latitude: latitude)
+        position = GeoPoint(longitude: longitude, latitude: latitude)
     }
 
     public func isOpen(at time: Millis, _ calendar: WorkCalendar) -> Bool { openHours.contains { $0.contains(time, calendar) } }

@@ -1,5 +1,5 @@
 /// States of a reservation (interface.md, section 6). The raw values are the contract's codes.
-public enum OrderStatus: Int, Sendable, CaseIterable {
+public enum ReservationStatus: Int, Sendable, CaseIterable {
     case held = 0
     case booked = 1
     case inLot = 2
@@ -28,8 +28,8 @@ public enum DeliverStatus: Int, Sendable {
     case notNeeded = 5
 }
 
-/// What an order is; read and changed through ``Order``.
-public struct OrderFields: Sendable, Equatable {
+/// What an order is; read and changed through ``Reservation``.
+public struct ReservationFields: Sendable, Equatable {
     public var serial: Int64
     public var orderNo: String
     public var orderVer: Int64 = 1
@@ -52,7 +52,7 @@ public struct OrderFields: Sendable, Equatable {
     public var leaveDeadline: Millis?
     public var stayMin: Int
     public var entryLimit: Int
-    public var status: OrderStatus
+    public var status: ReservationStatus
     public var deliver: DeliverStatus = .new
     /// Position of the order's latest message in the lot's down log.
     public var downSeq: Int64 = 0
@@ -103,7 +103,7 @@ public struct OrderFields: Sendable, Equatable {
         serial: Int64, orderNo: String, clientOrderNo: String, requestHash: String, appId: String, userToken: String,
         parkCode: String, purpose: Purpose, plate: Plate, plateColor: Int, mobile: String, extNo: String?,
         planTime: Millis, enterStart: Millis, enterEnd: Millis, leaveDeadline: Millis?, stayMin: Int, entryLimit: Int,
-        status: OrderStatus, createdAt: Millis
+        status: ReservationStatus, createdAt: Millis
     ) {
         self.serial = serial
         self.orderNo = orderNo
@@ -135,16 +135,16 @@ public struct OrderFields: Sendable, Equatable {
 /// A value like any other, but large, and many hold it: the lot, the events, the answer. It is kept once, and copied when one of them changes
 /// its own.
 @dynamicMemberLookup
-public struct Order: Sendable, Equatable, CustomStringConvertible {
+public struct Reservation: Sendable, Equatable, CustomStringConvertible {
     @usableFromInline var box: Box
 
     /// Never changed while two hold it; therefore it may cross threads, and its accesses cannot overlap.
     @usableFromInline final class Box: @unchecked Sendable {
-        @usableFromInline @exclusivity(unchecked) var fields: OrderFields
-        @usableFromInline init(_ fields: consuming OrderFields) { self.fields = fields }
+        @usableFromInline @exclusivity(unchecked) var fields: ReservationFields
+        @usableFromInline init(_ fields: consuming ReservationFields) { self.fields = fields }
     }
 
-    @inlinable public subscript<Value>(dynamicMember path: WritableKeyPath<OrderFields, Value>) -> Value {
+    @inlinable public subscript<Value>(dynamicMember path: WritableKeyPath<ReservationFields, Value>) -> Value {
         get { box.fields[keyPath: path] }
         _modify {
             if !isKnownUniquelyReferenced(&box) { box = Box(box.fields) }
@@ -152,7 +152,7 @@ public struct Order: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    public static func == (left: Order, right: Order) -> Bool { left.box === right.box || left.box.fields == right.box.fields }
+    public static func == (left: Reservation, right: Reservation) -> Bool { left.box === right.box || left.box.fields == right.box.fields }
     public var description: String { "\(box.fields)" }
 
     /// The serial number with which an order number ends; nil when it is none of ours.
@@ -177,10 +177,10 @@ public struct Order: Sendable, Equatable, CustomStringConvertible {
         serial: Int64, orderNo: String, clientOrderNo: String, requestHash: String, appId: String, userToken: String,
         parkCode: String, purpose: Purpose, plate: Plate, plateColor: Int, mobile: String, extNo: String?,
         planTime: Millis, enterStart: Millis, enterEnd: Millis, leaveDeadline: Millis?, stayMin: Int, entryLimit: Int,
-        status: OrderStatus, createdAt: Millis
+        status: ReservationStatus, createdAt: Millis
     ) {
         box = Box(
-            OrderFields(
+            ReservationFields(
                 serial: serial, orderNo: orderNo, clientOrderNo: clientOrderNo, requestHash: requestHash, appId: appId,
                 userToken: userToken, parkCode: parkCode, purpose: purpose, plate: plate, plateColor: plateColor, mobile: mobile,
                 extNo: extNo, planTime: planTime, enterStart: enterStart, enterEnd: enterEnd, leaveDeadline: leaveDeadline,

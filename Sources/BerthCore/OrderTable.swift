@@ -1,8 +1,8 @@
 /// The orders of a lot by their serial numbers, each with the place that it holds. An order's number ends with its serial number: a number is
 /// hashed and compared faster than a text, and what is compared lies in the table.
-public struct OrderTable: Sendable {
+public struct ReservationTable: Sendable {
     fileprivate struct Slot: Sendable {
-        var order: Order
+        var reservation: Reservation
         var hold: Lot.Hold?
     }
 
@@ -12,12 +12,12 @@ public struct OrderTable: Sendable {
     public var count: Int { slots.count }
 
     /// The order with this whole number; nil when there is none.
-    public subscript(orderNo: String) -> Order? {
-        guard let serial = Order.serial(in: orderNo), let order = slots[serial]?.order, order.orderNo == orderNo else { return nil }
-        return order
+    public subscript(orderNo: String) -> Reservation? {
+        guard let serial = Reservation.serial(in: orderNo), let reservation = slots[serial]?.reservation, reservation.orderNo == orderNo else { return nil }
+        return reservation
     }
 
-    subscript(serial serial: Int64) -> Order? { slots[serial]?.order }
+    subscript(serial serial: Int64) -> Reservation? { slots[serial]?.reservation }
 
     /// All orders, in no order of theirs.
     public var values: Values { Values(slots: slots) }
@@ -31,31 +31,31 @@ public struct OrderTable: Sendable {
         public struct Iterator: IteratorProtocol {
             fileprivate var slots: Dictionary<Int64, Slot>.Values.Iterator
             /// The next order; nil after the last one.
-            public mutating func next() -> Order? { slots.next()?.order }
+            public mutating func next() -> Reservation? { slots.next()?.reservation }
         }
 
         public func makeIterator() -> Iterator { Iterator(slots: slots.values.makeIterator()) }
     }
 
     /// - Returns: what the order was before; nil when it is new.
-    mutating func put(_ order: Order) -> Order? {
-        func exchange(_ slot: inout Slot?) -> Order? {
-            guard let old = slot?.order else {
-                slot = Slot(order: order)
+    mutating func put(_ reservation: Reservation) -> Reservation? {
+        func exchange(_ slot: inout Slot?) -> Reservation? {
+            guard let old = slot?.reservation else {
+                slot = Slot(reservation: reservation)
                 return nil
             }
-            slot!.order = order
+            slot!.reservation = reservation
             return old
         }
-        return exchange(&slots[order.serial])
+        return exchange(&slots[reservation.serial])
     }
 
-    mutating func change(_ orderNo: String, _ body: (inout Order) -> Void) {
-        guard let serial = Order.serial(in: orderNo), slots[serial]?.order.orderNo == orderNo else { return }
-        body(&slots[serial]!.order)
+    mutating func change(_ orderNo: String, _ body: (inout Reservation) -> Void) {
+        guard let serial = Reservation.serial(in: orderNo), slots[serial]?.reservation.orderNo == orderNo else { return }
+        body(&slots[serial]!.reservation)
     }
 
-    mutating func remove(_ order: Order) { slots[order.serial] = nil }
+    mutating func remove(_ reservation: Reservation) { slots[reservation.serial] = nil }
 
     // MARK: What they hold
 
@@ -63,5 +63,5 @@ public struct OrderTable: Sendable {
     mutating func set(_ hold: Lot.Hold?, of serial: Int64) { slots[serial]?.hold = hold }
 
     /// Those who hold a place, and what.
-    var holds: [(order: Order, hold: Lot.Hold)] { slots.values.compactMap { slot in slot.hold.map { (slot.order, $0) } } }
+    var holds: [(reservation: Reservation, hold: Lot.Hold)] { slots.values.compactMap { slot in slot.hold.map { (slot.reservation, $0) } } }
 }

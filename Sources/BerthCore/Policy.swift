@@ -76,7 +76,7 @@ public struct Policy: Sendable, Equatable {
     public var alternativesMetres = 5_000
     public var walkMetresPerMin = 80
     public var confirmMode = ConfirmMode.trust
-    /// When the lot's shared pool is open (``Segment/parse(_:)``); "" is off-peak: workdays 18:00 to 08:00, days of rest all day.
+    /// When the lot's shared pool is open (``RecurringWindow/parse(_:)``); "" is off-peak: workdays 18:00 to 08:00, days of rest all day.
     public var shareWindow = ""
     /// When nobody passes, `22:00-06:00` (R10); "" always.
     public var quietHours = ""
@@ -137,7 +137,7 @@ public struct Policy: Sendable, Equatable {
             return true
         }
         guard let entry = Policy.texts.first(where: { $0.name == name }), value.unicodeScalars.count <= 512 else { return false }
-        if name == "shareWindow" || name == "quietHours", !value.isEmpty, Segment.parse(value) == nil { return false }
+        if name == "shareWindow" || name == "quietHours", !value.isEmpty, RecurringWindow.parse(value) == nil { return false }
         self[keyPath: entry.path] = value
         return true
     }
@@ -154,7 +154,7 @@ public struct Policy: Sendable, Equatable {
         return Dictionary(uniqueKeysWithValues: values.filter { old[$0.name] != $0.value })
     }
 
-    var quiet: [Segment] { quietHours.isEmpty ? [] : Segment.parse(quietHours) ?? [] }
+    var quiet: [RecurringWindow] { quietHours.isEmpty ? [] : RecurringWindow.parse(quietHours) ?? [] }
 }
 
 /// For whom a policy value is set. A narrower scope lies over a wider one: city, product, operator group, lot, product of a lot.

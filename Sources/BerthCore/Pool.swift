@@ -29,23 +29,23 @@ struct PoolRule: Sendable, Equatable {
     var from: Millis
     var to: Millis
     /// Times of day in which it holds; empty: always.
-    var segments: [Segment] = []
+    var segments: [RecurringWindow] = []
     var calendar = WorkCalendar()
 
     /// When it holds between two moments.
-    func spans(from: Millis, to: Millis) -> [Span] {
-        let span = Span(max(from, self.from), min(to, self.to))
+    func spans(from: Millis, to: Millis) -> [Window] {
+        let span = Window(max(from, self.from), min(to, self.to))
         guard span.from < span.to else { return [] }
-        return segments.isEmpty ? [span] : Segment.spans(segments, from: span.from, to: span.to, calendar)
+        return segments.isEmpty ? [span] : RecurringWindow.spans(segments, from: span.from, to: span.to, calendar)
     }
 }
 
 /// Who has which individual space and when: an interval has one holder.
-struct SpaceBook: Sendable {
+struct SpaceCalendar: Sendable {
     struct Entry: Sendable, Equatable {
         /// The order or subscription.
         var holder: String
-        var span: Span
+        var span: Window
     }
 
     private(set) var entries: TextTable<[Entry]> = [:]
@@ -86,9 +86,9 @@ struct SpaceBook: Sendable {
         entries[space]?.contains { $0.holder != holder && $0.span.meets(from, to) } != true
     }
 
-    mutating func hold(_ space: String, _ span: Span, for holder: String) {
+    mutating func hold(_ space: String, _ span: Window, for holder: String) {
         entries[space, default: []].append(Entry(holder: holder, span: span))
-        if let (prefix, number) = SpaceBook.unit(space) { heldUnits[prefix, default: []].insert(number) }
+        if let (prefix, number) = SpaceCalendar.unit(space) { heldUnits[prefix, default: []].insert(number) }
     }
 
     mutating func release(_ space: String, of holder: String) {
@@ -98,13 +98,13 @@ struct SpaceBook: Sendable {
 
     private mutating func drop(_ space: String) {
         entries.removeValue(forKey: space)
-        guard let (prefix, number) = SpaceBook.unit(space) else { return }
+        guard let (prefix, number) = SpaceCalendar.unit(space) else { return }
         heldUnits[prefix]?.remove(number)
         if heldUnits[prefix]?.isEmpty == true { heldUnits.removeValue(forKey: prefix) }
     }
 
     /// How much free time around the interval is left over in its gap: the smaller, the less is cut to pieces.
-    func slack(_ space: String, from: Millis, to: Millis, within span: Span) -> Millis {
+    func slack(_ space: String, from: Millis, to: Millis, within span: Window) -> Millis {
         var (start, end) = (span.from, span.to)
         for entry in entries[space] ?? [] {
             if entry.span.to <= from { start = max(start, entry.span.to) }
@@ -118,7 +118,7 @@ struct SpaceBook: Sendable {
         entries[space]?.filter { $0.holder != holder && $0.span.from >= time }.min { $0.span.from < $1.span.from }
     }
 
-    func holders(_ space: String, meeting span: Span) -> [String] {
+    func holders(_ space: String, meeting span: Window) -> [String] {
         (entries[space] ?? []).filter { $0.span.meets(span.from, span.to) }.map(\.holder)
     }
 

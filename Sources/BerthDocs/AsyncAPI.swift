@@ -2,7 +2,7 @@ public import BerthWire
 
 /// The services over MQTT as AsyncAPI 3.0, as the server sees them: it receives on `up`, sends on `down`.
 public enum AsyncAPI {
-    public static func document(_ profile: Profile = .current) -> JSON {
+    public static func document(_ profile: Dialect = .current) -> JSON {
         var channels = JSONObject()
         var operations = JSONObject()
         var messages = JSONObject()

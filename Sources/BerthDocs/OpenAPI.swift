@@ -4,7 +4,7 @@ public import BerthWire
 public enum OpenAPI {
     public static let version = "1.0.0"
 
-    public static func document(_ profile: Profile = .current) -> JSON {
+    public static func document(_ profile: Dialect = .current) -> JSON {
         var paths = JSONObject()
         for service in profile.catalogue where !service.callers.isEmpty {
             paths.append("/api/v1/" + service.name.split(separator: ".").joined(separator: "/"), ["post": operation(service, profile)])
@@ -70,7 +70,7 @@ public enum OpenAPI {
         ]
     }
 
-    private static func tags(_ profile: Profile) -> [String] {
+    private static func tags(_ profile: Dialect) -> [String] {
         var tags: [String] = []
         for service in profile.catalogue where !service.callers.isEmpty {
             let tag = tag(service)
@@ -87,7 +87,7 @@ public enum OpenAPI {
         ["required": true, "content": ["application/json": ["schema": schema]]]
     }
 
-    private static func operation(_ service: ServiceDefinition, _ profile: Profile) -> JSON {
+    private static func operation(_ service: ServiceDefinition, _ profile: Dialect) -> JSON {
         var responses = JSONObject([
             (
                 "200",

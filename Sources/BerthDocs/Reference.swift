@@ -16,9 +16,9 @@ public struct Reference: Sendable {
     }
 
     let language: Language
-    private let profile: Profile
+    private let profile: Dialect
 
-    public init(_ language: Language, profile: Profile = .current) {
+    public init(_ language: Language, profile: Dialect = .current) {
         self.language = language
         self.profile = profile
     }

@@ -6,11 +6,11 @@ public enum Vectors {
     private static let now: Int64 = 1_677_628_500_000
 
     public static func document() -> JSON {
-        let order: JSON = [
+        let reservation: JSON = [
             "orderNo": "YY202303010000000001", "bizType": 1, "plateNo": "粤B12345", "plateColor": 0,
             "enterStart": 1_677_628_800_000, "enterEnd": 1_677_632_400_000,
         ]
-        let push = message("order.reserve.push", order)
+        let push = message("order.reserve.push", reservation)
         var inLog = push
         inLog.append("epoch", "d1")
         inLog.append("seq", 1)
@@ -52,8 +52,8 @@ public enum Vectors {
             "bad": .array([
                 bad("a timestamp changed after signing", changed, 201), bad("upper-case hexadecimal", upper, 201),
                 bad("signed with another secret", signed(push, secret: "another"), 201),
-                bad("sent 300001 ms ago", signed(message("order.reserve.push", order, timestamp: now - 300_001)), 202),
-                bad("sent 300001 ms ahead", signed(message("order.reserve.push", order, timestamp: now + 300_001)), 202),
+                bad("sent 300001 ms ago", signed(message("order.reserve.push", reservation, timestamp: now - 300_001)), 202),
+                bad("sent 300001 ms ahead", signed(message("order.reserve.push", reservation, timestamp: now + 300_001)), 202),
                 bad("the first good message a second time: its nonce is known", signed(push), 203),
                 bad("an ampersand in an envelope member", signed(with(push, "nonce", "9f86d081&884c7d65")), 102),
                 bad("an object as an envelope member", signed(with(push, "extra", [:])), 102),

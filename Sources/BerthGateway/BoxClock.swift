@@ -54,7 +54,7 @@ package final class BoxClock: Sendable {
     package static let offsetMax: Int64 = 5_000
 
     package init(
-        realtime: @escaping @Sendable () -> Int64 = { Ambient.now() }, monotonic: @escaping @Sendable () -> Int64 = { Ambient.monotonic() }
+        realtime: @escaping @Sendable () -> Int64 = { SystemClock.now() }, monotonic: @escaping @Sendable () -> Int64 = { SystemClock.monotonic() }
     ) {
         self.realtime = realtime
         self.monotonic = monotonic

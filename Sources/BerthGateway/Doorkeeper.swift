@@ -8,7 +8,7 @@ import Synchronization
 /// Origin and content type keep pages out, and a token keeps other programs out.
 package final class Doorkeeper: Sendable {
     /// A refusal with its HTTP status.
-    package struct Refusal: Error, Sendable, Equatable {
+    package struct Rejection: Error, Sendable, Equatable {
         package let status: Int
         package let name: String
         package let why: String
@@ -37,19 +37,19 @@ package final class Doorkeeper: Sendable {
     // MARK: Host and Origin
 
     /// - Parameter local: the address of this machine on the connection.
-    package func checkHost(_ authority: String?, local: String?) throws(Refusal) {
+    package func checkHost(_ authority: String?, local: String?) throws(Rejection) {
         guard let authority, !authority.isEmpty, authority.utf8.count <= 300, isOwn(authority, local: local) else {
-            throw Refusal(
+            throw Rejection(
                 status: 421, name: "hostNotAllowed", why: "Host: not the address of this API, and not in `hosts` of the configuration")
         }
     }
 
-    package func checkOrigin(_ origin: String?, local: String?) throws(Refusal) {
+    package func checkOrigin(_ origin: String?, local: String?) throws(Rejection) {
         guard let origin else { return }
         for scheme in ["http://", "https://"] where origin.utf8.count <= 300 && origin.hasPrefix(scheme) {
             if isOwn(String(origin.dropFirst(scheme.count)), local: local) { return }
         }
-        throw Refusal(status: 403, name: "originNotAllowed", why: "Origin: a page of another address may not call this API")
+        throw Rejection(status: 403, name: "originNotAllowed", why: "Origin: a page of another address may not call this API")
     }
 
     /// Whether `host` or `host:port` is this API: with its own port, or as a configured host says.
@@ -85,13 +85,13 @@ package final class Doorkeeper: Sendable {
     // MARK: The token
 
     /// `Authorization: Bearer …`, compared in constant time.
-    package func checkToken(_ authorization: String?) throws(Refusal) {
+    package func checkToken(_ authorization: String?) throws(Rejection) {
         guard let authorization else {
-            throw Refusal(status: 401, name: "tokenMissing", why: "Authorization: Bearer <token of the configuration>")
+            throw Rejection(status: 401, name: "tokenMissing", why: "Authorization: Bearer <token of the configuration>")
         }
         let parts = authorization.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)
         guard parts.count == 2, parts[0].lowercased() == "bearer", isToken(parts[1].trimmingCharacters(in: .whitespaces)) else {
-            throw Refusal(status: 401, name: "tokenWrong", why: "Authorization: not the token of the configuration")
+            throw Rejection(status: 401, name: "tokenWrong", why: "Authorization: not the token of the configuration")
         }
     }
 
@@ -112,25 +112,25 @@ package final class Doorkeeper: Sendable {
 
     // MARK: The rest
 
-    package static func checkContentType(_ header: String?) throws(Refusal) {
+    package static func checkContentType(_ header: String?) throws(Rejection) {
         let parts = (header ?? "").split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
         let isUTF8 = parts.dropFirst().allSatisfy {
             !$0.hasPrefix("charset=") || ["charset=utf-8", "charset=\"utf-8\"", "charset=utf8"].contains($0)
         }
         guard parts.first == "application/json", isUTF8 else {
-            throw Refusal(status: 415, name: "malformedBody", why: "content-type: application/json expected")
+            throw Rejection(status: 415, name: "malformedBody", why: "content-type: application/json expected")
         }
     }
 
     /// `X-PMS-Session`: 1 to 64 of A-Z a-z 0-9 . _ -; "" where the PMS names none.
-    package static func session(_ header: String?) throws(Refusal) -> String {
+    package static func session(_ header: String?) throws(Rejection) -> String {
         guard let header else { return "" }
         let isSafe = header.utf8.allSatisfy {
             (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)
                 || [UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0)
         }
         guard (1...64).contains(header.utf8.count), isSafe else {
-            throw Refusal(status: 400, name: "illegalValue", why: "X-PMS-Session: 1 to 64 of A-Z a-z 0-9 . _ -")
+            throw Rejection(status: 400, name: "illegalValue", why: "X-PMS-Session: 1 to 64 of A-Z a-z 0-9 . _ -")
         }
         return header
     }

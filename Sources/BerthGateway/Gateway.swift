@@ -82,7 +82,7 @@ public final class Gateway: Sendable {
         var beat = 0
         while !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(200))
-            let now = isStopping.isSet ? .max : Ambient.monotonic()
+            let now = isStopping.isSet ? .max : SystemClock.monotonic()
             for link in links.values {
                 link.sweep(now: now)
                 link.box.commands.sweep()

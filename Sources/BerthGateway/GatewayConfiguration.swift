@@ -191,7 +191,7 @@ private struct ConfigurationReader {
         }
         var colors: PlateColorTable?
         if let name = json["plateColors"], name != .null {
-            let tables = Profile.current.plateColors
+            let tables = Dialect.current.plateColors
             colors = tables.first { $0.name == name.stringValue }
             guard colors != nil else { throw fault("plateColors", ": \(tables.map(\.name).joined(separator: ", ")) expected") }
         }

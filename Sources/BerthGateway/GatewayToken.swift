@@ -29,7 +29,7 @@ public enum GatewayToken {
                 return (.file(beside), false)
             }
         }
-        let token = Ambient.token(length)
+        let token = SystemRandom.token(length)
         configuration.token = token
         do {
             try add(token, to: file)

@@ -68,7 +68,7 @@ struct LocalAPI: HTTPResponder {
             var response = try await respond(to: request, body: body)
             if request.method == .head { response.body = .init() }
             return response
-        } catch let refusal as Doorkeeper.Refusal {
+        } catch let refusal as Doorkeeper.Rejection {
             return refuse(refusal.status, refusal.name, refusal.why)
         } catch let error as LotBox.Refused {
             return refuse(error.status, error.name, error.description)
@@ -128,7 +128,7 @@ struct LocalAPI: HTTPResponder {
             let session = try Doorkeeper.session(request.headers[LocalAPI.sessionHeader])
             let wait = try number("waitMs", request, 0...WireLimits.waitMillisMax) ?? 0
             let commands = await box.commands.take(session: session, milliseconds: wait)
-            let now = Ambient.monotonic()
+            let now = SystemClock.monotonic()
             return json(
                 .array(
                     commands.map {
@@ -191,7 +191,7 @@ struct LocalAPI: HTTPResponder {
     }
 
     static func refuse(_ status: Int, _ name: String, _ why: String) -> Response {
-        let code = Profile.current.codesByName[name]
+        let code = Dialect.current.codesByName[name]
         return json(
             ["code": .int(code?.code ?? 1), "error": .string(name), "message": .string(code?.zh ?? ""), "detail": .string(why)],
             status: status)

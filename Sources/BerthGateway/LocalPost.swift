@@ -50,7 +50,7 @@ struct LocalPost {
     private func entry() async throws -> Response {
         // A car without a plate gets a number of the lot's own; it leaves under it.
         let isPlateless = data["plateless"]?.boolValue == true
-        let plate = isPlateless ? "无" + Ambient.token(8).uppercased() : try text("plateNo")
+        let plate = isPlateless ? "无" + SystemRandom.token(8).uppercased() : try text("plateNo")
         let result = try await box.enter(
             plate: plate, plateColor: plateColor, gateCode: text("gateCode"), enterTime: data["enterTime"]?.intValue,
             orderNo: optional("orderNo"), recordNo: optional("recordNo"), enterMode: Int(data["enterMode"]?.intValue ?? 1))
@@ -64,7 +64,7 @@ struct LocalPost {
     private func answer(_ session: String) throws -> Response {
         let code = data["code"]?.intValue ?? 0
         guard (0...9999).contains(code) else { throw illegal("code: 0 to 9999") }
-        switch box.commands.answer(try text("id"), session: session, Answer(code: Int(code), data: data["data"] ?? [:])) {
+        switch box.commands.answer(try text("id"), session: session, Reply(code: Int(code), data: data["data"] ?? [:])) {
         case .taken: return LocalAPI.json([:])
         case .unknown: return LocalAPI.refuse(409, "expiredBeforeDelivery", "nobody waits for this answer any more")
         case .otherSession: return LocalAPI.refuse(409, "otherSession", "another X-PMS-Session took this command")
@@ -92,7 +92,7 @@ struct LocalPost {
         return table.wireCode(color, plate: optional("plateNo").flatMap { Plate(reading: $0) }) ?? 9
     }
 
-    private var fields: Fields { Fields(data.objectValue ?? JSONObject()) }
+    private var fields: FieldReader { FieldReader(data.objectValue ?? JSONObject()) }
 
     private func check() throws {
         do throws(WireError) {

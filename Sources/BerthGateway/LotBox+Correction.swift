@@ -13,7 +13,7 @@ extension LotBox {
         do throws(WireError) {
             command = try Decode.logEntry(service: "vehicle.record.correct", data: data, parkCode: lot, now: now())
         } catch {
-            throw Refused(status: Profile.current.code(error.name).httpStatus, name: error.name, description: error.hint)
+            throw Refused(status: Dialect.current.code(error.name).httpStatus, name: error.name, description: error.hint)
         }
         guard JSON.object(data).depth <= Bounds.batchDepthMax else {
             throw Refused(status: 400, name: "illegalValue", description: "nested deeper than \(Bounds.batchDepthMax)")

@@ -8,23 +8,23 @@ import Synchronization
 // The down log as its reader: in order, once, on the disk before the answer (section 5).
 extension LotBox {
     private enum Step {
-        case answer(Answer), stored
-        case write(Answer, LocalOrder?, Report?, toPMS: Bool, closed: String?)
+        case answer(Reply), stored
+        case write(Reply, LocalReservation?, KeptRecord?, toPMS: Bool, closed: String?)
     }
 
     /// Takes one entry of the down log.
     /// - Parameter completion: gets the answer when the entry is on the disk, or at once where nothing is to be written.
     package func consume(
-        epoch: String, seq: Int64, service: String, data: JSON, completion: @escaping @Sendable (Answer) -> Void
+        epoch: String, seq: Int64, service: String, data: JSON, completion: @escaping @Sendable (Reply) -> Void
     ) {
         guard Bounds.isEpoch(epoch), seq >= 1, Bounds.seqs.contains(seq) else {
-            return completion(Answer(WireError("illegalValue", "epoch, seq")))
+            return completion(Reply(WireError("illegalValue", "epoch, seq")))
         }
         let now = now()
         let lot = entry.parkCode
         let outcome: Step? = state.withLock { state in
             let step = step(epoch: epoch, seq: seq, service: service, data: data, now: now, &state)
-            guard case .write(let answer, let order, let report, let toPMS, let closed) = step else { return step }
+            guard case .write(let answer, let reservation, let report, let toPMS, let closed) = step else { return step }
             spool.write({ db in
                 if let report { try LotBox.write(report, db) }
                 if toPMS {
@@ -32,7 +32,7 @@ extension LotBox {
                         sql: "INSERT INTO inbox(lot, service, body) VALUES(?,?,?)", arguments: [lot, service, data.string])
                     try LotBox.boundInbox(lot, after: db.lastInsertedRowID, db)
                 }
-                if let order { try LotBox.write(order, lot, db) }
+                if let reservation { try LotBox.write(reservation, lot, db) }
                 if let closed {
                     try db.execute(sql: "INSERT OR IGNORE INTO closed_epochs VALUES(?,?)", arguments: [lot, closed])
                     try db.execute(sql: "DELETE FROM down_results WHERE lot = ? AND epoch <> ?", arguments: [lot, epoch])
@@ -45,7 +45,7 @@ extension LotBox {
                 try db.execute(
                     sql: "DELETE FROM down_results WHERE lot = ? AND epoch = ? AND seq < ?", arguments: [lot, epoch, seq - 2000])
             }) { isDurable in
-                completion(isDurable ? answer : Answer(WireError("dependencyUnavailable")))
+                completion(isDurable ? answer : Reply(WireError("dependencyUnavailable")))
             }
             return nil
         }
@@ -65,11 +65,11 @@ extension LotBox {
             let data: JSON = [
                 "expectedSeq": .int(expected), "epoch": .string(state.down.epoch ?? ""), "ackSeq": .int(state.down.ackSeq),
             ]
-            return .answer(positioned(Answer(WireError("sequenceGap", data: data)), state.down))
+            return .answer(positioned(Reply(WireError("sequenceGap", data: data)), state.down))
         case .closed:
             return .answer(
                 positioned(
-                    Answer(WireError("epochClosed", data: ["epoch": .string(state.down.epoch ?? "")])), state.down))
+                    Reply(WireError("epochClosed", data: ["epoch": .string(state.down.epoch ?? "")])), state.down))
         case .next:
             let old = state.down.epoch
             let closed = old == nil || old == epoch ? nil : old
@@ -83,28 +83,28 @@ extension LotBox {
                 state.down.consume(epoch: epoch, seq: seq)
                 return .write(positioned(answer, state.down), nil, report, toPMS: answer.code == 0, closed: closed)
             }
-            let (answer, order) =
-                isOrder ? state.list.apply(order: service, data, now: now) : (Answer(WireError("unknownService")), nil)
+            let (answer, reservation) =
+                isOrder ? state.list.apply(reservation: service, data, now: now) : (Reply(WireError("unknownService")), nil)
             state.down.consume(epoch: epoch, seq: seq)
-            return .write(positioned(answer, state.down), order, nil, toPMS: false, closed: closed)
+            return .write(positioned(answer, state.down), reservation, nil, toPMS: false, closed: closed)
         }
     }
 
     /// An entry that came before is answered with its first result.
-    private func repeatFirstAnswer(epoch: String, seq: Int64, completion: @escaping @Sendable (Answer) -> Void) {
+    private func repeatFirstAnswer(epoch: String, seq: Int64, completion: @escaping @Sendable (Reply) -> Void) {
         // Behind everything being written, so that the result is there.
         spool.write({ _ in }) { [self] isDurable in
-            guard isDurable else { return completion(Answer(WireError("dependencyUnavailable"))) }
+            guard isDurable else { return completion(Reply(WireError("dependencyUnavailable"))) }
             Task {
                 let first = try? await spool.downResult(entry.parkCode, epoch: epoch, seq: seq)
-                var answer = (first ?? nil) ?? Answer()
+                var answer = (first ?? nil) ?? Reply()
                 answer.duplicate = true
                 completion(positioned(answer, state.withLock { $0.down }))
             }
         }
     }
 
-    private func positioned(_ answer: Answer, _ position: LogPosition) -> Answer {
+    private func positioned(_ answer: Reply, _ position: LogPosition) -> Reply {
         var answer = answer
         answer.epoch = position.epoch ?? ""
         answer.ackSeq = position.ackSeq
@@ -130,16 +130,16 @@ extension LotBox {
         else { return .unusable }
         // Before its first entry the log has no epoch, and no place to go on from.
         let hasLog = !epoch.isEmpty
-        let orders = (snapshot["orders"]?.arrayValue ?? []).compactMap { LocalOrder(json: $0) }
+        let reservations = (snapshot["orders"]?.arrayValue ?? []).compactMap { LocalReservation(json: $0) }
         let lot = entry.parkCode
         let standing = LotBox.standing(of: snapshot, parkCode: lot, now: now())
         return await withCheckedContinuation { continuation in
             state.withLock { state in
                 if hasLog, !isBehind, state.down.epoch == epoch, state.down.ackSeq > seq { return continuation.resume(returning: .older) }
                 let numbers = Set(state.inside.values.compactMap(\.orderNo))
-                var table: [String: LocalOrder] = [:]
-                for order in orders { table[order.orderNo] = LotBox.known(order, state.list.orders[order.orderNo], numbers) }
-                state.list.orders = table
+                var table: [String: LocalReservation] = [:]
+                for reservation in reservations { table[reservation.orderNo] = LotBox.known(reservation, state.list.reservations[reservation.orderNo], numbers) }
+                state.list.reservations = table
                 state.list.standing = [:]
                 for report in standing where !report.isGone { state.list.standing[report.kind, default: [:]][report.key] = report.body }
                 state.readStanding(lot)
@@ -150,7 +150,7 @@ extension LotBox {
                     try db.execute(sql: "DELETE FROM orders WHERE lot = ?", arguments: [lot])
                     try db.execute(sql: "DELETE FROM standing WHERE lot = ?", arguments: [lot])
                     for report in standing { try LotBox.write(report, db) }
-                    for order in rows { try LotBox.write(order, lot, db) }
+                    for reservation in rows { try LotBox.write(reservation, lot, db) }
                     guard hasLog else { return }
                     try db.execute(sql: "DELETE FROM closed_epochs WHERE lot = ? AND epoch = ?", arguments: [lot, epoch])
                     if let closed {
@@ -164,15 +164,15 @@ extension LotBox {
     }
 
     /// An order of a snapshot, with what the box knows better: its own entries may not have reached the server yet.
-    private static func known(_ order: LocalOrder, _ old: LocalOrder?, _ inside: Set<String>) -> LocalOrder {
-        var order = order
+    private static func known(_ reservation: LocalReservation, _ old: LocalReservation?, _ inside: Set<String>) -> LocalReservation {
+        var reservation = reservation
         if let old {
-            order.entry.entriesUsed = max(order.entry.entriesUsed, old.entry.entriesUsed)
-            order.entry.isInside = inside.contains(order.orderNo)
-        } else if inside.contains(order.orderNo) {
-            order.entry.isInside = true
+            reservation.entry.entriesUsed = max(reservation.entry.entriesUsed, old.entry.entriesUsed)
+            reservation.entry.isInside = inside.contains(reservation.orderNo)
+        } else if inside.contains(reservation.orderNo) {
+            reservation.entry.isInside = true
         }
-        return order
+        return reservation
     }
 
     /// Whether a row of the spool can be read as the thing of its kind.

@@ -68,9 +68,9 @@ extension LotBox {
                 for var car in cars where state.inside[car.plate] == nil && state.left[car.plate] == nil && !numbers.contains(car.recordNo)
                 {
                     car.isFromServer = true
-                    if let orderNo = car.orderNo, let order = state.list.orders[orderNo] {
-                        car.carKind = order.entry.purpose == .reservation ? 5 : order.entry.purpose == .shared ? 6 : 7
-                        state.list.orders[orderNo]?.entry.isInside = true
+                    if let orderNo = car.orderNo, let reservation = state.list.reservations[orderNo] {
+                        car.carKind = reservation.entry.purpose == .reservation ? 5 : reservation.entry.purpose == .shared ? 6 : 7
+                        state.list.reservations[orderNo]?.entry.isInside = true
                     }
                     state.inside[car.plate] = car
                     added.append(car)
@@ -92,7 +92,7 @@ extension LotBox {
     /// The numbers of the records of cars inside.
     func insideRecords() -> Set<String> { state.withLock { Set($0.inside.values.map(\.recordNo)) } }
 
-    /// The digest of `recon.order.digest` over the orders that are in force here.
+    /// The digest of `recon.reservation.digest` over the orders that are in force here.
     package func orderDigest() -> String {
         let lines = state.withLock { $0.list.linesInForce(at: now()) }
         return Signature.hash(canonical: Array(lines.joined(separator: "\n").utf8))
@@ -100,15 +100,15 @@ extension LotBox {
 
     /// Whether the orders of a snapshot are those here. Versions are compared where no car is inside: an entry raises the server's alone.
     package func matches(snapshot: JSON) -> Bool {
-        let orders = (snapshot["orders"]?.arrayValue ?? []).compactMap { LocalOrder(json: $0) }
+        let reservations = (snapshot["orders"]?.arrayValue ?? []).compactMap { LocalReservation(json: $0) }
         let now = now()
         return state.withLock { state in
-            let here = state.list.orders
+            let here = state.list.reservations
             var numbers: Set<String> = []
-            for order in orders {
-                numbers.insert(order.orderNo)
-                guard let known = here[order.orderNo], known.entry.isInForce else { return false }
-                if !order.entry.isInside, !known.entry.isInside, known.entry.entriesUsed == 0, known.orderVer < order.orderVer {
+            for reservation in reservations {
+                numbers.insert(reservation.orderNo)
+                guard let known = here[reservation.orderNo], known.entry.isInForce else { return false }
+                if !reservation.entry.isInside, !known.entry.isInside, known.entry.entriesUsed == 0, known.orderVer < reservation.orderVer {
                     return false
                 }
             }

@@ -41,21 +41,21 @@ extension LotBox {
             if let older, LotBox.isRepeat(of: older, at: time) {
                 throw Refused(status: 409, name: "repeatedEntry", description: "this plate is inside already")
             }
-            let (order, authNo) = entitlement(of: plate, at: time, isPast: enterTime != nil, named: orderNo, gateCode: gateCode, &state)
+            let (reservation, authNo) = entitlement(of: plate, at: time, isPast: enterTime != nil, named: orderNo, gateCode: gateCode, &state)
             if let older, older.enterTime < time { state.list.leave(older.orderNo) }
-            state.list.enter(plate, orderNo: order?.orderNo, authNo: authNo, at: time)
-            let used = order.flatMap { state.list.orders[$0.orderNo] }
+            state.list.enter(plate, orderNo: reservation?.orderNo, authNo: authNo, at: time)
+            let used = reservation.flatMap { state.list.reservations[$0.orderNo] }
             state.lastRecord = max(state.lastRecord + 1, time)
             let car = InsideCar(
-                recordNo: wanted ?? "R\(state.lastRecord)-\(Ambient.token(4))", plate: plate, plateColor: plateColor,
-                enterTime: time, gateCode: gateCode, orderNo: orderNo ?? order?.orderNo ?? authNo,
-                carKind: order.map { LotBox.carKind($0.entry.purpose) } ?? (authNo != nil ? 6 : orderNo == nil ? 1 : 5))
+                recordNo: wanted ?? "R\(state.lastRecord)-\(SystemRandom.token(4))", plate: plate, plateColor: plateColor,
+                enterTime: time, gateCode: gateCode, orderNo: orderNo ?? reservation?.orderNo ?? authNo,
+                carKind: reservation.map { LotBox.carKind($0.entry.purpose) } ?? (authNo != nil ? 6 : orderNo == nil ? 1 : 5))
             // A late record of an earlier entry does not take the place of the car that is inside now.
             let isLatest = older.map { $0.enterTime < time } ?? true
             if isLatest { state.inside[plate] = car }
             state.left[plate] = nil
             state.remainChanged = true
-            let missed = older?.orderNo.flatMap { isLatest ? state.list.orders[$0] : nil }
+            let missed = older?.orderNo.flatMap { isLatest ? state.list.reservations[$0] : nil }
             let rows = [missed, used].compactMap { $0 }
             append(
                 &state, service: "vehicle.entry.report", data: passageData(car, inside: state.inside.count, enterMode: enterMode), at: time,
@@ -65,7 +65,7 @@ extension LotBox {
                     try db.execute(
                         sql: "INSERT OR REPLACE INTO inside VALUES(?,?,?)", arguments: [lot, car.plate.revealed, car.json.string])
                 }
-                for order in rows { try LotBox.write(order, lot, db) }
+                for reservation in rows { try LotBox.write(reservation, lot, db) }
             } completion: {
                 done($0 ? Entered(recordNo: car.recordNo, orderNo: car.orderNo, missedExit: isLatest ? older?.recordNo : nil) : nil)
             }
@@ -85,17 +85,17 @@ extension LotBox {
     /// - Parameter isPast: the PMS gives the time; then a decision counts by that time, and otherwise by the monotonic clock.
     private func entitlement(
         of plate: Plate, at time: Int64, isPast: Bool, named: String?, gateCode: String, _ state: inout State
-    ) -> (LocalOrder?, authNo: String?) {
+    ) -> (LocalReservation?, authNo: String?) {
         let known = state.decided.removeValue(forKey: plate)
-        if let named { return (state.list.orders[named], state.list.authorisations[named]?.authNo) }
+        if let named { return (state.list.reservations[named], state.list.authorisations[named]?.authNo) }
         if let known, let number = known.number {
-            let age = isPast ? abs(time - known.at) : Ambient.monotonic() - known.monotonic
-            if age < LotBox.decidedMillis { return (state.list.orders[number], state.list.authorisations[number]?.authNo) }
+            let age = isPast ? abs(time - known.at) : SystemClock.monotonic() - known.monotonic
+            if age < LotBox.decidedMillis { return (state.list.reservations[number], state.list.authorisations[number]?.authNo) }
         }
         // An almost-match that was not looked at: the plate itself, or none.
         let decision = decide(GateQuestion(plate: plate, time: time, gateCode: gateCode), exactly: true, &state)
         guard decision.verdict == .allow else { return (nil, nil) }
-        return (decision.entry.flatMap { state.list.orders[$0.orderNo] }, decision.subscription?.authNo)
+        return (decision.entry.flatMap { state.list.reservations[$0.orderNo] }, decision.subscription?.authNo)
     }
 
     /// Records that a car has left. A car that the box does not know is recorded all the same, under a new number.
@@ -129,23 +129,23 @@ extension LotBox {
                 state.lastRecord = max(state.lastRecord + 1, time)
                 let number = enterTime == nil ? nil : recordNo
                 car = InsideCar(
-                    recordNo: number ?? "R\(state.lastRecord)-\(Ambient.token(4))", plate: plate, plateColor: 9,
+                    recordNo: number ?? "R\(state.lastRecord)-\(SystemRandom.token(4))", plate: plate, plateColor: 9,
                     enterTime: min(enterTime ?? time, time), gateCode: "", orderNo: nil, carKind: 1)
             } else {
                 throw Refused(
                     status: 404, name: "noEntryRecord", description: "no such record is inside, and without plateNo nothing can be recorded"
                 )
             }
-            let order = known?.orderNo
+            let reservation = known?.orderNo
             if known != nil {
                 state.inside[car.plate] = nil
-                state.list.leave(order)
+                state.list.leave(reservation)
             }
-            let now = Ambient.monotonic()
+            let now = SystemClock.monotonic()
             state.left = state.left.filter { now - $0.value < LotBox.leftMillis }
             state.left[car.plate] = now
             state.remainChanged = true
-            let used = order.flatMap { state.list.orders[$0] }
+            let used = reservation.flatMap { state.list.reservations[$0] }
             append(
                 &state, service: "vehicle.exit.report", data: exitData(car, inside: state.inside.count, gateCode, at: time, feeFen: feeFen),
                 at: time, change: known == nil ? 0 : -1
@@ -163,7 +163,7 @@ extension LotBox {
 
     /// Records an event of the dictionary (section 11), or of a vendor (9000 to 9999).
     public func event(type: Int, level: Int = 2, detail: JSON = [:]) async throws {
-        guard Profile.current.events[type] != nil || (9000...9999).contains(type) else {
+        guard Dialect.current.events[type] != nil || (9000...9999).contains(type) else {
             throw Refused(
                 status: 400, name: "illegalValue", description: "eventType: \(type) is not in the dictionary and not 9000 to 9999")
         }
@@ -177,7 +177,7 @@ extension LotBox {
             append(
                 &state, service: "event.report",
                 data: [
-                    "eventId": .string(Ambient.uuid()), "eventType": .int(type), "level": .int(level), "occurTime": .int(time),
+                    "eventId": .string(SystemRandom.uuid()), "eventType": .int(type), "level": .int(level), "occurTime": .int(time),
                     "detail": detail,
                 ], at: time
             ) { _ in
@@ -260,8 +260,8 @@ extension LotBox {
         return try result.get()
     }
 
-    static func write(_ order: LocalOrder, _ lot: String, _ db: Database) throws {
-        try db.execute(sql: "INSERT OR REPLACE INTO orders VALUES(?,?,?)", arguments: [lot, order.orderNo, order.json.string])
+    static func write(_ reservation: LocalReservation, _ lot: String, _ db: Database) throws {
+        try db.execute(sql: "INSERT OR REPLACE INTO orders VALUES(?,?,?)", arguments: [lot, reservation.orderNo, reservation.json.string])
     }
 
     /// Hands one entry of the up log to the spool, with what belongs to it; its number is given where the row is written. Called with the state
@@ -273,7 +273,7 @@ extension LotBox {
         _ state: inout State, service: String, data: JSON, at: Int64, change: Int = 0, beside write: @escaping Spool.Write,
         completion: @escaping @Sendable (Bool) -> Void
     ) {
-        let (lot, requestId, text, mayHaveSent) = (entry.parkCode, Ambient.uuid(), data.string, state.mayHaveSent)
+        let (lot, requestId, text, mayHaveSent) = (entry.parkCode, SystemRandom.uuid(), data.string, state.mayHaveSent)
         let place = Slot<(epoch: String, seq: Int64)>(("", 0))
         spool.write({ db in
             let row = try Row.fetchOne(

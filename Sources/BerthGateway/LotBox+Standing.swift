@@ -7,7 +7,7 @@ import Synchronization
 
 // Lists, tariffs and policies that the platform sets at the lot (D05 to D08, D11, D12, D18, D19, D21), and its questions (D04, D16, D22).
 extension LotBox {
-    static func write(_ report: Report, _ db: Database) throws {
+    static func write(_ report: KeptRecord, _ db: Database) throws {
         if report.isGone {
             try db.execute(
                 sql: "DELETE FROM standing WHERE lot = ? AND kind = ? AND key = ?",
@@ -25,9 +25,9 @@ extension LotBox {
         ("flowPolicies", "flow.policy.push"), ("config", "config.push"), ("vehicleLocks", "vehicle.lock"),
     ]
 
-    static func standing(of snapshot: JSON, parkCode: String, now: Int64) -> [Report] {
+    static func standing(of snapshot: JSON, parkCode: String, now: Int64) -> [KeptRecord] {
         standingNames.flatMap { name, service in
-            (snapshot[name]?.arrayValue ?? []).compactMap { row -> Report? in
+            (snapshot[name]?.arrayValue ?? []).compactMap { row -> KeptRecord? in
                 guard let object = row.objectValue,
                     case .post(_, _, _, let report) = Decode.post(service: service, data: object, parkCode: parkCode, now: now)
                 else { return nil }
@@ -37,28 +37,28 @@ extension LotBox {
     }
 
     /// Answers a question that the box answers itself; nil for what only the PMS can do.
-    func answerLive(_ service: String, _ data: JSONObject, receivedAt: Int64) -> Answer? {
+    func answerLive(_ service: String, _ data: JSONObject, receivedAt: Int64) -> Reply? {
         switch service {
         case "order.query":
             let orderNo = data["orderNo"]?.stringValue ?? ""
             return state.withLock { state in
-                guard let order = state.list.orders[orderNo] else { return Answer(data: ["orderNo": .string(orderNo), "known": false]) }
+                guard let reservation = state.list.reservations[orderNo] else { return Reply(data: ["orderNo": .string(orderNo), "known": false]) }
                 let car = state.inside.values.first { $0.orderNo == orderNo }
-                return Answer(
+                return Reply(
                     data: .compact([
-                        ("orderNo", .string(orderNo)), ("known", true), ("orderVer", .int(order.orderVer)),
-                        ("inForce", .bool(order.entry.isInForce)), ("recordNo", .optional(car?.recordNo)),
+                        ("orderNo", .string(orderNo)), ("known", true), ("orderVer", .int(reservation.orderVer)),
+                        ("inForce", .bool(reservation.entry.isInForce)), ("recordNo", .optional(car?.recordNo)),
                         ("enterTime", .optional(car?.enterTime)),
                     ]))
             }
         case "space.realtime.query":
             let occupied = occupied
-            return Answer(data: [
+            return Reply(data: [
                 "total": .int(entry.totalCount), "occupied": .int(occupied),
                 "remain": .int(max(0, entry.totalCount - occupied)),
             ])
         case "time.sync":
-            return Answer(data: [
+            return Reply(data: [
                 "deviceRecvTime": .int(receivedAt), "deviceSendTime": .int(now()), "clockOffsetMs": .int(clock.offset),
             ])
         default: return nil

@@ -101,7 +101,7 @@ extension LotBox {
                 "a record is a dead letter: the server refused it for good",
                 metadata: [
                     "lot": "\(entry.parkCode)", "service": "\(letter.service)", "code": "\(letter.code)", "seq": "\(letter.seq)",
-                    "why": "\(Profile.current.codes[letter.code]?.en ?? "")",
+                    "why": "\(Dialect.current.codes[letter.code]?.en ?? "")",
                 ])
         }
         if letters.count > 20 {
@@ -113,7 +113,7 @@ extension LotBox {
     /// - Returns: false when the disk takes nothing.
     @discardableResult
     package func startEpoch() async -> Bool {
-        let (lot, new) = (entry.parkCode, "g" + Ambient.token(11))
+        let (lot, new) = (entry.parkCode, "g" + SystemRandom.token(11))
         let last = Slot<Int64>(0)
         return await withCheckedContinuation { continuation in
             spool.write({ db in

@@ -82,7 +82,7 @@ public final class LotBox: Sendable {
             badCount = image.badCount
             list = LocalList()
             list.standing = image.standing
-            for order in image.orders { list.orders[order.orderNo] = order }
+            for reservation in image.reservations { list.reservations[reservation.orderNo] = reservation }
             inside = [:]
             for car in image.inside { inside[car.plate] = car }
             list.walkIns = image.inside.filter { $0.orderNo == nil && !$0.isFromServer }.map(\.enterTime)
@@ -180,7 +180,7 @@ public final class LotBox: Sendable {
 
     /// Keeps what was decided on a reading: the entry that follows is on that, whoever decided it.
     func note(_ plate: Plate, number: String?, at time: Int64) {
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         state.withLock { state in
             state.decided = state.decided.filter { now - $0.value.monotonic < LotBox.decidedMillis }
             state.decided[plate] = State.Decided(number: number, at: time, monotonic: now)
@@ -201,9 +201,9 @@ public final class LotBox: Sendable {
         let limit = now() - 6 * 3_600_000
         let lot = entry.parkCode
         state.withLock { state in
-            let gone = state.list.orders.values.filter { $0.entry.enterEnd < limit && !$0.entry.isInside }.map(\.orderNo)
+            let gone = state.list.reservations.values.filter { $0.entry.enterEnd < limit && !$0.entry.isInside }.map(\.orderNo)
             guard !gone.isEmpty else { return }
-            for orderNo in gone { state.list.orders[orderNo] = nil }
+            for orderNo in gone { state.list.reservations[orderNo] = nil }
             spool.write { db in
                 for orderNo in gone {
                     try db.execute(sql: "DELETE FROM orders WHERE lot = ? AND order_no = ?", arguments: [lot, orderNo])
@@ -243,7 +243,7 @@ public final class LotBox: Sendable {
                     ]
                 ),
                 ("down", ["epoch": .string(state.down.epoch ?? ""), "ackSeq": .int(state.down.ackSeq)]),
-                ("orders", .int(state.list.orders.values.filter(\.entry.isInForce).count)),
+                ("orders", .int(state.list.reservations.values.filter(\.entry.isInForce).count)),
                 ("inside", .int(state.inside.count)), ("totalSpace", .int(entry.totalCount)), ("badRows", .int(state.badCount)),
                 ("lostDisk", lost == nil ? .null : true), ("lostDiskAt", .optional(lost)), ("recon", state.recon?.json ?? .null),
                 ("clockOffsetMs", .int(clock.offset)), ("lastError", error.isEmpty ? .null : .string(error)),
@@ -253,6 +253,6 @@ public final class LotBox: Sendable {
 
     /// The local list, for the engineer at the lot.
     public var localList: JSON {
-        state.withLock { state in .array(state.list.orders.values.sorted { $0.orderNo < $1.orderNo }.map(\.json)) }
+        state.withLock { state in .array(state.list.reservations.values.sorted { $0.orderNo < $1.orderNo }.map(\.json)) }
     }
 }

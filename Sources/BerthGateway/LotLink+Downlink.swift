@@ -20,7 +20,7 @@ extension LotLink {
 
     private func poll() async throws(NoAnswer) {
         let before = box.state.withLock { $0.down }
-        let begun = Ambient.monotonic()
+        let begun = SystemClock.monotonic()
         let answer = try await call(
             "sync.down.pull",
             .compact([("epoch", .optional(before.epoch)), ("afterSeq", .int(before.ackSeq)), ("limit", 100), ("waitMs", 20_000)]),
@@ -47,7 +47,7 @@ extension LotLink {
         let after = box.state.withLock { $0.down }
         // Entries that lead nowhere are not asked for at the speed of the line.
         guard !results.isEmpty else {
-            if entries.isEmpty, Ambient.monotonic() - begun > 1_000 { return }
+            if entries.isEmpty, SystemClock.monotonic() - begun > 1_000 { return }
             throw NoAnswer(why: "no entry of the down log could be taken")
         }
         let ackSeq = after.ackSeq

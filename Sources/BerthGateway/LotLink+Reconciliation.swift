@@ -13,8 +13,8 @@ extension LotLink {
         let isFirst = state.withLock { $0.lastRecon == nil } && box.state.withLock { $0.lostAt == nil }
         // A city of gateways does not ask in one moment.
         if isFirst, configuration.lots.count > LotLink.fleetMin {
-            let now = Ambient.monotonic()
-            let wait = Ambient.jitter(LotLink.fleetSpreadMillis)
+            let now = SystemClock.monotonic()
+            let wait = SystemRandom.jitter(LotLink.fleetSpreadMillis)
             state.withLock { state in
                 state.lastRecon = now + wait - Int64(configuration.reconSeconds) * 1000
                 state.isReconDue = false
@@ -55,7 +55,7 @@ extension LotLink {
     }
 
     private func settle(_ result: ReconResult?) {
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         state.withLock { state in
             state.lastRecon = now
             state.isReconDue = false

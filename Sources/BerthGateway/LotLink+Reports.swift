@@ -80,7 +80,7 @@ extension LotLink {
         }
         let bytes = MessageWriter.request(
             service: "sys.heartbeat", data: data, appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
-            requestId: Ambient.uuid(), timestamp: box.now(), nonce: Ambient.nonce())
+            requestId: SystemRandom.uuid(), timestamp: box.now(), nonce: SystemRandom.nonce())
         mqtt.publish(topic: Topic.up(lot.parkCode, "sys.heartbeat"), payload: bytes, qos: 0)
     }
 

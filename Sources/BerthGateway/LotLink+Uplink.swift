@@ -47,7 +47,7 @@ extension LotLink {
                 let schedule = WireLimits.reconnectSeconds
                 let wait = schedule[min(failures, schedule.count - 1)] * 1000
                 failures += 1
-                await pause(wait + Ambient.jitter(wait)) { false }
+                await pause(wait + SystemRandom.jitter(wait)) { false }
             }
         }
     }
@@ -57,9 +57,9 @@ extension LotLink {
 
     /// Waits, but not longer than until MQTT comes up anew, or `isOver`.
     private func pause(_ milliseconds: Int64, _ isOver: @Sendable () -> Bool) async {
-        let until = Ambient.monotonic() + milliseconds
+        let until = SystemClock.monotonic() + milliseconds
         let connections = state.withLock { $0.connections }
-        while Ambient.monotonic() < until, !Task.isCancelled {
+        while SystemClock.monotonic() < until, !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(100))
             if isOver() || state.withLock({ $0.connections }) != connections { return }
         }
@@ -171,7 +171,7 @@ extension LotLink {
         throw NoAnswer(why: "the snapshot is always older than what is here")
     }
 
-    private func askSnapshot() async throws(NoAnswer) -> Answer {
+    private func askSnapshot() async throws(NoAnswer) -> Reply {
         let isOverMQTT = way == .mqtt
         let mayTakeHTTPS = isOverMQTT && configuration.carrier == .auto
         do throws(NoAnswer) {
@@ -186,7 +186,7 @@ extension LotLink {
         return try await call("sync.snapshot.query", [:], timeoutMillis: 60_000, over: .https)
     }
 
-    private static let tooLarge = Profile.current.code("tooLarge").code
+    private static let tooLarge = Dialect.current.code("tooLarge").code
 
     private func reportLot() async throws(NoAnswer) {
         guard !state.withLock({ $0.hasReported }) else { return }
@@ -210,7 +210,7 @@ extension LotLink {
     }
 
     private func send(_ epoch: String, _ entries: [Spool.UpEntry]) async throws(NoAnswer) {
-        let answer: Answer
+        let answer: Reply
         if entries.count == 1, let only = entries.first {
             answer = try await call(
                 only.service, only.data, requestId: only.requestId, epoch: epoch, seq: only.seq)
@@ -233,7 +233,7 @@ extension LotLink {
     }
 
     /// 610: the server names the entry to go on from; earlier ones are not sent again.
-    private func goBack(_ epoch: String, _ entries: [Spool.UpEntry], _ answer: Answer) async throws(NoAnswer) {
+    private func goBack(_ epoch: String, _ entries: [Spool.UpEntry], _ answer: Reply) async throws(NoAnswer) {
         guard let expected = answer.data["expectedSeq"]?.intValue, expected >= 1, Bounds.seqs.contains(expected) else {
             throw NoAnswer(why: "610 without expectedSeq")
         }
@@ -267,7 +267,7 @@ extension LotLink {
         }
     }
 
-    private static func failures(_ answer: Answer) -> [(seq: Int64, code: Int)] {
+    private static func failures(_ answer: Reply) -> [(seq: Int64, code: Int)] {
         (answer.data["failed"]?.arrayValue ?? []).prefix(WireLimits.batchEntriesMax).compactMap { row in
             guard let seq = row["seq"]?.intValue, let code = row["code"]?.intValue, (0...9999).contains(code) else { return nil }
             return (seq, Int(code))
@@ -278,12 +278,12 @@ extension LotLink {
 
     /// Sends acknowledged entries again as they were, with epoch, seq and requestId; the server answers duplicates.
     /// - Returns: the answer to D20; the sending goes on after it.
-    func resend(_ data: JSONObject) async -> Answer {
-        guard data["stream"]?.stringValue == "up" else { return Answer(data: ["accepted": false, "count": 0]) }
+    func resend(_ data: JSONObject) async -> Reply {
+        guard data["stream"]?.stringValue == "up" else { return Reply(data: ["accepted": false, "count": 0]) }
         func bound(_ name: String, _ fallback: Int64) -> Int64 { data[name]?.intValue ?? fallback }
         let (from, to) = (bound("seqFrom", 1), bound("seqTo", WireLimits.intMax))
         let (since, until) = (bound("timeFrom", Bounds.times.lowerBound), bound("timeTo", Bounds.times.upperBound))
-        guard from <= to, since <= until else { return Answer(WireError("illegalValue", "seqFrom to seqTo, timeFrom to timeTo")) }
+        guard from <= to, since <= until else { return Reply(WireError("illegalValue", "seqFrom to seqTo, timeFrom to timeTo")) }
         // A seq means one of the open epoch; a time means every epoch.
         let namesSeq = data["seqFrom"]?.intValue != nil || data["seqTo"]?.intValue != nil
         let range = Spool.Range(seqs: from...to, times: since...until, epoch: namesSeq ? box.state.withLock { $0.upEpoch } : nil)
@@ -291,15 +291,15 @@ extension LotLink {
             defer { state.isResending = true }
             return !state.isResending
         }
-        guard isFree else { return Answer(WireError("tooManyInFlight")) }
+        guard isFree else { return Reply(WireError("tooManyInFlight")) }
         guard let entries = await box.sent(range) else {
             box.state.withLock { $0.isResending = false }
-            return Answer(WireError("dependencyUnavailable"))
+            return Reply(WireError("dependencyUnavailable"))
         }
         Task { await resend(entries) }
         // Entries that are not acknowledged go by themselves.
         box.wake.yield()
-        return Answer(data: ["accepted": true, "count": .int(entries.count)])
+        return Reply(data: ["accepted": true, "count": .int(entries.count)])
     }
 
     private func resend(_ entries: [Spool.UpEntry]) async {

@@ -23,7 +23,7 @@ final class LotLink: MQTTListener {
     }
 
     struct Waiting {
-        var continuation: CheckedContinuation<Answer?, Never>
+        var continuation: CheckedContinuation<Reply?, Never>
         var deadline: Int64
     }
 
@@ -143,7 +143,7 @@ final class LotLink: MQTTListener {
             guard push.service == service else { throw WireError("unknownService") }
             guard push.parkCode == lot.parkCode else { throw WireError("lotNotAuthorised") }
             let finalEcho = echo
-            if Profile.current.services[push.service]?.kind == .live {
+            if Dialect.current.services[push.service]?.kind == .live {
                 return try live(push) { [self] answer in reply(answer, finalEcho) }
             }
             guard let epoch = push.epoch, let seq = push.seq else { throw WireError("missingParameter", "epoch, seq") }
@@ -152,13 +152,13 @@ final class LotLink: MQTTListener {
             }
         } catch {
             if error.name == "clockSkew" { suspectClock() }
-            reply(Answer(error), echo)
+            reply(Reply(error), echo)
         }
     }
 
     /// Answers a command now or not at all: by the box itself, or by the PMS within the message's own time.
-    private func live(_ push: Envelope, completion: @escaping @Sendable (Answer) -> Void) throws(WireError) {
-        guard let definition = Profile.current.services[push.service] else { throw WireError("unknownService") }
+    private func live(_ push: Envelope, completion: @escaping @Sendable (Reply) -> Void) throws(WireError) {
+        guard let definition = Dialect.current.services[push.service] else { throw WireError("unknownService") }
         try definition.request.check(push.data)
         let now = box.now()
         if push.service == "record.resend" {
@@ -174,9 +174,9 @@ final class LotLink: MQTTListener {
         box.commands.post(push.service, .object(push.data), milliseconds: min(left, time), completion: completion)
     }
 
-    private func reply(_ answer: Answer, _ echo: Echo) {
+    private func reply(_ answer: Reply, _ echo: Echo) {
         let bytes = MessageWriter.reply(
-            answer, echo: echo, secret: lot.appSecret, timestamp: box.now(), nonce: Ambient.nonce(), showHints: false)
+            answer, echo: echo, secret: lot.appSecret, timestamp: box.now(), nonce: SystemRandom.nonce(), showHints: false)
         mqtt?.publish(topic: Topic.upReply(lot.parkCode), payload: bytes)
     }
 
@@ -184,10 +184,10 @@ final class LotLink: MQTTListener {
 
     /// Calls over the carrier that is there, or over the one named.
     func call(
-        _ service: String, _ data: JSON, requestId: String = Ambient.uuid(), epoch: String? = nil, seq: Int64? = nil,
+        _ service: String, _ data: JSON, requestId: String = SystemRandom.uuid(), epoch: String? = nil, seq: Int64? = nil,
         timeoutMillis: Int64 = 10_000, over named: CarrierChoice.Way? = nil
-    ) async throws(NoAnswer) -> Answer {
-        let answer: Answer
+    ) async throws(NoAnswer) -> Reply {
+        let answer: Reply
         switch named ?? way {
         case .mqtt:
             answer = try await callMQTT(service, data, requestId: requestId, epoch: epoch, seq: seq, timeoutMillis: timeoutMillis)
@@ -195,7 +195,7 @@ final class LotLink: MQTTListener {
             answer = try await callHTTPS(service, data, requestId: requestId, epoch: epoch, seq: seq, timeoutMillis: timeoutMillis)
         case .none: throw NoAnswer(why: state.withLock { $0.reason })
         }
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         state.withLock { state in
             if let last = state.lastAnswer, now - last > LotLink.longBreakMillis { state.isReconDue = true }
             state.lastAnswer = now
@@ -206,28 +206,28 @@ final class LotLink: MQTTListener {
 
     /// After a break that was longer, both sides are compared, ms (section 5.9).
     private static let longBreakMillis: Int64 = 600_000
-    private static let clockSkew = Profile.current.code("clockSkew").code
+    private static let clockSkew = Dialect.current.code("clockSkew").code
 
     private func callMQTT(
         _ service: String, _ data: JSON, requestId: String, epoch: String?, seq: Int64?, timeoutMillis: Int64
-    ) async throws(NoAnswer) -> Answer {
+    ) async throws(NoAnswer) -> Reply {
         guard let mqtt, mqtt.isUp else { throw NoAnswer(why: state.withLock { $0.reason }) }
         let bytes = MessageWriter.request(
             service: service, data: data, appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
-            requestId: requestId, timestamp: box.now(), nonce: Ambient.nonce(), epoch: epoch, seq: seq)
+            requestId: requestId, timestamp: box.now(), nonce: SystemRandom.nonce(), epoch: epoch, seq: seq)
         let answer = await withCheckedContinuation { continuation in
             let patience: Int64? = state.withLock { state in
                 // A requestId that is waited for already has one answer to come.
                 guard !state.isClosed, state.waiting[requestId] == nil else { return nil }
                 let patience = state.carrier.patience(timeoutMillis)
-                state.waiting[requestId] = Waiting(continuation: continuation, deadline: Ambient.monotonic() + patience)
+                state.waiting[requestId] = Waiting(continuation: continuation, deadline: SystemClock.monotonic() + patience)
                 return patience
             }
             guard let patience else { return continuation.resume(returning: nil) }
             // A car at the barrier does not wait for the next round of the keeper.
             if patience < 2_000 {
                 DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(patience))) { [self] in
-                    sweep(now: Ambient.monotonic())
+                    sweep(now: SystemClock.monotonic())
                 }
             }
             mqtt.publish(topic: Topic.up(lot.parkCode, service), payload: bytes)
@@ -238,7 +238,7 @@ final class LotLink: MQTTListener {
 
     private func callHTTPS(
         _ service: String, _ data: JSON, requestId: String, epoch: String?, seq: Int64?, timeoutMillis: Int64
-    ) async throws(NoAnswer) -> Answer {
+    ) async throws(NoAnswer) -> Reply {
         do throws(CallError) {
             let answer = try await http.call(
                 service, data: data, appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
@@ -246,14 +246,14 @@ final class LotLink: MQTTListener {
             state.withLock { $0.httpsFailedAt = nil }
             return answer
         } catch {
-            state.withLock { $0.httpsFailedAt = Ambient.monotonic() }
+            state.withLock { $0.httpsFailedAt = SystemClock.monotonic() }
             throw NoAnswer(why: "\(error)")
         }
     }
 
     /// Whether HTTPS answered the last time; a car at the barrier does not wait for one that did not.
     var isHTTPSWell: Bool {
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         return state.withLock { $0.httpsFailedAt.map { now - $0 > 5_000 } ?? true }
     }
 
@@ -325,13 +325,13 @@ final class LotLink: MQTTListener {
 
     /// Returns when the clock has been measured once, by this lot or by another one.
     func demandClock() async throws(NoAnswer) {
-        let until = Ambient.monotonic() + 15_000
+        let until = SystemClock.monotonic() + 15_000
         while !clock.isMeasured, !Task.isCancelled {
             if clock.beginMeasuring() {
                 try await measure()
                 guard clock.isMeasured else { throw NoAnswer(why: "sys.time.get has no usable answer") }
             } else {
-                guard Ambient.monotonic() < until else { throw NoAnswer(why: "the clock is not measured yet") }
+                guard SystemClock.monotonic() < until else { throw NoAnswer(why: "the clock is not measured yet") }
                 try? await Task.sleep(for: .milliseconds(100))
             }
         }

@@ -13,7 +13,7 @@ package final class PMSCommandQueue: Sendable {
         package let data: JSON
         /// On the monotonic clock, ms.
         package let deadline: Int64
-        let completion: @Sendable (Answer) -> Void
+        let completion: @Sendable (Reply) -> Void
     }
 
     /// The fate of a PMS's answer.
@@ -45,10 +45,10 @@ package final class PMSCommandQueue: Sendable {
     package init() {}
 
     /// Puts a command before the PMS. 601 at once where no PMS listens; 602 when nobody took it in time.
-    package func post(_ service: String, _ data: JSON, milliseconds: Int64, completion: @escaping @Sendable (Answer) -> Void) {
-        let now = Ambient.monotonic()
+    package func post(_ service: String, _ data: JSON, milliseconds: Int64, completion: @escaping @Sendable (Reply) -> Void) {
+        let now = SystemClock.monotonic()
         let time = min(max(0, milliseconds), PMSCommandQueue.commandMillisMax)
-        let command = Command(id: Ambient.uuid(), service: service, data: data, deadline: now + time, completion: completion)
+        let command = Command(id: SystemRandom.uuid(), service: service, data: data, deadline: now + time, completion: completion)
         let result: Result<[CheckedContinuation<Void, Never>], WireError> = state.withLock { state in
             guard let lastPoll = state.lastPoll, now - lastPoll < PMSCommandQueue.absentMillis else {
                 return .failure(WireError("deviceOffline"))
@@ -61,14 +61,14 @@ package final class PMSCommandQueue: Sendable {
             return .success(state.waiters.map(\.continuation))
         }
         switch result {
-        case .failure(let error): completion(Answer(error))
+        case .failure(let error): completion(Reply(error))
         case .success(let waiters): for waiter in waiters { waiter.resume() }
         }
     }
 
     /// The next commands for a session, after at most `milliseconds` when there is none yet.
     package func take(session: String = "", milliseconds: Int64) async -> [Command] {
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         let milliseconds = min(max(0, milliseconds), WireLimits.waitMillisMax)
         state.withLock { $0.lastPoll = now }
         if milliseconds > 0 {
@@ -89,7 +89,7 @@ package final class PMSCommandQueue: Sendable {
                 }
             }
         }
-        let later = Ambient.monotonic()
+        let later = SystemClock.monotonic()
         return state.withLock { state in
             state.lastPoll = later
             let taken = state.commands.filter { $0.deadline > later }
@@ -101,7 +101,7 @@ package final class PMSCommandQueue: Sendable {
     }
 
     /// Gives the PMS's answer to the platform, if it comes in time and from the session that took the command.
-    package func answer(_ id: String, session: String = "", _ answer: Answer) -> Outcome {
+    package func answer(_ id: String, session: String = "", _ answer: Reply) -> Outcome {
         // Numbers are our own; nothing else is looked up.
         guard Envelope.isUUID(id) else { return .unknown }
         let (outcome, command): (Outcome, Command?) = state.withLock { state in
@@ -116,7 +116,7 @@ package final class PMSCommandQueue: Sendable {
 
     /// Gives up what is over: 602 where nobody took it, 502 where the PMS took it and did not answer.
     package func sweep() {
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         let (late, unanswered) = state.withLock { state in
             let late = state.commands.filter { $0.deadline <= now }
             state.commands.removeAll { $0.deadline <= now }
@@ -124,7 +124,7 @@ package final class PMSCommandQueue: Sendable {
             for open in unanswered { state.open[open.command.id] = nil }
             return (late, unanswered)
         }
-        for command in late { command.completion(Answer(WireError("expiredBeforeDelivery"))) }
-        for open in unanswered { open.command.completion(Answer(WireError("timeOut"))) }
+        for command in late { command.completion(Reply(WireError("expiredBeforeDelivery"))) }
+        for open in unanswered { open.command.completion(Reply(WireError("timeOut"))) }
     }
 }

@@ -17,7 +17,7 @@ extension Spool {
         package var isFresh = false
         package var lostAt: Int64?
         package var down = LogPosition()
-        package var orders: [LocalOrder] = []
+        package var reservations: [LocalReservation] = []
         package var inside: [InsideCar] = []
         package var deadCount = 0
         package var badCount = 0
@@ -39,7 +39,7 @@ extension Spool {
         }
     }
 
-    private static func newEpoch() -> String { "g" + Ambient.token(11) }
+    private static func newEpoch() -> String { "g" + SystemRandom.token(11) }
 
     // MARK: Positions
 
@@ -148,7 +148,7 @@ extension Spool {
         guard let epoch = row.text("epoch"), Bounds.isEpoch(epoch) else { return "epoch" }
         guard let seq = row.number("seq"), seq > 0, Bounds.seqs.contains(seq) else { return "seq out of range" }
         guard let requestId = row.text("request_id"), Envelope.isUUID(requestId) else { return "request_id is not a UUID" }
-        guard let service = row.text("service"), let definition = Profile.current.services[service], definition.kind == .log,
+        guard let service = row.text("service"), let definition = Dialect.current.services[service], definition.kind == .log,
             definition.direction == "up"
         else { return "not a service of the up log" }
         guard let at = row.number("at"), Bounds.times.contains(at) else { return "at is not a time" }
@@ -162,8 +162,8 @@ extension Spool {
 
     private func loadList(_ db: Database, _ lot: String, _ now: Int64, _ image: inout LotImage) throws {
         try eachRow(db, lot, table: "orders", keys: ["order_no"], now, &image) { image, row, json in
-            guard let order = json.flatMap({ LocalOrder(json: $0) }), row.text("order_no") == order.orderNo else { return "not an order" }
-            image.orders.append(order)
+            guard let reservation = json.flatMap({ LocalReservation(json: $0) }), row.text("order_no") == reservation.orderNo else { return "not an order" }
+            image.reservations.append(reservation)
             return nil
         }
         try eachRow(db, lot, table: "inside", keys: ["plate"], now, &image) { image, row, json in

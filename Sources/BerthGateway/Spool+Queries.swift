@@ -84,7 +84,7 @@ extension Spool {
                 db, sql: "SELECT epoch, seq, code, service, data, at FROM dead WHERE lot = ? ORDER BY at DESC, epoch, seq DESC LIMIT ?",
                 arguments: [lot, limit]
             ).map { row in
-                let code = row.number("code").flatMap { Profile.current.codes[Int($0)] }
+                let code = row.number("code").flatMap { Dialect.current.codes[Int($0)] }
                 return .compact([
                     ("epoch", .optional(row.text("epoch"))), ("seq", .optional(row.number("seq"))), ("code", .optional(row.number("code"))),
                     ("error", .optional(code?.name)), ("message", .optional(code?.zh)), ("service", .optional(row.text("service"))),
@@ -120,12 +120,12 @@ extension Spool {
     }
 
     /// The first result of an entry of the down log; nil where it is not kept any more.
-    package func downResult(_ lot: String, epoch: String, seq: Int64) async throws -> Answer? {
+    package func downResult(_ lot: String, epoch: String, seq: Int64) async throws -> Reply? {
         try await read { db in
             let row = try Row.fetchOne(
                 db, sql: "SELECT code, data FROM down_results WHERE lot = ? AND epoch = ? AND seq = ?", arguments: [lot, epoch, seq])
             guard let row, let code = row.number("code"), (0...9999).contains(code) else { return nil }
-            return Answer(code: Int(code), data: (try? JSON.parse(Array((row.text("data") ?? "").utf8))) ?? [:])
+            return Reply(code: Int(code), data: (try? JSON.parse(Array((row.text("data") ?? "").utf8))) ?? [:])
         }
     }
 
@@ -148,13 +148,13 @@ extension Spool {
                         (SELECT epoch, seq FROM sent WHERE lot = ?1 AND acked_at < ?2 ORDER BY acked_at LIMIT ?3)
                     """, arguments: [lot, now - Spool.sentMillis, Spool.sliceRows])
             var isFull = db.changesCount == Spool.sliceRows
-            for (table, order, most) in [("sent", "acked_at", Spool.sentMax), ("dead", "at", Spool.deadMax)] {
+            for (table, reservation, most) in [("sent", "acked_at", Spool.sentMax), ("dead", "at", Spool.deadMax)] {
                 let count = try Int.fetchOne(db, sql: "SELECT count(*) FROM \(table) WHERE lot = ?", arguments: [lot]) ?? 0
                 guard count > most else { continue }
                 try db.execute(
                     sql: """
                         DELETE FROM \(table) WHERE lot = ?1 AND (epoch, seq) IN
-                            (SELECT epoch, seq FROM \(table) WHERE lot = ?1 ORDER BY \(order), epoch, seq LIMIT ?2)
+                            (SELECT epoch, seq FROM \(table) WHERE lot = ?1 ORDER BY \(reservation), epoch, seq LIMIT ?2)
                         """, arguments: [lot, min(count - most, Spool.sliceRows)])
                 isFull = isFull || count - most > Spool.sliceRows
             }

@@ -103,7 +103,7 @@ public final class MQTTReactor: Sendable {
                     return taken
                 }
                 for item in work { item(self) }
-                let now = Ambient.monotonic()
+                let now = SystemClock.monotonic()
                 for session in sessions.values where session.isBroken { session.drop("connection lost", loop: self) }
                 for session in sessions.values where session.mosquitto == nil && now >= session.nextAttempt {
                     session.connect(loop: self)
@@ -199,7 +199,7 @@ public final class MQTTReactor: Sendable {
             isConnected = false
             isUp = false
             reason = nil
-            startedAt = Ambient.monotonic()
+            startedAt = SystemClock.monotonic()
             mosquitto_int_option(mosquitto, MOSQ_OPT_PROTOCOL_VERSION, Int32(MQTT_PROTOCOL_V311))
             mosquitto_int_option(mosquitto, MOSQ_OPT_TCP_NODELAY, 1)
             mosquitto_max_inflight_messages_set(mosquitto, 2000)
@@ -302,7 +302,7 @@ public final class MQTTReactor: Sendable {
             let schedule = client.configuration.reconnectSeconds
             let wait = schedule[min(attempts, schedule.count - 1)] * 1000
             attempts += 1
-            nextAttempt = Ambient.monotonic() + wait + Ambient.jitter(wait)
+            nextAttempt = SystemClock.monotonic() + wait + SystemRandom.jitter(wait)
             client.listener?.mqttIsDown(why)
         }
     }

@@ -38,9 +38,9 @@ public final class SignedClient: Sendable {
     /// - Parameter now: the caller's clock, corrected by its known offset, in ms.
     public func call(
         _ service: String, data: JSON, appId: String, secret: String, parkCode: String? = nil,
-        requestId: String = Ambient.uuid(), now: Int64 = Ambient.now(), epoch: String? = nil, seq: Int64? = nil,
+        requestId: String = SystemRandom.uuid(), now: Int64 = SystemClock.now(), epoch: String? = nil, seq: Int64? = nil,
         timeoutSeconds: Int64 = 10
-    ) async throws(CallError) -> Answer {
+    ) async throws(CallError) -> Reply {
         try await call(
             service, data: data, appId: appId, secret: secret, parkCode: parkCode, requestId: requestId, now: now, epoch: epoch, seq: seq,
             timeoutMillis: timeoutSeconds * 1000)
@@ -52,10 +52,10 @@ public final class SignedClient: Sendable {
     public func call(
         _ service: String, data: JSON, appId: String, secret: String, parkCode: String? = nil, requestId: String, now: Int64,
         epoch: String? = nil, seq: Int64? = nil, timeoutMillis: Int64
-    ) async throws(CallError) -> Answer {
+    ) async throws(CallError) -> Reply {
         let body = MessageWriter.request(
             service: service, data: data, appId: appId, secret: secret, parkCode: parkCode, requestId: requestId,
-            timestamp: now, nonce: Ambient.nonce(), epoch: epoch, seq: seq)
+            timestamp: now, nonce: SystemRandom.nonce(), epoch: epoch, seq: seq)
         var request = HTTPClientRequest(url: base + "/api/v1/" + service.replacingOccurrences(of: ".", with: "/"))
         request.method = .POST
         request.headers.add(name: "content-type", value: "application/json; charset=utf-8")

@@ -57,7 +57,7 @@ extension SceneRunner {
     func structure(_ name: String, _ text: String) throws(Fault) -> JSON {
         switch name {
         case "segments":
-            guard let segments = Segment.parse(text.split(whereSeparator: { $0 == "、" }).joined(separator: ";")) else {
+            guard let segments = RecurringWindow.parse(text.split(whereSeparator: { $0 == "、" }).joined(separator: ";")) else {
                 throw Fault(why: "segments: 1-5 08:00-18:00 expected, not \(text)")
             }
             return Encode.segments(segments)
@@ -104,7 +104,7 @@ extension SceneRunner {
             if let number = Int64(text) { return .int(number) }
             if let number = SceneWords.businesses[text] ?? SceneWords.modes[text] { return .int(number) }
             if let fen = SceneRunner.fen(text) { return .int(fen) }
-            for machine in 0..<Profile.current.machines.count {
+            for machine in 0..<Dialect.current.machines.count {
                 if let state = SceneWords.state(text, machine: machine), machine == 0 || name != "status" { return .int(state) }
             }
             throw Fault(why: "\(name): a number expected, not \(text)")
@@ -171,7 +171,7 @@ extension SceneRunner {
 
     static func clock(_ time: Millis, _ day: Int64) -> String {
         let minute = CivilTime.minuteOfDay(time)
-        let clock = Segment.text(minute: minute)
+        let clock = RecurringWindow.text(minute: minute)
         let days = CivilTime.day(of: time) - day
         return days == 0 ? clock : days == 1 ? "次日 \(clock)" : CivilTime.text(ofDay: CivilTime.day(of: time)) + " " + clock
     }

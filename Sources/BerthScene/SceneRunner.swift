@@ -41,7 +41,7 @@ public struct SceneRunner {
         policy.dailyMaxPerPlate = 1000
         // Its lots lend their own places all day.
         policy.shareWindow = "00:00-24:00"
-        city = City(policy: policy, newEpoch: "s1", calendar: Profile.current.calendar)
+        city = City(policy: policy, newEpoch: "s1", calendar: Dialect.current.calendar)
         city.listeners = ["app", "hospital"]
     }
 
@@ -120,7 +120,7 @@ public struct SceneRunner {
         }
     }
 
-    mutating func perform(_ step: SceneStep) throws(Fault) -> (Answer, String) {
+    mutating func perform(_ step: SceneStep) throws(Fault) -> (Reply, String) {
         let pairs = SceneRunner.pairs(step.with)
         if let deed = SceneWords.deeds[step.does] {
             let result = try perform(deed, step, pairs)
@@ -146,7 +146,7 @@ public struct SceneRunner {
             service.roles == [.operator]
             ? "operator" : service.roles.contains(.lot) ? "lot" : service.name.hasPrefix("biz.") ? "hospital" : "app"
         let parkCode = site ?? data["parkCode"]?.stringValue ?? sites.keys.sorted().first ?? ""
-        var answer: Answer
+        var answer: Reply
         if service.kind == .log, service.direction == "up" {
             answer = report(parkCode, service.name, data)
         } else {
@@ -160,13 +160,13 @@ public struct SceneRunner {
         return (answer, told(answer))
     }
 
-    mutating func remember(_ pairs: [(String, String)], _ answer: Answer) {
+    mutating func remember(_ pairs: [(String, String)], _ answer: Reply) {
         guard let name = pairs.first(where: { $0.0 == "记" || $0.0 == "as" })?.1, answer.code == 0 else { return }
         named[name] = answer.data
         if let orderNo = answer.data["orderNo"]?.stringValue { lastOrders[name] = orderNo }
     }
 
-    func told(_ answer: Answer) -> String {
+    func told(_ answer: Reply) -> String {
         if answer.code != 0 {
             var text = "\(answer.code) \(answer.resultCode.zh)"
             if let rule = answer.data["rule"]?.stringValue {
@@ -185,7 +185,7 @@ public struct SceneRunner {
         }
         var parts: [String] = []
         if let status = answer.data["status"]?.intValue, answer.data["orderNo"] != nil {
-            parts.append(Profile.current.machines.first?.states.first { $0.code == Int(status) }?.zh ?? "\(status)")
+            parts.append(Dialect.current.machines.first?.states.first { $0.code == Int(status) }?.zh ?? "\(status)")
         }
         if let from = answer.data["enterStart"]?.intValue, let to = answer.data["enterEnd"]?.intValue {
             parts.append("\(SceneRunner.clock(from, day))–\(SceneRunner.clock(to, day))")
@@ -197,7 +197,7 @@ public struct SceneRunner {
         return parts.isEmpty ? "成功" : parts.joined(separator: " ")
     }
 
-    mutating func perform(_ deed: SceneWords.Deed, _ step: SceneStep, _ pairs: [(String, String)]) throws(Fault) -> (Answer, String) {
+    mutating func perform(_ deed: SceneWords.Deed, _ step: SceneStep, _ pairs: [(String, String)]) throws(Fault) -> (Reply, String) {
         func value(_ names: String...) -> String? { pairs.first { names.contains($0.0) }?.1 }
         let parkCode = value("车场", "lot", "parkCode") ?? sites.keys.sorted().first ?? ""
         guard sites[parkCode] != nil else { throw Fault(why: "\(parkCode): no such lot on the stage") }
@@ -207,10 +207,10 @@ public struct SceneRunner {
         }
         let gateCode = value("通道", "gate", "gateCode") ?? "G1"
         switch deed {
-        case .pass: return (Answer(), SceneRunner.clock(now, day))
+        case .pass: return (Reply(), SceneRunner.clock(now, day))
         case .lineDown:
             sites[parkCode]!.isLinked = false
-            return (Answer(), "断线 offline")
+            return (Reply(), "断线 offline")
         case .lineUp:
             sites[parkCode]!.isLinked = true
             let queue = sites[parkCode]!.queue
@@ -223,7 +223,7 @@ public struct SceneRunner {
             settle()
             city.notePassed(parkCode, through: now)
             expireDue()
-            return (Answer(data: ["resumed": .int(queue.count)]), "补传 \(queue.count) 条 resumed [\(codes.joined(separator: " "))]")
+            return (Reply(data: ["resumed": .int(queue.count)]), "补传 \(queue.count) 条 resumed [\(codes.joined(separator: " "))]")
         case .arrive, .enter:
             let plate = try plate()
             let confidence = value("置信度", "confidence").flatMap { Int($0) }
@@ -265,7 +265,7 @@ public struct SceneRunner {
             let plate = try plate()
             let record = sites[parkCode]!.inside[plate]?.record ?? value("记录", "record") ?? "R\(sites[parkCode]!.records)"
             guard let fee = city.sessionFee(parkCode, recordNo: record, at: now, history: NoHistory()) else {
-                return (Answer(WireError("noBill")), "由车场计费 the lot bills")
+                return (Reply(WireError("noBill")), "由车场计费 the lot bills")
             }
             if fee.payableFen > 0 {
                 calls += 1
@@ -281,7 +281,7 @@ public struct SceneRunner {
                 _ = decide(.conclude(appId: "app", payNo: "P\(calls)", isPaid: true, message: "{}"))
             }
             return (
-                Answer(data: ["fee": .int(fee.totalFen), "paid": .int(fee.payableFen), "discount": .int(fee.discountFen)]),
+                Reply(data: ["fee": .int(fee.totalFen), "paid": .int(fee.payableFen), "discount": .int(fee.discountFen)]),
                 "停车费 \(SceneRunner.yuan(fee.totalFen)) 元，实付 \(SceneRunner.yuan(fee.payableFen)) 元"
             )
         case .check: return try look(pairs)
@@ -289,24 +289,24 @@ public struct SceneRunner {
     }
 
     /// `查看`: an order, the room of a lot, an account, a user's standing, an offer or a subscription, saturation.
-    mutating func look(_ pairs: [(String, String)]) throws(Fault) -> (Answer, String) {
+    mutating func look(_ pairs: [(String, String)]) throws(Fault) -> (Reply, String) {
         guard let (word, text) = pairs.first else { throw Fault(why: "what is to be looked at?") }
         let name = SceneWords.fields[word] ?? word
         switch name {
         case "orderNo":
-            guard let order = city.order(try resolve(text, "orderNo"), history: NoHistory()) else { throw Fault(why: "no such order") }
-            let answer = Answer(data: Encode.order(order, revealsPlate: true, waitPosition: city.position(of: order)))
+            guard let reservation = city.reservation(try resolve(text, "orderNo"), history: NoHistory()) else { throw Fault(why: "no such order") }
+            let answer = Reply(data: Encode.reservation(reservation, revealsPlate: true, waitPosition: city.position(of: reservation)))
             return (answer, told(answer))
         case "authNo":
             guard let subscription = city.subscription(try resolve(text, "authNo")) else { throw Fault(why: "no such subscription") }
-            return (Answer(data: Encode.share(subscription)), "授权 \(subscription.status)")
+            return (Reply(data: Encode.share(subscription)), "授权 \(subscription.status)")
         case "offerId":
             guard let offer = city.offer(try resolve(text, "offerId")) else { throw Fault(why: "no such offer") }
-            return (Answer(data: Encode.offer(offer)), "共享 \(offer.status)")
+            return (Reply(data: Encode.offer(offer)), "共享 \(offer.status)")
         case "extNo":
             guard let appointment = city.appointments["hospital|\(text)"] else { throw Fault(why: "no such appointment") }
             return (
-                Answer(
+                Reply(
                     data: .compact([
                         ("state", .string(appointment.state.rawValue)), ("granted", .bool(appointment.parkCode != nil)),
                         ("orderNo", .optional(appointment.orderNo)),
@@ -321,7 +321,7 @@ public struct SceneRunner {
             let strikes = standing.filter { $0.name == "shareLateStrikes" }.map(\.used).max() ?? 0
             let penalty = city.penalties.values.filter { $0.userToken == text && $0.state == .inForce }.max { $0.at < $1.at }
             return (
-                Answer(
+                Reply(
                     data: .compact([
                         ("noShows", .int(shows)), ("strikes", .int(strikes)), ("banned", .bool(ban != nil)),
                         ("penaltyId", .optional(penalty?.penaltyId)), ("userToken", .string(text)),
@@ -333,12 +333,12 @@ public struct SceneRunner {
                 name == "providerToken" ? .owner("app", text) : Account(text.split(separator: ":").joined(separator: "|"))
             guard let account else { throw Fault(why: "\(text): no such account") }
             let fen = -(city.balances[account] ?? 0)
-            return (Answer(data: ["balance": .int(fen), "ledgerSum": .int(city.ledgerSum)]), "余额 \(SceneRunner.yuan(fen)) 元")
+            return (Reply(data: ["balance": .int(fen), "ledgerSum": .int(city.ledgerSum)]), "余额 \(SceneRunner.yuan(fen)) 元")
         case "parkCode":
             guard let lot = city.lots[text] else { throw Fault(why: "no such lot") }
             city.advance(text, to: now)
             return (
-                Answer(data: [
+                Reply(data: [
                     "saturationPct": .int(lot.saturation.perMille / 10), "mode": .int(city.flowMode(text, at: now).rawValue),
                     "inside": .int(lot.inside.count), "free": .int(city.lots[text]!.free(.personal, at: now)),
                     "publicFree": .int(city.lots[text]!.free(.publicService, at: now)),
@@ -350,7 +350,7 @@ public struct SceneRunner {
 
     // MARK: What should come of it
 
-    mutating func judge(_ step: SceneStep, _ answer: Answer) throws(Fault) -> String? {
+    mutating func judge(_ step: SceneStep, _ answer: Reply) throws(Fault) -> String? {
         for word in SceneRunner.joined(SceneRunner.words(step.then)) {
             guard let at = word.firstIndex(of: "=") else {
                 if let fault = judge(plain: word, answer) { return fault }
@@ -381,7 +381,7 @@ public struct SceneRunner {
         return nil
     }
 
-    func judge(plain word: String, _ answer: Answer) -> String? {
+    func judge(plain word: String, _ answer: Reply) -> String? {
         if let verdict = SceneWords.verdicts[word] {
             let actual = answer.data["decision"]?.intValue
             return actual == Int64(verdict) ? nil : "the gate says \(actual.map { "\($0)" } ?? "nothing") (\(told(answer)))"
@@ -418,9 +418,9 @@ public struct SceneRunner {
         for case .down(let entry) in events { down[entry.parkCode, default: []].append(entry) }
     }
 
-    mutating func call(_ service: String, _ data: JSONObject, appId: String, parkCode: String) -> Answer {
+    mutating func call(_ service: String, _ data: JSONObject, appId: String, parkCode: String) -> Reply {
         do throws(WireError) {
-            guard let definition = Profile.current.services[service] else { throw WireError("unknownService", service) }
+            guard let definition = Dialect.current.services[service] else { throw WireError("unknownService", service) }
             try definition.request.check(data)
             calls += 1
             let caller = Decode.Caller(
@@ -428,35 +428,35 @@ public struct SceneRunner {
             let decision = decide(try Decode.command(service: service, data: data, caller))
             settle()
             var answer = Encode.answer(decision)
-            if case .order(let order, _) = decision.outcome, order.status == .waitlisted {
-                answer = Encode.answer(decision, waitPosition: city.position(of: order))
+            if case .reservation(let reservation, _) = decision.outcome, reservation.status == .waitlisted {
+                answer = Encode.answer(decision, waitPosition: city.position(of: reservation))
             }
             return answer
-        } catch { return Answer(error) }
+        } catch { return Reply(error) }
     }
 
     /// What a lot has recorded: at once while its line is up, else when it is up again.
     @discardableResult
-    mutating func send(_ parkCode: String, _ service: String, _ data: JSONObject) -> Answer {
+    mutating func send(_ parkCode: String, _ service: String, _ data: JSONObject) -> Reply {
         guard sites[parkCode]!.isLinked else {
             sites[parkCode]!.queue.append((service, data))
-            return Answer()
+            return Reply()
         }
         return report(parkCode, service, data)
     }
 
-    mutating func report(_ parkCode: String, _ service: String, _ data: JSONObject) -> Answer {
+    mutating func report(_ parkCode: String, _ service: String, _ data: JSONObject) -> Reply {
         do throws(WireError) {
             let decision = decide(try Decode.logEntry(service: service, data: data, parkCode: parkCode, now: now))
             sites[parkCode]!.upSeq += 1
             take([city.consume(parkCode, epoch: "u1", seq: sites[parkCode]!.upSeq)])
             settle()
             return Encode.answer(decision)
-        } catch { return Answer(error) }
+        } catch { return Reply(error) }
     }
 
     /// The decision at the barrier: the server's while the line is up, else the lot's own.
-    mutating func ask(_ parkCode: String, _ question: GateQuestion) -> (GateDecision, Answer) {
+    mutating func ask(_ parkCode: String, _ question: GateQuestion) -> (GateDecision, Reply) {
         if sites[parkCode]!.isLinked {
             let decision = decide(.check(parkCode: parkCode, question))
             if case .gate(let gate, _) = decision.outcome { return (gate, Encode.answer(decision)) }
@@ -464,7 +464,7 @@ public struct SceneRunner {
         let site = sites[parkCode]!
         let gate = sites[parkCode]!.list.decide(
             question, isInside: site.inside[question.plate] != nil, occupied: site.inside.count + site.others, capacity: site.capacity)
-        return (gate, Answer(data: Encode.gate(gate)))
+        return (gate, Reply(data: Encode.gate(gate)))
     }
 
     /// Lots whose line is up read their down logs, keep what they say, and answer.
@@ -479,15 +479,15 @@ public struct SceneRunner {
                 var results: [DownResult] = []
                 for entry in entries {
                     let (service, data) = Encode.lotMessage(entry.message)
-                    let answer: Answer
+                    let answer: Reply
                     if service.hasPrefix("order.reserve.") {
-                        answer = sites[parkCode]!.list.apply(order: service, data, now: now).0
+                        answer = sites[parkCode]!.list.apply(reservation: service, data, now: now).0
                     } else {
                         let inside = sites[parkCode]!.inside
                         answer =
                             sites[parkCode]!.list.apply(
                                 standing: service, data, parkCode: parkCode, now: now,
-                                inside: { authNo in inside.first { $0.value.orderNo == authNo }?.key })?.0 ?? Answer()
+                                inside: { authNo in inside.first { $0.value.orderNo == authNo }?.key })?.0 ?? Reply()
                     }
                     results.append(DownResult(seq: entry.seq, isAccepted: Decode.downAccepted(code: answer.code, data: answer.data)))
                     sites[parkCode]!.downRead = entry.seq

@@ -52,14 +52,14 @@ enum SceneWords {
 
     /// A service by its short verb, its name in the catalogue, or its Chinese name there.
     static func service(_ word: String) -> ServiceDefinition? {
-        if let name = services[word] { return Profile.current.services[name] }
-        return Profile.current.services[word] ?? Profile.current.catalogue.first { $0.zh == word }
+        if let name = services[word] { return Dialect.current.services[name] }
+        return Dialect.current.services[word] ?? Dialect.current.catalogue.first { $0.zh == word }
     }
 
     /// A state of an order, an offer or a subscription by its name.
     static func state(_ word: String, machine index: Int) -> Int? {
         if let number = Int(word) { return number }
-        let machines = Profile.current.machines
+        let machines = Dialect.current.machines
         guard machines.indices.contains(index) else { return nil }
         return machines[index].states.first { $0.zh == word || $0.en == word || $0.name == word }?.code
     }

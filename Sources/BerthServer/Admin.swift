@@ -12,13 +12,13 @@ import NIOCore
 struct Admin: HTTPResponder {
     typealias Context = ConnectionContext
 
-    let desk: Desk
+    let desk: AdminService
 
     @Sendable func respond(to request: Request, context: ConnectionContext) async throws -> Response {
         let body = try await request.body.collect(upTo: 32 << 20)
         let answer: JSON
         do {
-            guard let json = try? JSON.parse(Array(buffer: body)) else { throw Desk.Refused("not JSON") }
+            guard let json = try? JSON.parse(Array(buffer: body)) else { throw AdminService.Refused("not JSON") }
             answer = try await withTaskExecutorPreference(Blocking.desk) { try await desk.run(json) }
         } catch {
             return Response(
@@ -30,17 +30,17 @@ struct Admin: HTTPResponder {
 }
 
 /// The operator's desk: issuing credentials and setting a lot's policy. Works on a running server, or on a stopped one's store.
-struct Desk: Sendable {
+struct AdminService: Sendable {
     struct Refused: Error, CustomStringConvertible {
         let description: String
         init(_ description: String) { self.description = description }
     }
 
     let sequencer: Sequencer
-    let keys: KeyKeeper
+    let keys: CredentialService
     let onboarding: Onboarding
     let notifier: Notifier?
-    let authority: Authority
+    let authority: LocalCA
     let settings: ServerSettings
     let status: @Sendable () -> JSON
     let clock: @Sendable () -> Millis
@@ -90,12 +90,12 @@ struct Desk: Sendable {
         case "lots.attest": return try await attest(command)
         case "lots.approve", "lots.suspend", "lots.resume": return try await stage(command)
         case "tidings.list":
-            let failed = sequencer.peek { $0.allReports(kind: Tiding.failedKind) }
-            let open = sequencer.peek { $0.allReports(kind: Tiding.kind) }
-            func rows(_ reports: [Report]) -> JSON {
+            let failed = sequencer.readUndurable { $0.allReports(kind: ProviderNotification.failedKind) }
+            let open = sequencer.readUndurable { $0.allReports(kind: ProviderNotification.kind) }
+            func rows(_ reports: [KeptRecord]) -> JSON {
                 .array(
-                    reports.compactMap(Tiding.init(report:)).map {
-                        let (service, data) = Encode.tiding($0)
+                    reports.compactMap(ProviderNotification.init(report:)).map {
+                        let (service, data) = Encode.notification($0)
                         return ["appId": .string($0.appId), "id": .int($0.id), "service": .string(service), "data": data]
                     })
             }
@@ -107,11 +107,11 @@ struct Desk: Sendable {
             return ["retried": .int(count)]
         case "audit.list":
             let after = command["after"]?.intValue ?? 0
-            return ["records": .array(try sequencer.store.audit(after: after, limit: 1000).map(Desk.row))]
+            return ["records": .array(try sequencer.store.audit(after: after, limit: 1000).map(AdminService.row))]
         case "audit.verify": return try verifyAudit()
 
         case "lots.set":
-            guard let parkCode = command["park"]?.stringValue, sequencer.peek({ $0.lots[parkCode] != nil }) else {
+            guard let parkCode = command["park"]?.stringValue, sequencer.readUndurable({ $0.lots[parkCode] != nil }) else {
                 throw Refused("no such lot")
             }
             var values: [String: String] = [:]
@@ -133,7 +133,7 @@ struct Desk: Sendable {
             if command["check"]?.boolValue == true { return ["counts": .int(taken)] }
             try sequencer.store.count(occupancy: counts)
             if command["make"]?.boolValue != false {
-                OccupancyKeeper(sequencer: sequencer, store: sequencer.store, logger: Logger(label: "berth")).make(
+                OccupancyRecorder(sequencer: sequencer, store: sequencer.store, logger: Logger(label: "berth")).make(
                     upTo: CivilTime.day(of: clock()), now: clock())
             }
             return ["counts": .int(taken)]
@@ -143,7 +143,7 @@ struct Desk: Sendable {
             return [
                 "entries": .array(
                     rows.map { row in
-                        let code = Profile.current.codes[row.code]
+                        let code = Dialect.current.codes[row.code]
                         return [
                             "park": .string(row.parkCode), "epoch": .string(row.epoch), "seq": .int(row.seq), "at": .int(row.at),
                             "service": .string(row.service), "recordNo": .string(row.recordNo), "code": .int(row.code),
@@ -166,7 +166,7 @@ struct Desk: Sendable {
     private func occupancy(_ rows: [JSON]) throws(Refused) -> [OccupancyCount] {
         var counts: [OccupancyCount] = []
         var faults: [String] = []
-        let lots = sequencer.peek { city in
+        let lots = sequencer.readUndurable { city in
             Set(rows.compactMap { $0["park"]?.stringValue }.filter { Envelope.isParkCode($0) && city.lots[$0] != nil })
         }
         for (index, row) in rows.enumerated() {
@@ -195,7 +195,7 @@ struct Desk: Sendable {
         return counts
     }
 
-    private func perform(_ command: Command, _ audit: AuditRecord? = nil) async -> Answer {
+    private func perform(_ command: Command, _ audit: AuditRecord? = nil) async -> Reply {
         await withCheckedContinuation { continuation in
             sequencer.perform(command, audit: audit, now: clock()) { continuation.resume(returning: $0) }
         }
@@ -272,16 +272,16 @@ struct Desk: Sendable {
     }
 
     private func attest(_ command: JSON) async throws -> JSON {
-        guard let parkCode = command["park"]?.stringValue, sequencer.peek({ $0.lots[parkCode] != nil }) else {
+        guard let parkCode = command["park"]?.stringValue, sequencer.readUndurable({ $0.lots[parkCode] != nil }) else {
             throw Refused("no such lot")
         }
-        guard let item = Profile.current.checklist.first(where: { $0.id == command["item"]?.stringValue }) else {
-            throw Refused("item: one of \(Profile.current.checklist.filter { $0.proof == .attested }.map(\.id).joined(separator: ", "))")
+        guard let item = Dialect.current.checklist.first(where: { $0.id == command["item"]?.stringValue }) else {
+            throw Refused("item: one of \(Dialect.current.checklist.filter { $0.proof == .attested }.map(\.id).joined(separator: ", "))")
         }
         guard item.proof == .attested else { throw Refused("\(item.id) is proved by \(item.service), and cannot be attested") }
         guard let by = command["by"]?.stringValue, !by.isEmpty else { throw Refused("by: who has looked") }
         let body = command["withdraw"]?.boolValue == true ? "" : by
-        let report = Report(parkCode: parkCode, kind: Onboarding.attestedKind, key: item.id, body: body, at: clock())
+        let report = KeptRecord(parkCode: parkCode, kind: Onboarding.attestedKind, key: item.id, body: body, at: clock())
         _ = await perform(
             .file(parkCode: parkCode, [report], replaces: nil, knownBy: nil, notice: nil),
             Audit.desk(body.isEmpty ? "lots.attest withdraw" : "lots.attest", target: parkCode, detail: "\(item.id) by \(by)", now: clock())
@@ -290,7 +290,7 @@ struct Desk: Sendable {
     }
 
     private func stage(_ command: JSON) async throws -> JSON {
-        guard let parkCode = command["park"]?.stringValue, let lot = sequencer.peek({ $0.lots[parkCode] }) else {
+        guard let parkCode = command["park"]?.stringValue, let lot = sequencer.readUndurable({ $0.lots[parkCode] }) else {
             throw Refused("no such lot")
         }
         let name = command["command"]?.stringValue ?? ""
@@ -344,7 +344,7 @@ struct Desk: Sendable {
             guard (1...10_000_000).contains(burst) else { throw Refused("burst: 1 to 10000000") }
             let prefix = ["lot": "lt", "cloud": "cl", "provider": "sp", "operator": "op"][role.rawValue]!
             var credential = Credential(
-                appId: prefix + Ambient.token(14), secret: Ambient.token(40), role: role,
+                appId: prefix + SystemRandom.token(14), secret: SystemRandom.token(40), role: role,
                 name: wish["name"]?.stringValue ?? "", parkCodes: Set(parks), ratePerSecond: rate, burst: burst)
             credential.callback = callback
             credential.returnHosts = hosts

@@ -5,7 +5,7 @@ import BerthWire
 /// What goes on record (section 13): every write by an operator, and every look at personal data that is shown whole.
 enum Audit {
     /// A write, with its fields (personal data masked) and the code it was answered with.
-    static func write(_ request: Authentic, code: Int?, now: Millis) -> AuditRecord {
+    static func write(_ request: VerifiedRequest, code: Int?, now: Millis) -> AuditRecord {
         let envelope = request.envelope
         var detail = JSONObject([("data", mask(.object(envelope.data)))])
         if let code { detail.append("code", .int(code)) }
@@ -15,7 +15,7 @@ enum Audit {
     }
 
     /// A look, with its reason.
-    static func look(_ request: Authentic, reason: String, now: Millis) -> AuditRecord {
+    static func look(_ request: VerifiedRequest, reason: String, now: Millis) -> AuditRecord {
         AuditRecord(
             at: now, actor: request.envelope.appId, action: "look " + request.envelope.service, target: target(request.envelope),
             detail: reason)

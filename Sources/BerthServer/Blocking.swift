@@ -32,9 +32,9 @@ enum Blocking {
     }
 
     /// Tasks of the operator's desk, which run programs and sync files.
-    static let desk = DeskExecutor()
+    static let desk = AdminExecutor()
 
-    final class DeskExecutor: TaskExecutor {
+    final class AdminExecutor: TaskExecutor {
         private let queue = DispatchQueue(label: "berth.desk", attributes: .concurrent)
 
         func enqueue(_ job: consuming ExecutorJob) {

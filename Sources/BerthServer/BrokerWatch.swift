@@ -17,12 +17,12 @@ final class BrokerWatch: MQTTListener {
     /// Retained messages beyond the presences of lots and clouds: mosquitto's own figures are some 60 of them.
     static let retainedSpare = 1_000
 
-    private let broker: Broker
+    private let broker: EmbeddedBroker
     private let logger: Logger
     private let isSweeping = Atomic<Bool>(false)
     private let background = DispatchQueue(label: "berth.broker.watch")
 
-    init(broker: Broker, logger: Logger) {
+    init(broker: EmbeddedBroker, logger: Logger) {
         self.broker = broker
         self.logger = logger
     }
@@ -33,7 +33,7 @@ final class BrokerWatch: MQTTListener {
     func mqttReceived(topic: String, payload: [UInt8]) {
         guard payload.count <= 20, let figure = Int(String(decoding: payload, as: UTF8.self)) else { return }
         switch topic {
-        case BrokerWatch.memory where figure > Broker.Bounds.memoryBytes / 10 * 9:
+        case BrokerWatch.memory where figure > EmbeddedBroker.Bounds.memoryBytes / 10 * 9:
             // Near its limit it refuses the connections and messages of everybody.
             logger.error("mosquitto holds nearly all that it may; it is started again", metadata: ["bytes": "\(figure)"])
             broker.restart()
@@ -46,7 +46,7 @@ final class BrokerWatch: MQTTListener {
     private func sweep(_ figure: Int) {
         guard isSweeping.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged else { return }
         let sweep = Sweep()
-        let client = Broker.probes.open(broker.sweepConfiguration(), listener: sweep)
+        let client = EmbeddedBroker.probes.open(broker.sweepConfiguration(), listener: sweep)
         background.asyncAfter(deadline: .now() + .seconds(3)) { [self] in
             let topics = sweep.topics
             var shares: [ArraySlice<UInt8>: Int] = [:]

@@ -169,7 +169,7 @@ public struct DataFolder: Sendable {
         func failed(_ what: String) -> Failed {
             Failed(description: "the master key \(masterKeyFile) cannot be \(what): \(String(cString: strerror(errno)))")
         }
-        let key = Ambient.bytes(32)
+        let key = SystemRandom.bytes(32)
         let text = Array((key.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() + "\n").utf8)
         let draft = masterKeyFile + ".new"
         // Of an earlier start that did not get further; the folder is locked.

@@ -52,7 +52,7 @@ final class Deliverer: DurableListener {
     private let clock: @Sendable () -> Millis
     private let logger: Logger
     private let sequencer: Sequencer
-    private let relay: Relay
+    private let relay: LotCalls
     private let callbacks: CallbackClient
     private let mqtt = Mutex<MQTTClient?>(nil)
     private let lineage = Mutex<Lineage?>(nil)
@@ -60,7 +60,7 @@ final class Deliverer: DurableListener {
     func start(lineage: Lineage) { self.lineage.withLock { $0 = lineage } }
 
     init(
-        sequencer: Sequencer, credentials: CredentialBook, presence: Presence, relay: Relay, callbacks: CallbackClient,
+        sequencer: Sequencer, credentials: CredentialBook, presence: Presence, relay: LotCalls, callbacks: CallbackClient,
         clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
         self.sequencer = sequencer
@@ -76,7 +76,7 @@ final class Deliverer: DurableListener {
     func start(mqtt: MQTTClient) {
         self.mqtt.withLock { $0 = mqtt }
         // What waited when the server stopped.
-        let waiting = sequencer.peek { city in city.lots.values.filter { $0.downAck < $0.downLast }.map(\.parkCode) }
+        let waiting = sequencer.readUndurable { city in city.lots.values.filter { $0.downAck < $0.downLast }.map(\.parkCode) }
         for parkCode in waiting { postNext(parkCode) }
     }
 
@@ -109,7 +109,7 @@ final class Deliverer: DurableListener {
 
     /// The lot can be reached again: back-off is over, and the oldest unacknowledged entry goes first.
     func reachable(_ parkCode: String) {
-        let position = sequencer.peek { city in
+        let position = sequencer.readUndurable { city in
             let lot = city.lots[parkCode]
             // An entry below the position whose own reply was lost is asked again: its result is not known yet.
             return (lot?.downEpoch, min(lot?.downAck ?? 0, (lot?.awaiting.keys.min() ?? .max) - 1))
@@ -195,7 +195,7 @@ final class Deliverer: DurableListener {
             let rows = nextRows(parkCode)
             for row in rows { publish(row, to: parkCode, credential, client) }
             if !rows.isEmpty {
-                sequencer.peek { city in for row in rows { city.noteSent(parkCode, seq: row.seq) } }
+                sequencer.readUndurable { city in for row in rows { city.noteSent(parkCode, seq: row.seq) } }
             }
             let isDone = state.withLock { state in
                 let again = !rows.isEmpty || state.lines[parkCode]!.pumpAgain
@@ -208,7 +208,7 @@ final class Deliverer: DurableListener {
     }
 
     private func nextRows(_ parkCode: String) -> [DownRow] {
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         // The epoch is made with the first entry; a lot that was reachable before knows none.
         let wanted: (epoch: String, after: Int64, count: Int, rows: [DownRow])? = state.withLock { state in
             guard presence.isReachable(parkCode), var line = state.lines[parkCode], now >= line.pausedUntil else {
@@ -261,7 +261,7 @@ final class Deliverer: DurableListener {
             service: row.service, data: (try? JSON.parse(Array(row.data.utf8))) ?? [:], appId: credential.appId,
             secret: credential.secret, parkCode: parkCode,
             requestId: Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq, at: row.at), timestamp: clock(),
-            nonce: Ambient.nonce(), epoch: row.epoch, seq: row.seq)
+            nonce: SystemRandom.nonce(), epoch: row.epoch, seq: row.seq)
     }
 
     private func publish(_ row: DownRow, to parkCode: String, _ credential: Credential, _ client: MQTTClient) {
@@ -270,7 +270,7 @@ final class Deliverer: DurableListener {
 
     /// Every second: entries without a reply go again after 5, 10, 20, 30, 60 s, while the lot is reachable.
     func tick() {
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         guard let client = mqtt.withLock({ $0 }) else { return }
         let due = state.withLock { state in
             var due: [(String, DownRow)] = []
@@ -305,7 +305,7 @@ final class Deliverer: DurableListener {
     private func postNext(_ parkCode: String) {
         guard let credential = credentials.delivery(to: parkCode), let url = credential.callback, !presence.isReachable(parkCode)
         else { return }
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         let mayPost = state.withLock { state in
             var line = state.lines[parkCode] ?? Line()
             defer { state.lines[parkCode] = line }
@@ -321,11 +321,11 @@ final class Deliverer: DurableListener {
 
     /// True when the next one may follow at once.
     private func postOne(_ parkCode: String, _ url: String) async -> Bool {
-        let position = sequencer.peek { ($0.lots[parkCode]?.downEpoch, $0.lots[parkCode]?.downAck ?? 0) }
+        let position = sequencer.readUndurable { ($0.lots[parkCode]?.downEpoch, $0.lots[parkCode]?.downAck ?? 0) }
         guard !presence.isReachable(parkCode), let credential = credentials.delivery(to: parkCode), let epoch = position.0,
             let row = try? store.down(parkCode: parkCode, epoch: epoch, after: position.1, limit: 1).first
         else { return rest(parkCode, isFailed: false) }
-        sequencer.peek { $0.noteSent(parkCode, seq: row.seq) }
+        sequencer.readUndurable { $0.noteSent(parkCode, seq: row.seq) }
         let outcome = await callbacks.post(url, body: message(row, to: parkCode, credential))
         guard case .answered(_, let bytes) = outcome, let reply = ReplyEnvelope(bytes, secret: credential.secret),
             reply.requestId == Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq, at: row.at)
@@ -335,7 +335,7 @@ final class Deliverer: DurableListener {
         }
         presence.heard(parkCode)
         let answer = reply.answer
-        guard answer.resultCode.isFinal || Profile.current.codes[answer.code] == nil else { return rest(parkCode, isFailed: true) }
+        guard answer.resultCode.isFinal || Dialect.current.codes[answer.code] == nil else { return rest(parkCode, isFailed: true) }
         let result = DownResult(seq: row.seq, isAccepted: Decode.downAccepted(code: answer.code, data: answer.data))
         let settled = await withCheckedContinuation { continuation in
             sequencer.perform(
@@ -355,21 +355,21 @@ final class Deliverer: DurableListener {
     }
 
     private func rest(_ parkCode: String, isFailed: Bool) -> Bool {
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         let again = state.withLock { state -> Bool in
             guard var line = state.lines[parkCode] else { return false }
             line.isPosting = false
             if isFailed {
                 let schedule = WireLimits.reconnectSeconds
                 let wait = schedule[min(line.failures, schedule.count - 1)] * 1000
-                line.postAt = now + wait + Ambient.jitter(wait)
+                line.postAt = now + wait + SystemRandom.jitter(wait)
                 line.failures += 1
             }
             state.lines[parkCode] = line
             return !isFailed
         }
         // What came while the last one was being settled.
-        if again, sequencer.peek({ ($0.lots[parkCode]?.downAck ?? 0) < ($0.lots[parkCode]?.downLast ?? 0) }) { postNext(parkCode) }
+        if again, sequencer.readUndurable({ ($0.lots[parkCode]?.downAck ?? 0) < ($0.lots[parkCode]?.downLast ?? 0) }) { postNext(parkCode) }
         return false
     }
 
@@ -392,21 +392,21 @@ final class Deliverer: DurableListener {
         }
         guard let row = found else { return relay.replied(reply) }
         let answer = reply.answer
-        guard answer.resultCode.isFinal || Profile.current.codes[answer.code] == nil else {
+        guard answer.resultCode.isFinal || Dialect.current.codes[answer.code] == nil else {
             return goBack(parkCode, row, answer)
         }
         // The answer claims what cannot be: all of it is a fault of the lot's, and nothing is settled by it.
         let sentThrough = state.withLock { max($0.lines[parkCode]?.sentThrough ?? 0, row.seq) }
         if let claimed = answer.ackSeq, claimed > sentThrough {
             // It had this very entry before: the store is older than what the lot has seen.
-            let last = sequencer.peek { $0.lots[parkCode]?.downLast ?? 0 }
+            let last = sequencer.readUndurable { $0.lots[parkCode]?.downLast ?? 0 }
             if answer.duplicate, answer.epoch == row.epoch, claimed > last { return isAhead(parkCode, has: claimed, of: last) }
             return logger.warning(
                 "a lot acknowledges what was never sent",
                 metadata: ["lot": "\(parkCode)", "ackSeq": "\(claimed)", "sent": "\(sentThrough)"])
         }
         let isAccepted = Decode.downAccepted(code: answer.code, data: answer.data)
-        let ackSeq = min(answer.ackSeq ?? row.seq, sequencer.peek { $0.lots[parkCode]?.downLast ?? 0 })
+        let ackSeq = min(answer.ackSeq ?? row.seq, sequencer.readUndurable { $0.lots[parkCode]?.downLast ?? 0 })
         sequencer.perform(
             .settle(
                 parkCode: parkCode, epoch: row.epoch, ackSeq: max(ackSeq, row.seq),
@@ -428,13 +428,13 @@ final class Deliverer: DurableListener {
     /// Not consumed: the lot says from where it wants the log (610), or that it cannot take it now (300 to 302, 500 to 503). The log pauses
     /// for 5, 10, 20, 30, 60 s, except after the first 610, which only says where to go on; then the oldest entry goes alone, and the window
     /// behind it follows when it is taken.
-    private func goBack(_ parkCode: String, _ row: DownRow, _ answer: Answer) {
-        let now = Ambient.monotonic()
-        let (epoch, last, ack) = sequencer.peek { city in
+    private func goBack(_ parkCode: String, _ row: DownRow, _ answer: Reply) {
+        let now = SystemClock.monotonic()
+        let (epoch, last, ack) = sequencer.readUndurable { city in
             (city.lots[parkCode]?.downEpoch ?? "", city.lots[parkCode]?.downLast ?? 0, city.lots[parkCode]?.downAck ?? 0)
         }
         guard row.epoch == epoch else { return }
-        let isGap = answer.code == Profile.current.code("sequenceGap").code
+        let isGap = answer.code == Dialect.current.code("sequenceGap").code
         var from = row.seq
         if isGap {
             guard let expected = answer.data["expectedSeq"]?.intValue, expected >= 1 else { return }

@@ -166,7 +166,7 @@ final class BadSignatures: Sendable {
 }
 
 /// Commands to lots that are under way (D13 to D17, D22, D23): the same one does not go out twice at a time.
-final class LiveAnswers: Sendable {
+final class CommandsUnderWay: Sendable {
     private let underWay = Mutex<Set<ByteKey>>([])
 
     /// False when it is under way already.

@@ -19,14 +19,14 @@ struct ConnectionContext: RequestContext {
 struct HTTPFront: HTTPResponder {
     typealias Context = ConnectionContext
 
-    let pages: Pages
+    let pages: PublicSite
     let tus: Tus
-    let backstage: Backstage
+    let backstage: InternalEndpoints
 
     @Sendable func respond(to request: Request, context: ConnectionContext) async throws -> Response {
         let path = request.uri.path
         if Tus.isMine(path) { return try await tus.respond(to: request) }
-        if Backstage.isMine(path) { return try await backstage.respond(to: request, context: context) }
+        if InternalEndpoints.isMine(path) { return try await backstage.respond(to: request, context: context) }
         return try await pages.respond(to: request, context: context)
     }
 }

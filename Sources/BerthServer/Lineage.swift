@@ -21,12 +21,12 @@ final class Lineage: Sendable {
         self.logger = logger
     }
 
-    private func epoch() -> String { "d" + String(clock(), radix: 36) + Ambient.token(2).lowercased() }
+    private func epoch() -> String { "d" + String(clock(), radix: 36) + SystemRandom.token(2).lowercased() }
 
     /// After a start in a new lineage: the logs that have none yet.
     func begin() throws(StoreError) {
         guard let store = sequencer.store as? SQLiteStore, try store.lineage() > 0 else { return }
-        for parkCode in sequencer.peek({ city in city.lots.values.filter { $0.profile != nil && $0.downEpoch == nil }.map(\.parkCode) }) {
+        for parkCode in sequencer.readUndurable({ city in city.lots.values.filter { $0.profile != nil && $0.downEpoch == nil }.map(\.parkCode) }) {
             sequencer.perform(.renewDown(parkCode: parkCode, epoch: epoch()), now: clock())
         }
     }
@@ -34,7 +34,7 @@ final class Lineage: Sendable {
     /// A lot has taken entries of its open epoch that this city has not written: the store is older than what the lot has seen.
     /// - Parameter done: called when the lot's log has begun anew.
     func ahead(_ parkCode: String, has seq: Int64, of last: Int64, done: @escaping @Sendable () -> Void) {
-        let tick = Ambient.monotonic()
+        let tick = SystemClock.monotonic()
         let (mayRenew, isFirst) = renewed.withLock { renewed in
             if let at = renewed[parkCode], tick - at < Lineage.pauseMillis { return (false, false) }
             let isFirst = renewed.isEmpty
@@ -49,10 +49,10 @@ final class Lineage: Sendable {
         Blocking.write { [self] in
             // Numbers that the lost time may have given are skipped, once.
             if isFirst, let store = sequencer.store as? SQLiteStore {
-                let serial = sequencer.peek { $0.lastOrderSerial } + SQLiteStore.skippedSerials
+                let serial = sequencer.readUndurable { $0.lastOrderSerial } + SQLiteStore.skippedSerials
                 do throws(StoreError) {
                     try store.skipSerials(through: serial)
-                    sequencer.peek { $0.restore(lastSerial: serial) }
+                    sequencer.readUndurable { $0.restore(lastSerial: serial) }
                 } catch { logger.error("order numbers could not be skipped", metadata: ["why": "\(error.reason)"]) }
             }
             sequencer.perform(

@@ -5,7 +5,7 @@ import Synchronization
 /// backlog of a down log. Methods are called on any thread.
 final class LinkWatch: PresenceListener {
     private let deliverer: Deliverer
-    private let live: Live
+    private let live: LiveFeed
     private let sequencer: Sequencer
     /// Backlogs that are on their way to lots that came back.
     private let resuming = Mutex<[String: Backlog]>([:])
@@ -16,7 +16,7 @@ final class LinkWatch: PresenceListener {
         let count: Int64
     }
 
-    init(deliverer: Deliverer, live: Live, sequencer: Sequencer) {
+    init(deliverer: Deliverer, live: LiveFeed, sequencer: Sequencer) {
         self.deliverer = deliverer
         self.live = live
         self.sequencer = sequencer
@@ -31,7 +31,7 @@ final class LinkWatch: PresenceListener {
     }
 
     private func noteBacklog(_ parkCode: String, now: Millis) {
-        let backlog: Backlog? = sequencer.peek { city in
+        let backlog: Backlog? = sequencer.readUndurable { city in
             guard let lot = city.lots[parkCode], lot.downLast - lot.downAck > Limits.backlogMin else { return nil }
             return Backlog(epoch: lot.downEpoch, last: lot.downLast, count: lot.downLast - lot.downAck)
         }
@@ -48,7 +48,7 @@ final class LinkWatch: PresenceListener {
     func tick(now: Millis) {
         let open = resuming.withLock { $0 }
         guard !open.isEmpty else { return }
-        let done = sequencer.peek { city in
+        let done = sequencer.readUndurable { city in
             open.filter { parkCode, backlog in
                 guard let lot = city.lots[parkCode] else { return true }
                 // A new epoch began with a snapshot, which ends the old one's backlog.
@@ -62,6 +62,6 @@ final class LinkWatch: PresenceListener {
     }
 
     private func raise(_ parkCode: String, _ type: Int, detail: String = "", now: Millis) {
-        sequencer.perform(.raise(Notice(parkCode: parkCode, eventType: type, occurredAt: now, detail: detail)), now: now)
+        sequencer.perform(.raise(LotEvent(parkCode: parkCode, eventType: type, occurredAt: now, detail: detail)), now: now)
     }
 }

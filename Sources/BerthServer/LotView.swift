@@ -128,7 +128,7 @@ enum LotView {
     private static func clock(_ minute: Int) -> String { String(format: "%02d:%02d", minute / 60, minute % 60) }
 
     static func slot(_ slot: Lot.Slot, price: Int64? = nil) -> JSON {
-        let code = slot.reason.map { Profile.current.code($0.rawValue) }
+        let code = slot.reason.map { Dialect.current.code($0.rawValue) }
         return .compact([
             ("start", .int(slot.start)), ("end", .int(slot.end)), ("quota", .int(slot.quota)),
             ("remain", .int(slot.remain)), ("excess", slot.excess > 0 ? .int(slot.excess) : .null), ("price", .optional(price)),

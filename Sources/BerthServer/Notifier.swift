@@ -10,7 +10,7 @@ import Synchronization
 /// how many places remain where they subscribed to it (A18), of which only the latest matters.
 final class Notifier: DurableListener {
     private struct Sending {
-        var tiding: Tiding
+        var notification: ProviderNotification
         var attempts = 0
         var nextAt: Millis = 0
         var isUnderWay = false
@@ -51,16 +51,16 @@ final class Notifier: DurableListener {
         self.clock = clock
         self.logger = logger
         // What was not confirmed when the server stopped, and what is subscribed.
-        let (tidings, subscriptions) = sequencer.peek { city in
-            (city.allReports(kind: Tiding.kind).compactMap(Tiding.init(report:)), city.allReports(kind: City.subscriptionKind))
+        let (notifications, subscriptions) = sequencer.readUndurable { city in
+            (city.allReports(kind: ProviderNotification.kind).compactMap(ProviderNotification.init(report:)), city.allReports(kind: City.subscriptionKind))
         }
         state.withLock { state in
-            for tiding in tidings { state.sendings[tiding.appId, default: [:]][tiding.id] = Sending(tiding: tiding) }
+            for notification in notifications { state.sendings[notification.appId, default: [:]][notification.id] = Sending(notification: notification) }
             for report in subscriptions { Notifier.take(report, &state) }
         }
     }
 
-    private static func take(_ report: Report, _ state: inout State) {
+    private static func take(_ report: KeptRecord, _ state: inout State) {
         guard let seconds = Int64(report.body) else {
             state.subscriptions[report.key]?[report.parkCode] = nil
             return
@@ -74,10 +74,10 @@ final class Notifier: DurableListener {
         state.withLock { state in
             for event in durable.events {
                 switch event {
-                case .report(let report) where report.kind == Tiding.kind && !report.isGone:
-                    guard let tiding = Tiding(report: report) else { continue }
-                    state.sendings[tiding.appId, default: [:]][tiding.id] = Sending(tiding: tiding)
-                    providers.insert(tiding.appId)
+                case .report(let report) where report.kind == ProviderNotification.kind && !report.isGone:
+                    guard let notification = ProviderNotification(report: report) else { continue }
+                    state.sendings[notification.appId, default: [:]][notification.id] = Sending(notification: notification)
+                    providers.insert(notification.appId)
                 case .report(let report) where report.kind == City.subscriptionKind: Notifier.take(report, &state)
                 case .remaining(let parkCode, _): Notifier.mark(parkCode, &state)
                 case .visit(let visit): Notifier.mark(visit.parkCode, &state)
@@ -95,7 +95,7 @@ final class Notifier: DurableListener {
 
     /// Every second: what is to be tried again, and remaining spaces whose interval is over.
     func tick() {
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         for appId in state.withLock({ Array($0.sendings.keys) }) { send(appId) }
         let due = state.withLock { state -> [(String, Subscription)] in
             var due: [(String, Subscription)] = []
@@ -113,7 +113,7 @@ final class Notifier: DurableListener {
     }
 
     private func push(_ parkCode: String, to appId: String, now: Millis) async {
-        let data = sequencer.peek { city -> JSON? in
+        let data = sequencer.readUndurable { city -> JSON? in
             guard let lot = city.lots[parkCode], let profile = lot.profile else { return nil }
             return [
                 "parkCode": .string(parkCode), "total": .int(profile.totalCount),
@@ -126,19 +126,19 @@ final class Notifier: DurableListener {
                 url,
                 body: MessageWriter.request(
                     service: "space.remain.notify", data: data, appId: appId, secret: credential.secret, parkCode: nil,
-                    requestId: Ambient.uuid(), timestamp: clock(), nonce: Ambient.nonce()))
+                    requestId: SystemRandom.uuid(), timestamp: clock(), nonce: SystemRandom.nonce()))
         }
         state.withLock { $0.subscriptions[parkCode]?[appId]?.isUnderWay = false }
     }
 
     private func send(_ appId: String) {
         guard let credential = credentials.find(appId), credential.isEnabled, let url = credential.callback else { return }
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         let ready = state.withLock { state -> [Sending] in
             guard let all = state.sendings[appId], !all.isEmpty else { return [] }
             let room = Notifier.parallelMax - all.values.reduce(0) { $0 + ($1.isUnderWay ? 1 : 0) }
-            let ready = all.values.filter { !$0.isUnderWay && $0.nextAt <= now }.sorted { $0.tiding.id < $1.tiding.id }.prefix(max(0, room))
-            for one in ready { state.sendings[appId]![one.tiding.id]!.isUnderWay = true }
+            let ready = all.values.filter { !$0.isUnderWay && $0.nextAt <= now }.sorted { $0.notification.id < $1.notification.id }.prefix(max(0, room))
+            for one in ready { state.sendings[appId]![one.notification.id]!.isUnderWay = true }
             return Array(ready)
         }
         for one in ready {
@@ -147,43 +147,43 @@ final class Notifier: DurableListener {
     }
 
     private func attempt(_ sending: Sending, _ credential: Credential, _ url: String) async {
-        let tiding = sending.tiding
-        let (service, data) = Encode.tiding(tiding)
+        let notification = sending.notification
+        let (service, data) = Encode.notification(notification)
         let outcome = await callbacks.post(
             url,
             body: MessageWriter.request(
-                service: service, data: data, appId: tiding.appId, secret: credential.secret, parkCode: nil,
-                requestId: Encode.tidingRequestId(tiding), timestamp: clock(), nonce: Ambient.nonce()))
+                service: service, data: data, appId: notification.appId, secret: credential.secret, parkCode: nil,
+                requestId: Encode.tidingRequestId(notification), timestamp: clock(), nonce: SystemRandom.nonce()))
         var isConfirmed = false
         if case .answered(let status, let bytes) = outcome, (200..<300).contains(status) {
             isConfirmed = (try? JSON.parse(bytes))?["code"]?.intValue == 0
         }
         let attempts = sending.attempts + 1
         let isOver = isConfirmed || attempts >= retrySeconds.count
-        let now = Ambient.monotonic()
+        let now = SystemClock.monotonic()
         state.withLock { state in
             if isOver {
-                state.sendings[tiding.appId]?[tiding.id] = nil
-                if state.sendings[tiding.appId]?.isEmpty == true { state.sendings[tiding.appId] = nil }
+                state.sendings[notification.appId]?[notification.id] = nil
+                if state.sendings[notification.appId]?.isEmpty == true { state.sendings[notification.appId] = nil }
             } else {
-                state.sendings[tiding.appId]?[tiding.id] = Sending(
-                    tiding: tiding, attempts: attempts, nextAt: now + retrySeconds[attempts] * 1000)
+                state.sendings[notification.appId]?[notification.id] = Sending(
+                    notification: notification, attempts: attempts, nextAt: now + retrySeconds[attempts] * 1000)
             }
         }
         if isOver {
             if !isConfirmed {
                 logger.error(
-                    "a provider did not confirm a notification", metadata: ["appId": "\(tiding.appId)", "service": "\(service)"])
+                    "a provider did not confirm a notification", metadata: ["appId": "\(notification.appId)", "service": "\(service)"])
             }
-            sequencer.perform(.settleTiding(tiding, isDelivered: isConfirmed), now: clock())
+            sequencer.perform(.settleNotification(notification, isDelivered: isConfirmed), now: clock())
         }
-        send(tiding.appId)
+        send(notification.appId)
     }
 
     /// Tries again what was given up; what an operator asks for when the provider is well again.
     func retry(_ appId: String, now: Millis) -> Int {
-        let failed = sequencer.peek { $0.reports(appId, kind: Tiding.failedKind) }
-        for report in failed { sequencer.perform(.reviveTiding(appId: appId, key: report.key), now: now) }
+        let failed = sequencer.readUndurable { $0.reports(appId, kind: ProviderNotification.failedKind) }
+        for report in failed { sequencer.perform(.reviveNotification(appId: appId, key: report.key), now: now) }
         return failed.count
     }
 }

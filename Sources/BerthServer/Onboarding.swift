@@ -46,7 +46,7 @@ final class Onboarding: DurableListener {
         changed.withLock { changed in
             for event in durable.events {
                 switch event {
-                case .report(let report) where report.kind != City.onceKind && report.kind != Tiding.kind: changed.insert(report.parkCode)
+                case .report(let report) where report.kind != City.onceKind && report.kind != ProviderNotification.kind: changed.insert(report.parkCode)
                 case .lot(let profile): changed.insert(profile.parkCode)
                 case .gates(let parkCode, _): changed.insert(parkCode)
                 default: break
@@ -57,11 +57,11 @@ final class Onboarding: DurableListener {
 
     /// Something about a lot that a message has shown, kept once.
     func note(_ parkCode: String, _ item: String, _ what: String, now: Millis) {
-        guard sequencer.peek({ $0.lots[parkCode] != nil && $0.report(parkCode, kind: Onboarding.evidenceKind, key: item)?.body != what })
+        guard sequencer.readUndurable({ $0.lots[parkCode] != nil && $0.report(parkCode, kind: Onboarding.evidenceKind, key: item)?.body != what })
         else { return }
         sequencer.perform(
             .file(
-                parkCode: parkCode, [Report(parkCode: parkCode, kind: Onboarding.evidenceKind, key: item, body: what, at: now)],
+                parkCode: parkCode, [KeptRecord(parkCode: parkCode, kind: Onboarding.evidenceKind, key: item, body: what, at: now)],
                 replaces: nil, knownBy: nil, notice: nil), now: now)
     }
 
@@ -70,10 +70,10 @@ final class Onboarding: DurableListener {
         guard settings.reviewsLots else { return }
         let lots = changed.withLock { changed in
             defer { changed = [] }
-            return changed.union(sequencer.peek { $0.lots.values.filter { $0.stage == .live }.map(\.parkCode) })
+            return changed.union(sequencer.readUndurable { $0.lots.values.filter { $0.stage == .live }.map(\.parkCode) })
         }
         for parkCode in lots {
-            guard let (stage, opened) = sequencer.peek({ city in city.lots[parkCode].map { ($0.stage, $0.opened) } }), stage == .live else {
+            guard let (stage, opened) = sequencer.readUndurable({ city in city.lots[parkCode].map { ($0.stage, $0.opened) } }), stage == .live else {
                 continue
             }
             let passed = passed(parkCode, now: now)
@@ -91,17 +91,17 @@ final class Onboarding: DurableListener {
     /// Businesses of which every item passes, among those that the lot offers.
     func passed(_ parkCode: String, now: Millis) -> Set<Purpose> {
         let rows = rows(parkCode, now: now)
-        let offered = sequencer.peek { $0.lots[parkCode]?.profile?.enabled ?? [] }
+        let offered = sequencer.readUndurable { $0.lots[parkCode]?.profile?.enabled ?? [] }
         return offered.filter { purpose in rows.allSatisfy { $0.verdict == .passed || !$0.item.purposes.contains(purpose) } }
     }
 
     func rows(_ parkCode: String, now: Millis) -> [Row] {
         let link = presence.snapshot[parkCode]
         let callback = credentials.delivery(to: parkCode)?.callback
-        return sequencer.peek { city in
+        return sequencer.readUndurable { city in
             guard let lot = city.lots[parkCode] else { return [] }
             let facts = Facts(city: city, lot: lot, link: link, callback: callback, now: now, offsetMax: settings.clockMaxOffsetMillis)
-            return Profile.current.checklist.map { item in
+            return Dialect.current.checklist.map { item in
                 let (verdict, why) = item.proof == .attested ? facts.attested(item.id) : facts.proved(item.id)
                 return Row(item: item, verdict: verdict, why: why)
             }
@@ -109,7 +109,7 @@ final class Onboarding: DurableListener {
     }
 
     func json(_ parkCode: String, now: Millis) -> JSON? {
-        guard let lot = sequencer.peek({ $0.lots[parkCode] }) else { return nil }
+        guard let lot = sequencer.readUndurable({ $0.lots[parkCode] }) else { return nil }
         return [
             "park": .string(parkCode), "stage": .string(lot.stage.rawValue),
             "opened": .array(lot.opened.map(\.rawValue).sorted().map { .int($0) }),

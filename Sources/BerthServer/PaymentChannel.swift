@@ -10,7 +10,7 @@ enum PaymentChannel {
 
     /// Concludes what is pending, also what a server that was killed left behind: asking a channel twice never pays twice.
     static func tick(_ sequencer: Sequencer, now: Millis) {
-        for payment in sequencer.peek({ $0.pendingPayments }) {
+        for payment in sequencer.readUndurable({ $0.pendingPayments }) {
             let message = JSON.compact([
                 ("billNo", .optional(payment.billNo)), ("channel", .string(payment.channel)),
                 ("paid", .int(payment.amountFen)), ("payNo", .string(payment.payNo)), ("payTime", .int(now)),

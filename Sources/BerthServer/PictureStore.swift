@@ -40,8 +40,8 @@ final class PictureStore: Sendable {
     // MARK: Tickets
 
     /// The same request makes the same ticket, however often it comes.
-    func ticket(_ request: Authentic, parkCode: String, now: Millis) throws(WireError) -> Answer {
-        let fields = Fields(request.envelope.data)
+    func ticket(_ request: VerifiedRequest, parkCode: String, now: Millis) throws(WireError) -> Reply {
+        let fields = FieldReader(request.envelope.data)
         // As people write it: .JPG is jpg.
         let written = try fields.string("ext", max: 5).lowercased()
         let ext = written.hasPrefix(".") ? String(written.dropFirst()) : written
@@ -58,15 +58,15 @@ final class PictureStore: Sendable {
         do throws(StoreError) { if try store.picture(imageId) == nil { try store.save(picture) } } catch {
             throw WireError("dependencyUnavailable", error.reason)
         }
-        return Answer(data: [
+        return Reply(data: [
             "imageId": .string(imageId),
             "uploadUrl": .string(settings.publicURL + addresses.path("/upload/\(imageId)", until: picture.expireAt)),
             "expireAt": .int(picture.expireAt), "chunkSize": .int(Limits.chunkBytes),
         ])
     }
 
-    private func picture(_ request: Authentic) throws(WireError) -> Picture {
-        let imageId = try Fields(request.envelope.data).string("imageId", max: 64)
+    private func picture(_ request: VerifiedRequest) throws(WireError) -> Picture {
+        let imageId = try FieldReader(request.envelope.data).string("imageId", max: 64)
         let credential = request.credential
         let found: Picture?
         do throws(StoreError) { found = try store.picture(imageId) } catch { throw WireError("dependencyUnavailable", error.reason) }
@@ -77,7 +77,7 @@ final class PictureStore: Sendable {
     }
 
     /// How far an upload is; when it is whole, where it can be seen.
-    func progress(_ request: Authentic, now: Millis) throws(WireError) -> Answer {
+    func progress(_ request: VerifiedRequest, now: Millis) throws(WireError) -> Reply {
         let picture = try picture(request)
         var data = JSONObject([
             ("imageId", .string(picture.imageId)), ("offset", .int(picture.completedAt == nil ? offset(picture) : picture.size)),
@@ -88,13 +88,13 @@ final class PictureStore: Sendable {
             data.append("downloadUrl", .string(settings.publicURL + addresses.path("/picture/\(picture.imageId)", until: until)))
             data.append("expireAt", .int(until))
         }
-        return Answer(data: .object(data))
+        return Reply(data: .object(data))
     }
 
     /// The lot says that it has sent all: true when size and digest are what the ticket said.
-    func complete(_ request: Authentic, now: Millis) throws(WireError) -> (answer: Answer, picture: Picture) {
+    func complete(_ request: VerifiedRequest, now: Millis) throws(WireError) -> (answer: Reply, picture: Picture) {
         var picture = try picture(request)
-        let answer = Answer(data: ["imageId": .string(picture.imageId), "sha256": .string(picture.sha256)])
+        let answer = Reply(data: ["imageId": .string(picture.imageId), "sha256": .string(picture.sha256)])
         if picture.completedAt != nil { return (answer, picture) }
         guard now <= picture.expireAt else { throw WireError("imageTicketExpired") }
         guard let bytes = FileManager.default.contents(atPath: partFile(picture.imageId)), Int64(bytes.count) == picture.size else {
@@ -195,9 +195,9 @@ final class PictureStore: Sendable {
 struct AddressSigner: Sendable {
     enum Verdict { case good, over, wrong }
 
-    private let vault: Vault
+    private let vault: FieldCipher
 
-    init(vault: Vault) { self.vault = vault }
+    init(vault: FieldCipher) { self.vault = vault }
 
     func digest(_ text: String) -> String { vault.digest("address|" + text) }
 

@@ -6,9 +6,9 @@ import BerthWire
 // What is asked of lots through the server, what the server knows of records, payments and vehicles.
 extension Pipeline {
     /// D04 to D23 that are answered now: the lot's own answer, within the message's own time.
-    func live(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+    func live(_ request: VerifiedRequest, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let envelope = request.envelope
-        let service = Profile.current.services[envelope.service]!
+        let service = Dialect.current.services[envelope.service]!
         var data = service.request.known(envelope.data)
         if envelope.service == "fee.query" { return try feeQuery(request, data, now: now, completion: completion) }
         guard sequencer.knows(parkCode) else { throw WireError("lotNotRegistered", "parkCode") }
@@ -43,7 +43,7 @@ extension Pipeline {
         }
         // That it is about to be done is durable before it is done: a server that dies meanwhile answers its repeat with a time-out, and
         // moves nothing again.
-        sequencer.begin(request, assumed: Answer(WireError("timeOut")), now: now, completion: finish) { [self] in
+        sequencer.begin(request, assumed: Reply(WireError("timeOut")), now: now, completion: finish) { [self] in
             relay.ask(parkCode, service: envelope.service, data: .object(known), milliseconds: milliseconds) { [self] answer in
                 // A lot that could not be reached has done nothing: the same request may come again.
                 sequencer.end(request, answer, now: clock(), completion: finish)
@@ -58,7 +58,7 @@ extension Pipeline {
 
     /// An operator's deed is on record before it is done; others do it at once.
     private func onRecord(
-        _ request: Authentic, now: Millis, _ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () -> Void
+        _ request: VerifiedRequest, now: Millis, _ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () -> Void
     ) {
         guard request.credential.role == .operator else { return work() }
         sequencer.record(Audit.write(request, code: nil, now: now)) { recorded in
@@ -68,21 +68,21 @@ extension Pipeline {
 
     // MARK: Beyond the rules
 
-    func applyTicket(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
+    func applyTicket(_ request: VerifiedRequest, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
         Blocking.write { [self] in
-            let made = Pipeline.attempt { () throws(WireError) -> Answer in
-                try Profile.current.services["image.ticket.apply"]!.request.check(request.envelope.data)
+            let made = Pipeline.attempt { () throws(WireError) -> Reply in
+                try Dialect.current.services["image.ticket.apply"]!.request.check(request.envelope.data)
                 return try pictures.ticket(request, parkCode: parkCode, now: now)
             }
             keep(request, made, now: now, completion: completion)
         }
     }
 
-    func completeUpload(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
+    func completeUpload(_ request: VerifiedRequest, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
         // Reads and hashes up to 20 MB.
         Blocking.write { [self] in
-            let made = Pipeline.attempt { () throws(WireError) -> Answer in
-                try Profile.current.services["image.upload.complete"]!.request.check(request.envelope.data)
+            let made = Pipeline.attempt { () throws(WireError) -> Reply in
+                try Dialect.current.services["image.upload.complete"]!.request.check(request.envelope.data)
                 let (answer, picture) = try pictures.complete(request, now: now)
                 if let size = pictures.dimensions(picture), request.credential.role.speaksForLots {
                     onboarding.note(parkCode, "picture", "\(size.width)x\(size.height)", now: now)
@@ -93,10 +93,10 @@ extension Pipeline {
         }
     }
 
-    func buildRedirect(_ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
+    func buildRedirect(_ request: VerifiedRequest, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
         Blocking.write { [self] in
-            let made = Pipeline.attempt { () throws(WireError) -> Answer in
-                try Profile.current.services["url.redirect.build"]!.request.check(request.envelope.data)
+            let made = Pipeline.attempt { () throws(WireError) -> Reply in
+                try Dialect.current.services["url.redirect.build"]!.request.check(request.envelope.data)
                 return try redirects.build(request, now: now)
             }
             keep(request, made, now: now, completion: completion)
@@ -104,13 +104,13 @@ extension Pipeline {
     }
 
     private func keep(
-        _ request: Authentic, _ made: Result<Answer, WireError>, now: Millis, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ made: Result<Reply, WireError>, now: Millis, completion: @escaping Sequencer.Completion
     ) {
         switch made {
         case .success(let answer): sequencer.kept(request, command: .success(.nothing), answering: answer, now: now, completion: completion)
         case .failure(let error):
             // What is not yet so may still become so under the same request: a picture that is still on its way.
-            if ["wrongState", "imageHashMismatch", "dependencyUnavailable"].contains(error.name) { return completion(Answer(error)) }
+            if ["wrongState", "imageHashMismatch", "dependencyUnavailable"].contains(error.name) { return completion(Reply(error)) }
             sequencer.kept(request, command: .failure(error), now: now, completion: completion)
         }
     }
@@ -119,7 +119,7 @@ extension Pipeline {
 
     /// `stat.daily.query`: an operator sees the city, a provider its own orders, a lot itself.
     func statistic(
-        _ request: Authentic, _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let today = CivilTime.day(of: now)
         let from = fields.has("dateFrom") ? try Decode.day(fields, "dateFrom") : today
@@ -144,18 +144,18 @@ extension Pipeline {
         fromDisk(completion) { [statistics] () throws(StoreError) in
             let rows = try statistics.query(
                 days: from...to, parkCode: lot, appId: provider?.isEmpty == false ? provider : nil, by: grouping)
-            return Answer(data: [
+            return Reply(data: [
                 "rows": .array(Array(rows.prefix(Limits.statisticRowsMax))), "hasMore": .bool(rows.count > Limits.statisticRowsMax),
             ])
         }
     }
 
     /// An answer that is read from the disk: on a thread that may wait. A failed read is 501.
-    func fromDisk(_ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () throws(StoreError) -> Answer) {
+    func fromDisk(_ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () throws(StoreError) -> Reply) {
         Blocking.run { [logger] in
             do throws(StoreError) { completion(try work()) } catch {
                 logger.error("the store could not be read", metadata: ["why": "\(error.reason)"])
-                completion(Answer(WireError("dependencyUnavailable", error.reason)))
+                completion(Reply(WireError("dependencyUnavailable", error.reason)))
             }
         }
     }
@@ -182,9 +182,9 @@ extension Pipeline {
 
     /// D09 relayed for a provider or operator: the lot computes, the server keeps the bill so that it can be paid.
     private func feeQuery(
-        _ request: Authentic, _ data: JSONObject, now: Millis, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ data: JSONObject, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let credential = request.credential
         let asker = request.envelope.appId
         var asked = data
@@ -192,20 +192,20 @@ extension Pipeline {
         var parkCode = request.envelope.parkCode ?? ""
         var plate: Plate?
         if let orderNo = try fields.optionalString("orderNo", max: 32) {
-            let known = try past { city, past in city.order(orderNo, history: past) }
-            guard let order = known, credential.role != .provider || order.appId == credential.appId else {
+            let known = try past { city, past in city.reservation(orderNo, history: past) }
+            guard let reservation = known, credential.role != .provider || reservation.appId == credential.appId else {
                 throw WireError("orderNotFound", "orderNo")
             }
-            guard credential.role != .operator || credential.mayActFor(order.parkCode) else {
+            guard credential.role != .operator || credential.mayActFor(reservation.parkCode) else {
                 throw WireError("lotNotAuthorised", "orderNo: not in one of the caller's lots")
             }
-            guard let recordNo = order.recordNo else { throw WireError("noEntryRecord", "orderNo: its car has not come in") }
-            parkCode = order.parkCode
+            guard let recordNo = reservation.recordNo else { throw WireError("noEntryRecord", "orderNo: its car has not come in") }
+            parkCode = reservation.parkCode
             asked["recordNo"] = .string(recordNo)
         } else if credential.role == .provider {
             // A provider learns of the plates that its own users have bound, and of no other (section 1.6).
             let own = try Decode.plate(fields)
-            guard sequencer.peek({ $0.report("", kind: "plateOwner", key: own.revealed) })?.body.hasPrefix("\(credential.appId)|") == true
+            guard sequencer.readUndurable({ $0.report("", kind: "plateOwner", key: own.revealed) })?.body.hasPrefix("\(credential.appId)|") == true
             else { throw WireError("noBill", "plateNo: not bound by a user of the caller") }
             guard !parkCode.isEmpty else { throw WireError("missingParameter", "parkCode") }
             plate = own
@@ -223,7 +223,7 @@ extension Pipeline {
         let lot = parkCode
         let recordNo =
             asked["recordNo"]?.stringValue
-            ?? sequencer.peek { city in
+            ?? sequencer.readUndurable { city in
                 asked["plateNo"]?.stringValue.flatMap { Plate($0) }.flatMap { city.lots[lot]?.inside[$0] }
             }
         if let recordNo, let (fee, data) = try past({ city, past in sessionFee(city, past, lot, recordNo, now: now) }) {
@@ -233,20 +233,20 @@ extension Pipeline {
         relay.ask(lot, service: "fee.query", data: .object(asked), milliseconds: Limits.feeQueryMillis) { [self] answer in
             guard answer.code == 0 else {
                 // A fault inside the lot is no fault of the city's: the fee could not be asked.
-                let isOwn = answer.code == Profile.current.code("timeOut").code || (500...503).contains(answer.code) || answer.code == 1
-                return completion(isOwn ? Answer(WireError("feeQueryFailed", "the lot answered \(answer.code)")) : answer)
+                let isOwn = answer.code == Dialect.current.code("timeOut").code || (500...503).contains(answer.code) || answer.code == 1
+                return completion(isOwn ? Reply(WireError("feeQueryFailed", "the lot answered \(answer.code)")) : answer)
             }
-            let bill = Fields(answer.data.objectValue ?? JSONObject())
+            let bill = FieldReader(answer.data.objectValue ?? JSONObject())
             // A member may be missing; a member that is there has to be what the document says.
-            let faults = Profile.current.services["fee.query"]!.reply.faults(in: bill.object).filter { $0.error.name != "missingParameter" }
-            if let fault = faults.first { return completion(Answer(WireError("feeQueryFailed", "the lot's bill: \(fault.error.hint)"))) }
+            let faults = Dialect.current.services["fee.query"]!.reply.faults(in: bill.object).filter { $0.error.name != "missingParameter" }
+            if let fault = faults.first { return completion(Reply(WireError("feeQueryFailed", "the lot's bill: \(fault.error.hint)"))) }
             guard let recordNo = try? bill.string("recordNo", max: 48), let billNo = try? bill.string("billNo", max: 64),
                 let payable = try? bill.int("payable", in: 0...WireLimits.moneyMax)
-            else { return completion(Answer(WireError("feeQueryFailed", "the lot's bill has no recordNo, billNo or payable"))) }
-            if let wanted, sequencer.peek({ $0.lots[lot]?.visits[recordNo].map { $0.plate.isLegal && $0.plate != wanted } ?? false }) {
-                return completion(Answer(WireError("feeQueryFailed", "the lot's bill is for another car")))
+            else { return completion(Reply(WireError("feeQueryFailed", "the lot's bill has no recordNo, billNo or payable"))) }
+            if let wanted, sequencer.readUndurable({ $0.lots[lot]?.visits[recordNo].map { $0.plate.isLegal && $0.plate != wanted } ?? false }) {
+                return completion(Reply(WireError("feeQueryFailed", "the lot's bill is for another car")))
             }
-            let kept = Profile.current.services["fee.query"]!.reply.known(bill.object)
+            let kept = Dialect.current.services["fee.query"]!.reply.known(bill.object)
             keepBill(lot, recordNo, giver: lot, asker, billNo: billNo, payable: payable, kept, now: clock(), completion: completion)
         }
     }
@@ -271,7 +271,7 @@ extension Pipeline {
         var data = data
         let expireAt = now + Limits.billMillis
         data["expireAt"] = .int(expireAt)
-        let result = Answer(data: .object(data))
+        let result = Reply(data: .object(data))
         var bill = Bill(billNo: billNo, parkCode: parkCode, recordNo: recordNo, payableFen: payable, expireAt: expireAt)
         bill.giver = giver
         bill.askedBy = [asker]
@@ -279,21 +279,21 @@ extension Pipeline {
     }
 
     /// U12: a car at the exit. What the lot bills is the lot's affair; what the platform bills is said here.
-    func preexit(_ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+    func preexit(_ fields: FieldReader, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let recordNo = try fields.string("recordNo", max: 48)
         sequencer.read(
             parkCode,
             { city, past in
-                guard city.lots[parkCode] != nil else { return Answer(WireError("lotNotRegistered", "parkCode")) }
+                guard city.lots[parkCode] != nil else { return Reply(WireError("lotNotRegistered", "parkCode")) }
                 guard let visit = city.lots[parkCode]?.visits[recordNo] ?? past.visit(parkCode: parkCode, recordNo: recordNo)
-                else { return Answer(WireError("noEntryRecord", "recordNo")) }
+                else { return Reply(WireError("noEntryRecord", "recordNo")) }
                 if let (fee, _) = sessionFee(city, past, parkCode, recordNo, now: now) {
-                    return Answer(data: [
+                    return Reply(data: [
                         "recordNo": .string(recordNo), "billingParty": 2, "orderNo": .string(fee.orderNo),
                         "payable": .int(fee.payableFen), "release": .bool(fee.payableFen == 0),
                     ])
                 }
-                return Answer(
+                return Reply(
                     data: .compact([
                         ("recordNo", .string(recordNo)), ("billingParty", 1), ("orderNo", .optional(visit.orderNo)), ("release", true),
                     ]))
@@ -303,7 +303,7 @@ extension Pipeline {
     /// U21 `recon.inlot.list`, by record number.
     /// - Parameter reveals: plates whole, as the lot itself sees them.
     func inlotList(
-        _ fields: Fields, _ parkCode: String, reveals: Bool, completion: @escaping Sequencer.Completion
+        _ fields: FieldReader, _ parkCode: String, reveals: Bool, completion: @escaping Sequencer.Completion
     ) throws(WireError) -> @Sendable () -> Void {
         let isFull = try fields.optionalInt("detailType", in: 1...2) ?? 1 == 2
         let after = try fields.optionalString("afterRecordNo", max: 48) ?? ""
@@ -312,7 +312,7 @@ extension Pipeline {
             sequencer.read(
                 parkCode,
                 { city in
-                    guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                    guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
                     let numbers = lot.inside.values.filter { $0 > after }.sorted()
                     let items = numbers.prefix(limit).map { recordNo -> JSON in
                         guard isFull, let visit = lot.visits[recordNo] else { return ["recordNo": .string(recordNo)] }
@@ -321,21 +321,21 @@ extension Pipeline {
                             ("enterTime", .int(visit.enterTime)), ("orderNo", .optional(visit.orderNo)),
                         ])
                     }
-                    return Answer(data: [
+                    return Reply(data: [
                         "asOfSeq": .int(lot.up.ackSeq), "items": .array(items), "hasMore": .bool(numbers.count > limit),
                     ])
                 }, completion: completion)
         }
     }
 
-    /// `recon.order.digest`: both sides hash the same lines, and see at once whether their lists are the same.
+    /// `recon.reservation.digest`: both sides hash the same lines, and see at once whether their lists are the same.
     func orderDigest(_ parkCode: String, completion: @escaping Sequencer.Completion) {
         sequencer.read(
             parkCode,
             { city in
-                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
                 let lines = lot.inForce.map { "\($0.orderNo):\($0.pushedVer)" }.sorted()
-                return Answer(data: [
+                return Reply(data: [
                     "count": .int(lines.count), "digest": .string(Signature.hash(canonical: Array(lines.joined(separator: "\n").utf8))),
                     "downSeq": .int(lot.downLast),
                 ])
@@ -344,7 +344,7 @@ extension Pipeline {
 
     /// U23, A13 `pay.query`: a provider sees its own payments, a lot those at its own gates.
     func paymentQuery(
-        _ request: Authentic, _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let payNo = try fields.string("payNo", max: 64)
         let credential = request.credential
@@ -356,18 +356,18 @@ extension Pipeline {
                     credential.role == .provider
                     ? city.payment(payNo, appId: credential.appId, history: past)
                     : city.payment(payNo, appId: "", parkCode: parkCode, history: past) ?? city.payment(payNo, at: parkCode)
-                guard let payment else { return Answer(WireError("paymentFailed", "payNo")) }
-                return Answer(data: Encode.payment(payment))
+                guard let payment else { return Reply(WireError("paymentFailed", "payNo")) }
+                return Reply(data: Encode.payment(payment))
             }, completion: completion)
     }
 
     /// Whose data is asked for: the caller's own, or those of the application that an operator names.
-    static func party(_ request: Authentic, _ fields: Fields) throws(WireError) -> String {
+    static func party(_ request: VerifiedRequest, _ fields: FieldReader) throws(WireError) -> String {
         request.credential.role == .operator ? try fields.optionalString("appId", max: 32) ?? "" : request.envelope.appId
     }
 
     /// A10 `vehicle.list`.
-    func vehicles(_ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion) throws(WireError) {
+    func vehicles(_ request: VerifiedRequest, _ fields: FieldReader, completion: @escaping Sequencer.Completion) throws(WireError) {
         let user = "\(try Pipeline.party(request, fields))|\(try fields.user())"
         let isMasked = request.credential.role == .operator
         sequencer.read(
@@ -378,19 +378,19 @@ extension Pipeline {
                     if isMasked, let plate = Plate(report.key) { row["plateNo"] = .string(plate.masked) }
                     return .object(row)
                 }
-                return Answer(data: ["vehicles": .array(rows)])
+                return Reply(data: ["vehicles": .array(rows)])
             }, completion: completion)
     }
 
     /// A10 `vehicle.verify`: an impossible plate has been refused before.
-    func verify(_ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion) throws(WireError) {
+    func verify(_ request: VerifiedRequest, _ fields: FieldReader, completion: @escaping Sequencer.Completion) throws(WireError) {
         let plate = try Decode.plate(fields)
         let color = try fields.optionalInt("plateColor", in: 0...99).map { Int($0) }
         let owner = "\(try Pipeline.party(request, fields))|\(try fields.optionalString("userToken", max: 64) ?? "")"
         sequencer.read(
             nil,
             { city in
-                Answer(data: [
+                Reply(data: [
                     "plateNo": .string(plate.revealed), "fits": .bool(color.map { plate.fits(color: $0) } ?? true),
                     "bound": .bool(city.report("", kind: "plateOwner", key: plate.revealed)?.body == owner),
                 ])
@@ -398,7 +398,7 @@ extension Pipeline {
     }
 
     /// A11 `user.credit.query`: the counters before they hurt, what is forbidden now, and the penalties with their evidence.
-    func credit(_ request: Authentic, _ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+    func credit(_ request: VerifiedRequest, _ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let userToken = try fields.string("userToken", max: 64)
         let hasPlate = fields.has("plateNo")
         let role = request.credential.role
@@ -409,19 +409,19 @@ extension Pipeline {
         sequencer.read(
             nil,
             { city in
-                if let parkCode, city.lots[parkCode] == nil { return Answer(WireError("lotNotRegistered")) }
+                if let parkCode, city.lots[parkCode] == nil { return Reply(WireError("lotNotRegistered")) }
                 if let plate, role == .provider,
                     city.report("", kind: "plateOwner", key: plate.revealed)?.body != "\(appId)|\(userToken)"
                 {
-                    return Answer(WireError("notFound", "plateNo: not bound by this user"))
+                    return Reply(WireError("notFound", "plateNo: not bound by this user"))
                 }
                 let counters = city.standing(
                     appId: appId, userToken: userToken, plate: plate, parkCode: parkCode, purpose: purpose, at: now)
                 let listed = plate.flatMap { city.blacklisted(parkCode ?? "", $0, at: now) }
-                func code(_ refusal: Refusal) -> JSON { .int(Profile.current.code(refusal.rawValue).code) }
+                func code(_ refusal: Rejection) -> JSON { .int(Dialect.current.code(refusal.rawValue).code) }
                 let penalties = city.penalties.values.filter { $0.appId == appId && $0.userToken == userToken }
                     .sorted { ($0.at, $0.penaltyId) > ($1.at, $1.penaltyId) }.prefix(Limits.ruleRowsMax)
-                return Answer(data: [
+                return Reply(data: [
                     "counters": .array(
                         counters.map {
                             [
@@ -458,7 +458,7 @@ extension Pipeline {
     }
 }
 
-extension Refusal {
+extension Rejection {
     /// It keeps a user from booking, and not only from one thing more today.
     fileprivate var isBan: Bool { self == .noShowBan || self == .yearlyBlacklist || self == .lateDepartureStrikes }
 }

@@ -7,15 +7,15 @@ import Synchronization
 // Services that change nothing, and those of the resume mechanism, which carry their own guard.
 extension Pipeline {
     func query(
-        _ request: Authentic, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let envelope = request.envelope
-        let fields = Fields(envelope.data)
+        let fields = FieldReader(envelope.data)
         switch envelope.service {
         case "sys.time.get":
             _ = try fields.optionalTime("deviceSendTime")
             completion(
-                Answer(
+                Reply(
                     data: [
                         "serverRecvTime": .int(now), "serverSendTime": .int(clock()),
                         "ntpServers": .array(settings.ntpServers.map { .string($0) }),
@@ -37,7 +37,7 @@ extension Pipeline {
                 parkCode,
                 { city in
                     let lot = city.lots[parkCode]
-                    return Answer(data: ["count": .int(lot?.inside.count ?? 0), "asOfSeq": .int(lot?.up.ackSeq ?? 0)])
+                    return Reply(data: ["count": .int(lot?.inside.count ?? 0), "asOfSeq": .int(lot?.up.ackSeq ?? 0)])
                 }, completion: completion)
         case "recon.inlot.list":
             let work = try inlotList(fields, parkCode, reveals: reveals(request, fields), completion: completion)
@@ -72,7 +72,7 @@ extension Pipeline {
 
     /// Plates that are shown whole outside the lot concerned: on record before they are shown.
     func looked(
-        _ request: Authentic, now: Millis, _ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () -> Void
+        _ request: VerifiedRequest, now: Millis, _ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () -> Void
     ) {
         guard request.credential.role == .operator else { return work() }
         sequencer.record(Audit.look(request, reason: request.envelope.data["reason"]?.stringValue ?? "", now: now)) { recorded in
@@ -81,7 +81,7 @@ extension Pipeline {
     }
 
     private func heartbeat(
-        _ fields: Fields, _ parkCode: String, sentAt: Millis, now: Millis, completion: @escaping Sequencer.Completion
+        _ fields: FieldReader, _ parkCode: String, sentAt: Millis, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let count: ClosedRange<Int64> = 0...1_000_000_000
         let depth = try fields.optionalInt("queueDepth", in: count)
@@ -95,15 +95,15 @@ extension Pipeline {
             parkCode, queueDepth: depth ?? 0, clockOffset: offset ?? 0, offsetMax: settings.clockMaxOffsetMillis)
         if isOff {
             sequencer.perform(
-                .raise(Notice(parkCode: parkCode, eventType: 6010, occurredAt: now, detail: "\(offset ?? 0) ms")), now: now)
+                .raise(LotEvent(parkCode: parkCode, eventType: 6010, occurredAt: now, detail: "\(offset ?? 0) ms")), now: now)
         }
         // An empty queue says that everything up to the lot's own time has been told: the message's own time, never later than its sending.
-        if depth == 0 { sequencer.peek { $0.notePassed(parkCode, through: min(localTime, sentAt, now)) } }
-        completion(Answer())
+        if depth == 0 { sequencer.readUndurable { $0.notePassed(parkCode, through: min(localTime, sentAt, now)) } }
+        completion(Reply())
     }
 
     private func preentry(
-        _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+        _ fields: FieldReader, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let gateCode = try fields.string("gateCode", max: 32)
         let plate = try Decode.reading(fields)
@@ -120,9 +120,9 @@ extension Pipeline {
     // MARK: What a driver asks
 
     private func search(
-        _ request: Authentic, _ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
-        let here = Ground.point(
+        let here = CoordinateConversion.point(
             longitude: try fields.coordinate("lng", limit: 180), latitude: try fields.coordinate("lat", limit: 90),
             type: Int(try fields.optionalInt("coordType", in: 1...3) ?? 1))
         let radius = try fields.optionalInt("radius", in: 1...Limits.searchRadiusMax) ?? 1000
@@ -169,7 +169,7 @@ extension Pipeline {
                             "imageUrls": [],
                         ])
                 }
-                return Answer(data: [
+                return Reply(data: [
                     "lots": .array(rows), "page": .int(page), "total": .int(found.count),
                     "hasMore": .bool(found.count > start + rows.count),
                 ])
@@ -182,16 +182,16 @@ extension Pipeline {
         return Purpose.allCases.first { enabled.contains($0) } ?? asked
     }
 
-    private func detail(_ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+    private func detail(_ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let parkCode = try Decode.parkCode(fields)
         let link = presence.link(parkCode)
         sequencer.read(
             parkCode,
             { city in
                 city.advance(parkCode, to: now)
-                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
-                guard let profile = lot.profile else { return Answer(WireError("lotIncomplete")) }
-                return Answer(data: LotView.with(LotView.standing(lot, link), LotView.detail(lot, profile, city, now: now)))
+                guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
+                guard let profile = lot.profile else { return Reply(WireError("lotIncomplete")) }
+                return Reply(data: LotView.with(LotView.standing(lot, link), LotView.detail(lot, profile, city, now: now)))
             }, completion: completion)
     }
 
@@ -205,13 +205,13 @@ extension Pipeline {
             parkCode,
             { city in
                 city.advance(parkCode, to: now)
-                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered", "parkCode")) }
-                guard let profile = lot.profile else { return Answer(WireError("lotIncomplete")) }
+                guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered", "parkCode")) }
+                guard let profile = lot.profile else { return Reply(WireError("lotIncomplete")) }
                 guard profile.enabled.contains(purpose), city.isOpened(lot, for: purpose) else {
-                    return Answer(WireError(purpose == .shared ? "sharingNotEnabled" : "reservationNotEnabled"))
+                    return Reply(WireError(purpose == .shared ? "sharingNotEnabled" : "reservationNotEnabled"))
                 }
                 aside.withLock { $0 = city.alone(parkCode, day: day) }
-                return Answer()
+                return Reply()
             }
         ) { answer in
             guard answer.code == 0, let city = aside.withLock({ $0 }), let lot = city.lots[parkCode] else { return completion(answer) }
@@ -220,7 +220,7 @@ extension Pipeline {
                 let city = city
                 let slots = city.slots(parkCode, purpose, day: day, now: now)
                 completion(
-                    Answer(
+                    Reply(
                         data: LotView.with(
                             LotView.standing(lot, link),
                             [
@@ -232,7 +232,7 @@ extension Pipeline {
     }
 
     private func orderDetail(
-        _ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ fields: FieldReader, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let orderNo = try fields.optionalString("orderNo", max: 32)
         let clientOrderNo = try fields.optionalString("clientOrderNo", max: 64)
@@ -245,39 +245,39 @@ extension Pipeline {
         let work: @Sendable () -> Void = { [sequencer] in
             // The answer waits for decisions about the order's own lot alone, and not for those about other lots.
             sequencer.read(
-                orderNo.flatMap { number in sequencer.peek { $0.parkCode(ofOrder: number) } },
+                orderNo.flatMap { number in sequencer.readUndurable { $0.parkCode(ofOrder: number) } },
                 { city, past in
-                    let order =
-                        orderNo.map { city.order($0, history: past) }
-                        ?? city.order(appId: appId, clientOrderNo: clientOrderNo!, history: past)
+                    let reservation =
+                        orderNo.map { city.reservation($0, history: past) }
+                        ?? city.reservation(appId: appId, clientOrderNo: clientOrderNo!, history: past)
                     // Another provider's order is not found, rather than forbidden.
-                    guard let order, isOperator || order.appId == appId else { return Answer(WireError("orderNotFound")) }
-                    guard own?.contains(order.parkCode) ?? true else {
-                        return Answer(WireError("lotNotAuthorised", "orderNo: not in one of the caller's lots"))
+                    guard let reservation, isOperator || reservation.appId == appId else { return Reply(WireError("orderNotFound")) }
+                    guard own?.contains(reservation.parkCode) ?? true else {
+                        return Reply(WireError("lotNotAuthorised", "orderNo: not in one of the caller's lots"))
                     }
-                    return Answer(data: Pipeline.detail(order, city, history: past, revealsPlate: reveals, now: now))
+                    return Reply(data: Pipeline.detail(reservation, city, history: past, revealsPlate: reveals, now: now))
                 }, completion: completion)
         }
         isOperator && reveals ? looked(request, now: clock(), completion, work) : work()
     }
 
     /// An order as it stands; where it lost its place without its user's fault, with the lots that have room in its window.
-    private static func detail(_ order: Order, _ city: City, history: Past, revealsPlate: Bool, now: Millis) -> JSON {
-        let isLost = [.rejected, .revoked, .waitlisted, .waitlistFailed].contains(order.status) && order.enterEnd > now
-        let policy = city.lots[order.parkCode]?.policy(order.purpose)
+    private static func detail(_ reservation: Reservation, _ city: City, history: Past, revealsPlate: Bool, now: Millis) -> JSON {
+        let isLost = [.rejected, .revoked, .waitlisted, .waitlistFailed].contains(reservation.status) && reservation.enterEnd > now
+        let policy = city.lots[reservation.parkCode]?.policy(reservation.purpose)
         // In the window itself he may come at once.
-        var wanted = order
-        if order.planTime < now {
+        var wanted = reservation
+        if reservation.planTime < now {
             wanted.planTime = now
-            wanted.leaveDeadline = order.leaveDeadline.map { $0 + now - order.planTime }
+            wanted.leaveDeadline = reservation.leaveDeadline.map { $0 + now - reservation.planTime }
         }
-        let shown = Encode.order(
-            order, revealsPlate: revealsPlate,
+        let shown = Encode.reservation(
+            reservation, revealsPlate: revealsPlate,
             alternatives: isLost ? policy.map { city.alternatives(to: wanted, policy: $0, at: now) } : nil,
-            waitPosition: city.position(of: order))
+            waitPosition: city.position(of: reservation))
         // What it costs, where the city bills it.
-        guard case .object(var row) = shown, let recordNo = order.recordNo,
-            let fee = city.sessionFee(order.parkCode, recordNo: recordNo, at: now, history: history)
+        guard case .object(var row) = shown, let recordNo = reservation.recordNo,
+            let fee = city.sessionFee(reservation.parkCode, recordNo: recordNo, at: now, history: history)
         else { return shown }
         row.append(
             "fees",
@@ -288,7 +288,7 @@ extension Pipeline {
     }
 
     /// A provider sees its users' plates; an operator sees them masked, or whole for a reason that goes on record.
-    func reveals(_ request: Authentic, _ fields: Fields) throws(WireError) -> Bool {
+    func reveals(_ request: VerifiedRequest, _ fields: FieldReader) throws(WireError) -> Bool {
         guard request.credential.role == .operator else { return true }
         guard try fields.optionalBool("reveal") == true else { return false }
         _ = try fields.string("reason", max: 256)
@@ -296,14 +296,14 @@ extension Pipeline {
     }
 
     private func orderList(
-        _ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ fields: FieldReader, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let isOperator = request.credential.role == .operator
-        var filter = OrderFilter()
+        var filter = ReservationFilter()
         filter.appId = isOperator ? nil : request.credential.appId
         filter.parkCode = try fields.optionalString("parkCode", max: 32)
         filter.userToken = try fields.optionalString("userToken", max: 64)
-        if let status = try fields.optionalInt("status", in: 0...10) { filter.status = OrderStatus(rawValue: Int(status)) }
+        if let status = try fields.optionalInt("status", in: 0...10) { filter.status = ReservationStatus(rawValue: Int(status)) }
         if fields.has("plateNo") { filter.plate = try Decode.plate(fields) }
         let reveals = try reveals(request, fields)
         let pageSize = try fields.optionalInt("pageSize", in: 1...100)
@@ -318,13 +318,13 @@ extension Pipeline {
         let asked = filter
         let work: @Sendable () -> Void = { [self] in
             fromDisk(completion) { [store] () throws(StoreError) in
-                let orders = try store.orders(asked)
-                let shown = orders.prefix(limit)
-                return Answer(
+                let reservations = try store.reservations(asked)
+                let shown = reservations.prefix(limit)
+                return Reply(
                     data: .compact([
-                        ("orders", .array(shown.map { Encode.order($0, revealsPlate: reveals) })),
-                        ("nextCursor", orders.count > limit ? .string(String(shown.last?.serial ?? 0)) : .null),
-                        ("hasMore", .bool(orders.count > limit)),
+                        ("orders", .array(shown.map { Encode.reservation($0, revealsPlate: reveals) })),
+                        ("nextCursor", reservations.count > limit ? .string(String(shown.last?.serial ?? 0)) : .null),
+                        ("hasMore", .bool(reservations.count > limit)),
                     ]))
             }
         }

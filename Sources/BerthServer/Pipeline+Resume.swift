@@ -5,19 +5,19 @@ import BerthWire
 // Both logs: where they stand, batches, long polls, acknowledgements, snapshots, dead letters and events (section 5).
 extension Pipeline {
     func cursor(
-        _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+        _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let asked = try fields.optionalString("epoch", max: 16)
         // It knows how to go on after a break: annex A.
-        if sequencer.peek({ ($0.lots[parkCode]?.downAck ?? 0) > 0 }) {
+        if sequencer.readUndurable({ ($0.lots[parkCode]?.downAck ?? 0) > 0 }) {
             onboarding.note(parkCode, "resume", "sync.cursor.query", now: clock())
         }
         sequencer.read(
             parkCode,
             { city in
-                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
                 let epoch = asked ?? lot.up.epoch ?? ""
-                return Answer(data: [
+                return Reply(data: [
                     "up": .compact([
                         ("epoch", .string(epoch)), ("ackSeq", .int(epoch == lot.up.epoch ? lot.up.ackSeq : 0)),
                         ("closed", lot.up.closed.contains(epoch) ? true : .null),
@@ -31,7 +31,7 @@ extension Pipeline {
     }
 
     func batch(
-        _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+        _ fields: FieldReader, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         guard fields.has("entries") else { throw fields.missing("entries") }
         guard case .array(let rows)? = fields.object["entries"] else { throw fields.illegal("entries", "an array") }
@@ -41,7 +41,7 @@ extension Pipeline {
         for (index, row) in rows.enumerated() {
             // Only a place in the log that cannot be read refuses the batch; every other fault is that entry's own (section 6, "Settled" c).
             guard let object = row.objectValue else { throw WireError("illegalValue", "entries[\(index)]: not an object") }
-            let row = Fields(object, path: "entries[\(index)].")
+            let row = FieldReader(object, path: "entries[\(index)].")
             let epoch = try row.string("epoch", max: 16)
             guard Envelope.isSafe(epoch) else { throw WireError("illegalValue", "entries[\(index)].epoch") }
             let seq = try row.int("seq", in: 1...(1 << 53))
@@ -72,7 +72,7 @@ extension Pipeline {
 
     /// `sync.dead.list`: what was refused in a lot's up log and nothing has made good.
     func deadLetters(
-        _ request: Authentic, _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let since = try fields.optionalTime("since") ?? 0
         let limit = Int(try fields.optionalInt("limit", in: 1...1000) ?? 100)
@@ -90,7 +90,7 @@ extension Pipeline {
                     // A message of the broker's holds 1 MiB: the rest comes with a later question.
                     size += row.data.utf8.count + 500
                     if size > 900_000, !shown.isEmpty { break }
-                    let code = Profile.current.codes[row.code]
+                    let code = Dialect.current.codes[row.code]
                     let data = (try? JSON.parse(Array(row.data.utf8))) ?? [:]
                     shown.append(
                         .compact([
@@ -102,7 +102,7 @@ extension Pipeline {
                         ]))
                 }
                 let hasMore = rows.count > shown.count
-                return Answer(
+                return Reply(
                     data: .compact([
                         ("entries", .array(shown)), ("hasMore", .bool(hasMore)),
                         ("nextCursor", hasMore ? .string(DeadLetterPlace(rows[shown.count - 1]).text) : .null),
@@ -113,8 +113,8 @@ extension Pipeline {
     }
 
     /// `event.list`: what happened at lots, and at the server itself, newest first.
-    func events(_ request: Authentic, _ fields: Fields, completion: @escaping Sequencer.Completion) throws(WireError) {
-        var filter = NoticeFilter()
+    func events(_ request: VerifiedRequest, _ fields: FieldReader, completion: @escaping Sequencer.Completion) throws(WireError) {
+        var filter = LotEventFilter()
         filter.parkCode = try fields.optionalString("parkCode", max: 32)
         filter.eventType = try fields.optionalInt("eventType", in: 1000...9999).map { Int($0) }
         filter.from = try fields.optionalTime("from") ?? 0
@@ -129,7 +129,7 @@ extension Pipeline {
         fromDisk(completion) { [store] () throws(StoreError) in
             let rows = try store.notices(asked)
             let shown = rows.prefix(limit)
-            return Answer(
+            return Reply(
                 data: .compact([
                     (
                         "events",
@@ -150,12 +150,12 @@ extension Pipeline {
     }
 
     /// The answer to a question that is asked on another thread.
-    static func answer(_ body: () throws(WireError) -> Answer) -> Answer {
-        do throws(WireError) { return try body() } catch { return Answer(error) }
+    static func answer(_ body: () throws(WireError) -> Reply) -> Reply {
+        do throws(WireError) { return try body() } catch { return Reply(error) }
     }
 
     func pull(
-        _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+        _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let asked = try fields.optionalString("epoch", max: 16)
         let after = try fields.int("afterSeq", in: 0...(1 << 53))
@@ -164,12 +164,12 @@ extension Pipeline {
         sequencer.read(
             parkCode,
             { city in
-                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+                guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
                 let open = lot.downEpoch ?? ""
                 if let asked, !asked.isEmpty, asked != open {
-                    return Answer(WireError("epochClosed", data: ["epoch": .string(open)]))
+                    return Reply(WireError("epochClosed", data: ["epoch": .string(open)]))
                 }
-                return Answer(data: ["epoch": .string(open), "lastSeq": .int(lot.downLast)])
+                return Reply(data: ["epoch": .string(open), "lastSeq": .int(lot.downLast)])
             }
         ) { [self] position in
             guard position.code == 0 else { return completion(position) }
@@ -181,28 +181,28 @@ extension Pipeline {
                 }
                 let isWaiting = deliverer.waitForEntry(parkCode, milliseconds: wait) { [self] in
                     // The first entry of all may just have made the epoch.
-                    let epoch = sequencer.peek { $0.lots[parkCode]?.downEpoch ?? "" }
+                    let epoch = sequencer.readUndurable { $0.lots[parkCode]?.downEpoch ?? "" }
                     Blocking.run { [self] in completion(pulled(parkCode, epoch, after: after, limit: limit)) }
                 }
                 guard isWaiting else {
-                    return completion(Answer(WireError("tooManyInFlight", "too many wait for this lot", data: ["retryAfterMs": 1000])))
+                    return completion(Reply(WireError("tooManyInFlight", "too many wait for this lot", data: ["retryAfterMs": 1000])))
                 }
                 // An entry may have become durable between the look and the wait.
-                let now = sequencer.peek { $0.lots[parkCode]?.downEpoch ?? "" }
+                let now = sequencer.readUndurable { $0.lots[parkCode]?.downEpoch ?? "" }
                 if pulled(parkCode, now, after: after, limit: 1).data["entries"]?.arrayValue?.isEmpty == false { deliverer.wake(parkCode) }
             }
         }
     }
 
-    func pulled(_ parkCode: String, _ epoch: String, after: Int64, limit: Int) -> Answer {
+    func pulled(_ parkCode: String, _ epoch: String, after: Int64, limit: Int) -> Reply {
         let rows: [DownRow]
         do throws(StoreError) {
             rows = epoch.isEmpty ? [] : try store.down(parkCode: parkCode, epoch: epoch, after: after, limit: limit + 1)
-        } catch { return Answer(WireError("dependencyUnavailable", error.reason)) }
+        } catch { return Reply(WireError("dependencyUnavailable", error.reason)) }
         // A lot that is further behind than the kept entries goes on from a snapshot; perhaps no entry is kept at all.
-        let oldest = rows.first?.seq ?? sequencer.peek { $0.lots[parkCode]?.downAck ?? 0 } + 1
+        let oldest = rows.first?.seq ?? sequencer.readUndurable { $0.lots[parkCode]?.downAck ?? 0 } + 1
         if !epoch.isEmpty, oldest > after + 1 {
-            return Answer(
+            return Reply(
                 WireError("sequenceGap", data: ["expectedSeq": .int(oldest), "snapshot": true, "epoch": .string(epoch)]))
         }
         let entries = rows.prefix(limit).map { row -> JSON in
@@ -213,12 +213,12 @@ extension Pipeline {
                 "data": (try? JSON.parse(Array(row.data.utf8))) ?? [:],
             ]
         }
-        return Answer(
+        return Reply(
             data: ["epoch": .string(epoch), "entries": .array(entries), "hasMore": .bool(rows.count > limit)])
     }
 
     func acknowledge(
-        _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+        _ fields: FieldReader, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let epoch = try fields.string("epoch", max: 16)
         let ackSeq = try fields.int("ackSeq", in: 0...(1 << 53))
@@ -226,11 +226,11 @@ extension Pipeline {
         for row in try fields.optionalObjects("results", max: 10_000) ?? [] {
             let code = Int(try row.int("code", in: 0...9999))
             let seq = try row.int("seq", in: 1...(1 << 53))
-            guard Profile.current.codes[code]?.isFinal ?? true, seq <= ackSeq else { continue }
+            guard Dialect.current.codes[code]?.isFinal ?? true, seq <= ackSeq else { continue }
             results.append(
                 DownResult(seq: seq, isAccepted: Decode.downAccepted(code: code, data: row.object["data"] ?? .null)))
         }
-        let position = sequencer.peek { ($0.lots[parkCode]?.downEpoch, $0.lots[parkCode]?.downLast ?? 0) }
+        let position = sequencer.readUndurable { ($0.lots[parkCode]?.downEpoch, $0.lots[parkCode]?.downLast ?? 0) }
         guard epoch == position.0 else {
             throw WireError("epochClosed", data: ["epoch": .string(position.0 ?? "")])
         }
@@ -241,8 +241,8 @@ extension Pipeline {
             .settle(parkCode: parkCode, epoch: epoch, ackSeq: ackSeq, results, assumesRest: true), now: now
         ) { [sequencer] answer in
             // The answer says where the log stands; an older acknowledgement takes nothing back.
-            let stands = sequencer.peek { max(ackSeq, $0.lots[parkCode]?.downAck ?? 0) }
-            completion(answer.code == 0 ? Answer(data: ["epoch": .string(epoch), "ackSeq": .int(stands)]) : answer)
+            let stands = sequencer.readUndurable { max(ackSeq, $0.lots[parkCode]?.downAck ?? 0) }
+            completion(answer.code == 0 ? Reply(data: ["epoch": .string(epoch), "ackSeq": .int(stands)]) : answer)
         }
     }
 
@@ -254,7 +254,7 @@ extension Pipeline {
             var answer = answer
             // A message of the broker's holds 1 MiB (section 4).
             if isOverMQTT, answer.code == 0, answer.data.string.utf8.count > WireLimits.bodyBytesMax - 4096 {
-                answer = Answer(WireError("tooLarge", "the snapshot is over 1 MiB: ask for it over HTTPS"))
+                answer = Reply(WireError("tooLarge", "the snapshot is over 1 MiB: ask for it over HTTPS"))
             }
             if !reveals { answer.data = Audit.mask(answer.data) }
             answered(answer)
@@ -267,14 +267,14 @@ extension Pipeline {
         sequencer.read(
             parkCode,
             { city in
-                guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
-                return Answer(data: [
+                guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
+                return Reply(data: [
                     "orders": .array(
-                        lot.inForce.map { order in
-                            guard case .object(var row) = Encode.reserve(order) else { return [:] }
-                            row.append("status", .int(order.status.rawValue))
-                            if let recordNo = order.recordNo { row.append("recordNo", .string(recordNo)) }
-                            row.append("entriesUsed", .int(order.entriesUsed))
+                        lot.inForce.map { reservation in
+                            guard case .object(var row) = Encode.reserve(reservation) else { return [:] }
+                            row.append("status", .int(reservation.status.rawValue))
+                            if let recordNo = reservation.recordNo { row.append("recordNo", .string(recordNo)) }
+                            row.append("entriesUsed", .int(reservation.entriesUsed))
                             return .object(row)
                         }),
                     "shareAuths": .array(

@@ -7,7 +7,7 @@ import Synchronization
 // Services of the rules: waiting, standing, sharing, public service, flow control, the control room, settlement.
 extension Pipeline {
     /// What an accepted appointment means for driving in, which the lots' policies say; and how a policy stands now.
-    func enrich(_ answer: Answer, to asked: JSONObject, service: String, city: City, now: Millis) -> Answer {
+    func enrich(_ answer: Reply, to asked: JSONObject, service: String, city: City, now: Millis) -> Reply {
         if service == "flow.policy.set" {
             guard answer.code == 0, case .object(var row) = answer.data,
                 let policyId = row["policyId"]?.stringValue,
@@ -18,7 +18,7 @@ extension Pipeline {
             let mode = policy.mode(at: now, city.calendar)
             row.append("inForce", .bool(mode != .off))
             row.append("modeNow", .int(mode.rawValue))
-            return Answer(data: .object(row))
+            return Reply(data: .object(row))
         }
         guard service.hasPrefix("biz.appointment."), answer.code == 0, case .object(var row) = answer.data,
             let time = row["appointTime"]?.intValue
@@ -43,17 +43,17 @@ extension Pipeline {
 
     /// As the decoder read it: without white space around it.
     private static func name(_ asked: JSONObject, _ field: String) -> String {
-        (try? Fields(asked).optionalString(field, max: 32)).flatMap { $0 } ?? ""
+        (try? FieldReader(asked).optionalString(field, max: 32)).flatMap { $0 } ?? ""
     }
 
     /// A query of the rules; false for every other one.
     func ruleQuery(
-        _ request: Authentic, _ fields: Fields, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) -> Bool {
         let appId = request.envelope.appId
         let isOperator = request.credential.role == .operator
         let store = store
-        func read(_ body: (inout City) -> Answer) { sequencer.read(nil, body, completion: completion) }
+        func read(_ body: (inout City) -> Reply) { sequencer.read(nil, body, completion: completion) }
         switch request.envelope.service {
         case "waitlist.list":
             let user = try fields.optionalString("userToken", max: 64)
@@ -63,16 +63,16 @@ extension Pipeline {
                 let rows = lots.sorted { $0.parkCode < $1.parkCode }.flatMap { lot in
                     lot.waiting.enumerated().filter {
                         (isOperator || $0.element.appId == appId) && (user == nil || user == $0.element.userToken)
-                    }.map { position, order -> JSON in
+                    }.map { position, reservation -> JSON in
                         [
-                            "orderNo": .string(order.orderNo), "parkCode": .string(order.parkCode), "planTime": .int(order.planTime),
-                            "waitPosition": .int(position + 1), "closesAt": .int(order.holdDeadline ?? 0),
-                            "status": .int(order.status.rawValue),
-                            "userToken": .string(order.userToken),
+                            "orderNo": .string(reservation.orderNo), "parkCode": .string(reservation.parkCode), "planTime": .int(reservation.planTime),
+                            "waitPosition": .int(position + 1), "closesAt": .int(reservation.holdDeadline ?? 0),
+                            "status": .int(reservation.status.rawValue),
+                            "userToken": .string(reservation.userToken),
                         ]
                     }
                 }
-                return Answer(data: ["orders": .array(Array(rows.prefix(Limits.ruleRowsMax)))])
+                return Reply(data: ["orders": .array(Array(rows.prefix(Limits.ruleRowsMax)))])
             }
         case "share.product.list":
             let lot = try Decode.parkCode(fields)
@@ -85,13 +85,13 @@ extension Pipeline {
             let account = Account.owner(appId, token)
             fromDisk(completion) { [sequencer] () throws(StoreError) in
                 let rows = try store.ledger(account, from: from, to: to, limit: Limits.ruleRowsMax).rows
-                let (offers, balance) = sequencer.peek { city in
+                let (offers, balance) = sequencer.readUndurable { city in
                     (
                         city.lots.values.flatMap { $0.offers.values }.filter { $0.appId == appId && $0.providerToken == token }
                             .sorted { $0.offerId < $1.offerId }, -(city.balances[account] ?? 0)
                     )
                 }
-                return Answer(data: [
+                return Reply(data: [
                     // The amounts still to come, and the amount that a refund after a withdrawal left to be given back.
                     "balance": .int(max(0, balance)), "owed": .int(max(0, -balance)),
                     "offers": .array(
@@ -112,18 +112,18 @@ extension Pipeline {
                 nil,
                 { city in
                     let quotas = city.quota(ofPlace: place, day: day, at: now)
-                    guard !quotas.isEmpty else { return Answer(WireError("notFound", "placeCode")) }
+                    guard !quotas.isEmpty else { return Reply(WireError("notFound", "placeCode")) }
                     var alone: [String: City] = [:]
                     for quota in quotas { alone[quota.parkCode] = city.alone(quota.parkCode, day: day) }
                     aside.withLock { [alone] in $0 = (quotas, alone) }
-                    return Answer()
+                    return Reply()
                 }
             ) { answer in
                 guard answer.code == 0 else { return completion(answer) }
                 let (quotas, cities) = aside.withLock { $0 }
                 Blocking.run {
                     completion(
-                        Answer(data: [
+                        Reply(data: [
                             "placeCode": .string(place), "date": .string(CivilTime.text(ofDay: day)),
                             "lots": .array(
                                 quotas.map { quota in
@@ -142,9 +142,9 @@ extension Pipeline {
             let lot = try fields.optionalString("parkCode", max: 32)
             let purpose = Purpose(rawValue: Int(try fields.optionalInt("bizType", in: 1...3) ?? 1))!
             read { city in
-                if let lot, city.lots[lot] == nil { return Answer(WireError("lotNotRegistered")) }
+                if let lot, city.lots[lot] == nil { return Reply(WireError("lotNotRegistered")) }
                 let scopes = city.overrides.values.sorted { $0.scope < $1.scope }.prefix(10_000)
-                return Answer(
+                return Reply(
                     data: .compact([
                         (
                             "scopes",
@@ -169,20 +169,20 @@ extension Pipeline {
             let policy = try Decode.flow(request.envelope.data, parkCode: nil)
             read { city in
                 let parkCodes = policy.areaId.isEmpty ? [policy.parkCode] : city.areas[policy.areaId]?.parkCodes ?? []
-                guard !parkCodes.isEmpty, parkCodes.allSatisfy({ city.lots[$0] != nil }) else { return Answer(WireError("notFound")) }
-                let orders = city.affected(by: policy, at: now)
-                let rows = orders.prefix(100).map { order -> JSON in
-                    let others = city.alternatives(to: order, policy: city.lots[order.parkCode]!.policy(order.purpose), at: now)
+                guard !parkCodes.isEmpty, parkCodes.allSatisfy({ city.lots[$0] != nil }) else { return Reply(WireError("notFound")) }
+                let reservations = city.affected(by: policy, at: now)
+                let rows = reservations.prefix(100).map { reservation -> JSON in
+                    let others = city.alternatives(to: reservation, policy: city.lots[reservation.parkCode]!.policy(reservation.purpose), at: now)
                         .filter { !parkCodes.contains($0.parkCode) }
                     return [
-                        "orderNo": .string(order.orderNo), "parkCode": .string(order.parkCode), "planTime": .int(order.planTime),
+                        "orderNo": .string(reservation.orderNo), "parkCode": .string(reservation.parkCode), "planTime": .int(reservation.planTime),
                         "alternatives": .int(others.count),
                     ]
                 }
                 var probe = policy
                 probe.isOn = policy.isOn(atPerMille: city.saturation(of: parkCodes))
-                return Answer(data: [
-                    "affected": .int(orders.count), "orders": .array(Array(rows)),
+                return Reply(data: [
+                    "affected": .int(reservations.count), "orders": .array(Array(rows)),
                     // By saturation: those that it would hit if it switched on now.
                     "inForce": .bool(probe.isInForce(at: now, city.calendar)),
                     "saturationPct": .int(city.saturation(of: parkCodes) / 10),
@@ -193,7 +193,7 @@ extension Pipeline {
             let area = try fields.optionalString("areaId", max: 32)
             read { city in
                 let policies = lot.map { city.flows(of: $0) } ?? Array(city.flows.values)
-                return Answer(data: [
+                return Reply(data: [
                     "policies": .array(
                         policies.filter { area == nil || $0.areaId == area }
                             .sorted { ($0.areaId, $0.parkCode, $0.policyId) < ($1.areaId, $1.parkCode, $1.policyId) }.prefix(
@@ -207,7 +207,7 @@ extension Pipeline {
             let lot = try fields.optionalString("parkCode", max: 32)
             read { city in
                 let lots = city.lots.values.filter { lot == nil || $0.parkCode == lot }.sorted { $0.parkCode < $1.parkCode }
-                return Answer(data: [
+                return Reply(data: [
                     "offers": .array(
                         lots.flatMap { $0.offers.values.filter { $0.status == .underReview } }.prefix(Limits.ruleRowsMax).map { offer in
                             guard case .object(var row) = Encode.offer(offer) else { return [:] }
@@ -232,7 +232,7 @@ extension Pipeline {
                         && (own.map { own in city.penalties[appeal.penaltyId].map { own.contains($0.parkCode) } ?? false } ?? true)
                 }
                 .sorted { ($0.createdAt, $0.appealId) < ($1.createdAt, $1.appealId) }
-                return Answer(data: [
+                return Reply(data: [
                     "appeals": .array(
                         appeals.prefix(Limits.ruleRowsMax).map { appeal in
                             guard case .object(var row) = Encode.appeal(appeal) else { return [:] }
@@ -258,10 +258,10 @@ extension Pipeline {
         return true
     }
 
-    private static func products(_ city: City, _ parkCode: String, now: Millis) -> Answer {
-        guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+    private static func products(_ city: City, _ parkCode: String, now: Millis) -> Reply {
+        guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
         guard let profile = lot.profile, profile.enabled.contains(.shared), city.isOpened(lot, for: .shared) else {
-            return Answer(WireError("sharingNotEnabled"))
+            return Reply(WireError("sharingNotEnabled"))
         }
         let policy = lot.policy(.shared)
         var rows: [JSON] = []
@@ -282,14 +282,14 @@ extension Pipeline {
             row.append("lateGraceMin", .int(policy.shareLateGraceMin))
             rows.append(.object(row))
         }
-        return Answer(data: ["products": .array(Array(rows.prefix(Limits.ruleRowsMax)))])
+        return Reply(data: ["products": .array(Array(rows.prefix(Limits.ruleRowsMax)))])
     }
 
-    private static func cases(_ city: City, _ parkCode: String, state: String?) -> Answer {
-        guard let lot = city.lots[parkCode] else { return Answer(WireError("lotNotRegistered")) }
+    private static func cases(_ city: City, _ parkCode: String, state: String?) -> Reply {
+        guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
         let cases = city.gateCases.values.filter { $0.parkCode == parkCode && (state == nil || $0.state.rawValue == state) }
             .sorted { $0.caseNo > $1.caseNo }.prefix(Limits.ruleRowsMax)
-        return Answer(data: [
+        return Reply(data: [
             "cases": .array(
                 cases.map { gateCase in
                     .compact([
@@ -301,7 +301,7 @@ extension Pipeline {
                             "candidates",
                             .array(
                                 gateCase.candidates.map { number in
-                                    let plates = lot.orders[number]?.plates ?? lot.subscriptions[number]?.plates ?? []
+                                    let plates = lot.reservations[number]?.plates ?? lot.subscriptions[number]?.plates ?? []
                                     return ["orderNo": .string(number), "plateNos": .array(plates.map { .string($0.revealed) })]
                                 })
                         ), ("orderNo", .optional(gateCase.orderNo)),
@@ -311,7 +311,7 @@ extension Pipeline {
     }
 
     /// O06: saturation now, and by half hours.
-    private func saturation(_ fields: Fields, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+    private func saturation(_ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let area = try fields.optionalString("areaId", max: 32) ?? ""
         let lot = try fields.optionalString("parkCode", max: 32) ?? ""
         guard area.isEmpty != lot.isEmpty else { throw WireError("missingParameter", "parkCode or areaId") }
@@ -321,10 +321,10 @@ extension Pipeline {
             { city in
                 let parkCodes = area.isEmpty ? [lot] : city.areas[area]?.parkCodes ?? []
                 let lots = parkCodes.compactMap { city.lots[$0] }
-                guard !lots.isEmpty else { return Answer(WireError(area.isEmpty ? "lotNotRegistered" : "notFound")) }
+                guard !lots.isEmpty else { return Reply(WireError(area.isEmpty ? "lotNotRegistered" : "notFound")) }
                 let capacity = lots.reduce(0) { $0 + ($1.profile?.totalCount ?? 0) }
                 let occupied = lots.reduce(0) { $0 + $1.occupied }
-                guard capacity > 0 else { return Answer(WireError("lotIncomplete")) }
+                guard capacity > 0 else { return Reply(WireError("lotIncomplete")) }
                 let half = 30 * CivilTime.minute
                 let first = now / half * half + half
                 var history = Int.max
@@ -349,7 +349,7 @@ extension Pipeline {
                 let weekdays = Set(days.map { city.calendar.weekday(ofDay: $0) })
                 let errors = lots.flatMap { lot in weekdays.compactMap { lot.occupancy[$0]?.errorPerMille } }
                 let present = Saturation(occupied: occupied, capacity: capacity)
-                return Answer(
+                return Reply(
                     data: .compact([
                         ("saturationPct", .int(present.perMille / 10)), ("occupied", .int(occupied)), ("capacity", .int(capacity)),
                         ("level", .int(present.level)), ("historyDays", .int(history == .max ? 0 : history)),
@@ -368,7 +368,7 @@ extension Pipeline {
 
     /// O10. A lot sees itself, a provider what it owes and the owners and users of its own app, an operator everybody.
     private func statement(
-        _ request: Authentic, _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let kind = try fields.string("account", max: 16)
         let credential = request.credential
@@ -395,7 +395,7 @@ extension Pipeline {
         fromDisk(completion) { [store] () throws(StoreError) in
             let (before, rows) = try store.ledger(account, from: from, to: to, limit: Limits.ruleRowsMax + 1)
             let shown = rows.prefix(Limits.ruleRowsMax)
-            return Answer(data: [
+            return Reply(data: [
                 "account": .string(account.text), "opening": .int(before), "closing": .int(before + shown.reduce(0) { $0 + $1.fen }),
                 "rows": .array(shown.map { Pipeline.row($0) }), "hasMore": .bool(rows.count > shown.count),
             ])
@@ -404,7 +404,7 @@ extension Pipeline {
 
     /// O11: what exits of a day cost by the lot's word, beside the payments that are known for the same records.
     private func reconcile(
-        _ request: Authentic, _ fields: Fields, _ parkCode: String, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let lot = request.credential.role.speaksForLots ? parkCode : try Decode.parkCode(fields)
         let day = try Decode.day(fields, "date")
@@ -423,8 +423,8 @@ extension Pipeline {
                     ($0.key.text, $0.value.reduce(0) { $0 + $1.amountFen - $1.refundedFen })
                 })
             // The rules that bill belong to one lot: they are looked at without the city.
-            guard let city = sequencer.peek({ $0.alone(lot, day: day) }) else { return Answer(WireError("lotNotRegistered")) }
-            let ledgerSum = sequencer.peek { $0.ledgerSum }
+            guard let city = sequencer.readUndurable({ $0.alone(lot, day: day) }) else { return Reply(WireError("lotNotRegistered")) }
+            let ledgerSum = sequencer.readUndurable { $0.ledgerSum }
             let past = Past(store)
             var differences: [JSON] = []
             func note(_ recordNo: String, fee: Int64, paid: Int64, _ why: String) {
@@ -440,8 +440,8 @@ extension Pipeline {
                 // A discount of the lot was never due.
                 let fee = isCity.map { $0.totalFen - $0.discountFen } ?? visit.feeFen
                 // A deposit that became the lot's when the car came in is part of what was paid.
-                let deposit = visit.orderNo.flatMap { past.order($0) }.flatMap { order in
-                    order.prepayNo.flatMap { past.payment(key: Payment.key(order.appId, "", $0)) }.flatMap {
+                let deposit = visit.orderNo.flatMap { past.reservation($0) }.flatMap { reservation in
+                    reservation.prepayNo.flatMap { past.payment(key: Payment.key(reservation.appId, "", $0)) }.flatMap {
                         $0.state == .paid ? $0.amountFen : nil
                     }
                 }
@@ -461,7 +461,7 @@ extension Pipeline {
             }
             if let failure = past.failure { throw failure }
             let refunded = near.filter { $0.payTime.map { from <= $0 && $0 < to } ?? false }.reduce(0) { $0 + $1.refundedFen }
-            return Answer(data: [
+            return Reply(data: [
                 "parkCode": .string(lot), "date": .string(CivilTime.text(ofDay: day)), "visits": .int(visits.count),
                 "feesReported": .int(reported), "paymentsKnown": .int(known), "refunded": .int(refunded),
                 "differences": .array(differences), "balanced": .bool(differences.isEmpty), "ledgerSum": .int(ledgerSum),

@@ -32,7 +32,7 @@ extension Pipeline {
         credential.role == .operator && !credential.parkCodes.isEmpty ? credential.parkCodes : nil
     }
 
-    func checkScope(_ request: Authentic) throws(WireError) {
+    func checkScope(_ request: VerifiedRequest) throws(WireError) {
         let credential = request.credential
         guard credential.role == .operator, let own = Pipeline.lots(of: credential) else { return }
         let envelope = request.envelope
@@ -45,7 +45,7 @@ extension Pipeline {
             guard text("areaId").isEmpty else { throw refuse("areaId: the caller is limited to lots") }
         }
         // The envelope's lot has been checked; what the data says beside it is looked at here.
-        let isAboutLot = Profile.current.services[envelope.service]?.isAboutLot(.operator) == true
+        let isAboutLot = Dialect.current.services[envelope.service]?.isAboutLot(.operator) == true
         switch Pipeline.reaches[envelope.service] {
         case .some(.none): return
         case .lot: try checkLot()
@@ -69,11 +69,11 @@ extension Pipeline {
     func checkObject(_ envelope: Envelope, _ own: Set<String>) throws(WireError) {
         if envelope.service == "share.review" {
             let number = (envelope.data["offerId"] ?? envelope.data["authNo"])?.stringValue ?? ""
-            let parkCode = sequencer.peek { city in city.offer(number)?.parkCode ?? city.subscription(number)?.parkCode }
+            let parkCode = sequencer.readUndurable { city in city.offer(number)?.parkCode ?? city.subscription(number)?.parkCode }
             if let parkCode, !own.contains(parkCode) { throw WireError("lotNotAuthorised", "not of one of the caller's lots") }
         }
         guard envelope.service == "credit.appeal.answer", let appealId = envelope.data["appealId"]?.stringValue else { return }
-        let parkCode = sequencer.peek { city in city.appeals[appealId].flatMap { city.penalties[$0.penaltyId]?.parkCode } }
+        let parkCode = sequencer.readUndurable { city in city.appeals[appealId].flatMap { city.penalties[$0.penaltyId]?.parkCode } }
         if let parkCode, !own.contains(parkCode) { throw WireError("lotNotAuthorised", "appealId: not of one of the caller's lots") }
     }
 }

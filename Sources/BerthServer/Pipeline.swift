@@ -17,8 +17,8 @@ final class Pipeline: Sendable {
     }
 
     /// What goes back. Its bytes are made by ``render(_:)``, by whoever sends it: never on the committer's thread.
-    struct Reply: Sendable {
-        var answer: Answer
+    struct SignedReply: Sendable {
+        var answer: Reply
         var echo: Echo
         fileprivate var secret: String?
         /// The message was signed by the party that it names.
@@ -32,11 +32,11 @@ final class Pipeline: Sendable {
     let rates = RateLimiter()
     let refusals = RefusalLog()
     let badSignatures = BadSignatures()
-    let liveAnswers = LiveAnswers()
+    let liveAnswers = CommandsUnderWay()
     let presence: Presence
     let deliverer: Deliverer
-    let relay: Relay
-    let keys: KeyKeeper
+    let relay: LotCalls
+    let keys: CredentialService
     let pictures: PictureStore
     let redirects: Redirects
     let statistics: Statistics
@@ -46,7 +46,7 @@ final class Pipeline: Sendable {
     let logger: Logger
 
     init(
-        sequencer: Sequencer, keys: KeyKeeper, presence: Presence, deliverer: Deliverer, relay: Relay, pictures: PictureStore,
+        sequencer: Sequencer, keys: CredentialService, presence: Presence, deliverer: Deliverer, relay: LotCalls, pictures: PictureStore,
         redirects: Redirects, statistics: Statistics, onboarding: Onboarding, settings: ServerSettings,
         clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
@@ -66,7 +66,7 @@ final class Pipeline: Sendable {
         self.logger = logger
     }
 
-    func receive(_ bytes: [UInt8], _ arrival: Arrival, completion: @escaping @Sendable (Reply) -> Void) {
+    func receive(_ bytes: [UInt8], _ arrival: Arrival, completion: @escaping @Sendable (SignedReply) -> Void) {
         let received = clock()
         var echo = Echo()
         var credential: Credential?
@@ -78,7 +78,7 @@ final class Pipeline: Sendable {
                 throw error
             }
             credential = credentials.find(envelope.appId)
-            let request: Authentic
+            let request: VerifiedRequest
             do throws(WireError) {
                 request = try envelope.verify(credential: credential, isOverMQTT: arrival.parkCode != nil, now: received)
                 isAuthentic = true
@@ -90,17 +90,17 @@ final class Pipeline: Sendable {
             let finalEcho = echo
             dispatch(request, service, now: received) { [self] answer in
                 if answer.code != 0 { noteRefusal(answer, finalEcho, request, at: received) }
-                completion(Reply(answer: answer, echo: finalEcho, secret: request.secret, isAuthentic: true))
+                completion(SignedReply(answer: answer, echo: finalEcho, secret: request.secret, isAuthentic: true))
             }
         } catch {
-            let answer = Answer(error)
+            let answer = Reply(error)
             noteRefusal(answer, echo, nil, isAuthentic: isAuthentic, at: received)
             if answer.code == 201, let credential { noteBadSignature(credential, echo, now: received) }
             // Where no secret can be chosen the reply is not signed: 101, 104, 200, and what could not be read.
             let secret =
                 [101, 104, 200].contains(answer.code)
                 ? nil : error.name == "secretExpired" ? credential?.previousSecret : credential?.secret
-            completion(Reply(answer: answer, echo: echo, secret: secret, isAuthentic: isAuthentic))
+            completion(SignedReply(answer: answer, echo: echo, secret: secret, isAuthentic: isAuthentic))
         }
     }
 
@@ -113,19 +113,19 @@ final class Pipeline: Sendable {
     }
 
     /// An answer that the carrier itself has to give: a wrong content type, a body over the limit.
-    func refuse(_ name: String, _ hint: String) -> Reply {
-        Reply(answer: Answer(WireError(name, hint)), echo: Echo(), secret: nil, isAuthentic: false)
+    func refuse(_ name: String, _ hint: String) -> SignedReply {
+        SignedReply(answer: Reply(WireError(name, hint)), echo: Echo(), secret: nil, isAuthentic: false)
     }
 
     /// The signed bytes of a reply.
-    func render(_ reply: Reply) -> [UInt8] {
+    func render(_ reply: SignedReply) -> [UInt8] {
         MessageWriter.reply(
-            reply.answer, echo: reply.echo, secret: reply.secret, timestamp: clock(), nonce: Ambient.nonce(),
+            reply.answer, echo: reply.echo, secret: reply.secret, timestamp: clock(), nonce: SystemRandom.nonce(),
             showHints: reply.isAuthentic || settings.isTestEnvironment, showDetails: settings.isTestEnvironment)
     }
 
     /// Counts a refusal, and says it in one line: who was refused what, and why.
-    private func noteRefusal(_ answer: Answer, _ echo: Echo, _ request: Authentic?, isAuthentic: Bool = true, at now: Millis) {
+    private func noteRefusal(_ answer: Reply, _ echo: Echo, _ request: VerifiedRequest?, isAuthentic: Bool = true, at now: Millis) {
         statistics.refused(answer.code, echo: echo, isAuthentic: isAuthentic, at: now)
         guard answer.code != 611, logger.logLevel <= .info else { return }
         let lot = echo.parkCode ?? request?.envelope.data["parkCode"]?.stringValue.map { String($0.prefix(32)) } ?? ""
@@ -141,19 +141,19 @@ final class Pipeline: Sendable {
 
     /// Event 7003: wrong signatures in the name of one party, more than a few in a minute; raised once an hour for each party.
     private func noteBadSignature(_ credential: Credential, _ echo: Echo, now: Millis) {
-        guard let count = badSignatures.note(credential.appId, now: Ambient.monotonic()) else { return }
+        guard let count = badSignatures.note(credential.appId, now: SystemClock.monotonic()) else { return }
         let parkCode = echo.parkCode.flatMap { credential.mayActFor($0) && sequencer.knows($0) ? $0 : nil } ?? ""
         sequencer.perform(
-            .raise(Notice(parkCode: parkCode, eventType: 7003, occurredAt: now, detail: "\(credential.appId) \(count)")), now: now)
+            .raise(LotEvent(parkCode: parkCode, eventType: 7003, occurredAt: now, detail: "\(credential.appId) \(count)")), now: now)
     }
 
     /// Nonce (203) → certificate (207) → service (103) → role (204) → lot (100, 205) → rate (301).
-    private func admit(_ request: Authentic, _ arrival: Arrival, now: Millis) throws(WireError) -> ServiceDefinition {
+    private func admit(_ request: VerifiedRequest, _ arrival: Arrival, now: Millis) throws(WireError) -> ServiceDefinition {
         let envelope = request.envelope
-        let service = Profile.current.services[envelope.service]
+        let service = Dialect.current.services[envelope.service]
         // The seq of an entry of the up log is its own guard against replay.
         if service?.kind != .log || service?.direction == "down" {
-            guard nonces.insert(appId: envelope.appId, nonce: envelope.nonce, now: Ambient.monotonic()) else {
+            guard nonces.insert(appId: envelope.appId, nonce: envelope.nonce, now: SystemClock.monotonic()) else {
                 throw WireError("nonceRepeated", "nonce: seen before")
             }
         }
@@ -182,7 +182,7 @@ final class Pipeline: Sendable {
         }
         try checkScope(request)
         if service.kind != .log || service.direction == "down", service.name != "sys.heartbeat" {
-            let wait = rates.admit(request.credential, parkCode: envelope.parkCode, now: Ambient.monotonic())
+            let wait = rates.admit(request.credential, parkCode: envelope.parkCode, now: SystemClock.monotonic())
             if wait > 0 { throw WireError("rateLimited", data: ["retryAfterMs": .int(wait)]) }
         }
         if service.kind == .log, service.direction == "up" {
@@ -195,7 +195,7 @@ final class Pipeline: Sendable {
 
     /// An entry of a lot's up log whose service cannot stand there. It is consumed as a dead letter, since its log would else stand for
     /// ever (section 6, "Settled" c).
-    private func strayEntry(_ request: Authentic, _ arrival: Arrival, _ service: ServiceDefinition?) -> ServiceDefinition? {
+    private func strayEntry(_ request: VerifiedRequest, _ arrival: Arrival, _ service: ServiceDefinition?) -> ServiceDefinition? {
         let envelope = request.envelope
         guard envelope.epoch != nil, envelope.seq != nil, let parkCode = envelope.parkCode, request.credential.role.speaksForLots,
             request.credential.mayActFor(parkCode), arrival.parkCode == nil || arrival.parkCode == parkCode,
@@ -205,7 +205,7 @@ final class Pipeline: Sendable {
     }
 
     private func dispatch(
-        _ request: Authentic, _ service: ServiceDefinition, now: Millis, completion: @escaping Sequencer.Completion
+        _ request: VerifiedRequest, _ service: ServiceDefinition, now: Millis, completion: @escaping Sequencer.Completion
     ) {
         let envelope = request.envelope
         let parkCode = envelope.parkCode ?? ""
@@ -220,8 +220,8 @@ final class Pipeline: Sendable {
             do throws(WireError) {
                 try service.request.check(envelope.data)
                 try live(request, parkCode, now: now, completion: completion)
-            } catch { completion(Answer(error)) }
-        case .callback: completion(Answer(WireError("unknownService")))
+            } catch { completion(Reply(error)) }
+        case .callback: completion(Reply(WireError("unknownService")))
         case .log:
             presence.heard(parkCode)
             sequencer.entry(
@@ -230,7 +230,7 @@ final class Pipeline: Sendable {
                     epoch: envelope.epoch!, seq: envelope.seq!, requestId: envelope.requestId,
                     service: envelope.service, data: envelope.data,
                     command: Pipeline.attempt { () throws(WireError) in
-                        if service.name.isEmpty, Profile.current.services[envelope.service] != nil {
+                        if service.name.isEmpty, Dialect.current.services[envelope.service] != nil {
                             throw WireError("fieldNotAllowed", "epoch, seq: not a service of the up log")
                         }
                         return try Decode.logEntry(service: envelope.service, data: envelope.data, parkCode: parkCode, now: now)
@@ -257,7 +257,7 @@ final class Pipeline: Sendable {
                 // A fault of one entry of a batch is that entry's own.
                 if service.name != "sync.batch.report" { try service.request.check(envelope.data) }
                 try query(request, parkCode, now: now, completion: completion)
-            } catch { completion(Answer(error)) }
+            } catch { completion(Reply(error)) }
         }
     }
 
@@ -265,7 +265,7 @@ final class Pipeline: Sendable {
         do throws(WireError) { return .success(try body()) } catch { return .failure(error) }
     }
 
-    private typealias Work = (Authentic, String, Millis, @escaping Sequencer.Completion) -> Void
+    private typealias Work = (VerifiedRequest, String, Millis, @escaping Sequencer.Completion) -> Void
 
     /// Services whose effect lies outside the rules: files, addresses.
     private func beyondRules(_ name: String) -> Work? {
@@ -277,9 +277,9 @@ final class Pipeline: Sendable {
         }
     }
 
-    private func keptCommand(_ request: Authentic, _ parkCode: String, now: Millis) throws(WireError) -> Command {
+    private func keptCommand(_ request: VerifiedRequest, _ parkCode: String, now: Millis) throws(WireError) -> Command {
         let envelope = request.envelope
-        try Profile.current.services[envelope.service]?.request.check(envelope.data)
+        try Dialect.current.services[envelope.service]?.request.check(envelope.data)
         if envelope.service == "pay.create", let channel = envelope.data["channel"]?.stringValue, !PaymentChannel.isKnown(channel) {
             throw WireError("illegalValue", "channel")
         }
@@ -298,7 +298,7 @@ final class Pipeline: Sendable {
     /// Looks at the city and its past; a look that fails is 501.
     func past<Value: Sendable>(_ look: (City, Past) -> Value) throws(WireError) -> Value {
         let past = Past(store)
-        let value = sequencer.peek { city in look(city, past) }
+        let value = sequencer.readUndurable { city in look(city, past) }
         if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
         return value
     }

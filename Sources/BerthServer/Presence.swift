@@ -30,7 +30,7 @@ final class Presence: Sendable {
     /// Changes of one lot that are told as events in a minute.
     private static let flipsMax = 6
 
-    init(clock: @escaping @Sendable () -> Millis = { Ambient.now() }) { self.clock = clock }
+    init(clock: @escaping @Sendable () -> Millis = { SystemClock.now() }) { self.clock = clock }
 
     func start(_ listener: any PresenceListener) { self.listener.withLock { $0 = listener } }
 
@@ -43,7 +43,7 @@ final class Presence: Sendable {
     func offline(_ parkCode: String) { turn(parkCode, isOnline: false) }
 
     private func turn(_ parkCode: String, isOnline: Bool) {
-        let (now, tick) = (clock(), Ambient.monotonic())
+        let (now, tick) = (clock(), SystemClock.monotonic())
         let (isTurned, isTold) = links.withLock { links -> (Bool, Bool) in
             var link = links[parkCode] ?? Link()
             defer { links[parkCode] = link }
@@ -60,7 +60,7 @@ final class Presence: Sendable {
 
     /// Anything verified from the lot, over any carrier: it lives, whether or not it listens on MQTT.
     func heard(_ parkCode: String) {
-        let (now, tick) = (clock(), Ambient.monotonic())
+        let (now, tick) = (clock(), SystemClock.monotonic())
         links.withLock { links in
             links[parkCode, default: Link()].heardAt = now
             links[parkCode]!.heardTick = tick
@@ -83,7 +83,7 @@ final class Presence: Sendable {
 
     /// 90 s of silence count as offline.
     func sweep() {
-        let tick = Ambient.monotonic()
+        let tick = SystemClock.monotonic()
         let silent = links.withLock { links in links.filter { $0.value.isOnline && $0.value.isSilent(tick) }.map(\.key) }
         for parkCode in silent { offline(parkCode) }
     }

@@ -22,28 +22,28 @@ final class Redirects: Sendable {
     }
 
     /// A19. The same request makes the same address.
-    func build(_ request: Authentic, now: Millis) throws(WireError) -> Answer {
-        let fields = Fields(request.envelope.data)
+    func build(_ request: VerifiedRequest, now: Millis) throws(WireError) -> Reply {
+        let fields = FieldReader(request.envelope.data)
         let credential = request.credential
         guard let scene = RedirectScene(rawValue: try fields.string("scene", max: 16)) else {
             throw WireError("redirectSceneUnknown", "scene")
         }
         var members: [(String, String)] = [("appId", credential.appId), ("scene", scene.rawValue)]
         if let parkCode = try fields.optionalString("parkCode", max: 32), !parkCode.isEmpty {
-            guard sequencer.peek({ $0.lots[parkCode] != nil }) else { throw WireError("lotNotRegistered") }
+            guard sequencer.readUndurable({ $0.lots[parkCode] != nil }) else { throw WireError("lotNotRegistered") }
             members.append(("parkCode", parkCode))
         }
         if let orderNo = try fields.optionalString("orderNo", max: 32), !orderNo.isEmpty {
             let past = Past(sequencer.store)
-            let order: Order? = sequencer.peek { $0.order(orderNo, history: past) }
+            let reservation: Reservation? = sequencer.readUndurable { $0.reservation(orderNo, history: past) }
             if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
-            guard let order, credential.role == .operator || order.appId == credential.appId else {
+            guard let reservation, credential.role == .operator || reservation.appId == credential.appId else {
                 throw WireError("orderNotFound", "orderNo")
             }
-            guard credential.role != .operator || credential.mayActFor(order.parkCode) else {
+            guard credential.role != .operator || credential.mayActFor(reservation.parkCode) else {
                 throw WireError("lotNotAuthorised", "orderNo")
             }
-            members.append(("orderNo", order.orderNo))
+            members.append(("orderNo", reservation.orderNo))
         }
         if fields.has("plateNo") {
             members.append(("plateNo", try Decode.plate(fields).revealed))
@@ -62,7 +62,7 @@ final class Redirects: Sendable {
                 String(Encode.downRequestId(parkCode: "redirect", epoch: request.envelope.requestId, seq: now, at: 0).filter { $0 != "-" })
             ))
         let query = Redirect.signed(members, secret: request.secret)
-        return Answer(data: [
+        return Reply(data: [
             "url": .string("\(settings.publicURL)/r/\(scene.rawValue)?\(query)"), "expireAt": .int(now + scene.validMillis),
         ])
     }
@@ -71,7 +71,7 @@ final class Redirects: Sendable {
     struct Arrival: Sendable {
         var scene: RedirectScene
         var lotName: String?
-        var order: Order?
+        var reservation: Reservation?
         var plate: Plate?
         var returnURL: String?
         var cancelURL: String?
@@ -109,22 +109,22 @@ final class Redirects: Sendable {
         }
         guard used.code == 0 else { throw used.code == 203 ? WireError("nonceRepeated") : WireError("dependencyUnavailable") }
         let past = Past(sequencer.store)
-        let (order, lotName) = sequencer.peek { city -> (Order?, String?) in
-            let order = value("orderNo").flatMap { city.order($0, history: past) }.flatMap {
+        let (reservation, lotName) = sequencer.readUndurable { city -> (Reservation?, String?) in
+            let reservation = value("orderNo").flatMap { city.reservation($0, history: past) }.flatMap {
                 $0.appId == appId || credential.role == .operator ? $0 : nil
             }
-            return (order, (value("parkCode") ?? order?.parkCode).flatMap { city.lots[$0]?.profile?.name })
+            return (reservation, (value("parkCode") ?? reservation?.parkCode).flatMap { city.lots[$0]?.profile?.name })
         }
         if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
         var arrival = Arrival(
-            scene: scene, lotName: lotName, order: order, plate: value("plateNo").flatMap { Plate($0) }, returnURL: nil, cancelURL: nil,
+            scene: scene, lotName: lotName, reservation: reservation, plate: value("plateNo").flatMap { Plate($0) }, returnURL: nil, cancelURL: nil,
             partyName: credential.name)
-        let result = order.map { $0.status.rawValue <= 3 ? "1" : "-1" } ?? "0"
+        let result = reservation.map { $0.status.rawValue <= 3 ? "1" : "-1" } ?? "0"
         arrival.returnURL = value("returnUrl").map {
-            Redirect.back($0, orderNo: order?.orderNo, result: result, now: now, nonce: Ambient.nonce(), secret: credential.secret)
+            Redirect.back($0, orderNo: reservation?.orderNo, result: result, now: now, nonce: SystemRandom.nonce(), secret: credential.secret)
         }
         arrival.cancelURL = value("cancelUrl").map {
-            Redirect.back($0, orderNo: order?.orderNo, result: "0", now: now, nonce: Ambient.nonce(), secret: credential.secret)
+            Redirect.back($0, orderNo: reservation?.orderNo, result: "0", now: now, nonce: SystemRandom.nonce(), secret: credential.secret)
         }
         return arrival
     }

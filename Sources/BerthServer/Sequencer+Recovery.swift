@@ -25,7 +25,7 @@ extension Sequencer {
             return void
         }
         // Answers that only waited for others may rest on what is void now.
-        let refused = Answer(WireError("dependencyUnavailable", error.reason))
+        let refused = Reply(WireError("dependencyUnavailable", error.reason))
         for pending in void { pending.completion(refused) }
     }
 
@@ -36,7 +36,7 @@ extension Sequencer {
         guard let halt, !isStopped else { return }
         if halt.isStale {
             do throws(StoreError) {
-                let started = Ambient.monotonic()
+                let started = SystemClock.monotonic()
                 if halt.void.isWholeCity { try exchange() } else { try undo(halt.void) }
                 state.withLockedValue { state in
                     state.decided = state.durable
@@ -46,9 +46,9 @@ extension Sequencer {
                     state.halt?.isStale = false
                     state.halt?.void = Touched()
                 }
-                let things = halt.void.isWholeCity ? "the whole city" : "\(halt.void.orders.count) orders, \(halt.void.visits.count) visits"
+                let things = halt.void.isWholeCity ? "the whole city" : "\(halt.void.reservations.count) orders, \(halt.void.visits.count) visits"
                 logger.notice(
-                    "what was decided in vain is undone", metadata: ["ms": "\(Ambient.monotonic() - started)", "what": "\(things)"])
+                    "what was decided in vain is undone", metadata: ["ms": "\(SystemClock.monotonic() - started)", "what": "\(things)"])
             } catch {
                 state.withLockedValue { $0.halt?.reason = error.reason }
                 logger.error("the store cannot be read; work is refused until it can", metadata: ["why": "\(error.reason)"])

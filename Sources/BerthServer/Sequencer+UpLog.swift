@@ -22,10 +22,10 @@ extension Sequencer {
     func entry(_ parkCode: String, _ entry: LogEntry, now: Millis, completion: @escaping Completion) {
         locked { state in
             guard let position = state.city.lots[parkCode]?.up else {
-                return answerNow(&state, Answer(WireError("lotNotRegistered")), completion)
+                return answerNow(&state, Reply(WireError("lotNotRegistered")), completion)
             }
             guard state.logBacklog[parkCode, default: 0] < Limits.logBacklogPerLotMax else {
-                return answerNow(&state, Answer(WireError("tooManyInFlight", data: ["retryAfterMs": 200])), completion)
+                return answerNow(&state, Reply(WireError("tooManyInFlight", data: ["retryAfterMs": 200])), completion)
             }
             if let answer = refusePosition(position, epoch: entry.epoch, seq: entry.seq) {
                 return enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
@@ -36,7 +36,7 @@ extension Sequencer {
                 let ackSeq = position.ackSeq
                 enqueue(
                     &state,
-                    Pending(commit: nil, answer: Answer()) { _ in
+                    Pending(commit: nil, answer: Reply()) { _ in
                         Blocking.run { completion(Sequencer.repeated(store, parkCode, entry, ackSeq: ackSeq)) }
                     })
                 return
@@ -44,7 +44,7 @@ extension Sequencer {
             guard state.halt == nil else { return answerNow(&state, Sequencer.refused(state), completion) }
             if state.deadCounts[parkCode, default: 0] >= Limits.deadLettersMax, !Sequencer.mends(entry) {
                 return answerNow(
-                    &state, Answer(WireError("logFrozen", "\(Limits.deadLettersMax) dead letters wait to be mended")), completion)
+                    &state, Reply(WireError("logFrozen", "\(Limits.deadLettersMax) dead letters wait to be mended")), completion)
             }
             guard let (commit, answer) = consume(&state, parkCode, entry, now: now) else {
                 return answerNow(&state, Sequencer.refused(state), completion)
@@ -58,10 +58,10 @@ extension Sequencer {
     func batch(_ parkCode: String, _ entries: [LogEntry], now: Millis, completion: @escaping Completion) {
         locked { state in
             guard let position = state.city.lots[parkCode]?.up else {
-                return answerNow(&state, Answer(WireError("lotNotRegistered")), completion)
+                return answerNow(&state, Reply(WireError("lotNotRegistered")), completion)
             }
             guard let first = entries.first else {
-                let answer = Answer(
+                let answer = Reply(
                     data: [
                         "epoch": .string(position.epoch ?? ""), "ackSeq": .int(position.ackSeq), "failed": [],
                     ], epoch: position.epoch, ackSeq: position.ackSeq)
@@ -72,7 +72,7 @@ extension Sequencer {
             var up: [UpResult] = []
             var mended: [UpResult] = []
             var failed: [JSON] = []
-            var answer: Answer?
+            var answer: Reply?
             for entry in entries {
                 let position = state.city.lots[parkCode]!.up
                 if let refusal = refusePosition(position, epoch: entry.epoch, seq: entry.seq) {
@@ -81,7 +81,7 @@ extension Sequencer {
                 }
                 if position.admit(epoch: entry.epoch, seq: entry.seq) == .duplicate { continue }
                 if state.deadCounts[parkCode, default: 0] >= Limits.deadLettersMax, !Sequencer.mends(entry) {
-                    answer = Answer(WireError("logFrozen", "\(Limits.deadLettersMax) dead letters wait to be mended"))
+                    answer = Reply(WireError("logFrozen", "\(Limits.deadLettersMax) dead letters wait to be mended"))
                     break
                 }
                 guard let (one, result) = consume(&state, parkCode, entry, now: now) else {
@@ -101,8 +101,8 @@ extension Sequencer {
             }
             let ackSeq = state.city.lots[parkCode]!.up.ackSeq
             if answer == nil {
-                answer = Answer(
-                    code: failed.isEmpty ? 0 : Profile.current.code("batchPartlyFailed").code,
+                answer = Reply(
+                    code: failed.isEmpty ? 0 : Dialect.current.code("batchPartlyFailed").code,
                     data: ["epoch": .string(first.epoch), "ackSeq": .int(ackSeq), "failed": .array(failed)],
                     epoch: first.epoch, ackSeq: ackSeq)
             } else if case .object(var data) = answer!.data, !failed.isEmpty {
@@ -115,11 +115,11 @@ extension Sequencer {
     }
 
     /// 610 or 613, or nil when the entry is the next one or a repeat.
-    private func refusePosition(_ up: LogPosition, epoch: String, seq: Int64) -> Answer? {
+    private func refusePosition(_ up: LogPosition, epoch: String, seq: Int64) -> Reply? {
         switch up.admit(epoch: epoch, seq: seq) {
         case .next, .duplicate: return nil
         case .gap(let expected):
-            var answer = Answer(
+            var answer = Reply(
                 WireError(
                     "sequenceGap",
                     data: [
@@ -130,7 +130,7 @@ extension Sequencer {
             answer.ackSeq = up.ackSeq
             return answer
         case .closed:
-            var answer = Answer(
+            var answer = Reply(
                 WireError(
                     "epochClosed", data: ["epoch": .string(up.epoch ?? ""), "ackSeq": .int(up.ackSeq)]))
             answer.epoch = up.epoch
@@ -143,13 +143,13 @@ extension Sequencer {
     private static func mends(_ entry: LogEntry) -> Bool { entry.service == "vehicle.record.correct" }
 
     /// - Returns: nil where the store could not be read: nothing is consumed.
-    private func consume(_ state: inout State, _ parkCode: String, _ entry: LogEntry, now: Millis) -> (Commit, Answer)? {
-        var answer: Answer
+    private func consume(_ state: inout State, _ parkCode: String, _ entry: LogEntry, now: Millis) -> (Commit, Reply)? {
+        var answer: Reply
         var events: [Event] = []
         var mended: [UpResult] = []
         switch entry.command {
         case .failure(let error):
-            answer = Answer(error)
+            answer = Reply(error)
             // A record that cannot be taken shows all the same that a car was there (section 5.5).
             if let dispute = Decode.dispute(service: entry.service, data: entry.data, parkCode: parkCode, now: now) {
                 guard let decision = decide(dispute, &state, now: now, sentAt: entry.sentAt) else { return nil }
@@ -171,7 +171,7 @@ extension Sequencer {
             do throws(StoreError) {
                 guard let dead = try deadLetter(state, parkCode, recordNo) else { break }
                 let data = Decode.corrected(dead.data, entry.data)
-                var result = Answer()
+                var result = Reply()
                 if decision.outcome.refusal == .correctionWhileInside, dead.service == "vehicle.entry.report" {
                     // The car stands inside, and only its order was refused.
                     let command = Command.mend(parkCode: parkCode, recordNo: recordNo, correction)
@@ -183,12 +183,12 @@ extension Sequencer {
                     result = Sequencer.answer(decision, state.city)
                 } else if case .void = correction {
                     events = []
-                    result = Answer(data: ["recordNo": .string(recordNo)])
+                    result = Reply(data: ["recordNo": .string(recordNo)])
                 } else {
                     switch Pipeline.attempt({ () throws(WireError) in
                         try Decode.logEntry(service: dead.service, data: data, parkCode: parkCode, now: now)
                     }) {
-                    case .failure(let error): result = Answer(error)
+                    case .failure(let error): result = Reply(error)
                     case .success(let command):
                         guard let decision = decide(command, &state, now: now, sentAt: entry.sentAt) else {
                             state.halt?.void.add(events)
@@ -218,7 +218,7 @@ extension Sequencer {
         if answer.code != 0 {
             events.append(
                 .notice(
-                    Notice(
+                    LotEvent(
                         parkCode: parkCode, eventType: 6090, occurredAt: now,
                         detail: "seq \(entry.seq) code \(answer.code)")))
         }
@@ -247,13 +247,13 @@ extension Sequencer {
         return try store.deadLetter(parkCode: parkCode, recordNo: recordNo)
     }
 
-    private static func repeated(_ store: any Store, _ parkCode: String, _ entry: LogEntry, ackSeq: Int64) -> Answer {
+    private static func repeated(_ store: any Store, _ parkCode: String, _ entry: LogEntry, ackSeq: Int64) -> Reply {
         let known: UpResult?
         do throws(StoreError) { known = try store.up(parkCode: parkCode, epoch: entry.epoch, seq: entry.seq) } catch {
-            return Answer(WireError("dependencyUnavailable", error.reason))
+            return Reply(WireError("dependencyUnavailable", error.reason))
         }
-        guard let known else { return Answer(WireError("dependencyUnavailable", "the first answer is not kept any more")) }
-        var answer = Answer(code: known.code, data: (try? JSON.parse(Array(known.reply.utf8))) ?? [:])
+        guard let known else { return Reply(WireError("dependencyUnavailable", "the first answer is not kept any more")) }
+        var answer = Reply(code: known.code, data: (try? JSON.parse(Array(known.reply.utf8))) ?? [:])
         answer.duplicate = true
         answer.epoch = entry.epoch
         answer.ackSeq = ackSeq

@@ -15,11 +15,11 @@ import Synchronization
 /// While one transaction is being written, the next collects everything that arrives. A reader of a lot that has undurable
 /// changes waits for them, so nobody ever sees what could still be lost.
 final class Sequencer: Sendable {
-    typealias Completion = @Sendable (Answer) -> Void
+    typealias Completion = @Sendable (Reply) -> Void
 
     struct Pending: Sendable {
         var commit: Commit?
-        var answer: Answer
+        var answer: Reply
         var completion: Completion
     }
 
@@ -37,7 +37,7 @@ final class Sequencer: Sendable {
         var freshReplies: [Int64: KeptReply] = [:]
         var isStopped = false
         /// Answers that need no waiting; given as soon as the lock is free, since who is answered may ask again.
-        var immediate: [(Completion, Answer)] = []
+        var immediate: [(Completion, Reply)] = []
         /// Decided under this lock and not yet made ready for the store.
         var unprepared: [Commit] = []
         /// The committer had nothing to do, and now has.
@@ -60,7 +60,7 @@ final class Sequencer: Sendable {
         var void = Touched()
         /// The store refused a commit: it has to take one before work goes on.
         var refusedCommit: Bool
-        var answer: Answer { Answer(WireError("dependencyUnavailable", reason)) }
+        var answer: Reply { Reply(WireError("dependencyUnavailable", reason)) }
     }
 
     let store: any Store
@@ -114,8 +114,8 @@ final class Sequencer: Sendable {
         state.wakesCommitter = true
     }
 
-    static func refused(_ state: State) -> Answer {
-        state.halt?.answer ?? Answer(WireError("dependencyUnavailable"))
+    static func refused(_ state: State) -> Reply {
+        state.halt?.answer ?? Reply(WireError("dependencyUnavailable"))
     }
 
     func start(_ listeners: [any DurableListener]) {
@@ -138,7 +138,7 @@ final class Sequencer: Sendable {
 
     /// What is left to do when the lock is free again.
     private struct Rest {
-        var immediate: [(Completion, Answer)] = []
+        var immediate: [(Completion, Reply)] = []
         var unprepared: [Commit] = []
         var lookups: [@Sendable () -> Void] = []
         var wakesCommitter = false
@@ -195,9 +195,9 @@ final class Sequencer: Sendable {
         return reply
     }
 
-    static func answer(_ decision: Decision, _ city: City) -> Answer {
-        guard case .order(let order, _) = decision.outcome, order.status == .waitlisted else { return Encode.answer(decision) }
-        return Encode.answer(decision, waitPosition: city.position(of: order))
+    static func answer(_ decision: Decision, _ city: City) -> Reply {
+        guard case .reservation(let reservation, _) = decision.outcome, reservation.status == .waitlisted else { return Encode.answer(decision) }
+        return Encode.answer(decision, waitPosition: city.position(of: reservation))
     }
 
     // MARK: Plain requests
@@ -208,8 +208,8 @@ final class Sequencer: Sendable {
     ///   - answering: the answer to a command that is accepted, where the rules do not make it.
     ///   - adapting: adds to an answer what other parts of the city say.
     func kept(
-        _ request: Authentic, command: Result<Command, WireError>, answering: Answer? = nil,
-        adapting: (@Sendable (Answer, City) -> Answer)? = nil, now: Millis, isNew: Bool = false, completion: @escaping Completion
+        _ request: VerifiedRequest, command: Result<Command, WireError>, answering: Reply? = nil,
+        adapting: (@Sendable (Reply, City) -> Reply)? = nil, now: Millis, isNew: Bool = false, completion: @escaping Completion
     ) {
         let envelope = request.envelope
         let key = KeptReply.key(envelope.appId, envelope.requestId)
@@ -234,20 +234,20 @@ final class Sequencer: Sendable {
                     } catch {
                         logger.error(
                             "a kept answer cannot be read", metadata: ["requestId": "\(envelope.requestId)", "why": "\(error.reason)"])
-                        completion(Answer(WireError("dependencyUnavailable", error.reason)))
+                        completion(Reply(WireError("dependencyUnavailable", error.reason)))
                     }
                 }
                 return
             }
             guard state.halt == nil else { return answerNow(&state, Sequencer.refused(state), completion) }
             guard state.pending.count < Limits.backlogMax else {
-                return answerNow(&state, Answer(WireError("tooManyInFlight", data: ["retryAfterMs": 100])), completion)
+                return answerNow(&state, Reply(WireError("tooManyInFlight", data: ["retryAfterMs": 100])), completion)
             }
-            var answer: Answer
+            var answer: Reply
             var events: [Event] = []
             var showsOrder = false
             switch command {
-            case .failure(let error): answer = Answer(error)
+            case .failure(let error): answer = Reply(error)
             case .success(let command):
                 guard let decision = decide(command, &state, now: now) else {
                     return answerNow(&state, Sequencer.refused(state), completion)
@@ -278,7 +278,7 @@ final class Sequencer: Sendable {
     ///   - completion: told the known answer of a repeat, or why it cannot be executed.
     ///   - work: called once, when it may be executed.
     func begin(
-        _ request: Authentic, assumed: Answer, now: Millis, completion: @escaping Completion, work: @escaping @Sendable () -> Void
+        _ request: VerifiedRequest, assumed: Reply, now: Millis, completion: @escaping Completion, work: @escaping @Sendable () -> Void
     ) {
         let envelope = request.envelope
         let key = KeptReply.key(envelope.appId, envelope.requestId)
@@ -291,14 +291,14 @@ final class Sequencer: Sendable {
                 {
                     return completion(Sequencer.again(known, envelope, request.dataHash))
                 }
-            } catch { return completion(Answer(WireError("dependencyUnavailable", error.reason))) }
+            } catch { return completion(Reply(WireError("dependencyUnavailable", error.reason))) }
             let audit = request.credential.role == .operator ? Audit.write(request, code: nil, now: now) : nil
             keep(request, key, assumed, audit: audit, now: now) { kept in kept.code == 0 ? work() : completion(kept) }
         }
     }
 
     /// How a command that ``begin(_:assumed:now:completion:work:)`` let go has ended.
-    func end(_ request: Authentic, _ answer: Answer, now: Millis, completion: @escaping Completion) {
+    func end(_ request: VerifiedRequest, _ answer: Reply, now: Millis, completion: @escaping Completion) {
         let key = KeptReply.key(request.envelope.appId, request.envelope.requestId)
         keep(request, key, answer, audit: nil, now: now) { _ in completion(answer) }
     }
@@ -307,7 +307,7 @@ final class Sequencer: Sendable {
     private static let nothingDone = 600
 
     private func keep(
-        _ request: Authentic, _ key: Int64, _ answer: Answer, audit: AuditRecord?, now: Millis, completion: @escaping Completion
+        _ request: VerifiedRequest, _ key: Int64, _ answer: Reply, audit: AuditRecord?, now: Millis, completion: @escaping Completion
     ) {
         let envelope = request.envelope
         var answer = answer
@@ -320,15 +320,15 @@ final class Sequencer: Sendable {
             state.freshReplies[key] = reply
             enqueue(
                 &state,
-                Pending(commit: Commit(at: now, events: [], reply: reply, audit: audit), answer: Answer(), completion: completion))
+                Pending(commit: Commit(at: now, events: [], reply: reply, audit: audit), answer: Reply(), completion: completion))
         }
     }
 
-    private static func again(_ known: KeptReply, _ envelope: Envelope, _ dataHash: String) -> Answer {
+    private static func again(_ known: KeptReply, _ envelope: Envelope, _ dataHash: String) -> Reply {
         guard known.service == envelope.service, known.dataHash == dataHash else {
-            return Answer(WireError("keyReused", "requestId: it came with other content before"))
+            return Reply(WireError("keyReused", "requestId: it came with other content before"))
         }
-        var answer = Answer(code: known.code, canonical: known.data)
+        var answer = Reply(code: known.code, canonical: known.data)
         answer.duplicate = true
         return answer
     }
@@ -355,7 +355,7 @@ final class Sequencer: Sendable {
     }
 
     /// Puts a look or a deed on record before it happens; the answer is given, or made, when the record is durable.
-    func record(_ audit: AuditRecord, answer: Answer = Answer(), completion: @escaping Completion) {
+    func record(_ audit: AuditRecord, answer: Reply = Reply(), completion: @escaping Completion) {
         locked { state in
             guard state.halt == nil else { return answerNow(&state, Sequencer.refused(state), completion) }
             enqueue(
@@ -367,7 +367,7 @@ final class Sequencer: Sendable {
 
     /// Reads the city as it is decided, and answers when all that was read is durable.
     /// - Parameter body: may look at the past; where that fails, the answer is 501.
-    func read(_ parkCode: String?, _ body: (inout City, Past) -> Answer, completion: @escaping Completion) {
+    func read(_ parkCode: String?, _ body: (inout City, Past) -> Reply, completion: @escaping Completion) {
         locked { state in
             // While the city is stale, what is untouched is as it was.
             if let halt = state.halt, halt.isStale,
@@ -377,23 +377,23 @@ final class Sequencer: Sendable {
             }
             let past = Past(store)
             var answer = body(&state.city, past)
-            if let failure = past.failure { answer = Answer(WireError("dependencyUnavailable", failure.reason)) }
+            if let failure = past.failure { answer = Reply(WireError("dependencyUnavailable", failure.reason)) }
             let isDurable = parkCode.map { state.touched[$0] == nil } ?? (state.decided == state.durable)
             if isDurable { return answerNow(&state, answer, completion) }
             enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
         }
     }
 
-    func knows(_ parkCode: String) -> Bool { peek { $0.lots[parkCode] != nil } }
+    func knows(_ parkCode: String) -> Bool { readUndurable { $0.lots[parkCode] != nil } }
 
     /// Looks at the city without waiting: for hints, pages and measurements only.
-    func peek<Value: Sendable>(_ body: (inout City) -> Value) -> Value { state.withLockedValue { body(&$0.city) } }
+    func readUndurable<Value: Sendable>(_ body: (inout City) -> Value) -> Value { state.withLockedValue { body(&$0.city) } }
 
-    func read(_ parkCode: String?, _ body: (inout City) -> Answer, completion: @escaping Completion) {
+    func read(_ parkCode: String?, _ body: (inout City) -> Reply, completion: @escaping Completion) {
         read(parkCode, { city, _ in body(&city) }, completion: completion)
     }
 
-    func read(_ parkCode: String?, _ body: (inout City) -> Answer) async -> Answer {
+    func read(_ parkCode: String?, _ body: (inout City) -> Reply) async -> Reply {
         await withCheckedContinuation { continuation in
             read(parkCode, body) { continuation.resume(returning: $0) }
         }
@@ -401,7 +401,7 @@ final class Sequencer: Sendable {
 
     // MARK: Committing
 
-    func answerNow(_ state: inout State, _ answer: Answer, _ completion: @escaping Completion) {
+    func answerNow(_ state: inout State, _ answer: Reply, _ completion: @escaping Completion) {
         state.immediate.append((completion, answer))
     }
 
@@ -494,8 +494,8 @@ final class Sequencer: Sendable {
 extension Decision {
     /// The answer is the order as its only event has it.
     fileprivate var showsItsOrder: Bool {
-        guard case .order(let order, isRepeat: false) = outcome, order.status != .waitlisted, alternatives.isEmpty else { return false }
-        let orders = events.lazy.compactMap { if case .order(let order) = $0 { order.orderNo } else { nil } }
-        return Array(orders) == [order.orderNo]
+        guard case .reservation(let reservation, isRepeat: false) = outcome, reservation.status != .waitlisted, alternatives.isEmpty else { return false }
+        let reservations = events.lazy.compactMap { if case .reservation(let reservation) = $0 { reservation.orderNo } else { nil } }
+        return Array(reservations) == [reservation.orderNo]
     }
 }

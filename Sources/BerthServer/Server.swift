@@ -55,25 +55,25 @@ public final class Server: Sendable {
         berth_keep_memory()
         for change in try folder.open() { logger.notice("rights of the data folder: \(change)") }
         let mqttPort = settings.mqttPort == 0 ? try Server.freePort() : settings.mqttPort
-        Broker.endLeftover(directory: folder.broker, logger: logger)
+        EmbeddedBroker.endLeftover(directory: folder.broker, logger: logger)
         let places = Server.places(settings, mqttPort: mqttPort)
         try Ports.check(places)
-        let authority = Authority(directory: folder.tls)
+        let authority = LocalCA(directory: folder.tls)
         try authority.prepare(directory: folder.tls, hosts: ["127.0.0.1", "localhost", "::1"] + extraHosts())
-        let clock: @Sendable () -> Millis = { Ambient.now() }
-        let vault = Vault(masterKey: try folder.masterKey())
+        let clock: @Sendable () -> Millis = { SystemClock.now() }
+        let vault = FieldCipher(masterKey: try folder.masterKey())
         let (store, image) = try openStore(vault, now: clock())
         let sequencer = Sequencer(
             store: store, image: image, policy: settings.policy,
             newEpoch: "d" + String(clock(), radix: 36), reviewsLots: settings.reviewsLots, clock: clock, logger: logger)
-        let broker = Broker(
+        let broker = EmbeddedBroker(
             directory: folder.broker, port: mqttPort, bindAddress: settings.bindAddress, authority: authority,
             logger: logger)
-        let keys = KeyKeeper(image.credentials, sequencer: sequencer, broker: broker, settings: settings, logger: logger)
+        let keys = CredentialService(image.credentials, sequencer: sequencer, broker: broker, settings: settings, logger: logger)
         let credentials = keys.book
         let presence = Presence(clock: clock)
         let callbacks = CallbackClient(rules: settings.callbackRules)
-        let relay = Relay(credentials: credentials, presence: presence, callbacks: callbacks, clock: clock)
+        let relay = LotCalls(credentials: credentials, presence: presence, callbacks: callbacks, clock: clock)
         let deliverer = Deliverer(
             sequencer: sequencer, credentials: credentials, presence: presence, relay: relay, callbacks: callbacks, clock: clock,
             logger: logger)
@@ -89,8 +89,8 @@ public final class Server: Sendable {
         let pipeline = Pipeline(
             sequencer: sequencer, keys: keys, presence: presence, deliverer: deliverer, relay: relay, pictures: pictures,
             redirects: redirects, statistics: statistics, onboarding: onboarding, settings: settings, clock: clock, logger: logger)
-        for (appId, nonce, _) in image.nonces { _ = pipeline.nonces.insert(appId: appId, nonce: nonce, now: Ambient.monotonic()) }
-        let live = Live(sequencer: sequencer, presence: presence)
+        for (appId, nonce, _) in image.nonces { _ = pipeline.nonces.insert(appId: appId, nonce: nonce, now: SystemClock.monotonic()) }
+        let live = LiveFeed(sequencer: sequencer, presence: presence)
         try broker.start(image.credentials)
 
         sequencer.start([deliverer, live, notifier, statistics, onboarding])
@@ -111,8 +111,8 @@ public final class Server: Sendable {
         let gate = ReadyGate()
         let connections = Connections()
         logger.info("connections", metadata: ["most": "\(connections.most)"])
-        let pages = Pages(live: live, redirects: redirects, clock: clock)
-        let backstage = Backstage(
+        let pages = PublicSite(live: live, redirects: redirects, clock: clock)
+        let backstage = InternalEndpoints(
             settings: settings, credentials: credentials, live: live, presence: presence, statistics: statistics, clock: clock)
         let front = HTTPFront(pages: pages, tus: Tus(pictures: pictures), backstage: backstage)
         let signed = SignedFront(pipeline: pipeline, connections: connections, asksCertificates: { credentials.asksCertificates })
@@ -120,14 +120,14 @@ public final class Server: Sendable {
             try fronts(front, signed: signed, pages: pages, authority: authority, connections: connections, gate: gate)
             + [
                 try adminFront(
-                    Desk(
+                    AdminService(
                         sequencer: sequencer, keys: keys, onboarding: onboarding, notifier: notifier, authority: authority,
                         settings: settings, status: { Server.status(sequencer, presence, live, broker, isConnected: ears.isUp) },
                         clock: clock), connections: connections, gate: gate),
-                Ticker(
+                MaintenanceLoop(
                     sequencer: sequencer, presence: presence, deliverer: deliverer, live: live, notifier: notifier,
                     onboarding: onboarding, statistics: statistics, pictures: pictures, store: store, retention: settings.retention,
-                    occupancy: OccupancyKeeper(sequencer: sequencer, store: store, logger: logger), logger: logger, clock: clock,
+                    occupancy: OccupancyRecorder(sequencer: sequencer, store: store, logger: logger), logger: logger, clock: clock,
                     links: links, dataDirectory: settings.dataDirectory, verifies: true),
             ]
         let group = ServiceGroup(
@@ -182,7 +182,7 @@ public final class Server: Sendable {
         settings.bindAddress == "127.0.0.1" || settings.bindAddress == "0.0.0.0" ? [] : [settings.bindAddress]
     }
 
-    private func openStore(_ vault: Vault, now: Millis) throws -> (any Store, CityImage) {
+    private func openStore(_ vault: FieldCipher, now: Millis) throws -> (any Store, CityImage) {
         do throws(StoreError) {
             guard settings.store != "memory" else {
                 let store = MemoryStore()
@@ -210,7 +210,7 @@ public final class Server: Sendable {
     }
 
     private func fronts(
-        _ front: HTTPFront, signed: SignedFront, pages: Pages, authority: Authority, connections: Connections, gate: ReadyGate
+        _ front: HTTPFront, signed: SignedFront, pages: PublicSite, authority: LocalCA, connections: Connections, gate: ReadyGate
     ) throws -> [any Service] {
         var tls = TLSConfiguration.makeServerConfiguration(
             certificateChain: try NIOSSLCertificate.fromPEMFile(authority.certificateFile).map { .certificate($0) },
@@ -234,7 +234,7 @@ public final class Server: Sendable {
         return [https, page]
     }
 
-    private func adminFront(_ desk: Desk, connections: Connections, gate: ReadyGate) throws -> any Service {
+    private func adminFront(_ desk: AdminService, connections: Connections, gate: ReadyGate) throws -> any Service {
         let path = try folder.socketPath()
         unlink(path)
         umask(0o077)
@@ -269,11 +269,11 @@ public final class Server: Sendable {
     }
 
     private static func status(
-        _ sequencer: Sequencer, _ presence: Presence, _ live: Live, _ broker: Broker, isConnected: Bool
+        _ sequencer: Sequencer, _ presence: Presence, _ live: LiveFeed, _ broker: EmbeddedBroker, isConnected: Bool
     ) -> JSON {
         let links = presence.snapshot
         let totals = live.totals
-        let (lots, active) = sequencer.peek { city in
+        let (lots, active) = sequencer.readUndurable { city in
             (city.lots.count, city.lots.values.reduce(0) { $0 + $1.inForce.count })
         }
         return [
@@ -289,7 +289,7 @@ public final class Server: Sendable {
     public static func verify(settings: ServerSettings, logger: Logger) throws -> [String] {
         let (store, _) = try openDatabase(settings, logger)
         defer { store.close() }
-        var findings = try store.verify(settings.retention, now: Ambient.now())
+        var findings = try store.verify(settings.retention, now: SystemClock.now())
         if let loss = store.loss { findings.insert(loss, at: 0) }
         return findings
     }
@@ -299,13 +299,13 @@ public final class Server: Sendable {
     public static func restored(settings: ServerSettings, logger: Logger) throws -> Int64 {
         let (store, _) = try openDatabase(settings, logger)
         defer { store.close() }
-        return try store.beginLineage(at: Ambient.now(), actor: "desk", reason: store.loss ?? "a backup was put back")
+        return try store.beginLineage(at: SystemClock.now(), actor: "desk", reason: store.loss ?? "a backup was put back")
     }
 
     private static func openDatabase(_ settings: ServerSettings, _ logger: Logger) throws -> (SQLiteStore, Server) {
         let server = Server(settings: settings, logger: logger)
         try server.folder.open()
-        let vault = Vault(masterKey: try server.folder.masterKey())
+        let vault = FieldCipher(masterKey: try server.folder.masterKey())
         do throws(StoreError) {
             return (try SQLiteStore(path: server.folder.database, vault: vault, acceptsLoss: true), server)
         } catch { throw DataFolder.Failed(description: "\(server.folder.database): \(error.reason)") }
@@ -315,18 +315,18 @@ public final class Server: Sendable {
     public static func runOffline(_ command: JSON, settings: ServerSettings, logger: Logger) async throws -> JSON {
         let server = Server(settings: settings, logger: logger)
         try server.folder.open(makes: false)
-        let vault = Vault(masterKey: try server.folder.masterKey())
-        let (store, image) = try server.openStore(vault, now: Ambient.now())
-        let clock: @Sendable () -> Millis = { Ambient.now() }
+        let vault = FieldCipher(masterKey: try server.folder.masterKey())
+        let (store, image) = try server.openStore(vault, now: SystemClock.now())
+        let clock: @Sendable () -> Millis = { SystemClock.now() }
         let sequencer = Sequencer(
             store: store, image: image, policy: settings.policy, newEpoch: "d0",
             reviewsLots: settings.reviewsLots, clock: clock, logger: logger)
         sequencer.start([])
         defer { sequencer.stop() }
-        let keys = KeyKeeper(image.credentials, sequencer: sequencer, broker: nil, settings: settings, logger: logger)
-        let authority = Authority(directory: server.folder.tls)
+        let keys = CredentialService(image.credentials, sequencer: sequencer, broker: nil, settings: settings, logger: logger)
+        let authority = LocalCA(directory: server.folder.tls)
         try authority.prepare(directory: server.folder.tls, hosts: ["127.0.0.1", "localhost", "::1"] + server.extraHosts())
-        let desk = Desk(
+        let desk = AdminService(
             sequencer: sequencer, keys: keys,
             onboarding: Onboarding(
                 sequencer: sequencer, presence: Presence(), credentials: keys.book, settings: settings, clock: clock),

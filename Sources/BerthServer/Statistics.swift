@@ -18,7 +18,7 @@ final class Statistics: DurableListener {
         var waiting = 0
         var through: Int64 = 0
         var sampledMinute: Int64 = 0
-        var latest: Order?
+        var latest: Reservation?
     }
 
     private let state = Mutex(State())
@@ -78,24 +78,24 @@ final class Statistics: DurableListener {
     /// Each thing that happens has one event that tells it first; a later one of the same order tells of its delivery only.
     private static func count(_ event: Event, at: Millis, _ state: inout State) {
         switch event {
-        case .order(let order):
-            func add(_ name: String) { Statistics.add(name, 1, order.parkCode, order.appId, at: at, &state) }
-            switch order.status {
-            case .held, .booked: if order.createdAt == order.changedAt { add("orders") }
-            case .inLot, .done: state.latest = order
-            case .cancelled: if order.deliver == .new { add("cancelled") }
-            case .cancelledBreach: if order.deliver == .new { add("breach") }
-            case .noShow: if order.deliver == .new { add("noShows") }
-            case .rejected: if order.deliver == .new || order.deliver == .refused { add("rejected") }
+        case .reservation(let reservation):
+            func add(_ name: String) { Statistics.add(name, 1, reservation.parkCode, reservation.appId, at: at, &state) }
+            switch reservation.status {
+            case .held, .booked: if reservation.createdAt == reservation.changedAt { add("orders") }
+            case .inLot, .done: state.latest = reservation
+            case .cancelled: if reservation.deliver == .new { add("cancelled") }
+            case .cancelledBreach: if reservation.deliver == .new { add("breach") }
+            case .noShow: if reservation.deliver == .new { add("noShows") }
+            case .rejected: if reservation.deliver == .new || reservation.deliver == .refused { add("rejected") }
             case .revoked: add("revoked")
             case .waitlisted, .waitlistFailed: break
             }
         case .notice(let notice):
             // The rules tell an arrival and a departure right after the order's own event; what a lot reports beside it is not counted.
-            guard let order = state.latest, order.orderNo == notice.orderNo else { return }
+            guard let reservation = state.latest, reservation.orderNo == notice.orderNo else { return }
             switch notice.eventType {
-            case 2003, 2004: Statistics.add("entered", 1, order.parkCode, order.appId, at: at, &state)
-            case 2007: Statistics.add("left", 1, order.parkCode, order.appId, at: at, &state)
+            case 2003, 2004: Statistics.add("entered", 1, reservation.parkCode, reservation.appId, at: at, &state)
+            case 2007: Statistics.add("left", 1, reservation.parkCode, reservation.appId, at: at, &state)
             default: break
             }
         case .upConsumed: state.latest = nil
@@ -109,7 +109,7 @@ final class Statistics: DurableListener {
             guard state.waiting < waitingMax else { return }
             let appId: String =
                 switch entry.message {
-                case .reserve(let order), .modify(let order): order.appId
+                case .reserve(let reservation), .modify(let reservation): reservation.appId
                 default: ""
                 }
             if state.onTheirWay[entry.parkCode, default: [:]].updateValue((entry.at, appId), forKey: entry.seq) == nil {

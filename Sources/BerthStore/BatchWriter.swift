@@ -5,7 +5,7 @@ import GRDBSQLite
 /// The statements of a batch, each looked up once.
 final class Statements {
     enum Name: Int, CaseIterable, Sendable {
-        case journal, upLog, order, down, reply, count
+        case journal, upLog, reservation, down, reply, count
         case registered, policy, profile, gates, remaining, visit, notice, settle, recount, report, reportGone, bill, payment, mended
 
         /// Columns of the tables that every message adds to: their rows are written several at a time. 0 for other statements.
@@ -16,7 +16,7 @@ final class Statements {
             case .down: 8
             case .reply: 9
             case .upLog: 11
-            case .order: 10
+            case .reservation: 10
             default: 0
             }
         }
@@ -25,7 +25,7 @@ final class Statements {
             guard columns > 0 else { return sql }
             let row = "(" + Array(repeating: "?", count: columns).joined(separator: ",") + ")"
             let text = sql + Array(repeating: row, count: rows).joined(separator: ",")
-            guard self == .order else { return text }
+            guard self == .reservation else { return text }
             return text + """
                  ON CONFLICT(serial) DO UPDATE SET status = excluded.status, body = excluded.body, plate_key = excluded.plate_key,
                     entry = excluded.entry, changed_at = excluded.changed_at
@@ -36,7 +36,7 @@ final class Statements {
             switch self {
             case .journal: "INSERT INTO journal(at, body) VALUES"
             case .upLog: "INSERT INTO up_log(lot, epoch, seq, request_id, service, code, reply, data, at, record_no, mended) VALUES"
-            case .order: "INSERT INTO orders(serial, lot, app_id, client_key, status, body, plate_key, entry, user, changed_at) VALUES"
+            case .reservation: "INSERT INTO orders(serial, lot, app_id, client_key, status, body, plate_key, entry, user, changed_at) VALUES"
             case .down: "INSERT INTO down_log(lot, epoch, seq, at, order_no, service, data, entry) VALUES"
             case .reply: "INSERT INTO replies(app_id, request_id, nonce, service, data_hash, code, data, at, entry) VALUES"
             case .count: "INSERT INTO counters(key, count, max) VALUES"
@@ -96,7 +96,7 @@ final class Statements {
 
     /// The values of a row, as they lie in the draft that they come from.
     struct Row {
-        let values: [Draft.Value]
+        let values: [PreparedCommit.Value]
         var first: Int
         /// Where the draft's bytes begin.
         let base: Int
@@ -167,16 +167,16 @@ final class BatchWriter {
     private var downEpochs: [String: String] = [:]
     private var downAck: [String: (ack: Int64, last: Int64)] = [:]
     /// Where rows stood before this transaction, and where it put its own.
-    private let known: Places
-    private(set) var written = Places.Fresh()
+    private let known: RowIndex
+    private(set) var written = RowIndex.Fresh()
     private(set) var journalId: Int64 = 0
     private(set) var transaction: Int64 = 0
     /// Digest of the last entry, as it stands in the journal.
     private(set) var entryHash = ""
 
-    private let codec: Codec
+    private let codec: RowEncoding
 
-    init(db: Database, known: Places, codec: Codec) {
+    init(db: Database, known: RowIndex, codec: RowEncoding) {
         self.db = db
         self.codec = codec
         self.known = known
@@ -190,7 +190,7 @@ final class BatchWriter {
     private var waitingReplies: [Int64] = []
     private var waitingCounters: [Int] = []
     /// The highest number of a notification in this transaction.
-    private var lastTiding: Int64 = 0
+    private var lastNotification: Int64 = 0
 
     func write(_ batch: [Commit]) throws {
         let contents = batch.map { $0.draft.content(of: $0, codec) }
@@ -213,8 +213,8 @@ final class BatchWriter {
             for (index, content) in contents.enumerated() {
                 try write(content, Statements.Row(values: content.values, first: 0, base: rows[index].base, entry: entries[index]), bytes)
                 if let record = batch[index].audit { try write(record) }
-                for case .report(let report) in batch[index].events where report.kind == Tiding.kind {
-                    lastTiding = max(lastTiding, Int64(report.key) ?? 0)
+                for case .report(let report) in batch[index].events where report.kind == ProviderNotification.kind {
+                    lastNotification = max(lastNotification, Int64(report.key) ?? 0)
                 }
             }
             for name in Statements.Name.allCases { try flush(name, bytes) }
@@ -222,7 +222,7 @@ final class BatchWriter {
         try finish()
     }
 
-    private func write(_ content: Draft.Content, _ origin: Statements.Row, _ bytes: UnsafeBufferPointer<UInt8>) throws {
+    private func write(_ content: PreparedCommit.Content, _ origin: Statements.Row, _ bytes: UnsafeBufferPointer<UInt8>) throws {
         var row = origin
         func wait(_ name: Statements.Name, columns: Int) {
             waiting[name.rawValue].append(row)
@@ -237,9 +237,9 @@ final class BatchWriter {
                 try flush(.upLog, bytes)
                 row.first += try statements.run(.mended, row, bytes)
             case .row(let name): row.first += try statements.run(name, row, bytes)
-            case .order(let key, let serial):
-                wait(.order, columns: Statements.Name.order.columns)
-                written.orders.append((key, serial))
+            case .reservation(let key, let serial):
+                wait(.reservation, columns: Statements.Name.reservation.columns)
+                written.reservations.append((key, serial))
             case .down(let log, let seq):
                 let at: Int
                 // The database's own word that a position is given once: the next one and no other.
@@ -278,7 +278,7 @@ final class BatchWriter {
         }
     }
 
-    private func check(_ log: Places.LogName, _ seq: Int64, follows next: Int64) throws {
+    private func check(_ log: RowIndex.LogName, _ seq: Int64, follows next: Int64) throws {
         guard seq == next else { throw StoreError.claimRefused("down log \(log.lot) \(log.epoch): \(seq) after \(next - 1)") }
     }
 
@@ -317,7 +317,7 @@ final class BatchWriter {
     private func write(_ event: Event) throws {
         switch event {
         case .downSettled(let lot, let epoch, let ackSeq, let results):
-            let log = Places.LogName(lot: lot, epoch: epoch)
+            let log = RowIndex.LogName(lot: lot, epoch: epoch)
             let fresh = written.downAt[log].map { written.down[$0].run }
             for result in results {
                 guard let row = fresh?.row(result.seq) ?? known.down[log]?.row(result.seq) else { continue }
@@ -355,7 +355,7 @@ final class BatchWriter {
     }
 
     private func finish() throws {
-        if lastTiding > 0 { try keep("tiding", lastTiding) }
+        if lastNotification > 0 { try keep("tiding", lastNotification) }
         // Every transaction has a number, so that a database that has lost its last ones is noticed.
         transaction = try (Int64.fetchOne(db.cachedStatement(sql: "SELECT value FROM marks WHERE name = 'commit'")) ?? 0) + 1
         try keep("commit", transaction)

@@ -15,9 +15,9 @@ public struct LotImage: Sendable, Equatable {
 /// What a server needs in memory to go on where it was.
 public struct CityImage: Sendable {
     public var lots: [LotImage] = []
-    public var activeOrders: [Order] = []
+    public var activeOrders: [Reservation] = []
     public var openVisits: [Visit] = []
-    public var reports: [Report] = []
+    public var reports: [KeptRecord] = []
     public var entities: [Entity] = []
     public var balances: [Account: Int64] = [:]
     public var bills: [Bill] = []
@@ -26,7 +26,7 @@ public struct CityImage: Sendable {
     public var counters: [String: Int] = [:]
     public var lastSerial: Int64 = 0
     /// The highest number that a notification ever had.
-    public var lastTiding: Int64 = 0
+    public var lastNotification: Int64 = 0
     public var credentials: [Credential] = []
     /// appId and nonce of writes since the time that was asked for.
     public var nonces: [(appId: String, nonce: String, at: Millis)] = []
@@ -37,7 +37,7 @@ public struct CityImage: Sendable {
 extension CityImage {
     /// The city as the rules know it. What is kept as it came (tariffs, lists) is read for them here.
     public func city(policy: Policy, newEpoch: String, reviewsLots: Bool = false, now: Millis) -> City {
-        var city = City(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, calendar: Profile.current.calendar)
+        var city = City(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, calendar: Dialect.current.calendar)
         city.listeners = Set(credentials.filter { $0.isEnabled && $0.callback != nil }.map(\.appId))
         for lot in lots {
             city.restore(
@@ -48,8 +48,8 @@ extension CityImage {
         for (account, fen) in balances { city.restore(balance: fen, of: account) }
         for (key, count) in counters { city.restore(counter: key, count: count) }
         city.restore(lastSerial: lastSerial)
-        city.restore(lastTiding: lastTiding)
-        for order in activeOrders { city.restore(order: order, now: now) }
+        city.restore(lastNotification: lastNotification)
+        for reservation in activeOrders { city.restore(reservation: reservation, now: now) }
         for report in reports {
             city.restore(report: report)
             switch CityImage.meaning(of: report) {
@@ -66,7 +66,7 @@ extension CityImage {
     }
 
     /// The part of a kept report that the rules use: tariffs and lists are kept as they came.
-    public static func meaning(of report: Report) -> City.ReportMeaning {
+    public static func meaning(of report: KeptRecord) -> City.RecordMeaning {
         switch report.kind {
         case "tariff": Decode.lotTariff(report.body).map { .tariff($0) } ?? .none
         case City.blackKind, City.whiteKind, City.exemptKind, City.localBlackKind, City.localWhiteKind, City.localMonthlyKind:

@@ -7,15 +7,15 @@ public final class MemoryStore: Store {
     private struct State {
         var journal: [Commit] = []
         var lots: [String: LotImage] = [:]
-        var orders: [Int64: Order] = [:]
+        var reservations: [Int64: Reservation] = [:]
         var serials: [String: Int64] = [:]
         var visits: [String: [String: Visit]] = [:]
         var down: [String: [(entry: DownEntry, isSettled: Bool)]] = [:]
         var up: [String: UpResult] = [:]
         var replies: [String: KeptReply] = [:]
         var counters: [String: (count: Int, max: Int)] = [:]
-        var notices: [Notice] = []
-        var reports: [String: Report] = [:]
+        var notices: [LotEvent] = []
+        var reports: [String: KeptRecord] = [:]
         var bills: [String: Bill] = [:]
         var payments: [String: Payment] = [:]
         var ledger: [LedgerRow] = []
@@ -25,7 +25,7 @@ public final class MemoryStore: Store {
         var pictures: [String: Picture] = [:]
         var dayCounts: [DayCount.Key: [String: Int64]] = [:]
         var countedThrough: Int64 = 0
-        var lastTiding: Int64 = 0
+        var lastNotification: Int64 = 0
     }
 
     private let state = Mutex(State())
@@ -64,20 +64,20 @@ public final class MemoryStore: Store {
         case .lot(let profile): state.lots[profile.parkCode]?.profile = profile
         case .gates(let lot, let gates): state.lots[lot]?.gates = gates
         case .remaining(let lot, let remaining): state.lots[lot]?.marks.remaining = remaining
-        case .order(let order):
-            var order = order
-            if order.deliver == .sent { order.deliver = .new }
-            state.orders[order.serial] = order
-            state.serials[order.orderNo] = order.serial
+        case .reservation(let reservation):
+            var reservation = reservation
+            if reservation.deliver == .sent { reservation.deliver = .new }
+            state.reservations[reservation.serial] = reservation
+            state.serials[reservation.orderNo] = reservation.serial
         case .visit(let visit): state.visits[visit.parkCode, default: [:]][visit.recordNo] = visit
         case .notice(let notice): state.notices.append(notice)
         case .report(let report):
-            if report.kind == Tiding.kind { state.lastTiding = max(state.lastTiding, Int64(report.key) ?? 0) }
+            if report.kind == ProviderNotification.kind { state.lastNotification = max(state.lastNotification, Int64(report.key) ?? 0) }
             state.reports["\(report.parkCode)|\(report.kind)|\(report.key)"] = report.isGone ? nil : report
         case .bill(let bill): state.bills[bill.key] = bill
         case .payment(let payment): state.payments[payment.key] = payment
         case .entity(let entity):
-            let report = Codec.row(entity)
+            let report = RowEncoding.row(entity)
             state.reports["\(report.parkCode)|\(report.kind)|\(report.key)"] = report
         case .posting(let posting):
             for leg in posting.legs {
@@ -173,9 +173,9 @@ public final class MemoryStore: Store {
     public func retire(_ retention: Retention, now: Millis) throws(StoreError) {
         let records = now - retention.recordsMillis
         state.withLock { state in
-            for order in state.orders.values where !order.status.isOpen && order.changedAt < records {
-                state.orders[order.serial] = nil
-                state.serials[order.orderNo] = nil
+            for reservation in state.reservations.values where !reservation.status.isOpen && reservation.changedAt < records {
+                state.reservations[reservation.serial] = nil
+                state.serials[reservation.orderNo] = nil
             }
             state.visits = state.visits.mapValues { $0.filter { ($0.value.leaveTime ?? .max) >= records } }
             state.up = state.up.filter { $0.value.at >= records }
@@ -189,19 +189,19 @@ public final class MemoryStore: Store {
         state.withLock { state in
             var image = CityImage()
             image.lots = state.lots.values.sorted { $0.parkCode < $1.parkCode }
-            image.activeOrders = state.orders.values.filter { $0.status.isOpen }.sorted { $0.serial < $1.serial }
+            image.activeOrders = state.reservations.values.filter { $0.status.isOpen }.sorted { $0.serial < $1.serial }
             image.openVisits = state.visits.values.flatMap { $0.values.filter { $0.leaveTime == nil } }
             let rows = state.reports.values.sorted { ($0.parkCode, $0.kind, $0.key) < ($1.parkCode, $1.kind, $1.key) }
-            image.entities = rows.compactMap { try? Codec.entity($0) }
-            image.reports = rows.filter { !$0.kind.hasPrefix(Codec.entityMark) }
+            image.entities = rows.compactMap { try? RowEncoding.entity($0) }
+            image.reports = rows.filter { !$0.kind.hasPrefix(RowEncoding.entityMark) }
             for row in state.ledger { if let account = Account(row.account) { image.balances[account, default: 0] += row.fen } }
             image.balances = image.balances.filter { $0.value != 0 }
             image.bills = Array(state.bills.values)
-            let deposits = Set(image.activeOrders.compactMap { order in order.prepayNo.map { Payment.key(order.appId, "", $0) } })
+            let deposits = Set(image.activeOrders.compactMap { reservation in reservation.prepayNo.map { Payment.key(reservation.appId, "", $0) } })
             image.pendingPayments = state.payments.values.filter { $0.state == .pending || deposits.contains($0.key) }
             image.counters = state.counters.mapValues(\.count).filter { $0.value != 0 }
-            image.lastSerial = state.orders.keys.max() ?? 0
-            image.lastTiding = state.lastTiding
+            image.lastSerial = state.reservations.keys.max() ?? 0
+            image.lastNotification = state.lastNotification
             for index in image.lots.indices {
                 let parkCode = image.lots[index].parkCode
                 image.lots[index].marks.deadLetters = state.up.values.count { $0.parkCode == parkCode && $0.code != 0 && !$0.isMended }
@@ -221,12 +221,12 @@ public final class MemoryStore: Store {
                 marks.deadLetters = state.up.values.count { $0.parkCode == parkCode && $0.code != 0 && !$0.isMended }
                 values.lots[parkCode] = marks
             }
-            for serial in touched.orders.keys { values.orders[serial] = state.orders[serial] }
+            for serial in touched.reservations.keys { values.reservations[serial] = state.reservations[serial] }
             for (name, visit) in touched.visits { values.visits[name] = state.visits[visit.parkCode]?[visit.recordNo] }
             for (name, report) in touched.reports { values.reports[name] = state.reports[name].flatMap { $0.key == report.key ? $0 : nil } }
             for (name, entity) in touched.entities {
-                let row = Codec.row(entity)
-                values.entities[name] = state.reports["\(row.parkCode)|\(row.kind)|\(row.key)"].flatMap { try? Codec.entity($0) }
+                let row = RowEncoding.row(entity)
+                values.entities[name] = state.reports["\(row.parkCode)|\(row.kind)|\(row.key)"].flatMap { try? RowEncoding.entity($0) }
             }
             for key in touched.bills.keys { values.bills[key] = state.bills[key] }
             for key in touched.payments.keys { values.payments[key] = state.payments[key] }
@@ -234,18 +234,18 @@ public final class MemoryStore: Store {
         }
     }
 
-    public func order(_ orderNo: String) -> Order? { state.withLock { s in s.serials[orderNo].flatMap { s.orders[$0] } } }
+    public func reservation(_ orderNo: String) -> Reservation? { state.withLock { s in s.serials[orderNo].flatMap { s.reservations[$0] } } }
 
-    public func order(appId: String, clientOrderNo: String) -> Order? {
-        state.withLock { $0.orders.values.first { $0.appId == appId && $0.clientOrderNo == clientOrderNo } }
+    public func reservation(appId: String, clientOrderNo: String) -> Reservation? {
+        state.withLock { $0.reservations.values.first { $0.appId == appId && $0.clientOrderNo == clientOrderNo } }
     }
 
     public func payment(key: String) -> Payment? { state.withLock { $0.payments[key] } }
     public func visit(parkCode: String, recordNo: String) -> Visit? { state.withLock { $0.visits[parkCode]?[recordNo] } }
 
-    public func orders(_ filter: OrderFilter) -> [Order] {
+    public func reservations(_ filter: ReservationFilter) -> [Reservation] {
         state.withLock {
-            Array($0.orders.values.filter(filter.admits).sorted { $0.serial > $1.serial }.dropFirst(filter.skip).prefix(filter.limit))
+            Array($0.reservations.values.filter(filter.admits).sorted { $0.serial > $1.serial }.dropFirst(filter.skip).prefix(filter.limit))
         }
     }
 
@@ -286,7 +286,7 @@ public final class MemoryStore: Store {
         }
     }
 
-    public func notices(_ filter: NoticeFilter) -> [(id: Int64, notice: Notice)] {
+    public func notices(_ filter: LotEventFilter) -> [(id: Int64, notice: LotEvent)] {
         state.withLock { state in
             let all = state.notices.enumerated().map { (id: Int64($0.offset) + 1, notice: $0.element) }
             return Array(all.reversed().filter { $0.id < filter.before && filter.admits($0.notice) }.prefix(filter.limit))
@@ -310,9 +310,9 @@ public final class MemoryStore: Store {
             func name(_ value: String?) -> String { value ?? "NULL" }
             let lots = state.lots.values.sorted { $0.parkCode < $1.parkCode }
             for lot in lots {
-                let gates = lot.gates.isEmpty ? "NULL" : Codec.encode(lot.gates).string
+                let gates = lot.gates.isEmpty ? "NULL" : RowEncoding.encode(lot.gates).string
                 lines.append(
-                    "\(lot.parkCode)|\(text(lot.policy.map(Codec.encode)))|\(text(lot.profile.map(Codec.encode)))|\(gates)|\(text(lot.marks.remaining.map(Codec.encode)))"
+                    "\(lot.parkCode)|\(text(lot.policy.map(RowEncoding.encode)))|\(text(lot.profile.map(RowEncoding.encode)))|\(gates)|\(text(lot.marks.remaining.map(RowEncoding.encode)))"
                 )
             }
             for lot in lots where lot.marks.up.epoch != nil || lot.marks.downEpoch != nil {
@@ -321,15 +321,15 @@ public final class MemoryStore: Store {
                 )
             }
             for lot in lots { for epoch in lot.marks.up.closed.sorted() { lines.append("\(lot.parkCode)|\(epoch)") } }
-            for order in state.orders.values.sorted(by: { $0.serial < $1.serial }) {
+            for reservation in state.reservations.values.sorted(by: { $0.serial < $1.serial }) {
                 lines.append(
-                    "\(order.serial)|\(order.parkCode)|\(order.appId)|\(Signature.digest64(order.appId, order.clientOrderNo))|\(order.status.rawValue)|\(Codec.plain.text(order).string)"
+                    "\(reservation.serial)|\(reservation.parkCode)|\(reservation.appId)|\(Signature.digest64(reservation.appId, reservation.clientOrderNo))|\(reservation.status.rawValue)|\(RowEncoding.plain.text(reservation).string)"
                 )
             }
             for lot in state.visits.keys.sorted() {
                 for visit in state.visits[lot]!.values.sorted(by: { $0.recordNo < $1.recordNo }) {
                     lines.append(
-                        "\(lot)|\(visit.recordNo)|\(visit.leaveTime == nil ? 1 : 0)|\(Codec.plain.encode(visit).string)")
+                        "\(lot)|\(visit.recordNo)|\(visit.leaveTime == nil ? 1 : 0)|\(RowEncoding.plain.encode(visit).string)")
                 }
             }
             for lot in state.down.keys.sorted() {
@@ -344,14 +344,14 @@ public final class MemoryStore: Store {
             lines += state.counters.filter { $0.value.count != 0 }.map { "\($0.key)|\($0.value.count)" }.sorted()
             for notice in state.notices {
                 lines.append(
-                    "\(notice.parkCode)|\(notice.eventType)|\(notice.occurredAt)|\(Codec.encode(notice).string)")
+                    "\(notice.parkCode)|\(notice.eventType)|\(notice.occurredAt)|\(RowEncoding.encode(notice).string)")
             }
             lines += state.reports.values.map { "\($0.parkCode)|\($0.kind)|\($0.key)|\($0.at)|\($0.body)" }.sorted()
             for bill in state.bills.values.sorted(by: { $0.key < $1.key }) {
-                lines.append("\(bill.key)|\(bill.expireAt)|\(Codec.encode(bill).string)")
+                lines.append("\(bill.key)|\(bill.expireAt)|\(RowEncoding.encode(bill).string)")
             }
             for payment in state.payments.values.sorted(by: { $0.key < $1.key }) {
-                lines.append("\(payment.key)|\(payment.state.rawValue)|\(Codec.encode(payment).string)")
+                lines.append("\(payment.key)|\(payment.state.rawValue)|\(RowEncoding.encode(payment).string)")
             }
             for row in state.ledger { lines.append("\(row.at)|\(row.kind)|\(row.reference)|\(row.account)|\(row.fen)") }
             return lines

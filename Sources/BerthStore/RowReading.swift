@@ -6,13 +6,13 @@ import GRDB
 extension GRDB.Row {
     func int<Value: FixedWidthInteger>(_ column: String) throws -> Value {
         guard case .int64(let value) = (self[column] as DatabaseValue).storage, let value = Value(exactly: value) else {
-            throw Codec.Unreadable(what: column)
+            throw RowEncoding.Unreadable(what: column)
         }
         return value
     }
 
     func text(_ column: String) throws -> String {
-        guard case .string(let value) = (self[column] as DatabaseValue).storage else { throw Codec.Unreadable(what: column) }
+        guard case .string(let value) = (self[column] as DatabaseValue).storage else { throw RowEncoding.Unreadable(what: column) }
         return value
     }
 

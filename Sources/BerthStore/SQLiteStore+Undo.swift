@@ -8,31 +8,31 @@ extension SQLiteStore {
         try read { db in
             var values = DurableValues()
             for parkCode in touched.lots { values.lots[parkCode] = try marks(of: parkCode, settled: touched.settled[parkCode] ?? [], db) }
-            let orders = try db.cachedStatement(sql: "SELECT serial, body, entry FROM orders WHERE serial = ?")
-            for serial in touched.orders.keys {
-                values.orders[serial] = try GRDB.Row.fetchOne(orders, arguments: [serial]).map { try order(db, $0) }
+            let reservations = try db.cachedStatement(sql: "SELECT serial, body, entry FROM orders WHERE serial = ?")
+            for serial in touched.reservations.keys {
+                values.reservations[serial] = try GRDB.Row.fetchOne(reservations, arguments: [serial]).map { try reservation(db, $0) }
             }
             let visits = try db.cachedStatement(sql: "SELECT body FROM visits WHERE lot = ? AND record_no = ?")
             for (name, visit) in touched.visits {
                 values.visits[name] = try String.fetchOne(visits, arguments: [visit.parkCode, visit.recordNo])
-                    .map { try codec.visit(Codec.parse($0)) }
+                    .map { try codec.visit(RowEncoding.parse($0)) }
             }
             for (name, report) in touched.reports { values.reports[name] = try row(report, db) }
-            for (name, entity) in touched.entities { values.entities[name] = try row(Codec.row(entity), db).flatMap(Codec.entity) }
+            for (name, entity) in touched.entities { values.entities[name] = try row(RowEncoding.row(entity), db).flatMap(RowEncoding.entity) }
             let bills = try db.cachedStatement(sql: "SELECT body FROM bills WHERE key = ?")
             for key in touched.bills.keys {
-                values.bills[key] = try String.fetchOne(bills, arguments: [key]).map { try Codec.bill(Codec.parse($0)) }
+                values.bills[key] = try String.fetchOne(bills, arguments: [key]).map { try RowEncoding.bill(RowEncoding.parse($0)) }
             }
             let payments = try db.cachedStatement(sql: "SELECT body FROM payments WHERE key = ?")
             for key in touched.payments.keys {
-                values.payments[key] = try String.fetchOne(payments, arguments: [key]).map { try Codec.payment(Codec.parse($0)) }
+                values.payments[key] = try String.fetchOne(payments, arguments: [key]).map { try RowEncoding.payment(RowEncoding.parse($0)) }
             }
             return values
         }
     }
 
     /// The row that keeps a report or an entity under the same names.
-    private func row(_ report: Report, _ db: Database) throws -> Report? {
+    private func row(_ report: KeptRecord, _ db: Database) throws -> KeptRecord? {
         let statement = try db.cachedStatement(sql: "SELECT * FROM reports WHERE lot = ? AND kind = ? AND key = ?")
         return try GRDB.Row.fetchOne(statement, arguments: [report.parkCode, report.kind, codec.name(report.key)]).map {
             try codec.report(lot: $0.text("lot"), kind: $0.text("kind"), key: $0.text("key"), at: $0.int("at"), body: $0.text("body"))
@@ -42,7 +42,7 @@ extension SQLiteStore {
     /// The marks of a lot as its rows have them. The position of the down log may lag behind the log itself.
     static func marks(_ row: GRDB.Row, closed: Set<String>) throws -> LotMarks {
         var marks = LotMarks()
-        marks.remaining = try row.optionalText("remaining").map { try Codec.remaining(Codec.parse($0)) }
+        marks.remaining = try row.optionalText("remaining").map { try RowEncoding.remaining(RowEncoding.parse($0)) }
         marks.up = LogPosition(epoch: try row.optionalText("up_epoch"), ackSeq: try row.optionalInt("up_ack") ?? 0, closed: closed)
         marks.downEpoch = try row.optionalText("down_epoch")
         marks.downLast = try row.optionalInt("down_last") ?? 0
@@ -60,7 +60,7 @@ extension SQLiteStore {
             try Int.fetchOne(
                 db.cachedStatement(sql: "SELECT count(*) FROM up_log WHERE lot = ? AND code <> 0 AND mended = 0"), arguments: [parkCode])
             ?? 0
-        guard let epoch = marks.downEpoch, let run = places.withLock({ $0.down[Places.LogName(lot: parkCode, epoch: epoch)] }) else {
+        guard let epoch = marks.downEpoch, let run = places.withLock({ $0.down[RowIndex.LogName(lot: parkCode, epoch: epoch)] }) else {
             return marks
         }
         marks.downLast = max(marks.downLast, run.next - 1)

@@ -64,7 +64,7 @@ extension SQLiteStore {
             places.withLock { places in
                 for row in down {
                     guard let lot: String = row[0], let epoch: String = row[1], let seq: Int64 = row[2] else { continue }
-                    places.down[Places.LogName(lot: lot, epoch: epoch)]?.drop(seq)
+                    places.down[RowIndex.LogName(lot: lot, epoch: epoch)]?.drop(seq)
                 }
             }
             return down.count
@@ -89,19 +89,19 @@ extension SQLiteStore {
     public func retire(_ retention: Retention, now: Millis) throws(StoreError) {
         let records = now - retention.recordsMillis
         try inSlices { db in
-            let orders = try GRDB.Row.fetchAll(
+            let reservations = try GRDB.Row.fetchAll(
                 db,
                 sql: """
                     DELETE FROM orders WHERE serial IN (SELECT serial FROM orders WHERE status >= 3 AND status <> 9 AND changed_at < ?
                         LIMIT \(SQLiteStore.slice)) RETURNING serial, client_key
                     """, arguments: [records])
             places.withLock { places in
-                for row in orders {
-                    guard let serial: Int64 = row[0], let key: Int64 = row[1], places.orders[key] == serial else { continue }
-                    places.orders[key] = nil
+                for row in reservations {
+                    guard let serial: Int64 = row[0], let key: Int64 = row[1], places.reservations[key] == serial else { continue }
+                    places.reservations[key] = nil
                 }
             }
-            return orders.count
+            return reservations.count
         }
         try delete(
             """
@@ -116,7 +116,7 @@ extension SQLiteStore {
             """
             DELETE FROM reports WHERE (lot, kind, key) IN (SELECT lot, kind, key FROM reports
                 WHERE kind >= ?1 AND kind < ?1 || char(1114111) AND at < ?2
-            """, [Codec.entityMark, records])
+            """, [RowEncoding.entityMark, records])
         try takeOut(before: records)
         try delete(
             "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE at < ? AND id < (SELECT max(id) FROM journal)", [records])
@@ -149,7 +149,7 @@ extension SQLiteStore {
             for row in rows {
                 try db.execute(
                     sql: "UPDATE orders SET body = ?, entry = 0 WHERE serial = ?",
-                    arguments: [codec.text(try order(db, row)).string, row.int("serial") as Int64])
+                    arguments: [codec.text(try reservation(db, row)).string, row.int("serial") as Int64])
             }
             return rows.count
         }
@@ -172,12 +172,12 @@ extension SQLiteStore {
             let rows = try GRDB.Row.fetchAll(
                 db, sql: "SELECT * FROM replies WHERE entry BETWEEN 1 AND ? LIMIT \(SQLiteStore.slice)", arguments: [last])
             for row in rows {
-                let orders = try events(db, entry: row.int("entry")).compactMap { if case .order(let order) = $0 { order } else { nil } }
-                guard let order = orders.first else { throw Codec.Unreadable(what: "reply") }
+                let reservations = try events(db, entry: row.int("entry")).compactMap { if case .reservation(let reservation) = $0 { reservation } else { nil } }
+                guard let reservation = reservations.first else { throw RowEncoding.Unreadable(what: "reply") }
                 try db.execute(
                     sql: "UPDATE replies SET data = ?, entry = 0 WHERE id = ?",
                     arguments: [
-                        codec.seal(String(decoding: Encode.orderText(order, alternatives: []), as: UTF8.self)), row.int("id") as Int64,
+                        codec.seal(String(decoding: Encode.orderText(reservation, alternatives: []), as: UTF8.self)), row.int("id") as Int64,
                     ])
             }
             return rows.count

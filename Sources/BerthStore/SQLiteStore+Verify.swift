@@ -5,7 +5,7 @@ import GRDB
 
 /// A table whose rows the journal can make again.
 enum DerivedTable: String, CaseIterable {
-    case lots, positions, closedEpochs = "closed_epochs", orders, visits, downLog = "down_log", counters, notices, reports, bills, payments,
+    case lots, positions, closedEpochs = "closed_epochs", reservations = "orders", visits, downLog = "down_log", counters, notices, reports, bills, payments,
         ledger
 
     /// The name of a row is its first columns.
@@ -18,7 +18,7 @@ enum DerivedTable: String, CaseIterable {
                 WHERE down_log.lot = positions.lot AND epoch = down_epoch), 0)), down_ack FROM positions ORDER BY lot
             """
         case .closedEpochs: "SELECT lot, epoch FROM closed_epochs ORDER BY lot, epoch"
-        case .orders: "SELECT * FROM orders ORDER BY serial"
+        case .reservations: "SELECT * FROM orders ORDER BY serial"
         case .visits: "SELECT * FROM visits ORDER BY lot, record_no"
         case .downLog: "SELECT * FROM down_log ORDER BY lot, epoch, seq"
         case .counters: "SELECT key, count FROM counters WHERE count <> 0"
@@ -35,7 +35,7 @@ enum DerivedTable: String, CaseIterable {
     /// Rows say what there is, and not what was added: a journal that begins later makes them too.
     fileprivate var isWhole: Bool {
         switch self {
-        case .orders, .visits, .bills, .payments, .reports: true
+        case .reservations, .visits, .bills, .payments, .reports: true
         default: false
         }
     }
@@ -50,11 +50,11 @@ extension SQLiteStore {
             switch table {
             case .lots, .positions, .bills, .payments: try body(SQLiteStore.text(row[0]), SQLiteStore.line(row))
             case .closedEpochs, .notices, .ledger: try body(SQLiteStore.line(row), SQLiteStore.line(row))
-            case .orders:
-                let text = Codec.plain.text(try order(db, row)).string
+            case .reservations:
+                let text = RowEncoding.plain.text(try reservation(db, row)).string
                 try body(columns("serial"), columns("serial", "lot", "app_id", "client_key", "status") + "|" + text)
             case .visits:
-                let text = Codec.plain.encode(try codec.visit(Codec.parse(row.text("body")))).string
+                let text = RowEncoding.plain.encode(try codec.visit(RowEncoding.parse(row.text("body")))).string
                 try body(columns("lot", "record_no"), columns("lot", "record_no", "is_open") + "|" + text)
             case .downLog:
                 let down = try down(db, row)
@@ -125,7 +125,7 @@ extension SQLiteStore {
             }
             last = id
             do {
-                let events = try Codec.plain.events(Codec.parse(codec.open(row["body"] as DatabaseValue)))
+                let events = try RowEncoding.plain.events(RowEncoding.parse(codec.open(row["body"] as DatabaseValue)))
                 batch.append(Commit(at: try row.int("at"), events: events.isEmpty ? [] : events))
             } catch { findings.add("journal: entry \(id) cannot be opened") }
             if batch.count >= 500 {
@@ -148,7 +148,7 @@ extension SQLiteStore {
     }
 
     private static let compared: [DerivedTable] = [
-        .lots, .closedEpochs, .orders, .visits, .downLog, .counters, .reports, .bills, .payments,
+        .lots, .closedEpochs, .reservations, .visits, .downLog, .counters, .reports, .bills, .payments,
     ]
 
     /// Every row that stands there is what the journal makes of it.

@@ -10,8 +10,8 @@ import Synchronization
 public final class SQLiteStore: Store {
     let pool: DatabasePool
     private let checkpointer: Checkpointer
-    let places = Mutex(Places())
-    let codec: Codec
+    let places = Mutex(RowIndex())
+    let codec: RowEncoding
     let mark: HighWaterMark
     private let loss_: String?
     /// Describes acknowledged data that is missing, where the opener accepts the loss; nil when nothing is missing.
@@ -22,15 +22,15 @@ public final class SQLiteStore: Store {
     ///   - vault: seals personal data and secrets; nil for measurements without it.
     ///   - acceptsLoss: goes on with what there is where acknowledged transactions are gone; ``loss`` tells.
     /// - Throws: ``StoreError/lost(_:)`` where the database ends before the mark beside it, or was another one then.
-    public init(path: String, vault: Vault?, acceptsLoss: Bool = false) throws(StoreError) {
-        let codec = Codec(vault: vault)
+    public init(path: String, vault: FieldCipher?, acceptsLoss: Bool = false) throws(StoreError) {
+        let codec = RowEncoding(vault: vault)
         self.codec = codec
         var configuration = Configuration()
         configuration.maximumReaderCount = 4
         configuration.busyMode = .timeout(5)
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
-            try Schema.migrator(codec).migrate(pool)
+            try DatabaseSchema.migrator(codec).migrate(pool)
             // DatabasePool sets NORMAL after the preparation of a connection, so FULL is forced here and read back.
             try pool.writeWithoutTransaction { db in
                 try db.execute(sql: "PRAGMA synchronous=FULL")
@@ -44,7 +44,7 @@ public final class SQLiteStore: Store {
             if let loss, !acceptsLoss { throw StoreError.lost(loss) }
             loss_ = loss
             self.mark = mark
-            let loaded = try pool.read { try Places.load($0, codec) }
+            let loaded = try pool.read { try RowIndex.load($0, codec) }
             places.withLock { $0 = loaded }
         } catch { throw SQLiteStore.translate(error) }
     }
@@ -58,7 +58,7 @@ public final class SQLiteStore: Store {
 
     static func translate(_ error: any Error) -> StoreError {
         if let error = error as? StoreError { return error }
-        if error is Vault.Unopened { return .wrongKey }
+        if error is FieldCipher.Unopened { return .wrongKey }
         guard let error = error as? DatabaseError else { return .unavailable("\(error)") }
         switch error.resultCode {
         case .SQLITE_FULL: return .full
@@ -185,25 +185,25 @@ public final class SQLiteStore: Store {
     func events(_ db: Database, entry: Int64) throws -> [Event] {
         let statement = try db.cachedStatement(sql: "SELECT body FROM journal WHERE id = ?")
         guard let body = try DatabaseValue.fetchOne(statement, arguments: [entry]) else {
-            throw Codec.Unreadable(what: "entry \(entry) of the journal")
+            throw RowEncoding.Unreadable(what: "entry \(entry) of the journal")
         }
-        return try Codec.plain.events(Codec.parse(codec.open(body)))
+        return try RowEncoding.plain.events(RowEncoding.parse(codec.open(body)))
     }
 
     /// An order as it stands in its row, or in the entry that the row points at.
-    func order(_ db: Database, _ row: GRDB.Row) throws -> Order {
+    func reservation(_ db: Database, _ row: GRDB.Row) throws -> Reservation {
         let (serial, entry): (Int64, Int64) = (try row.int("serial"), try row.int("entry"))
-        guard entry > 0 else { return try codec.order(Codec.parse(row.text("body"))) }
-        let orders = try events(db, entry: entry).compactMap {
-            if case .order(let order) = $0, order.serial == serial { order } else { nil }
+        guard entry > 0 else { return try codec.reservation(RowEncoding.parse(row.text("body"))) }
+        let reservations = try events(db, entry: entry).compactMap {
+            if case .reservation(let reservation) = $0, reservation.serial == serial { reservation } else { nil }
         }
-        guard let order = orders.last else { throw Codec.Unreadable(what: "order \(serial)") }
-        return order
+        guard let reservation = reservations.last else { throw RowEncoding.Unreadable(what: "order \(serial)") }
+        return reservation
     }
 
-    private func orders(_ db: Database, where condition: String, _ arguments: StatementArguments = []) throws -> [Order] {
+    private func reservations(_ db: Database, where condition: String, _ arguments: StatementArguments = []) throws -> [Reservation] {
         try GRDB.Row.fetchAll(db, sql: "SELECT serial, body, entry FROM orders WHERE \(condition)", arguments: arguments)
-            .map { try order(db, $0) }
+            .map { try reservation(db, $0) }
     }
 
     func down(_ db: Database, _ row: GRDB.Row) throws -> DownRow {
@@ -217,7 +217,7 @@ public final class SQLiteStore: Store {
             }
             let lot: String = try row.text("lot")
             guard let entry = entries.first(where: { $0.parkCode == lot }) else {
-                throw Codec.Unreadable(what: "message \(down.epoch) \(down.seq)")
+                throw RowEncoding.Unreadable(what: "message \(down.epoch) \(down.seq)")
             }
             let (service, data) = Encode.lotMessage(entry.message)
             (down.service, down.data) = (service, data.string)
@@ -232,46 +232,46 @@ public final class SQLiteStore: Store {
 
     /// One row that cannot be opened, where others can, is damaged; the key is right.
     private func said(_ error: any Error) -> StoreError {
-        guard error is Vault.Unopened else { return SQLiteStore.translate(error) }
+        guard error is FieldCipher.Unopened else { return SQLiteStore.translate(error) }
         let rows = (try? pool.read { try DatabaseValue.fetchAll($0, sql: "SELECT body FROM journal ORDER BY id LIMIT 20") }) ?? []
         return rows.contains { (try? codec.open($0)) != nil }
             ? .disk("a row cannot be opened: it is damaged (`berth verify` says which)") : .wrongKey
     }
 
-    public func order(_ orderNo: String) throws(StoreError) -> Order? {
-        guard let serial = Order.serial(in: orderNo) else { return nil }
-        return try order(serial: serial).flatMap { $0.orderNo == orderNo ? $0 : nil }
+    public func reservation(_ orderNo: String) throws(StoreError) -> Reservation? {
+        guard let serial = Reservation.serial(in: orderNo) else { return nil }
+        return try reservation(serial: serial).flatMap { $0.orderNo == orderNo ? $0 : nil }
     }
 
-    public func order(appId: String, clientOrderNo: String) throws(StoreError) -> Order? {
+    public func reservation(appId: String, clientOrderNo: String) throws(StoreError) -> Reservation? {
         let digest = Signature.digest64(appId, clientOrderNo)
-        guard let serial = places.withLock({ $0.orders[digest] }) else { return nil }
-        guard let order = try order(serial: serial) else { throw .disk("order \(serial) is missing") }
-        if order.appId == appId, order.clientOrderNo == clientOrderNo { return order }
-        guard Signature.digest64(order.appId, order.clientOrderNo) == digest else { throw .disk("order \(serial) is not what it was") }
+        guard let serial = places.withLock({ $0.reservations[digest] }) else { return nil }
+        guard let reservation = try reservation(serial: serial) else { throw .disk("order \(serial) is missing") }
+        if reservation.appId == appId, reservation.clientOrderNo == clientOrderNo { return reservation }
+        guard Signature.digest64(reservation.appId, reservation.clientOrderNo) == digest else { throw .disk("order \(serial) is not what it was") }
         return nil
     }
 
-    private func order(serial: Int64) throws(StoreError) -> Order? {
-        try read { db in try orders(db, where: "serial = ?", [serial]).first }
+    private func reservation(serial: Int64) throws(StoreError) -> Reservation? {
+        try read { db in try reservations(db, where: "serial = ?", [serial]).first }
     }
 
     public func visit(parkCode: String, recordNo: String) throws(StoreError) -> Visit? {
         try read { db in
             try String.fetchOne(
                 db, sql: "SELECT body FROM visits WHERE lot = ? AND record_no = ?", arguments: [parkCode, recordNo]
-            ).map { try codec.visit(Codec.parse($0)) }
+            ).map { try codec.visit(RowEncoding.parse($0)) }
         }
     }
 
     public func payment(key: String) throws(StoreError) -> Payment? {
         try read { db in
             try String.fetchOne(db, sql: "SELECT body FROM payments WHERE key = ?", arguments: [key])
-                .map { try Codec.payment(Codec.parse($0)) }
+                .map { try RowEncoding.payment(RowEncoding.parse($0)) }
         }
     }
 
-    public func orders(_ filter: OrderFilter) throws(StoreError) -> [Order] {
+    public func reservations(_ filter: ReservationFilter) throws(StoreError) -> [Reservation] {
         var conditions = ["serial < ?"]
         var arguments: StatementArguments = [filter.beforeSerial]
         func add(_ condition: String, _ value: (any DatabaseValueConvertible)?) {
@@ -288,7 +288,7 @@ public final class SQLiteStore: Store {
         let condition = "\(conditions.joined(separator: " AND ")) ORDER BY serial DESC LIMIT ? OFFSET ?"
         arguments += [filter.limit, filter.skip]
         return try read { db in
-            let found = try orders(db, where: condition, arguments)
+            let found = try reservations(db, where: condition, arguments)
             // Two plates may share a digest, however unlikely.
             return filter.plate.map { plate in found.filter { $0.plate == plate } } ?? found
         }
@@ -298,21 +298,21 @@ public final class SQLiteStore: Store {
         guard let id = places.withLock({ $0.replies[key] }) else { return nil }
         return try read { db in
             guard let row = try GRDB.Row.fetchOne(db, sql: "SELECT * FROM replies WHERE id = ?", arguments: [id]) else {
-                throw Codec.Unreadable(what: "reply \(requestId)")
+                throw RowEncoding.Unreadable(what: "reply \(requestId)")
             }
             let (foundApp, foundRequest): (String, String) = (try row.text("app_id"), try row.text("request_id"))
             guard foundApp == appId, foundRequest == requestId else {
                 // Two names may share a digest; a row that is not what it was put there as is damaged.
                 if KeptReply.key(foundApp, foundRequest) == key { return nil }
-                throw Codec.Unreadable(what: "reply \(requestId)")
+                throw RowEncoding.Unreadable(what: "reply \(requestId)")
             }
             return try Optional(row).map {
                 var data = Array(try codec.open($0["data"] as DatabaseValue).utf8)
                 let showsOrder = (try $0.int("entry")) > 0
                 if showsOrder {
-                    let orders = try events(db, entry: $0.int("entry")).compactMap { if case .order(let order) = $0 { order } else { nil } }
-                    guard let order = orders.first else { throw Codec.Unreadable(what: "reply \(requestId)") }
-                    data = Encode.orderText(order, alternatives: [])
+                    let reservations = try events(db, entry: $0.int("entry")).compactMap { if case .reservation(let reservation) = $0 { reservation } else { nil } }
+                    guard let reservation = reservations.first else { throw RowEncoding.Unreadable(what: "reply \(requestId)") }
+                    data = Encode.orderText(reservation, alternatives: [])
                 }
                 return try KeptReply(
                     appId: appId, requestId: requestId, nonce: $0.text("nonce"), service: $0.text("service"),
@@ -371,7 +371,7 @@ public final class SQLiteStore: Store {
 
     public func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) throws(StoreError) -> [DownRow] {
         let rows = places.withLock { places -> [Int64] in
-            guard let run = places.down[Places.LogName(lot: parkCode, epoch: epoch)] else { return [] }
+            guard let run = places.down[RowIndex.LogName(lot: parkCode, epoch: epoch)] else { return [] }
             return (max(seq + 1, run.first)..<max(seq + 1, run.next)).lazy.compactMap { run.row($0) }.prefix(limit).map { $0 }
         }
         return try read { db in
@@ -436,7 +436,7 @@ public final class SQLiteStore: Store {
                     SELECT body FROM visits WHERE lot = ? AND is_open = 0 AND json_extract(body, '$.lt') >= ? AND json_extract(body, '$.lt') < ?
                     ORDER BY record_no LIMIT ?
                     """, arguments: [parkCode, leftFrom, to, limit]
-            ).map { try codec.visit(Codec.parse($0)) }
+            ).map { try codec.visit(RowEncoding.parse($0)) }
         }
     }
 
@@ -448,11 +448,11 @@ public final class SQLiteStore: Store {
                     SELECT body FROM payments WHERE json_extract(body, '$.lot') = ? AND json_extract(body, '$.t') >= ?
                         AND json_extract(body, '$.t') < ? ORDER BY key LIMIT ?
                     """, arguments: [parkCode, from, to, limit]
-            ).map { try Codec.payment(Codec.parse($0)) }
+            ).map { try RowEncoding.payment(RowEncoding.parse($0)) }
         }
     }
 
-    public func notices(_ filter: NoticeFilter) throws(StoreError) -> [(id: Int64, notice: Notice)] {
+    public func notices(_ filter: LotEventFilter) throws(StoreError) -> [(id: Int64, notice: LotEvent)] {
         try read { db in
             try GRDB.Row.fetchAll(
                 db,
@@ -460,7 +460,7 @@ public final class SQLiteStore: Store {
                     SELECT id, body FROM notices WHERE id < ?1 AND (?2 IS NULL OR lot = ?2) AND (?3 IS NULL OR type = ?3)
                         AND at >= ?4 AND at < ?5 ORDER BY id DESC LIMIT ?6
                     """, arguments: [filter.before, filter.parkCode, filter.eventType, filter.from, filter.to, filter.limit]
-            ).map { (try $0.int("id"), try Codec.notice(Codec.parse($0.text("body")))) }
+            ).map { (try $0.int("id"), try RowEncoding.notice(RowEncoding.parse($0.text("body")))) }
         }
     }
 
@@ -480,9 +480,9 @@ public final class SQLiteStore: Store {
             db, sql: "SELECT * FROM lots LEFT JOIN positions USING(lot) ORDER BY lot")
         for row in lots {
             var lot = LotImage(parkCode: try row.text("lot"))
-            lot.policy = try row.optionalText("policy").map { try Codec.policy(Codec.parse($0)) }
-            lot.profile = try row.optionalText("profile").map { try Codec.profile(Codec.parse($0)) }
-            lot.gates = try row.optionalText("gates").map { try Codec.gates(Codec.parse($0)) } ?? []
+            lot.policy = try row.optionalText("policy").map { try RowEncoding.policy(RowEncoding.parse($0)) }
+            lot.profile = try row.optionalText("profile").map { try RowEncoding.profile(RowEncoding.parse($0)) }
+            lot.gates = try row.optionalText("gates").map { try RowEncoding.gates(RowEncoding.parse($0)) } ?? []
             lot.marks = try SQLiteStore.marks(row, closed: closed[lot.parkCode] ?? [])
             image.lots.append(lot)
         }
@@ -496,39 +496,39 @@ public final class SQLiteStore: Store {
             image.lots[at].marks.downLast = max(image.lots[at].marks.downLast, seq)
         }
         // Those that wait for a place (9) are open too.
-        image.activeOrders = try orders(db, where: "status < 3 OR status = 9 ORDER BY serial")
+        image.activeOrders = try reservations(db, where: "status < 3 OR status = 9 ORDER BY serial")
         func mark(_ name: String) throws -> Int64 {
             try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = ?", arguments: [name]) ?? 0
         }
         image.lastSerial = max(try Int64.fetchOne(db, sql: "SELECT max(serial) FROM orders") ?? 0, try mark("serial"))
-        image.lastTiding = try mark("tiding")
+        image.lastNotification = try mark("tiding")
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, count(*) AS n FROM up_log WHERE code <> 0 AND mended = 0 GROUP BY lot") {
             if let at = index[try row.text("lot")] { image.lots[at].marks.deadLetters = try row.int("n") }
         }
         image.openVisits = try String.fetchAll(db, sql: "SELECT body FROM visits WHERE is_open = 1")
-            .map { try codec.visit(Codec.parse($0)) }
+            .map { try codec.visit(RowEncoding.parse($0)) }
         image.reports = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
             try codec.report(lot: $0.text("lot"), kind: $0.text("kind"), key: $0.text("key"), at: $0.int("at"), body: $0.text("body"))
         }
-        image.entities = try image.reports.compactMap(Codec.entity)
-        image.reports.removeAll { $0.kind.hasPrefix(Codec.entityMark) }
+        image.entities = try image.reports.compactMap(RowEncoding.entity)
+        image.reports.removeAll { $0.kind.hasPrefix(RowEncoding.entityMark) }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT account, sum(fen) AS fen FROM ledger GROUP BY account HAVING sum(fen) <> 0") {
             if let account = Account(try row.text("account")) { image.balances[account] = try row.int("fen") }
         }
-        image.bills = try String.fetchAll(db, sql: "SELECT body FROM bills").map { try Codec.bill(Codec.parse($0)) }
+        image.bills = try String.fetchAll(db, sql: "SELECT body FROM bills").map { try RowEncoding.bill(RowEncoding.parse($0)) }
         image.pendingPayments = try String.fetchAll(db, sql: "SELECT body FROM payments WHERE state = 0")
-            .map { try Codec.payment(Codec.parse($0)) }
-        for order in image.activeOrders {
-            guard let payNo = order.prepayNo else { continue }
+            .map { try RowEncoding.payment(RowEncoding.parse($0)) }
+        for reservation in image.activeOrders {
+            guard let payNo = reservation.prepayNo else { continue }
             let body = try String.fetchOne(
-                db, sql: "SELECT body FROM payments WHERE key = ?", arguments: [Payment.key(order.appId, "", payNo)])
-            if let body { image.pendingPayments.append(try Codec.payment(Codec.parse(body))) }
+                db, sql: "SELECT body FROM payments WHERE key = ?", arguments: [Payment.key(reservation.appId, "", payNo)])
+            if let body { image.pendingPayments.append(try RowEncoding.payment(RowEncoding.parse(body))) }
         }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT key, count FROM counters WHERE count <> 0") {
             image.counters[try codec.open(row["key"] as DatabaseValue)] = try row.int("count")
         }
         image.credentials = try String.fetchAll(db, sql: "SELECT body FROM credentials ORDER BY app_id").map { body in
-            guard let credential = Credential(record: try Codec.parse(codec.open(body))) else { throw Codec.Unreadable(what: "credential") }
+            guard let credential = Credential(record: try RowEncoding.parse(codec.open(body))) else { throw RowEncoding.Unreadable(what: "credential") }
             return credential
         }
         image.nonces = try GRDB.Row.fetchAll(
@@ -543,7 +543,7 @@ public final class SQLiteStore: Store {
             {
                 (
                     try $0.int("id"),
-                    Commit(at: try $0.int("at"), events: try Codec.plain.events(Codec.parse(codec.open($0["body"] as DatabaseValue))))
+                    Commit(at: try $0.int("at"), events: try RowEncoding.plain.events(RowEncoding.parse(codec.open($0["body"] as DatabaseValue))))
                 )
             }
         }

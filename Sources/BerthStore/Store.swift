@@ -251,7 +251,7 @@ public final class Commit: Sendable {
     /// The lots that it touches.
     public let parkCodes: [String]
     /// Made once, when the store first sees it.
-    let draft = Draft()
+    let draft = PreparedCommit()
 
     public init(
         at: Millis, events: [Event], reply: KeptReply? = nil, up: [UpResult] = [], audit: AuditRecord? = nil, mended: [UpResult] = []
@@ -276,7 +276,7 @@ extension Event {
             .downSettled(let lot, _, _, _), .upConsumed(let lot, _, _):
             lot
         case .lot(let profile): profile.parkCode
-        case .order(let order): order.parkCode
+        case .reservation(let reservation): reservation.parkCode
         case .visit(let visit): visit.parkCode
         case .notice(let notice): notice.parkCode
         case .report(let report): report.parkCode
@@ -322,10 +322,10 @@ public struct LedgerRow: Sendable, Equatable {
 }
 
 /// Which orders a list asks for; newest first.
-public struct OrderFilter: Sendable {
+public struct ReservationFilter: Sendable {
     public var appId: String?
     public var parkCode: String?
-    public var status: OrderStatus?
+    public var status: ReservationStatus?
     public var userToken: String?
     public var plate: Plate?
     /// Only orders made before this one.
@@ -335,7 +335,7 @@ public struct OrderFilter: Sendable {
     public var limit: Int
 
     public init(
-        appId: String? = nil, parkCode: String? = nil, status: OrderStatus? = nil, userToken: String? = nil, plate: Plate? = nil,
+        appId: String? = nil, parkCode: String? = nil, status: ReservationStatus? = nil, userToken: String? = nil, plate: Plate? = nil,
         beforeSerial: Int64 = .max, limit: Int = 50
     ) {
         self.appId = appId
@@ -347,15 +347,15 @@ public struct OrderFilter: Sendable {
         self.limit = limit
     }
 
-    func admits(_ order: Order) -> Bool {
-        (appId == nil || order.appId == appId) && (parkCode == nil || order.parkCode == parkCode)
-            && (status == nil || order.status == status) && (userToken == nil || order.userToken == userToken)
-            && (plate == nil || order.plate == plate) && order.serial < beforeSerial
+    func admits(_ reservation: Reservation) -> Bool {
+        (appId == nil || reservation.appId == appId) && (parkCode == nil || reservation.parkCode == parkCode)
+            && (status == nil || reservation.status == status) && (userToken == nil || reservation.userToken == userToken)
+            && (plate == nil || reservation.plate == plate) && reservation.serial < beforeSerial
     }
 }
 
 /// Which events a list asks for; newest first.
-public struct NoticeFilter: Sendable {
+public struct LotEventFilter: Sendable {
     /// nil: of all lots.
     public var parkCode: String?
     public var eventType: Int?
@@ -377,7 +377,7 @@ public struct NoticeFilter: Sendable {
         self.limit = limit
     }
 
-    func admits(_ notice: Notice) -> Bool {
+    func admits(_ notice: LotEvent) -> Bool {
         (parkCode == nil || notice.parkCode == parkCode) && (eventType == nil || notice.eventType == eventType) && from <= notice.occurredAt
             && notice.occurredAt < to
     }
@@ -399,9 +399,9 @@ public final class Past: History {
         }
     }
 
-    public func order(_ orderNo: String) -> Order? { look { () throws(StoreError) in try store.order(orderNo) } }
-    public func order(appId: String, clientOrderNo: String) -> Order? {
-        look { () throws(StoreError) in try store.order(appId: appId, clientOrderNo: clientOrderNo) }
+    public func reservation(_ orderNo: String) -> Reservation? { look { () throws(StoreError) in try store.reservation(orderNo) } }
+    public func reservation(appId: String, clientOrderNo: String) -> Reservation? {
+        look { () throws(StoreError) in try store.reservation(appId: appId, clientOrderNo: clientOrderNo) }
     }
     public func visit(parkCode: String, recordNo: String) -> Visit? {
         look { () throws(StoreError) in try store.visit(parkCode: parkCode, recordNo: recordNo) }
@@ -423,12 +423,12 @@ public protocol Store: Sendable {
     func prepare(_ commit: Commit)
     func save(_ credential: Credential) throws(StoreError)
 
-    func order(_ orderNo: String) throws(StoreError) -> Order?
-    func order(appId: String, clientOrderNo: String) throws(StoreError) -> Order?
+    func reservation(_ orderNo: String) throws(StoreError) -> Reservation?
+    func reservation(appId: String, clientOrderNo: String) throws(StoreError) -> Reservation?
     func visit(parkCode: String, recordNo: String) throws(StoreError) -> Visit?
     /// - Parameter key: ``Payment/key``.
     func payment(key: String) throws(StoreError) -> Payment?
-    func orders(_ filter: OrderFilter) throws(StoreError) -> [Order]
+    func reservations(_ filter: ReservationFilter) throws(StoreError) -> [Reservation]
     /// The kept reply of a request; nil when it is new, or older than a day.
     /// - Parameter key: ``KeptReply/key(_:_:)`` of the two names.
     func reply(key: Int64, appId: String, requestId: String) throws(StoreError) -> KeptReply?
@@ -445,7 +445,7 @@ public protocol Store: Sendable {
     /// Entries after `seq`, in order.
     func down(parkCode: String, epoch: String, after seq: Int64, limit: Int) throws(StoreError) -> [DownRow]
     /// Newest first.
-    func notices(_ filter: NoticeFilter) throws(StoreError) -> [(id: Int64, notice: Notice)]
+    func notices(_ filter: LotEventFilter) throws(StoreError) -> [(id: Int64, notice: LotEvent)]
     func audit(after id: Int64, limit: Int) throws(StoreError) -> [AuditRecord]
 
     func save(_ picture: Picture) throws(StoreError)

@@ -25,7 +25,7 @@ extension Decode {
     public static func command(service: String, data: JSONObject, _ caller: Caller) throws(WireError) -> Command {
         if service == "lot.tariff.report" { try checkTariff(data) }
         if let command = filing(service: service, data: data, parkCode: caller.parkCode, now: caller.now) { return command }
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         switch service {
         case "order.create": return .create(try booking(data, appId: caller.appId, dataHash: caller.dataHash))
         case "order.modify": return try modification(data, appId: caller.appId)
@@ -44,10 +44,10 @@ extension Decode {
                 requestHash: caller.dataHash)
         case "refund.apply": return try refund(fields, caller)
         case "lot.info.report":
-            let known = Profile.current.services[service]!.request.known(data)
+            let known = Dialect.current.services[service]!.request.known(data)
             return .openLot(
                 try lotInfo(data, parkCode: caller.parkCode),
-                info: Report(
+                info: KeptRecord(
                     parkCode: caller.parkCode, kind: infoKind, key: infoKind, body: JSON.object(known).canonicalString, at: caller.now))
         case "lot.gate.report": return try gates(data, parkCode: caller.parkCode, kind: gateKind, now: caller.now)
         case "space.remain.report": return .reportRemaining(parkCode: caller.parkCode, try remaining(data, now: caller.now))
@@ -118,7 +118,7 @@ extension Decode {
 
     /// U06: a cap of 0 would make parking free for ever, and is a mistake.
     private static func checkTariff(_ data: JSONObject) throws(WireError) {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         if data["dailyCap"]?.intValue == 0 { throw fields.illegal("dailyCap", "0 would make parking free; leave it out") }
         for row in try fields.objects("rules", max: 200) where row.object["capFee"]?.intValue == 0 {
             throw row.illegal("capFee", "0 would make parking free; leave it out")
@@ -129,7 +129,7 @@ extension Decode {
     public static let infoKind = "info"
     public static let gateKind = "gate"
 
-    private static func refund(_ fields: Fields, _ caller: Caller) throws(WireError) -> Command {
+    private static func refund(_ fields: FieldReader, _ caller: Caller) throws(WireError) -> Command {
         let payNo = try fields.string("payNo", max: 64)
         let refundNo = try fields.string("refundNo", max: 64)
         let amount = try fields.int("amount", in: 0...WireLimits.moneyMax)

@@ -21,12 +21,12 @@ extension Decode {
 
     /// A report that is filed as it is; nil for every other service. The data has passed its shape.
     public static func filing(service: String, data: JSONObject, parkCode: String, now: Int64) -> Command? {
-        guard let filing = filings[service], let shape = Profile.current.services[service]?.request else { return nil }
+        guard let filing = filings[service], let shape = Dialect.current.services[service]?.request else { return nil }
         let known = shape.known(data)
         let rows = filing.list.map { known[$0]?.arrayValue ?? [] } ?? [.object(known)]
         // The lot's lists are three, each replaced for itself.
         let kind = filing.kind + (known["listType"]?.intValue.map(String.init) ?? "")
-        let reports = rows.compactMap { row -> Report? in
+        let reports = rows.compactMap { row -> KeptRecord? in
             guard case .object(var fields) = row, let name = fields[filing.key]?.stringValue else { return nil }
             let isGone = fields["op"]?.intValue == 3
             fields["op"] = nil
@@ -36,7 +36,7 @@ extension Decode {
             var key = filing.key == "plateNo" ? Plate(name)?.revealed ?? name : name
             // Of a tariff the one in force stays until the next one is.
             if service == "lot.tariff.report", let from = fields["effectiveFrom"]?.intValue { key += "@\(from)" }
-            return Report(
+            return KeptRecord(
                 parkCode: parkCode, kind: kind, key: key, body: isGone ? "" : JSON.object(fields).canonicalString, at: now)
         }
         // A change that is dated far ahead counts as of now, and is an event.
@@ -44,7 +44,7 @@ extension Decode {
         return .file(
             parkCode: parkCode, reports, replaces: known["complete"]?.boolValue == true ? kind : nil,
             knownBy: filing.knownBy,
-            notice: ahead.map { Notice(parkCode: parkCode, eventType: 6010, occurredAt: now, detail: "\(service) \($0)") },
+            notice: ahead.map { LotEvent(parkCode: parkCode, eventType: 6010, occurredAt: now, detail: "\(service) \($0)") },
             tariff: service == "lot.tariff.report" ? reports.first.flatMap { lotTariff($0.body) } : nil,
             entries: service == "list.local.report"
                 ? reports.reduce(into: [:]) { $0[$1.key] = $1.isGone ? nil : listEntry($1.body) } : [:])
@@ -52,10 +52,10 @@ extension Decode {
 
     /// U13 `vehicle.record.correct`.
     public static func correction(_ data: JSONObject, parkCode: String) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let recordNo = try fields.string("recordNo", max: 48)
         let kind = try fields.int("correctType", in: 1...5)
-        let after = try fields.optionalObject("after") ?? Fields(JSONObject(), path: "after.")
+        let after = try fields.optionalObject("after") ?? FieldReader(JSONObject(), path: "after.")
         let correction: Correction
         switch kind {
         case 1: correction = .plate(try plate(after))
@@ -72,7 +72,7 @@ extension Decode {
 
     /// U22 `payment.record.report`.
     public static func paymentRecord(_ data: JSONObject, parkCode: String) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         return .takeIn(
             Payment(
                 payNo: try fields.string("payNo", max: 64), appId: "", parkCode: parkCode,
@@ -95,13 +95,13 @@ extension Decode {
         case "flow.policy.push": return .pushFlow(try flow(data, parkCode: parkCode))
         case "share.auth.push": return .pushShare(try authorisation(data, parkCode: parkCode, now: now))
         case "share.auth.revoke":
-            let fields = Fields(data)
+            let fields = FieldReader(data)
             return .revokeShare(
                 parkCode: parkCode, authNo: try fields.string("authNo", max: 32),
                 authVer: try fields.int("authVer", in: 1...WireLimits.intMax),
                 reason: try fields.optionalString("reason", max: 256) ?? "operator")
         case "list.black.push", "list.white.push":
-            let fields = Fields(data)
+            let fields = FieldReader(data)
             if let scope = try fields.optionalString("scope", max: 8), !["", "lot", "group", "city"].contains(scope) {
                 throw fields.illegal("scope", "lot, group or city")
             }
@@ -116,17 +116,17 @@ extension Decode {
 
     /// A message of section 9.2 as it is kept at the lot. The data has passed its shape.
     public static func post(service: String, data: JSONObject, parkCode: String, now: Int64) -> Command {
-        var known = Profile.current.services[service]?.request.known(data) ?? data
+        var known = Dialect.current.services[service]?.request.known(data) ?? data
         // Plates are stored and sent bare (section 15.1), however they were typed.
         if let plate = known["plateNo"]?.stringValue.flatMap({ Plate($0) }) { known["plateNo"] = .string(plate.revealed) }
         let body = JSON.object(known).canonicalString
-        var report: Report?
+        var report: KeptRecord?
         if service == "config.push", gateRules(known) != nil {
-            report = Report(parkCode: parkCode, kind: City.gateRulesKind, key: "", body: body, at: now)
+            report = KeptRecord(parkCode: parkCode, kind: City.gateRulesKind, key: "", body: body, at: now)
         } else if let (kind, keyName) = standing[service] {
             let name = keyName.flatMap { known[$0]?.stringValue } ?? ""
             let isOver = service == "share.auth.revoke" || known["status"]?.intValue == -1 || known["locked"]?.boolValue == false
-            report = Report(
+            report = KeptRecord(
                 parkCode: parkCode, kind: kind, key: name,
                 body: isOver ? "" : body, at: now)
         }
@@ -147,11 +147,11 @@ extension Decode {
 
     /// A10 `vehicle.bind` and `vehicle.unbind`.
     public static func binding(service: String, _ data: JSONObject, appId: String) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let plate = try plate(fields)
         let color = try fields.optionalInt("plateColor", in: 0...99).map { Int($0) }
         if let color, !plate.fits(color: color) { throw WireError("plateColorMismatch", "plateColor: does not fit the plate") }
-        var body = Profile.current.services[service]?.request.known(data) ?? data
+        var body = Dialect.current.services[service]?.request.known(data) ?? data
         if !fields.has("userToken") { body["ownerToken"] = nil }
         body["userToken"] = nil
         return .bind(
@@ -164,7 +164,7 @@ extension Decode {
         guard let json = try? JSON.parse(Array(body.utf8)), let tariffId = json["tariffId"]?.stringValue else { return nil }
         let rules = (json["rules"]?.arrayValue ?? []).compactMap { row -> Tariff.Rule? in
             guard let object = row.objectValue else { return nil }
-            let fields = Fields(object)
+            let fields = FieldReader(object)
             var rule = Tariff.Rule()
             rule.days = Set((row["days"]?.arrayValue ?? []).compactMap { $0.intValue.map { Int($0) } })
             rule.start = (try? fields.minuteOfDay("start", isEnd: false)) ?? 0
@@ -190,9 +190,9 @@ extension Decode {
     }
 }
 
-extension Shape {
+extension Schema {
     /// The fields that the service knows, and nothing else of what was sent.
-    public func known(_ data: JSONObject) -> JSONObject { Shape.known(fields, data) }
+    public func known(_ data: JSONObject) -> JSONObject { Schema.known(fields, data) }
 
     private static func known(_ shape: [Field], _ data: JSONObject) -> JSONObject {
         var kept = JSONObject()

@@ -5,9 +5,9 @@ extension Decode {
     // MARK: Times
 
     /// `segments[]`: times that come again (U16, D05). Nil when there are none.
-    public static func segments(_ fields: Fields, _ name: String = "segments") throws(WireError) -> [Segment]? {
+    public static func segments(_ fields: FieldReader, _ name: String = "segments") throws(WireError) -> [RecurringWindow]? {
         guard let rows = try fields.optionalObjects(name, max: 100), !rows.isEmpty else { return nil }
-        var segments: [Segment] = []
+        var segments: [RecurringWindow] = []
         for row in rows { segments.append(try segment(row)) }
         return segments
     }
@@ -15,15 +15,15 @@ extension Decode {
     /// Days that one segment may name.
     private static let repeatsMax = 366
 
-    private static func segment(_ row: Fields) throws(WireError) -> Segment {
+    private static func segment(_ row: FieldReader) throws(WireError) -> RecurringWindow {
         let start = try row.minuteOfDay("start", isEnd: false)
         let end = try row.minuteOfDay("end", isEnd: true)
-        guard let repeats = Segment.Repeat(rawValue: try row.string("repeatType", max: 8)) else {
+        guard let repeats = RecurringWindow.Repeat(rawValue: try row.string("repeatType", max: 8)) else {
             throw row.illegal("repeatType", "daily, weekly, monthly or date")
         }
         let values = row.object["repeatData"]?.arrayValue ?? []
         switch repeats {
-        case .daily: return Segment(.daily, start: start, end: end)
+        case .daily: return RecurringWindow(.daily, start: start, end: end)
         case .weekly, .monthly:
             guard values.count <= repeatsMax else { throw row.illegal("repeatData", "more than \(repeatsMax)") }
             let range: ClosedRange<Int64> = repeats == .weekly ? 1...7 : 1...31
@@ -31,35 +31,35 @@ extension Decode {
             guard !days.isEmpty, days.count == values.count, days.allSatisfy(range.contains) else {
                 throw row.illegal("repeatData", "days from \(range.lowerBound) to \(range.upperBound)")
             }
-            return Segment(repeats, days: days.map { Int($0) }, start: start, end: end)
+            return RecurringWindow(repeats, days: days.map { Int($0) }, start: start, end: end)
         case .date:
             guard values.count <= repeatsMax else { throw row.illegal("repeatData", "more than \(repeatsMax)") }
             var dates: [Int64] = []
             for value in values {
-                dates.append(try day(Fields(JSONObject([("repeatData", value)]), path: row.path), "repeatData"))
+                dates.append(try day(FieldReader(JSONObject([("repeatData", value)]), path: row.path), "repeatData"))
             }
             guard !dates.isEmpty else { throw row.missing("repeatData") }
-            return Segment(.date, dates: dates, start: start, end: end)
+            return RecurringWindow(.date, dates: dates, start: start, end: end)
         }
     }
 
     /// `quietHours[]`: when nobody passes, every day.
-    static func quietHours(_ fields: Fields) throws(WireError) -> [Segment] {
-        var quiet: [Segment] = []
+    static func quietHours(_ fields: FieldReader) throws(WireError) -> [RecurringWindow] {
+        var quiet: [RecurringWindow] = []
         for row in try fields.optionalObjects("quietHours", max: 10) ?? [] {
             quiet.append(
-                Segment(.daily, start: try row.minuteOfDay("start", isEnd: false), end: try row.minuteOfDay("end", isEnd: true)))
+                RecurringWindow(.daily, start: try row.minuteOfDay("start", isEnd: false), end: try row.minuteOfDay("end", isEnd: true)))
         }
         return quiet
     }
 
-    static func price(_ fields: Fields) throws(WireError) -> SharePrice? {
+    static func price(_ fields: FieldReader) throws(WireError) -> SharePrice? {
         guard let price = try fields.optionalObject("price") else { return nil }
         guard let mode = SharePrice.Mode(rawValue: Int(try price.int("mode", in: 1...3))) else { throw price.illegal("mode", "1 to 3") }
         return SharePrice(mode: mode, fen: try price.int("amount", in: 0...WireLimits.moneyMax))
     }
 
-    static func plates(_ fields: Fields, _ name: String = "plateNos") throws(WireError) -> [Plate] {
+    static func plates(_ fields: FieldReader, _ name: String = "plateNos") throws(WireError) -> [Plate] {
         var plates: [Plate] = []
         for value in fields.object[name]?.arrayValue ?? [] {
             guard let plate = value.stringValue.flatMap({ Plate($0) }) else {
@@ -76,7 +76,7 @@ extension Decode {
     public static func lotOffers(_ data: JSONObject, parkCode: String, now: Int64) throws(WireError) -> Command {
         var offers: [SharedOffer] = []
         var gone: [String] = []
-        for row in try Fields(data).objects("offers", max: 1000) {
+        for row in try FieldReader(data).objects("offers", max: 1000) {
             let offerId = try row.string("offerId", max: 32)
             if City.isOwnNumber(offerId) { throw row.illegal("offerId", "a number of the server's own series") }
             if try row.optionalInt("op", in: 1...3) == 3 {
@@ -100,7 +100,7 @@ extension Decode {
 
     /// A15 `share.offer.publish`.
     public static func offer(_ data: JSONObject, appId: String, now: Int64) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let space = try fields.optionalString("spaceNo", max: 32)
         let count = try fields.optionalInt("count", in: 1...10_000)
         guard space?.isEmpty == false || count != nil else { throw fields.missing("spaceNo or count") }
@@ -119,7 +119,7 @@ extension Decode {
 
     /// A14 `share.apply`.
     public static func subscription(_ data: JSONObject, appId: String, now: Int64) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let plates = try plates(fields)
         guard !plates.isEmpty else { throw fields.missing("plateNos") }
         let from = try fields.time("periodFrom")
@@ -136,14 +136,14 @@ extension Decode {
 
     /// D05 as the rules know it: pushed by an operator, or read from a lot's own list.
     public static func authorisation(_ data: JSONObject, parkCode: String, now: Int64) throws(WireError) -> SharedSubscription {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let plates = try plates(fields)
         guard !plates.isEmpty else { throw fields.missing("plateNos") }
         guard try fields.time("validFrom") < fields.time("validTo") else { throw fields.illegal("validTo", "not after validFrom") }
         let mode = try fields.optionalInt("feeMode", in: 1...3).flatMap { SharePrice.Mode(rawValue: Int($0)) }
         var subscription = SharedSubscription(
             authNo: try fields.string("authNo", max: 32), appId: "", userToken: "", parkCode: parkCode, offerId: nil,
-            spaceNo: try fields.optionalString("spaceNo", max: 32), plates: plates, segments: try segments(fields) ?? Segment.always,
+            spaceNo: try fields.optionalString("spaceNo", max: 32), plates: plates, segments: try segments(fields) ?? RecurringWindow.always,
             quietHours: try quietHours(fields), validFrom: try fields.time("validFrom"), validTo: try fields.time("validTo"),
             graceMin: Int(try fields.optionalInt("lateGraceMin", in: 0...1440) ?? 15), price: mode.map { SharePrice(mode: $0, fen: 0) },
             status: .active, strikesMax: 1_000, createdAt: now)
@@ -153,7 +153,7 @@ extension Decode {
 
     /// A15 `share.offer.update`.
     public static func offerUpdate(_ data: JSONObject, appId: String) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let (segments, price) = (try segments(fields), try price(fields))
         guard segments != nil || price != nil else { throw fields.missing("segments or price") }
         return .updateOffer(
@@ -167,7 +167,7 @@ extension Decode {
 
     /// A16 `biz.appointment.push`.
     public static func appointment(_ data: JSONObject, appId: String, now: Int64) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let bizCode = try fields.string("bizCode", max: 16)
         guard businesses.contains(bizCode) else { throw fields.illegal("bizCode", businesses.joined(separator: ", ")) }
         let hasPlate = fields.has("plateNo")
@@ -183,7 +183,7 @@ extension Decode {
 
     /// D18, O05. An operator's `flow.policy.push` is for the envelope's lot.
     public static func flow(_ data: JSONObject, parkCode: String?) throws(WireError) -> FlowPolicy {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let areaId = try fields.optionalString("areaId", max: 32) ?? ""
         let named = try fields.optionalString("parkCode", max: 32)
         let lot = parkCode ?? named ?? ""
@@ -208,7 +208,7 @@ extension Decode {
         return policy
     }
 
-    private static func pools(_ fields: Fields, _ name: String) throws(WireError) -> [String: Int] {
+    private static func pools(_ fields: FieldReader, _ name: String) throws(WireError) -> [String: Int] {
         var pools: [String: Int] = [:]
         for row in try fields.optionalObjects(name, max: 10) ?? [] {
             let pool = try row.string("pool", max: 16)
@@ -224,7 +224,7 @@ extension Decode {
 
     /// O01 `policy.set`.
     public static func policyValues(_ data: JSONObject) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         guard let scope = PolicyScope(try fields.string("scope", max: 96)) else {
             throw fields.illegal("scope", "city, product:2, group:NAME, lot:CODE or lot:CODE/2")
         }
@@ -243,7 +243,7 @@ extension Decode {
 
     /// O02 `calendar.set`.
     public static func calendarDay(_ data: JSONObject) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let kind = try fields.string("kind", max: 8)
         guard ["holiday", "workday", "normal"].contains(kind) else { throw fields.illegal("kind", "holiday, workday, normal") }
         return .setCalendarDay(CalendarDay(day: try day(fields, "date"), kind: WorkCalendar.Kind(rawValue: kind)))
@@ -263,7 +263,7 @@ extension Decode {
 
     /// D07, D08 and filed vehicles, for a lot, its group or the city.
     static func list(service: String, data: JSONObject, parkCode: String) -> Command? {
-        var known = Profile.current.services[service]?.request.known(data) ?? data
+        var known = Dialect.current.services[service]?.request.known(data) ?? data
         guard let plate = known["plateNo"]?.stringValue.flatMap({ Plate($0) }) else { return nil }
         // Stored and sent bare (section 15.1), however the operator typed it.
         known["plateNo"] = .string(plate.revealed)
@@ -281,7 +281,7 @@ extension Decode {
     }
 
     /// A token that names nobody: not the number of a telephone or of a card, however a person writes it.
-    static func pseudonym(_ fields: Fields, _ name: String) throws(WireError) -> String {
+    static func pseudonym(_ fields: FieldReader, _ name: String) throws(WireError) -> String {
         let text = try fields.string(name, max: 64)
         guard !namesSomebody(text) else { throw fields.illegal(name, "a pseudonym, not the number of a card or telephone") }
         return text

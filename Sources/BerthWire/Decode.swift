@@ -2,14 +2,14 @@ public import BerthCore
 
 /// Business fields → command (section 9). Each function reads one service; what it does not read has no effect.
 public enum Decode {
-    public static func plate(_ fields: Fields, _ name: String = "plateNo") throws(WireError) -> Plate {
+    public static func plate(_ fields: FieldReader, _ name: String = "plateNo") throws(WireError) -> Plate {
         let text = try fields.string(name, max: 16)
         guard let plate = Plate(text) else { throw WireError("illegalPlate", "\(fields.path)\(name): not a plate number") }
         return plate
     }
 
     /// A camera's reading; it need not be a legal plate, and none is lost for its length (section 5.5).
-    public static func reading(_ fields: Fields, _ name: String = "plateNo") throws(WireError) -> Plate {
+    public static func reading(_ fields: FieldReader, _ name: String = "plateNo") throws(WireError) -> Plate {
         guard case .string(let text)? = fields.object[name], !text.isEmpty else { throw fields.missing(name) }
         if let plate = Plate(reading: text) { return plate }
         var short = String.UnicodeScalarView()
@@ -21,17 +21,17 @@ public enum Decode {
         return plate
     }
 
-    public static func plateColor(_ fields: Fields, _ name: String = "plateColor") throws(WireError) -> Int {
+    public static func plateColor(_ fields: FieldReader, _ name: String = "plateColor") throws(WireError) -> Int {
         Int(try fields.int(name, among: Plate.colors))
     }
 
-    public static func parkCode(_ fields: Fields, _ name: String = "parkCode") throws(WireError) -> String {
+    public static func parkCode(_ fields: FieldReader, _ name: String = "parkCode") throws(WireError) -> String {
         let text = try fields.string(name, max: 32)
         guard Envelope.isParkCode(text) else { throw fields.illegal(name, "not the code of a lot") }
         return text
     }
 
-    public static func purpose(_ fields: Fields, default fallback: Purpose?) throws(WireError) -> Purpose {
+    public static func purpose(_ fields: FieldReader, default fallback: Purpose?) throws(WireError) -> Purpose {
         guard let value = try fields.optionalInt("bizType", in: 1...3) else {
             if let fallback { return fallback }
             throw fields.missing("bizType")
@@ -41,7 +41,7 @@ public enum Decode {
 
     /// U03 `lot.info.report`.
     public static func lotInfo(_ data: JSONObject, parkCode: String) throws(WireError) -> LotProfile {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         guard try self.parkCode(fields) == parkCode else {
             throw WireError("illegalValue", "parkCode: not the envelope's")
         }
@@ -96,12 +96,12 @@ public enum Decode {
             profile.maxHeightMm = Int(try limits.optionalInt("maxHeightMm", in: 0...100_000) ?? 0)
             profile.plateTypes = Set((limits.object["plateTypes"]?.arrayValue ?? []).compactMap(\.stringValue))
         }
-        profile.position = Ground.point(longitude: profile.longitude, latitude: profile.latitude, type: profile.coordType)
+        profile.position = CoordinateConversion.point(longitude: profile.longitude, latitude: profile.latitude, type: profile.coordType)
         return profile
     }
 
     /// An area lies in another one, and never in itself.
-    private static func checkAreas(_ fields: Fields) throws(WireError) {
+    private static func checkAreas(_ fields: FieldReader) throws(WireError) {
         var parents = TextTable<String>()
         for area in try fields.optionalObjects("areas", max: 1000) ?? [] {
             guard let code = try area.optionalString("areaCode", max: 32), let parent = try area.optionalString("parentAreaCode", max: 32)
@@ -123,14 +123,14 @@ public enum Decode {
     public static func gates(_ data: JSONObject, parkCode: String, kind: String, now: Int64) throws(WireError) -> Command {
         var upsert: [Gate] = []
         var delete: [String] = []
-        let known = Profile.current.services["lot.gate.report"]!.request.known(data)["gates"]?.arrayValue ?? []
-        let kept = known.compactMap { row -> Report? in
+        let known = Dialect.current.services["lot.gate.report"]!.request.known(data)["gates"]?.arrayValue ?? []
+        let kept = known.compactMap { row -> KeptRecord? in
             guard case .object(var fields) = row, let code = fields["gateCode"]?.stringValue else { return nil }
             let isGone = fields["op"]?.intValue == 3
             fields["op"] = nil
-            return Report(parkCode: parkCode, kind: kind, key: code, body: isGone ? "" : JSON.object(fields).canonicalString, at: now)
+            return KeptRecord(parkCode: parkCode, kind: kind, key: code, body: isGone ? "" : JSON.object(fields).canonicalString, at: now)
         }
-        for gate in try Fields(data).objects("gates", max: 1000) {
+        for gate in try FieldReader(data).objects("gates", max: 1000) {
             let code = try gate.string("gateCode", max: 32)
             if try gate.optionalInt("op", in: 1...3) == 3 { delete.append(code); continue }
             upsert.append(
@@ -143,7 +143,7 @@ public enum Decode {
 
     /// U07 `space.remain.report`.
     public static func remaining(_ data: JSONObject, now: Int64) throws(WireError) -> Remaining {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let count: ClosedRange<Int64> = 0...1_000_000
         let total = try fields.int("total", in: count)
         let remain = try fields.int("remain", in: count)
@@ -158,14 +158,14 @@ public enum Decode {
             remain: Int(remain))
     }
 
-    private static func color(_ fields: Fields, isMandatory: Bool) throws(WireError) -> Int? {
+    private static func color(_ fields: FieldReader, isMandatory: Bool) throws(WireError) -> Int? {
         if !isMandatory, !fields.has("plateColor") { return nil }
         return Int(try fields.int("plateColor", among: Plate.colors))
     }
 
-    /// A04 `order.create`; `plateColor` left out means undetermined (9).
+    /// A04 `reservation.create`; `plateColor` left out means undetermined (9).
     public static func booking(_ data: JSONObject, appId: String, dataHash: String) throws(WireError) -> Booking {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         var booking = Booking(
             appId: appId, clientOrderNo: try fields.string("clientOrderNo", max: 64),
             requestHash: dataHash, userToken: try fields.string("userToken", max: 64),
@@ -195,9 +195,9 @@ public enum Decode {
         return booking
     }
 
-    /// A05 `order.modify`.
+    /// A05 `reservation.modify`.
     public static func modification(_ data: JSONObject, appId: String) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let orderNo = try fields.string("orderNo", max: 32)
         let hasPlate = fields.has("plateNo")
         let planTime = try fields.optionalTime("planTime")
@@ -207,9 +207,9 @@ public enum Decode {
             plateColor: try color(fields, isMandatory: false))
     }
 
-    /// A06 `order.cancel`.
+    /// A06 `reservation.cancel`.
     public static func cancellation(_ data: JSONObject, appId: String) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         _ = try fields.optionalString("reason", max: 256)
         return .cancel(
             appId: appId, orderNo: try fields.string("orderNo", max: 32),
@@ -218,7 +218,7 @@ public enum Decode {
 
     /// U10 `vehicle.entry.report`. A car that came in is a fact: what is optional and wrong is left out (section 5.5).
     public static func entry(_ data: JSONObject) throws(WireError) -> Passage {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let carKind = try fields.int("carKind", in: 1...9)
         let orderNo = (try? fields.optionalString("orderNo", max: 32)) ?? nil
         if (5...7).contains(carKind), orderNo == nil { throw fields.missing("orderNo") }
@@ -236,7 +236,7 @@ public enum Decode {
     }
 
     /// The count of places that a passage states; nil where it states none that can be.
-    private static func remain(_ fields: Fields) -> Remaining? {
+    private static func remain(_ fields: FieldReader) -> Remaining? {
         guard let remain = try? fields.optionalObject("remain"), let total = try? remain.optionalInt("total", in: 0...1_000_000),
             let left = try? remain.optionalInt("remain", in: 0...1_000_000), left <= total
         else { return nil }
@@ -245,7 +245,7 @@ public enum Decode {
 
     /// U11 `vehicle.exit.report`. What is optional and wrong is left out.
     public static func exit(_ data: JSONObject, parkCode: String, now: Int64) throws(WireError) -> Passage {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         let enterTime = try fields.time("enterTime")
         let leaveTime = try fields.time("leaveTime")
         // An entry that was dated too far ahead counts as of its receipt: the rules compare.
@@ -278,9 +278,9 @@ public enum Decode {
         return passage
     }
 
-    /// U14 `order.status.report`.
+    /// U14 `reservation.status.report`.
     public static func orderStatus(_ data: JSONObject, parkCode: String) throws(WireError) -> Command {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         return .state(
             parkCode: parkCode, orderNo: try fields.string("orderNo", max: 32),
             orderVer: try fields.int("orderVer", in: 1...(1 << 53)),
@@ -289,11 +289,11 @@ public enum Decode {
     }
 
     /// U17 `event.report`; an event type that the dictionary does not know is kept as it is.
-    public static func event(_ data: JSONObject, parkCode: String) throws(WireError) -> Notice {
-        let fields = Fields(data)
+    public static func event(_ data: JSONObject, parkCode: String) throws(WireError) -> LotEvent {
+        let fields = FieldReader(data)
         let eventId = try fields.string("eventId", max: 64)
         _ = try fields.optionalInt("level", in: 1...4)
-        return Notice(
+        return LotEvent(
             parkCode: parkCode, eventType: Int(try fields.int("eventType", in: 1000...9999)),
             occurredAt: try fields.time("occurTime"), orderNo: try fields.optionalString("orderNo", max: 32),
             recordNo: try fields.optionalString("recordNo", max: 48), detail: eventId)
@@ -301,13 +301,13 @@ public enum Decode {
 
     /// An entry of the up log → command.
     public static func logEntry(service: String, data: JSONObject, parkCode: String, now: Int64) throws(WireError) -> Command {
-        guard let definition = Profile.current.services[service], definition.direction == "up", definition.kind == .log else {
+        guard let definition = Dialect.current.services[service], definition.direction == "up", definition.kind == .log else {
             throw WireError("unknownService", "service: not a service of the up log")
         }
         if service == "vehicle.entry.report" || service == "vehicle.exit.report" {
             // A wrong optional field never loses a record.
             let faults = definition.request.faults(in: data).filter { !$0.isOptional }
-            if let worst = Shape.worst(faults.map(\.error)) { throw worst }
+            if let worst = Schema.worst(faults.map(\.error)) { throw worst }
         } else {
             try definition.request.check(data)
         }
@@ -333,7 +333,7 @@ public enum Decode {
     /// What a record that cannot be taken shows all the same: that a car was at the lot then. nil where it does not say when.
     public static func dispute(service: String, data: JSONObject, parkCode: String, now: Int64) -> Command? {
         guard service == "vehicle.entry.report" || service == "vehicle.exit.report" else { return nil }
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         guard let time = try? fields.optionalTime("enterTime") ?? fields.optionalTime("leaveTime") else { return nil }
         let plate = data["plateNo"]?.stringValue.flatMap { Plate(reading: $0) }
         let orderNo = (try? fields.optionalString("orderNo", max: 32)).flatMap { $0 }
@@ -356,7 +356,7 @@ public enum Decode {
     }
 
     /// `date`: yyyy-MM-dd → day.
-    public static func day(_ fields: Fields, _ name: String) throws(WireError) -> Int64 {
+    public static func day(_ fields: FieldReader, _ name: String) throws(WireError) -> Int64 {
         guard case .string(let text)? = fields.object[name], !text.isEmpty else {
             throw fields.has(name) ? fields.illegal(name, "not a string") : fields.missing(name)
         }
@@ -371,7 +371,7 @@ public enum Decode {
 
     /// Reads what names a lot, a purpose and a day (A03).
     public static func slotQuery(_ data: JSONObject) throws(WireError) -> (parkCode: String, purpose: Purpose, day: Int64) {
-        let fields = Fields(data)
+        let fields = FieldReader(data)
         return (try parkCode(fields), try purpose(fields, default: .reservation), try day(fields, "date"))
     }
 }

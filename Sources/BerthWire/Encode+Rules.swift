@@ -2,7 +2,7 @@ public import BerthCore
 
 // What the rules keep beside orders → fields of the wire.
 extension Encode {
-    public static func segments(_ segments: [Segment]) -> JSON {
+    public static func segments(_ segments: [RecurringWindow]) -> JSON {
         .array(
             segments.map { segment in
                 let data: JSON? =
@@ -13,17 +13,17 @@ extension Encode {
                     }
                 return .compact([
                     ("repeatType", .string(segment.repeats.rawValue)), ("repeatData", data ?? .null),
-                    ("start", .string(Segment.text(minute: segment.start))), ("end", .string(Segment.text(minute: segment.end))),
+                    ("start", .string(RecurringWindow.text(minute: segment.start))), ("end", .string(RecurringWindow.text(minute: segment.end))),
                 ])
             })
     }
 
-    static func quietHours(_ segments: [Segment]) -> JSON {
+    static func quietHours(_ segments: [RecurringWindow]) -> JSON {
         segments.isEmpty
             ? .null
             : .array(
                 segments.map {
-                    ["start": .string(Segment.text(minute: $0.start)), "end": .string(Segment.text(minute: $0.end))]
+                    ["start": .string(RecurringWindow.text(minute: $0.start)), "end": .string(RecurringWindow.text(minute: $0.end))]
                 })
     }
 
@@ -197,7 +197,7 @@ extension Encode {
 
     /// The decision at a gate (U09).
     public static func gate(_ decision: GateDecision, caseNo: String? = nil) -> JSON {
-        let code = decision.refusal.map { Profile.current.code($0.rawValue) }
+        let code = decision.refusal.map { Dialect.current.code($0.rawValue) }
         let isAllowed = decision.verdict == .allow
         let number = decision.entry?.orderNo ?? decision.subscription?.authNo
         let isShared = decision.entry?.purpose == .shared || decision.subscription != nil

@@ -6,19 +6,19 @@ public enum Encode {
     /// The service and data of a down-log message (D01 to D03).
     public static func lotMessage(_ message: LotMessage) -> (service: String, data: JSON) {
         switch message {
-        case .reserve(let order): return ("order.reserve.push", reserve(order))
-        case .modify(let order):
+        case .reserve(let reservation): return ("order.reserve.push", reserve(reservation))
+        case .modify(let reservation):
             return (
                 "order.reserve.modify",
                 .compact([
-                    ("orderNo", .string(order.orderNo)), ("orderVer", .int(order.pushedVer)),
-                    ("plateNo", .string(order.plate.revealed)), ("plateColor", .int(order.plateColor)),
-                    ("planTime", .int(order.planTime)), ("enterStart", .int(order.enterStart)),
-                    ("enterEnd", .int(order.enterEnd)), ("leaveDeadline", .optional(order.leaveDeadline)),
+                    ("orderNo", .string(reservation.orderNo)), ("orderVer", .int(reservation.pushedVer)),
+                    ("plateNo", .string(reservation.plate.revealed)), ("plateColor", .int(reservation.plateColor)),
+                    ("planTime", .int(reservation.planTime)), ("enterStart", .int(reservation.enterStart)),
+                    ("enterEnd", .int(reservation.enterEnd)), ("leaveDeadline", .optional(reservation.leaveDeadline)),
                     // A later time to leave is for a car that is inside already.
-                    ("validTo", .int(order.status == .inLot ? max(order.enterEnd, order.leaveDeadline ?? 0) : order.enterEnd)),
-                    ("spaceNo", order.purpose == .shared ? .string(known(order.spaceNo) ?? "") : .null),
-                    ("plateNos", order.otherPlates.isEmpty ? .null : .array(order.otherPlates.map { .string($0.revealed) })),
+                    ("validTo", .int(reservation.status == .inLot ? max(reservation.enterEnd, reservation.leaveDeadline ?? 0) : reservation.enterEnd)),
+                    ("spaceNo", reservation.purpose == .shared ? .string(known(reservation.spaceNo) ?? "") : .null),
+                    ("plateNos", reservation.otherPlates.isEmpty ? .null : .array(reservation.otherPlates.map { .string($0.revealed) })),
                 ])
             )
         case .cancel(let orderNo, let orderVer, let type):
@@ -38,26 +38,26 @@ public enum Encode {
     }
 
     /// D01; the same shape stands in a snapshot.
-    public static func reserve(_ order: Order) -> JSON {
+    public static func reserve(_ reservation: Reservation) -> JSON {
         .compact([
-            ("orderNo", .string(order.orderNo)), ("orderVer", .int(order.pushedVer)),
-            ("bizType", .int(order.purpose.rawValue)), ("plateNo", .string(order.plate.revealed)),
-            ("plateColor", .int(order.plateColor)), ("enterStart", .int(order.enterStart)),
-            ("enterEnd", .int(order.enterEnd)), ("planTime", .int(order.planTime)),
-            ("leaveDeadline", .optional(order.leaveDeadline)), ("entryLimit", .int(order.entryLimit)),
-            ("occupySpace", true), ("spaceNo", .optional(known(order.spaceNo))),
-            ("gateCodes", order.terms.gateCodes.isEmpty ? .null : .array(order.terms.gateCodes.map { .string($0) })),
-            ("billingParty", .int(order.purpose == .shared ? 2 : 1)), ("prepayNo", .optional(order.prepayNo)),
-            ("prepayAmount", order.prepayNo == nil ? .null : .int(order.terms.prepayFen)),
-            ("contactMobile", order.mobile.isEmpty ? .null : .string(mask(mobile: order.mobile))),
-            ("displayText", "预约车辆 欢迎光临"), ("sourceCode", .string(order.appId)), ("extNo", .optional(order.extNo)),
-            ("validTo", .int(order.enterEnd)),
-            ("plateNos", order.otherPlates.isEmpty ? .null : .array(order.otherPlates.map { .string($0.revealed) })),
-            ("lateGraceMin", order.purpose == .shared ? .int(order.terms.graceMin) : .null),
-            ("overtimePct", order.terms.overtimePercent == 100 ? .null : .int(order.terms.overtimePercent)),
-            ("freeMin", order.terms.freeMin == 0 ? .null : .int(order.terms.freeMin)),
-            ("termsVer", order.terms.version == 0 ? .null : .int(order.terms.version)),
-            ("poolType", order.pool == order.purpose.pool ? .null : .string(order.pool.rawValue)),
+            ("orderNo", .string(reservation.orderNo)), ("orderVer", .int(reservation.pushedVer)),
+            ("bizType", .int(reservation.purpose.rawValue)), ("plateNo", .string(reservation.plate.revealed)),
+            ("plateColor", .int(reservation.plateColor)), ("enterStart", .int(reservation.enterStart)),
+            ("enterEnd", .int(reservation.enterEnd)), ("planTime", .int(reservation.planTime)),
+            ("leaveDeadline", .optional(reservation.leaveDeadline)), ("entryLimit", .int(reservation.entryLimit)),
+            ("occupySpace", true), ("spaceNo", .optional(known(reservation.spaceNo))),
+            ("gateCodes", reservation.terms.gateCodes.isEmpty ? .null : .array(reservation.terms.gateCodes.map { .string($0) })),
+            ("billingParty", .int(reservation.purpose == .shared ? 2 : 1)), ("prepayNo", .optional(reservation.prepayNo)),
+            ("prepayAmount", reservation.prepayNo == nil ? .null : .int(reservation.terms.prepayFen)),
+            ("contactMobile", reservation.mobile.isEmpty ? .null : .string(mask(mobile: reservation.mobile))),
+            ("displayText", "预约车辆 欢迎光临"), ("sourceCode", .string(reservation.appId)), ("extNo", .optional(reservation.extNo)),
+            ("validTo", .int(reservation.enterEnd)),
+            ("plateNos", reservation.otherPlates.isEmpty ? .null : .array(reservation.otherPlates.map { .string($0.revealed) })),
+            ("lateGraceMin", reservation.purpose == .shared ? .int(reservation.terms.graceMin) : .null),
+            ("overtimePct", reservation.terms.overtimePercent == 100 ? .null : .int(reservation.terms.overtimePercent)),
+            ("freeMin", reservation.terms.freeMin == 0 ? .null : .int(reservation.terms.freeMin)),
+            ("termsVer", reservation.terms.version == 0 ? .null : .int(reservation.terms.version)),
+            ("poolType", reservation.pool == reservation.purpose.pool ? .null : .string(reservation.pool.rawValue)),
         ])
     }
 
@@ -77,22 +77,22 @@ public enum Encode {
     }
 
     /// A07 detail; with `alternatives` it is the answer to A04. The plate is shown whole to the provider whose user it belongs to, masked to everyone else.
-    public static func order(_ order: Order, revealsPlate: Bool, alternatives: [Alternative]? = nil, waitPosition: Int? = nil) -> JSON {
+    public static func reservation(_ reservation: Reservation, revealsPlate: Bool, alternatives: [Alternative]? = nil, waitPosition: Int? = nil) -> JSON {
         var writer = JSONWriter()
-        write(order, revealsPlate: revealsPlate, alternatives: alternatives, waitPosition: waitPosition, to: &writer)
+        write(reservation, revealsPlate: revealsPlate, alternatives: alternatives, waitPosition: waitPosition, to: &writer)
         return writer.json
     }
 
     /// The same as its canonical text.
-    public static func orderText(_ order: Order, alternatives: [Alternative]? = nil, waitPosition: Int? = nil) -> [UInt8] {
+    public static func orderText(_ reservation: Reservation, alternatives: [Alternative]? = nil, waitPosition: Int? = nil) -> [UInt8] {
         var writer = JSONWriter()
-        write(order, revealsPlate: true, alternatives: alternatives, waitPosition: waitPosition, to: &writer)
+        write(reservation, revealsPlate: true, alternatives: alternatives, waitPosition: waitPosition, to: &writer)
         return writer.bytes
     }
 
     /// In canonical order.
     private static func write(
-        _ order: Order, revealsPlate: Bool, alternatives: [Alternative]?, waitPosition: Int?, to writer: inout JSONWriter
+        _ reservation: Reservation, revealsPlate: Bool, alternatives: [Alternative]?, waitPosition: Int?, to writer: inout JSONWriter
     ) {
         func shown(_ plate: Plate) -> String { revealsPlate ? plate.revealed : plate.masked }
         writer.beginObject()
@@ -101,55 +101,55 @@ public enum Encode {
             for other in alternatives { writer.add(text: alternative(other).text(canonical: true)) }
             writer.endArray()
         }
-        writer.add("bizType", order.purpose.rawValue)
-        writer.add("clientOrderNo", order.clientOrderNo)
-        writer.add("compensated", order.isCompensated)
-        writer.add("createTime", order.createdAt)
-        writer.add("deliverStatus", order.deliver.rawValue)
-        writer.add("discount", order.discountFen == 0 ? nil : order.discountFen)
-        writer.add("discountBy", order.discountBy)
-        writer.add("enterEnd", order.enterEnd)
-        writer.add("enterStart", order.enterStart)
-        writer.add("enterTime", order.enterTime)
-        writer.add("expectedLeave", order.expectedLeave)
-        writer.add("extNo", order.extNo)
-        writer.add("holdDeadline", order.holdDeadline)
-        writer.add("leaveDeadline", order.leaveDeadline)
-        writer.add("leaveTime", order.leaveTime)
-        writer.add("offerId", order.offerId)
-        writer.add("orderNo", order.orderNo)
-        writer.add("orderVer", order.orderVer)
-        writer.add("overstay", order.overstay)
-        writer.add("parkCode", order.parkCode)
-        if order.status == .held, order.prepayNo == nil, let billNo = order.billNo {
+        writer.add("bizType", reservation.purpose.rawValue)
+        writer.add("clientOrderNo", reservation.clientOrderNo)
+        writer.add("compensated", reservation.isCompensated)
+        writer.add("createTime", reservation.createdAt)
+        writer.add("deliverStatus", reservation.deliver.rawValue)
+        writer.add("discount", reservation.discountFen == 0 ? nil : reservation.discountFen)
+        writer.add("discountBy", reservation.discountBy)
+        writer.add("enterEnd", reservation.enterEnd)
+        writer.add("enterStart", reservation.enterStart)
+        writer.add("enterTime", reservation.enterTime)
+        writer.add("expectedLeave", reservation.expectedLeave)
+        writer.add("extNo", reservation.extNo)
+        writer.add("holdDeadline", reservation.holdDeadline)
+        writer.add("leaveDeadline", reservation.leaveDeadline)
+        writer.add("leaveTime", reservation.leaveTime)
+        writer.add("offerId", reservation.offerId)
+        writer.add("orderNo", reservation.orderNo)
+        writer.add("orderVer", reservation.orderVer)
+        writer.add("overstay", reservation.overstay)
+        writer.add("parkCode", reservation.parkCode)
+        if reservation.status == .held, reservation.prepayNo == nil, let billNo = reservation.billNo {
             writer.beginObject("payInfo")
-            writer.add("amount", order.terms.prepayFen)
+            writer.add("amount", reservation.terms.prepayFen)
             writer.add("billNo", billNo)
-            writer.add("payBy", order.holdDeadline ?? 0)
+            writer.add("payBy", reservation.holdDeadline ?? 0)
             writer.endObject()
         }
-        let isGivenBack = order.isCompensated || order.status == .cancelled || order.deliver == .expired
+        let isGivenBack = reservation.isCompensated || reservation.status == .cancelled || reservation.deliver == .expired
         // The stay where something was due for it, else the deposit (section 6).
-        let deposit = order.prepayNo != nil ? (isGivenBack ? 3 : 2) : order.billNo != nil ? 1 : 0
-        writer.add("payState", order.stayPayState != 0 ? order.stayPayState : deposit)
-        writer.add("planTime", order.planTime)
-        writer.add("plateColor", order.plateColor)
-        writer.add("plateNo", shown(order.plate))
-        if !order.otherPlates.isEmpty {
+        let deposit = reservation.prepayNo != nil ? (isGivenBack ? 3 : 2) : reservation.billNo != nil ? 1 : 0
+        writer.add("payState", reservation.stayPayState != 0 ? reservation.stayPayState : deposit)
+        writer.add("planTime", reservation.planTime)
+        writer.add("plateColor", reservation.plateColor)
+        writer.add("plateNo", shown(reservation.plate))
+        if !reservation.otherPlates.isEmpty {
             writer.beginArray("plateNos")
-            for plate in order.plates { writer.add(shown(plate)) }
+            for plate in reservation.plates { writer.add(shown(plate)) }
             writer.endArray()
         }
-        writer.add("poolType", order.pool == order.purpose.pool ? nil : order.pool.rawValue)
-        writer.add("recordNo", order.recordNo)
-        writer.add("rehomedFrom", order.rehomedFrom)
-        writer.add("rehomedTo", order.rehomedTo)
-        writer.add("spaceNo", known(order.spaceNo))
-        writer.add("status", order.status.rawValue)
+        writer.add("poolType", reservation.pool == reservation.purpose.pool ? nil : reservation.pool.rawValue)
+        writer.add("recordNo", reservation.recordNo)
+        writer.add("rehomedFrom", reservation.rehomedFrom)
+        writer.add("rehomedTo", reservation.rehomedTo)
+        writer.add("spaceNo", known(reservation.spaceNo))
+        writer.add("status", reservation.status.rawValue)
         writer.beginObject("terms")
         write(
-            order.terms, purpose: order.purpose, earlyMin: Int((order.planTime - order.enterStart) / CivilTime.minute),
-            lateMin: Int((order.enterEnd - order.planTime) / CivilTime.minute), entryLimit: order.entryLimit, stayMin: order.stayMin,
+            reservation.terms, purpose: reservation.purpose, earlyMin: Int((reservation.planTime - reservation.enterStart) / CivilTime.minute),
+            lateMin: Int((reservation.enterEnd - reservation.planTime) / CivilTime.minute), entryLimit: reservation.entryLimit, stayMin: reservation.stayMin,
             to: &writer)
         writer.endObject()
         writer.add("waitPosition", waitPosition.map { Int64($0) })
@@ -166,23 +166,23 @@ public enum Encode {
     }
 
     /// The answer to a decision of the core.
-    public static func answer(_ decision: Decision, waitPosition: Int? = nil) -> Answer {
+    public static func answer(_ decision: Decision, waitPosition: Int? = nil) -> Reply {
         switch decision.outcome {
-        case .done: return Answer()
-        case .order(let order, let isRepeat):
-            var answer = Answer(canonical: orderText(order, alternatives: decision.alternatives, waitPosition: waitPosition))
+        case .done: return Reply()
+        case .reservation(let reservation, let isRepeat):
+            var answer = Reply(canonical: orderText(reservation, alternatives: decision.alternatives, waitPosition: waitPosition))
             answer.duplicate = isRepeat
             return answer
-        case .entity(let entity): return Answer(data: self.entity(entity))
-        case .share(let subscription, let fee): return Answer(data: share(subscription, feeFen: fee))
-        case .consequences(let offer, let orders, let subscriptions, let cost):
-            return Answer(
-                code: Profile.current.code("wrongState").code,
+        case .entity(let entity): return Reply(data: self.entity(entity))
+        case .share(let subscription, let fee): return Reply(data: share(subscription, feeFen: fee))
+        case .consequences(let offer, let reservations, let subscriptions, let cost):
+            return Reply(
+                code: Dialect.current.code("wrongState").code,
                 data: [
                     "offerId": .string(offer.offerId), "needsConfirm": true, "cost": .int(cost),
                     "paidBy": .string(offer.providerToken.isEmpty ? "lot" : "owner"),
                     "orders": .array(
-                        orders.map {
+                        reservations.map {
                             [
                                 "orderNo": .string($0.orderNo), "enterStart": .int($0.enterStart), "until": .int($0.expectedLeave),
                                 "status": .int($0.status.rawValue),
@@ -192,45 +192,45 @@ public enum Encode {
                         subscriptions.map {
                             ["authNo": .string($0.authNo), "validTo": .int($0.validTo), "shareStatus": .int($0.status.rawValue)]
                         }),
-                    "occupiedUntil": .optional(orders.filter { $0.status == .inLot }.map(\.expectedLeave).max()),
+                    "occupiedUntil": .optional(reservations.filter { $0.status == .inLot }.map(\.expectedLeave).max()),
                 ])
-        case .gate(let gate, let caseNo): return Answer(data: self.gate(gate, caseNo: caseNo))
+        case .gate(let gate, let caseNo): return Reply(data: self.gate(gate, caseNo: caseNo))
         case .withdrawn(let reference, let fen, let left):
-            return Answer(data: ["withdrawNo": .string(reference), "amount": .int(fen), "balance": .int(left)])
-        case .cancelled(let order, let isBreach, let leftToday, let leftThisMonth):
-            return Answer(data: [
-                "orderNo": .string(order.orderNo), "status": .int(order.status.rawValue),
-                "orderVer": .int(order.orderVer), "cancelType": isBreach ? "breach" : "free",
+            return Reply(data: ["withdrawNo": .string(reference), "amount": .int(fen), "balance": .int(left)])
+        case .cancelled(let reservation, let isBreach, let leftToday, let leftThisMonth):
+            return Reply(data: [
+                "orderNo": .string(reservation.orderNo), "status": .int(reservation.status.rawValue),
+                "orderVer": .int(reservation.orderVer), "cancelType": isBreach ? "breach" : "free",
                 "cancelsLeftToday": .int(leftToday), "cancelsLeftThisMonth": .int(leftThisMonth),
             ])
         case .recorded(let recordNo, let status, let isRepeat):
-            return Answer(
+            return Reply(
                 data: .compact([
                     ("recordNo", recordNo.isEmpty ? .null : .string(recordNo)),
                     ("orderStatus", status.map { .int($0.rawValue) } ?? .null),
                     ("duplicate", recordNo.isEmpty && !isRepeat ? .null : .bool(isRepeat)), flags(decision),
                 ]))
         case .recordedWith(let refusal, let recordNo):
-            return Answer(
-                code: Profile.current.code(refusal.rawValue).code, data: .compact([("recordNo", .string(recordNo)), flags(decision)]))
-        case .subscribed(let count): return Answer(data: ["subscribed": .int(count)])
-        case .filed(let count): return Answer(data: ["accepted": .int(count)])
+            return Reply(
+                code: Dialect.current.code(refusal.rawValue).code, data: .compact([("recordNo", .string(recordNo)), flags(decision)]))
+        case .subscribed(let count): return Reply(data: ["subscribed": .int(count)])
+        case .filed(let count): return Reply(data: ["accepted": .int(count)])
         case .posted(let epoch, let seq):
-            return Answer(data: ["accepted": true, "downEpoch": .string(epoch), "downSeq": .int(seq)])
-        case .bound(let plate): return Answer(data: ["plateNo": .string(plate.revealed)])
+            return Reply(data: ["accepted": true, "downEpoch": .string(epoch), "downSeq": .int(seq)])
+        case .bound(let plate): return Reply(data: ["plateNo": .string(plate.revealed)])
         case .paid(let payment, let isRepeat):
-            var answer = Answer(data: self.payment(payment))
+            var answer = Reply(data: self.payment(payment))
             answer.duplicate = isRepeat
             return answer
         case .refunded(let payment, let refundNo, let amount, let isRepeat):
-            var answer = Answer(data: [
+            var answer = Reply(data: [
                 "payNo": .string(payment.payNo), "refundNo": .string(refundNo), "amount": .int(amount),
                 "refunded": .int(payment.refundedFen),
             ])
             answer.duplicate = isRepeat
             return answer
         case .refused(let refusal):
-            return Answer(code: Profile.current.code(refusal.rawValue).code, data: note(decision))
+            return Reply(code: Dialect.current.code(refusal.rawValue).code, data: note(decision))
         }
     }
 
@@ -240,17 +240,17 @@ public enum Encode {
     }
 
     /// A17: what a provider is told, and under which service.
-    public static func tiding(_ tiding: Tiding) -> (service: String, data: JSON) {
-        switch tiding.subject {
-        case .order(let orderNo, let clientOrderNo, let orderVer, let status, let deliver, let occurredAt):
+    public static func notification(_ notification: ProviderNotification) -> (service: String, data: JSON) {
+        switch notification.subject {
+        case .reservation(let orderNo, let clientOrderNo, let orderVer, let status, let deliver, let occurredAt):
             (
                 "order.status.notify",
                 .compact([
                     ("orderNo", .string(orderNo)), ("clientOrderNo", .string(clientOrderNo)), ("orderVer", .int(orderVer)),
                     ("status", .int(status.rawValue)), ("deliverStatus", .int(deliver.rawValue)),
-                    ("occurTime", .int(occurredAt > 0 ? occurredAt : tiding.at)),
+                    ("occurTime", .int(occurredAt > 0 ? occurredAt : notification.at)),
                     // What is older than ten minutes is no news for a user (section 6, "Settled" g).
-                    ("late", occurredAt > 0 && tiding.at - occurredAt > 600_000 ? true : .null),
+                    ("late", occurredAt > 0 && notification.at - occurredAt > 600_000 ? true : .null),
                 ])
             )
         case .payment(let payNo, let state, let amount, let time):
@@ -266,21 +266,21 @@ public enum Encode {
             (
                 "credit.notify",
                 [
-                    "userToken": .string(userToken), "reason": .int(Profile.current.code(reason.rawValue).code),
-                    "orderNo": .string(orderNo), "undone": .bool(isUndone), "occurTime": .int(tiding.at),
+                    "userToken": .string(userToken), "reason": .int(Dialect.current.code(reason.rawValue).code),
+                    "orderNo": .string(orderNo), "undone": .bool(isUndone), "occurTime": .int(notification.at),
                 ]
             )
         case .share(let authNo, let status):
             (
                 "share.status.notify",
-                ["authNo": .string(authNo), "shareStatus": .int(status.rawValue), "occurTime": .int(tiding.at)]
+                ["authNo": .string(authNo), "shareStatus": .int(status.rawValue), "occurTime": .int(notification.at)]
             )
         }
     }
 
     /// The same at every attempt.
-    public static func tidingRequestId(_ tiding: Tiding) -> String {
-        downRequestId(parkCode: "tiding", epoch: tiding.appId, seq: tiding.id, at: 0)
+    public static func tidingRequestId(_ notification: ProviderNotification) -> String {
+        downRequestId(parkCode: "tiding", epoch: notification.appId, seq: notification.id, at: 0)
     }
 
     /// The requestId of a down entry: the same at every sending, so derived from its position.

@@ -16,7 +16,7 @@ public struct WireError: Error, Sendable, Equatable {
         self.data = data
     }
 
-    public var code: ResultCode { Profile.current.code(name) }
+    public var code: ResultCode { Dialect.current.code(name) }
 }
 
 /// What a reply repeats of its request, as far as it could be read; "" where it could not (section 3).
@@ -206,7 +206,7 @@ public struct Envelope: Sendable {
 }
 
 /// An envelope whose clock and signature held. Only ``Envelope/verify(credential:now:)`` makes one.
-public final class Authentic: Sendable {
+public final class VerifiedRequest: Sendable {
     public let envelope: Envelope
     public let credential: Credential
     /// Of canon(data): tells a repeat from other content under the same key.
@@ -228,7 +228,7 @@ public final class Authentic: Sendable {
 
 extension Envelope {
     /// appId known and enabled (200) → clock (202, `sys.time.get` alone skips it) → signature (201; 208 with a secret whose time is over).
-    public func verify(credential: Credential?, isOverMQTT: Bool = false, now: Int64) throws(WireError) -> Authentic {
+    public func verify(credential: Credential?, isOverMQTT: Bool = false, now: Int64) throws(WireError) -> VerifiedRequest {
         guard let credential, credential.isEnabled, credential.appId == appId else { throw WireError("unknownApp") }
         if service != "sys.time.get" {
             guard abs(now - timestamp) <= WireLimits.clockSkewMillisMax else {
@@ -241,8 +241,8 @@ extension Envelope {
         let hash = canonicalData.map { Signature.hash(canonical: $0) } ?? Signature.dataHash(members["data"] ?? [:])
         let toSign = Signature.bytesToSign(members, dataHash: hash)
         func isSigned(with secret: String) -> Bool { Signature.equal(Signature.sign(toSign, secret: secret), sign) }
-        func authentic(_ secret: String) -> Authentic {
-            Authentic(envelope: self, credential: credential, dataHash: hash, secret: secret, isOverMQTT: isOverMQTT)
+        func authentic(_ secret: String) -> VerifiedRequest {
+            VerifiedRequest(envelope: self, credential: credential, dataHash: hash, secret: secret, isOverMQTT: isOverMQTT)
         }
         if isSigned(with: credential.secret) { return authentic(credential.secret) }
         if let next = credential.nextSecret, isSigned(with: next) { return authentic(next) }
@@ -255,7 +255,7 @@ extension Envelope {
 }
 
 /// What is answered to a request; the bytes are made by ``MessageWriter``.
-public struct Answer: Sendable, Equatable {
+public struct Reply: Sendable, Equatable {
     /// The data as it was made: a tree, or already its canonical text.
     private enum Content: Sendable {
         case tree(JSON)
@@ -310,7 +310,7 @@ public struct Answer: Sendable, Equatable {
         }
     }
 
-    public static func == (left: Answer, right: Answer) -> Bool {
+    public static func == (left: Reply, right: Reply) -> Bool {
         left.code == right.code && left.data == right.data && left.duplicate == right.duplicate && left.epoch == right.epoch
             && left.ackSeq == right.ackSeq && left.hint == right.hint
     }
@@ -321,7 +321,7 @@ public struct Answer: Sendable, Equatable {
         detail = error.detail
     }
 
-    public var resultCode: ResultCode { Profile.current.codes[code] ?? Profile.current.code("failure") }
+    public var resultCode: ResultCode { Dialect.current.codes[code] ?? Dialect.current.code("failure") }
 }
 
 /// Makes signed messages: requests, pushes and replies.
@@ -360,7 +360,7 @@ public enum MessageWriter {
 
     /// A reply; without a secret its `sign` is "" (101, 104, 200, unreadable body).
     public static func reply(
-        _ answer: Answer, echo: Echo, secret: String?, timestamp: Int64, nonce: String, showHints: Bool, showDetails: Bool = false
+        _ answer: Reply, echo: Echo, secret: String?, timestamp: Int64, nonce: String, showHints: Bool, showDetails: Bool = false
     ) -> [UInt8] {
         let canonical = answer.canonicalText
         let sign = secret.map { secret in
@@ -398,7 +398,7 @@ public enum MessageWriter {
     }
 
     /// The string to sign of a reply, its members in the order of their bytes (section 3). Members that are "" are left out.
-    private static func toSign(_ answer: Answer, _ echo: Echo, _ timestamp: Int64, _ nonce: String, dataHash: String) -> [UInt8] {
+    private static func toSign(_ answer: Reply, _ echo: Echo, _ timestamp: Int64, _ nonce: String, dataHash: String) -> [UInt8] {
         var out: [UInt8] = []
         out.reserveCapacity(384)
         func text(_ name: StaticString, _ value: String) {
@@ -437,7 +437,7 @@ public struct ReplyEnvelope: Sendable {
     public let requestId: String
     public let service: String
     public let timestamp: Int64
-    public let answer: Answer
+    public let answer: Reply
 
     /// Reads and verifies; nil when it is not a reply signed with this secret.
     public init?(_ bytes: [UInt8], secret: String) {
@@ -448,7 +448,7 @@ public struct ReplyEnvelope: Sendable {
         requestId = members["requestId"]?.stringValue ?? ""
         service = members["service"]?.stringValue ?? ""
         timestamp = members["timestamp"]?.intValue ?? 0
-        var answer = Answer(code: Int(code), data: members["data"] ?? [:])
+        var answer = Reply(code: Int(code), data: members["data"] ?? [:])
         answer.duplicate = members["duplicate"]?.boolValue ?? false
         answer.epoch = members["epoch"]?.stringValue
         answer.ackSeq = members["ackSeq"]?.intValue

@@ -1,7 +1,7 @@
 public import BerthCore
 
 /// An order in a lot's local list.
-public struct LocalOrder: Sendable, Equatable {
+public struct LocalReservation: Sendable, Equatable {
     public var orderNo: String
     public var orderVer: Int64
     public var entry: AuthorisedEntry
@@ -13,21 +13,21 @@ public struct LocalOrder: Sendable, Equatable {
 
     /// From D01, from a snapshot, or from the lot's own row; nil when a field is missing or no value that the wire can carry.
     public init?(json: JSON) {
-        guard let orderNo = json["orderNo"]?.stringValue, LocalOrder.isNumber(orderNo),
+        guard let orderNo = json["orderNo"]?.stringValue, LocalReservation.isNumber(orderNo),
             let orderVer = json["orderVer"]?.intValue, (0...WireLimits.intMax).contains(orderVer),
             let plate = json["plateNo"]?.stringValue.flatMap({ Plate($0) }), let enterStart = json["enterStart"]?.intValue,
-            let enterEnd = json["enterEnd"]?.intValue, Fields.times.contains(enterStart), Fields.times.contains(enterEnd),
+            let enterEnd = json["enterEnd"]?.intValue, FieldReader.times.contains(enterStart), FieldReader.times.contains(enterEnd),
             let purpose = json["bizType"]?.intValue.flatMap({ Purpose(rawValue: Int($0)) })
         else { return nil }
         let (limit, used) = (json["entryLimit"]?.intValue ?? 1, json["entriesUsed"]?.intValue ?? 0)
-        guard LocalOrder.entries.contains(limit), LocalOrder.entries.contains(used) else { return nil }
+        guard LocalReservation.entries.contains(limit), LocalReservation.entries.contains(used) else { return nil }
         self.orderNo = orderNo
         self.orderVer = orderVer
         entry = AuthorisedEntry(
             orderNo: orderNo, purpose: purpose, plate: plate, enterStart: enterStart, enterEnd: enterEnd,
             entryLimit: Int(limit), entriesUsed: Int(used), isInForce: json["inForce"]?.boolValue ?? true)
-        entry.otherPlates = LocalOrder.plates(json)
-        entry.gateCodes = (json["gateCodes"]?.arrayValue ?? []).prefix(LocalOrder.gatesMax).compactMap(\.stringValue)
+        entry.otherPlates = LocalReservation.plates(json)
+        entry.gateCodes = (json["gateCodes"]?.arrayValue ?? []).prefix(LocalReservation.gatesMax).compactMap(\.stringValue)
         // In a snapshot the state says it; in the lot's own row the lot does.
         entry.isInside = json["inside"]?.boolValue ?? (json["status"]?.intValue == 2)
         entry.isPending = json["status"]?.intValue == 0
@@ -62,7 +62,7 @@ public struct LocalOrder: Sendable, Equatable {
 /// The local list of a lot: its orders, and the lists and policies that the platform set. The gate decides from it with and without a line.
 /// A pure value: the box at a lot keeps it on its disk, a scene in memory.
 public struct LocalList: Sendable {
-    public var orders: [String: LocalOrder] = [:]
+    public var reservations: [String: LocalReservation] = [:]
     /// Lists and policies of the platform, by kind and key (D05 to D08, D18, D19, D21).
     public var standing: [String: [String: String]] = [:]
     /// Of that, sharing authorisations and flow control as the gate reads them.
@@ -78,56 +78,56 @@ public struct LocalList: Sendable {
     // MARK: The down log
 
     /// D01 to D03. An older version never undoes a newer one; it is consumed all the same.
-    public mutating func apply(order service: String, _ data: JSON, now: Int64) -> (Answer, LocalOrder?) {
+    public mutating func apply(reservation service: String, _ data: JSON, now: Int64) -> (Reply, LocalReservation?) {
         guard let orderNo = data["orderNo"]?.stringValue, let orderVer = data["orderVer"]?.intValue else {
-            return (Answer(WireError("missingParameter")), nil)
+            return (Reply(WireError("missingParameter")), nil)
         }
-        guard LocalOrder.isNumber(orderNo), (0...WireLimits.intMax).contains(orderVer) else {
-            return (Answer(WireError("illegalValue")), nil)
+        guard LocalReservation.isNumber(orderNo), (0...WireLimits.intMax).contains(orderVer) else {
+            return (Reply(WireError("illegalValue")), nil)
         }
-        let known = orders[orderNo]
-        if let known, known.orderVer >= orderVer { return (Answer(data: ["accepted": true]), nil) }
+        let known = reservations[orderNo]
+        if let known, known.orderVer >= orderVer { return (Reply(data: ["accepted": true]), nil) }
         let isOver = data["validTo"]?.intValue.map { $0 < now } ?? false
-        var order: LocalOrder
+        var reservation: LocalReservation
         switch service {
         case "order.reserve.push":
-            if isOver { return (Answer(WireError("expiredBeforeDelivery")), nil) }
-            guard let new = LocalOrder(json: data) else { return (Answer(WireError("illegalValue")), nil) }
-            order = new
+            if isOver { return (Reply(WireError("expiredBeforeDelivery")), nil) }
+            guard let new = LocalReservation(json: data) else { return (Reply(WireError("illegalValue")), nil) }
+            reservation = new
         case "order.reserve.modify":
-            guard let known else { return (Answer(WireError("orderNotFound")), nil) }
-            if isOver { return (Answer(WireError("expiredBeforeDelivery")), nil) }
-            order = known
+            guard let known else { return (Reply(WireError("orderNotFound")), nil) }
+            if isOver { return (Reply(WireError("expiredBeforeDelivery")), nil) }
+            reservation = known
             if let text = data["plateNo"]?.stringValue, !text.isEmpty {
-                guard let plate = Plate(text) else { return (Answer(WireError("illegalPlate")), nil) }
-                order.entry.plate = plate
+                guard let plate = Plate(text) else { return (Reply(WireError("illegalPlate")), nil) }
+                reservation.entry.plate = plate
             }
-            if data["plateNos"]?.arrayValue != nil { order.entry.otherPlates = LocalOrder.plates(data) }
+            if data["plateNos"]?.arrayValue != nil { reservation.entry.otherPlates = LocalReservation.plates(data) }
             for name in ["enterStart", "enterEnd"] {
                 guard let time = data[name]?.intValue else { continue }
-                guard Fields.times.contains(time) else { return (Answer(WireError("illegalValue", name)), nil) }
-                if name == "enterStart" { order.entry.enterStart = time } else { order.entry.enterEnd = time }
+                guard FieldReader.times.contains(time) else { return (Reply(WireError("illegalValue", name)), nil) }
+                if name == "enterStart" { reservation.entry.enterStart = time } else { reservation.entry.enterEnd = time }
             }
-            order.orderVer = orderVer
+            reservation.orderVer = orderVer
         case "order.reserve.cancel":
-            guard let known else { return (Answer(data: ["accepted": true]), nil) }
-            order = known
-            order.entry.isInForce = false
-            order.orderVer = orderVer
-        default: return (Answer(WireError("unknownService")), nil)
+            guard let known else { return (Reply(data: ["accepted": true]), nil) }
+            reservation = known
+            reservation.entry.isInForce = false
+            reservation.orderVer = orderVer
+        default: return (Reply(WireError("unknownService")), nil)
         }
-        orders[orderNo] = order
-        return (Answer(data: ["accepted": true, "localNo": .string(orderNo)]), order)
+        reservations[orderNo] = reservation
+        return (Reply(data: ["accepted": true, "localNo": .string(orderNo)]), reservation)
     }
 
     /// A message of the log that is not about an order: what it sets is kept by name. Nil for a service that is none of them.
     public mutating func apply(
         standing service: String, _ data: JSON, parkCode: String, now: Int64, inside: (_ authNo: String) -> Plate?
-    ) -> (Answer, Report?)? {
-        guard let definition = Profile.current.services[service], definition.direction == "down", definition.kind == .log,
+    ) -> (Reply, KeptRecord?)? {
+        guard let definition = Dialect.current.services[service], definition.direction == "down", definition.kind == .log,
             let object = data.objectValue
         else { return nil }
-        do { try definition.request.check(object) } catch { return (Answer(error), nil) }
+        do { try definition.request.check(object) } catch { return (Reply(error), nil) }
         guard case .post(_, _, _, let report) = Decode.post(service: service, data: object, parkCode: parkCode, now: now)
         else { return nil }
         if let report {
@@ -136,7 +136,7 @@ public struct LocalList: Sendable {
                 read(parkCode: parkCode, inside: inside)
             }
         }
-        return (Answer(data: ["accepted": true]), report)
+        return (Reply(data: ["accepted": true]), report)
     }
 
     /// Reads authorisations and flow control from what stands; how far a switch is stays known.
@@ -164,14 +164,14 @@ public struct LocalList: Sendable {
     // MARK: Reconciliation
 
     /// Whether an order can still bring a car in, or has one inside; the server calls these in force.
-    public static func isOpen(_ order: LocalOrder, at now: Int64) -> Bool {
-        guard order.entry.isInForce else { return false }
-        return order.entry.isInside || (order.entry.entriesUsed == 0 && now <= order.entry.enterEnd)
+    public static func isOpen(_ reservation: LocalReservation, at now: Int64) -> Bool {
+        guard reservation.entry.isInForce else { return false }
+        return reservation.entry.isInside || (reservation.entry.entriesUsed == 0 && now <= reservation.entry.enterEnd)
     }
 
-    /// The lines that `recon.order.digest` hashes: number and version of each order in force, ascending by bytes.
+    /// The lines that `recon.reservation.digest` hashes: number and version of each order in force, ascending by bytes.
     public func linesInForce(at now: Int64) -> [String] {
-        orders.values.filter { LocalList.isOpen($0, at: now) }.map { "\($0.orderNo):\($0.orderVer)" }
+        reservations.values.filter { LocalList.isOpen($0, at: now) }.map { "\($0.orderNo):\($0.orderVer)" }
             .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 
@@ -187,7 +187,7 @@ public struct LocalList: Sendable {
             flows[policyId]!.isOn = flows[policyId]!.isOn(atPerMille: perMille)
         }
         var book = GateBook()
-        book.calendar = Profile.current.calendar
+        book.calendar = Dialect.current.calendar
         book.subscriptions = Array(authorisations.values)
         book.isInside = isInside
         book.isBlacklisted = isListed(City.blackKind, question.plate, at: question.time)
@@ -206,7 +206,7 @@ public struct LocalList: Sendable {
         book.fuzzyConfidenceMax = rules.fuzzyConfidenceMax
         let (black, time) = (standing[City.blackKind] ?? [:], question.time)
         book.isBlack = { plate in black[plate.revealed].map { Decode.isInForce($0, at: time) } ?? false }
-        return GatePolicy.decide(question, orders: orders.values.map(\.entry), book)
+        return GatePolicy.decide(question, reservations: reservations.values.map(\.entry), book)
     }
 
     private func isListed(_ kind: String, _ plate: Plate, at time: Int64) -> Bool {
@@ -218,9 +218,9 @@ public struct LocalList: Sendable {
 
     /// A car is in, on an order, a subscription, or on neither.
     public mutating func enter(_ plate: Plate, orderNo: String?, authNo: String?, at time: Int64) {
-        if let orderNo, orders[orderNo] != nil {
-            orders[orderNo]!.entry.entriesUsed += 1
-            orders[orderNo]!.entry.isInside = true
+        if let orderNo, reservations[orderNo] != nil {
+            reservations[orderNo]!.entry.entriesUsed += 1
+            reservations[orderNo]!.entry.isInside = true
         } else if let authNo, authorisations[authNo] != nil {
             authorisations[authNo]!.insidePlate = plate
         } else {
@@ -231,7 +231,7 @@ public struct LocalList: Sendable {
 
     public mutating func leave(_ number: String?) {
         guard let number else { return }
-        orders[number]?.entry.isInside = false
+        reservations[number]?.entry.isInside = false
         authorisations[number]?.insidePlate = nil
     }
 }

@@ -4,7 +4,7 @@ import Foundation
 /// Scenes of section 12.
 public enum RedirectScene: String, Sendable, CaseIterable {
     case reserve = "RESERVE"
-    case order = "ORDER"
+    case reservation = "ORDER"
     case pay = "PAY"
     case entryQR = "ENTRY_QR"
     case exitQR = "EXIT_QR"
@@ -20,7 +20,7 @@ public enum RedirectScene: String, Sendable, CaseIterable {
     public var title: (zh: String, en: String) {
         switch self {
         case .reserve: ("预约停车", "Reserve a place")
-        case .order: ("订单详情", "Your order")
+        case .reservation: ("订单详情", "Your order")
         case .pay: ("停车缴费", "Pay")
         case .entryQR: ("扫码入场", "Enter by code")
         case .exitQR: ("扫码离场", "Leave by code")

@@ -18,7 +18,7 @@ public enum Resources {
         return [folder, (folder as NSString).deletingLastPathComponent + "/share/berth", "/usr/share/berth"]
     }()
 
-    /// - Returns: the path of a folder of a target's bundle, e.g. `Profile` of `BerthWire`.
+    /// - Returns: the path of a folder of a target's bundle, e.g. `Dialect` of `BerthWire`.
     public static func folder(_ name: String, of target: String) throws(Missing) -> String {
         for place in places {
             let path = "\(place)/berth_\(target).resources/\(name)"

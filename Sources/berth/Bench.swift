@@ -30,9 +30,9 @@ struct Bench: AsyncParsableCommand {
             guard let bytes = FileManager.default.contents(atPath: key), let json = try? JSON.parse([UInt8](bytes)),
                 let appId = json["appId"]?.stringValue, let secret = json["appSecret"]?.stringValue
             else { fail("\(key) holds no credential") }
-            let now = Ambient.now()
+            let now = SystemClock.now()
             var out: [UInt8] = []
-            let prefix = Ambient.token(8)
+            let prefix = SystemRandom.token(8)
             let letters = Array("ABCDEFGHJKLMNPQRSTUVWXYZ")
             for index in first..<first + count {
                 var data: JSON = ["deviceSendTime": .int(now)]
@@ -49,8 +49,8 @@ struct Bench: AsyncParsableCommand {
                     ]
                 }
                 out += MessageWriter.request(
-                    service: service, data: data, appId: appId, secret: secret, parkCode: nil, requestId: Ambient.uuid(), timestamp: now,
-                    nonce: Ambient.nonce())
+                    service: service, data: data, appId: appId, secret: secret, parkCode: nil, requestId: SystemRandom.uuid(), timestamp: now,
+                    nonce: SystemRandom.nonce())
                 out.append(UInt8(ascii: "\n"))
                 if out.count > 1 << 20 {
                     if let reason = Output.write(out) { fail("standard output cannot be written: \(reason)") }

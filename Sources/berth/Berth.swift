@@ -1,5 +1,5 @@
 import ArgumentParser
-import BerthKit
+import BerthSimulator
 import BerthLink
 import BerthServer
 import BerthWire
@@ -109,7 +109,7 @@ struct Serve: AsyncParsableCommand {
             let descriptors = ServiceProcess.raiseDescriptorLimit()
             logger.info("descriptors: soft \(descriptors.soft) hard \(descriptors.hard)")
             // A missing file of the program is found now, not by the first visitor.
-            _ = Profile.current
+            _ = Dialect.current
             for (name, target) in [("Scenes", "BerthScene"), ("Pages", "BerthServer")] { _ = try Resources.folder(name, of: target) }
             Server.collectMetrics()
             try await Server(settings: settings, logger: logger).run { ready in

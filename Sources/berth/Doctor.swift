@@ -147,13 +147,13 @@ enum SNTP {
         guard connect(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0 else { return nil }
         var packet = [UInt8](repeating: 0, count: 48)
         packet[0] = 0x23  // version 4, client
-        let cookie = Ambient.bytes(8)
+        let cookie = SystemRandom.bytes(8)
         packet.replaceSubrange(40..<48, with: cookie)
-        let sent = Ambient.now()
+        let sent = SystemClock.now()
         guard send(descriptor, packet, 48, 0) == 48 else { return nil }
         var answer = [UInt8](repeating: 0, count: 48)
         guard recv(descriptor, &answer, 48, 0) == 48 else { return nil }
-        let received = Ambient.now()
+        let received = SystemClock.now()
         // A server's answer, in use, to this question.
         guard answer[0] & 7 == 4, answer[1] > 0, answer[1] < 16, Array(answer[24..<32]) == cookie else { return nil }
         func time(_ at: Int) -> Int64 {

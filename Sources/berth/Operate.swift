@@ -265,7 +265,7 @@ struct Occupancy: AsyncParsableCommand {
                 && form.enumerated().allSatisfy { index, byte in
                     index == 4 || index == 7 ? byte == UInt8(ascii: "-") : (48...57).contains(byte)
                 }
-            guard isDate, let day = try? Decode.day(Fields(JSONObject([("date", .string(cells[1]))])), "date") else {
+            guard isDate, let day = try? Decode.day(FieldReader(JSONObject([("date", .string(cells[1]))])), "date") else {
                 throw wrong("the second cell is no date yyyy-MM-dd")
             }
             var counts: [JSON] = []

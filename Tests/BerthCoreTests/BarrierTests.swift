@@ -3,18 +3,18 @@ import Testing
 
 /// What the barrier must not be talked into.
 @Suite struct BarrierTests {
-    private func check(_ world: inout World, _ plate: String, order: String? = nil, confidence: Int? = nil) -> GateDecision {
+    private func check(_ world: inout World, _ plate: String, reservation: String? = nil, confidence: Int? = nil) -> GateDecision {
         if case .gate(let gate, _) = world.decide(
             .check(
-                parkCode: "P1", GateQuestion(plate: Plate(plate)!, time: world.now, gateCode: "G1", confidence: confidence, orderNo: order))
+                parkCode: "P1", GateQuestion(plate: Plate(plate)!, time: world.now, gateCode: "G1", confidence: confidence, orderNo: reservation))
         ).outcome {
             return gate
         }
         preconditionFailure()
     }
 
-    private func book(_ world: inout World, _ plate: String) -> Order {
-        world.create("u\(world.keys)", in: 10) { $0.plate = Plate(plate)! }.outcome.order!
+    private func book(_ world: inout World, _ plate: String) -> Reservation {
+        world.create("u\(world.keys)", in: 10) { $0.plate = Plate(plate)! }.outcome.reservation!
     }
 
     private func ban(_ world: inout World, _ plate: String) {
@@ -42,7 +42,7 @@ import Testing
         world.decide(
             .openLot(World.profile(quota: 9)))
         _ = try #require(
-            world.subscribe("s", plates: [Plate("粤BBA123")!], segments: [Segment(.daily, start: 0, end: 1)]).subscription)
+            world.subscribe("s", plates: [Plate("粤BBA123")!], segments: [RecurringWindow(.daily, start: 0, end: 1)]).subscription)
         _ = book(&world, "粤B8A123")
         #expect(check(&world, "粤BBA123").entry == nil, "outside his hours a subscriber is not somebody else")
     }
@@ -84,11 +84,11 @@ import Testing
 
     @Test func aCodeInPlaceOfAPlate() throws {
         var world = World(quota: 9)
-        let order = book(&world, "粤B8A123")
-        #expect(check(&world, "无A1", order: order.orderNo).entry?.orderNo == order.orderNo)
-        #expect(check(&world, "无A1", order: "YY0").refusal == .orderNotFound)
-        let later = world.create("z", in: 59) { $0.plate = Plate("粤B55555")! }.outcome.order!
-        let early = check(&world, "无A1", order: later.orderNo)
+        let reservation = book(&world, "粤B8A123")
+        #expect(check(&world, "无A1", reservation: reservation.orderNo).entry?.orderNo == reservation.orderNo)
+        #expect(check(&world, "无A1", reservation: "YY0").refusal == .orderNotFound)
+        let later = world.create("z", in: 59) { $0.plate = Plate("粤B55555")! }.outcome.reservation!
+        let early = check(&world, "无A1", reservation: later.orderNo)
         #expect(early.refusal == .tooEarlyToEnter && early.note?.until == later.enterStart)
     }
 
@@ -97,7 +97,7 @@ import Testing
         func file(_ kind: String, _ plate: String) {
             world.decide(
                 .file(
-                    parkCode: "P1", [Report(parkCode: "P1", kind: kind, key: plate, body: "{}", at: world.now)], replaces: nil,
+                    parkCode: "P1", [KeptRecord(parkCode: "P1", kind: kind, key: plate, body: "{}", at: world.now)], replaces: nil,
                     knownBy: nil,
                     notice: nil, entries: [plate: ListEntry(isInForce: true, from: 0, to: .max)]))
         }
@@ -150,9 +150,9 @@ import Testing
         world.run(minutes: 60)
         #expect(world.create("b", in: 10) { $0.plate = banned }.outcome == .refused(.noShowBan))
         #expect(world.create("b", in: 10, plate: 701) { $0.otherPlates = [banned] }.outcome == .refused(.noShowBan))
-        let order = world.create("b", in: 10, plate: 702).outcome.order!
+        let reservation = world.create("b", in: 10, plate: 702).outcome.reservation!
         #expect(
-            world.decide(.modify(appId: "app1", orderNo: order.orderNo, planTime: nil, plate: banned, plateColor: nil)).outcome
+            world.decide(.modify(appId: "app1", orderNo: reservation.orderNo, planTime: nil, plate: banned, plateColor: nil)).outcome
                 == .refused(.noShowBan))
         #expect(world.create("c", in: 10, plate: 703) { $0.otherPlates = [Plate("粤B0123警")!] }.outcome == .refused(.exemptVehicle))
     }
@@ -162,25 +162,25 @@ import Testing
         policy.dailyMaxPerPlate = 1
         policy.advanceMaxMin = 3 * 1440
         var world = World(quota: 9, policy: policy, now: CivilTime.start(ofDay: 20_000) + 10 * 3_600_000)
-        let order = try #require(
-            world.create("a", in: 60, plate: 1) { $0.otherPlates = [World.plate(2)] }.outcome.order)
+        let reservation = try #require(
+            world.create("a", in: 60, plate: 1) { $0.otherPlates = [World.plate(2)] }.outcome.reservation)
         _ = world.decide(
-            .modify(appId: "app1", orderNo: order.orderNo, planTime: order.planTime + 86_400_000, plate: nil, plateColor: nil))
-        #expect(world.create("b", in: 300, plate: 2).outcome.order != nil, "today is free again")
-        #expect(world.create("c", in: 60 + 1440, plate: 2).outcome.order == nil, "tomorrow is not")
-        world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false))
-        #expect(world.create("c", in: 60 + 1440, plate: 2).outcome.order != nil)
+            .modify(appId: "app1", orderNo: reservation.orderNo, planTime: reservation.planTime + 86_400_000, plate: nil, plateColor: nil))
+        #expect(world.create("b", in: 300, plate: 2).outcome.reservation != nil, "today is free again")
+        #expect(world.create("c", in: 60 + 1440, plate: 2).outcome.reservation == nil, "tomorrow is not")
+        world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: false))
+        #expect(world.create("c", in: 60 + 1440, plate: 2).outcome.reservation != nil)
         #expect(world.create("d", in: 700 + 1440, plate: 2).outcome == .refused(.dailyLimit), "one a day, not two")
     }
 
     @Test func whatIsOverIsNotCancelled() {
         var world = World(quota: 9)
-        let order = world.create("a", in: 30).outcome.order!
+        let reservation = world.create("a", in: 30).outcome.reservation!
         world.now += 61 * 60_000
-        let late = world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: true))
-        #expect(late.outcome == .refused(.notCancellable) && late.note?.until == order.enterEnd)
+        let late = world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: true))
+        #expect(late.outcome == .refused(.notCancellable) && late.note?.until == reservation.enterEnd)
         // Nor can what is not free any more be moved into being free again.
-        let other = world.create("b", in: 30).outcome.order!
+        let other = world.create("b", in: 30).outcome.reservation!
         world.now += 10 * 60_000
         _ = world.decide(
             .modify(appId: "app1", orderNo: other.orderNo, planTime: world.now + 59 * 60_000, plate: nil, plateColor: nil))

@@ -9,54 +9,54 @@ import Testing
 
     @Test func aRecordOfTomorrowHasPassedNothing() {
         var world = world()
-        let order = world.order(world.create("a", in: 30).outcome)
-        world.decide(.notice(Notice(parkCode: "P1", eventType: 1001, occurredAt: world.now + 86_400_000)))
+        let reservation = world.reservation(world.create("a", in: 30).outcome)
+        world.decide(.notice(LotEvent(parkCode: "P1", eventType: 1001, occurredAt: world.now + 86_400_000)))
         #expect(world.city.lots["P1"]!.passedThrough == 0, "it is evidence of nothing")
         world.run(minutes: 90, isLinked: false)
-        #expect(world.status(order.orderNo) == .booked, "the lot is away: nobody knows whether he came")
+        #expect(world.status(reservation.orderNo) == .booked, "the lot is away: nobody knows whether he came")
     }
 
     @Test func aRefusedRecordIsEvidenceToo() {
         var world = world()
-        let order = world.order(world.create("a", in: 30, plate: 1).outcome)
+        let reservation = world.reservation(world.create("a", in: 30, plate: 1).outcome)
         world.acknowledge("P1")
         // A record that could not be decoded says all the same that the car was there.
         world.now += 20 * 60_000
         _ = world.decide(.dispute(parkCode: "P1", plate: World.plate(1), orderNo: nil, time: world.now, recordNo: "r1"))
         world.run(minutes: 60)
-        #expect(world.order(order.orderNo).status == .noShow && world.evidence().isEmpty, "over, and nothing is held against him")
+        #expect(world.reservation(reservation.orderNo).status == .noShow && world.evidence().isEmpty, "over, and nothing is held against him")
         #expect(world.city.standing(appId: "app1", userToken: "a", at: world.now).first { $0.name == "noShowMaxPerMonth" }?.used == 0)
     }
 
     @Test func whatTheLotSaysOfNobodyNeedsItsLogToo() {
         var world = world()
-        let order = world.order(world.create("a", in: 30).outcome)
+        let reservation = world.reservation(world.create("a", in: 30).outcome)
         world.acknowledge("P1")
         world.now += 70 * 60_000
         func absent(_ occurred: Millis) -> Outcome {
             world.decide(
-                .state(parkCode: "P1", orderNo: order.orderNo, orderVer: 1, .notArrived, at: occurred, recordNo: nil)
+                .state(parkCode: "P1", orderNo: reservation.orderNo, orderVer: 1, .notArrived, at: occurred, recordNo: nil)
             ).outcome
         }
-        #expect(absent(order.enterEnd - 1) == .refused(.wrongState))
-        if case .recorded = absent(order.enterEnd) {} else { Issue.record("its log has passed the window") }
-        #expect(world.status(order.orderNo) == .noShow && world.evidence().count == 1)
+        #expect(absent(reservation.enterEnd - 1) == .refused(.wrongState))
+        if case .recorded = absent(reservation.enterEnd) {} else { Issue.record("its log has passed the window") }
+        #expect(world.status(reservation.orderNo) == .noShow && world.evidence().count == 1)
     }
 
     @Test func anOrderThatCameTooLateToTheLotIsNobodysFault() {
         var world = world()
-        let order = world.order(world.create("a", in: 30).outcome)
+        let reservation = world.reservation(world.create("a", in: 30).outcome)
         world.now += 61 * 60_000
         world.decide(.expire(parkCode: "P1"))
         // It was away all the time; back again, it reads its log without a word about each entry.
         world.acknowledge("P1")
         world.run(minutes: 2)
-        #expect(world.status(order.orderNo) == .rejected && world.order(order.orderNo).isCompensated && world.evidence().isEmpty)
+        #expect(world.status(reservation.orderNo) == .rejected && world.reservation(reservation.orderNo).isCompensated && world.evidence().isEmpty)
     }
 
     @Test func aCorrectedPlateProvesThatHeCame() {
         var world = world()
-        let order = world.order(world.create("a", in: 30, plate: 1).outcome)
+        let reservation = world.reservation(world.create("a", in: 30, plate: 1).outcome)
         world.now += 30 * 60_000
         _ = world.decide(
             .enter(
@@ -64,15 +64,15 @@ import Testing
                 Passage(recordNo: "r", plate: World.plate(2), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil)))
         let entered = world.now
         world.run(minutes: 40)
-        #expect(world.status(order.orderNo) == .noShow && world.evidence().first?.state == .inForce)
+        #expect(world.status(reservation.orderNo) == .noShow && world.evidence().first?.state == .inForce)
         _ = world.go(plate: World.plate(2), record: "r", entered: entered)
         world.decide(.correct(parkCode: "P1", recordNo: "r", .plate(World.plate(1))))
-        #expect(world.status(order.orderNo) == .done && world.evidence().first?.state == .undone)
+        #expect(world.status(reservation.orderNo) == .done && world.evidence().first?.state == .undone)
     }
 
     @Test func anEntryThatNamesNoOrderIsEvidenceToo() {
         var world = world()
-        let order = world.order(world.create("a", in: 30, plate: 1).outcome)
+        let reservation = world.reservation(world.create("a", in: 30, plate: 1).outcome)
         world.acknowledge("P1")
         world.now += 30 * 60_000
         world.decide(
@@ -80,14 +80,14 @@ import Testing
                 parkCode: "P1",
                 Passage(recordNo: "r", plate: World.plate(1), gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: nil)))
         world.run(minutes: 60)
-        #expect(world.order(order.orderNo).status == .noShow && world.evidence().isEmpty)
+        #expect(world.reservation(reservation.orderNo).status == .noShow && world.evidence().isEmpty)
     }
 
     @Test func whoIsBannedAfterwardsIsNotBlamedAndNotPromoted() {
         var world = world()
-        let banned = world.order(world.create("a", in: 30, plate: 1).outcome)
+        let banned = world.reservation(world.create("a", in: 30, plate: 1).outcome)
         for number in 2...5 { _ = world.create("u\(number)", in: 30, plate: number) }
-        let waits = world.order(world.create("w", in: 30, plate: 6) { $0.waits = true }.outcome)
+        let waits = world.reservation(world.create("w", in: 30, plate: 6) { $0.waits = true }.outcome)
         #expect(waits.status == .waitlisted)
         for number in [1, 6] {
             world.city.restore(list: "list.black.push", "P1", World.plate(number), ListEntry(isInForce: true, from: 0, to: .max))
@@ -98,7 +98,7 @@ import Testing
         #expect(world.status(waits.orderNo) == .waitlisted)
         world.acknowledge("P1")
         world.run(minutes: 70)
-        #expect(world.order(banned.orderNo).status == .noShow)
+        #expect(world.reservation(banned.orderNo).status == .noShow)
         #expect(!world.evidence().contains { $0.orderNo == banned.orderNo }, "he was not let in")
     }
 
@@ -106,7 +106,7 @@ import Testing
     @Test func refusalsOfSharedPlacesNameTheirEnd() {
         var world = World(quota: 5, now: EvidenceTests.start)
         world.add("S1", share: 0)
-        let evening = Segment.parse("1-7 18:00-22:00")!
+        let evening = RecurringWindow.parse("1-7 18:00-22:00")!
         let offer = world.offer("A1", lot: "S1", segments: evening)
         func ask(_ minutes: Int) -> Decision {
             world.create("u\(world.keys)", lot: "S1", purpose: .shared, in: minutes) {
@@ -117,7 +117,7 @@ import Testing
         let outside = ask(60)
         #expect(outside.outcome == .refused(.outsideSegment) && outside.note?.until == EvidenceTests.start + 9 * 3_600_000)
         world.now += 8 * 3_600_000 + 30 * 60_000
-        #expect(ask(40).outcome.order != nil)
+        #expect(ask(40).outcome.reservation != nil)
         let taken = ask(45)
         #expect(taken.outcome == .refused(.noBookableSpace) && taken.note?.used == 1 && taken.note?.max == 1 && taken.note?.until != nil)
     }
@@ -131,10 +131,10 @@ import Testing
         }
         #expect(counter("dailyMaxPerUser")?.max == 1 && counter("dailyMaxPerUser", lot: nil)?.max != 1)
         #expect(counter("noShowMaxPerMonth")?.max == 2)
-        let order = world.order(world.create("a", in: 30, plate: 1).outcome)
+        let reservation = world.reservation(world.create("a", in: 30, plate: 1).outcome)
         world.now += 20 * 60_000
-        world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: true))
-        #expect(world.status(order.orderNo) == .cancelledBreach)
+        world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: true))
+        #expect(world.status(reservation.orderNo) == .cancelledBreach)
         #expect(counter("cancelMaxPerDay")?.used == 1 && counter("dailyMaxPerUser")?.used == 1)
         let penalty = world.evidence()[0].penaltyId
         world.decide(.appeal(appId: "app1", penaltyId: penalty, text: "x", images: []))
@@ -172,27 +172,27 @@ import Testing
 
     @Test func theStateAndTheRecordOfOneArrival() {
         var world = world()
-        let order = world.order(world.create("a", in: 0, plate: 1).outcome)
+        let reservation = world.reservation(world.create("a", in: 0, plate: 1).outcome)
         _ = world.decide(
-            .state(parkCode: "P1", orderNo: order.orderNo, orderVer: 1, .arrived, at: world.now, recordNo: "r"))
-        #expect(world.status(order.orderNo) == .inLot)
-        if case .recorded(_, .inLot, false) = world.come(order.orderNo, plate: World.plate(1), record: "r") {
+            .state(parkCode: "P1", orderNo: reservation.orderNo, orderVer: 1, .arrived, at: world.now, recordNo: "r"))
+        #expect(world.status(reservation.orderNo) == .inLot)
+        if case .recorded(_, .inLot, false) = world.come(reservation.orderNo, plate: World.plate(1), record: "r") {
         } else {
             Issue.record("the record is of the same arrival")
         }
         let entered = world.now
         world.now += 60_000
         _ = world.go(plate: World.plate(1), record: "r", entered: entered)
-        #expect(world.status(order.orderNo) == .done && world.order(order.orderNo).entriesUsed == 1)
+        #expect(world.status(reservation.orderNo) == .done && world.reservation(reservation.orderNo).entriesUsed == 1)
     }
 
     @Test func whoIsBackAfterHisWindowDoesNotComeInOnIt() {
         var policy = World.roomy
         policy.entriesPerOrder = -1
         var world = World(quota: 1, policy: policy, now: EvidenceTests.start)
-        let order = world.order(world.create("a", in: 0, plate: 1).outcome)
+        let reservation = world.reservation(world.create("a", in: 0, plate: 1).outcome)
         func visit(_ record: String) -> Outcome {
-            let outcome = world.come(order.orderNo, plate: World.plate(1), record: record)
+            let outcome = world.come(reservation.orderNo, plate: World.plate(1), record: record)
             let entered = world.now
             world.now += 60_000
             _ = world.go(plate: World.plate(1), record: record, entered: entered)
@@ -200,7 +200,7 @@ import Testing
         }
         if case .recorded = visit("r1") {} else { Issue.record("first") }
         if case .recorded = visit("r2") {} else { Issue.record("again, inside the window") }
-        #expect(world.create("b", in: 5, plate: 2).outcome.order != nil, "his place is free while he is out")
+        #expect(world.create("b", in: 5, plate: 2).outcome.reservation != nil, "his place is free while he is out")
         #expect(visit("r3") == .recordedWith(.noBookableSpace, recordNo: "r3"))
         world.now += 3_600_000
         #expect(visit("r4") == .recordedWith(.tooLateToEnter, recordNo: "r4"))
@@ -223,10 +223,10 @@ import Testing
         return world
     }
 
-    private func parked(_ world: inout World, _ record: String = "r") -> Order {
-        let order = world.order(world.create("a", lot: "S1", purpose: .shared, in: 0, plate: 1) { $0.stayMin = 600 }.outcome)
-        _ = world.come(order.orderNo, plate: World.plate(1), lot: "S1", record: record)
-        return order
+    private func parked(_ world: inout World, _ record: String = "r") -> Reservation {
+        let reservation = world.reservation(world.create("a", lot: "S1", purpose: .shared, in: 0, plate: 1) { $0.stayMin = 600 }.outcome)
+        _ = world.come(reservation.orderNo, plate: World.plate(1), lot: "S1", record: record)
+        return reservation
     }
 
     private func owed(_ world: World, _ record: String = "r") -> SessionFee {
@@ -285,12 +285,12 @@ import Testing
         policy.prepayFen = 500
         policy.holdMin = 5
         var world = World(quota: 5, policy: policy, now: MoneyTests.start)
-        let order = world.order(world.create("a", in: 30).outcome)
-        #expect(order.status == .held)
+        let reservation = world.reservation(world.create("a", in: 30).outcome)
+        #expect(reservation.status == .held)
         _ = world.decide(
-            .pay(appId: "app1", parkCode: "", billNo: order.billNo!, payNo: "p1", amountFen: 500, channel: "c", requestHash: "p1"))
+            .pay(appId: "app1", parkCode: "", billNo: reservation.billNo!, payNo: "p1", amountFen: 500, channel: "c", requestHash: "p1"))
         world.run(minutes: 7)
-        #expect(world.status(order.orderNo) == .rejected)
+        #expect(world.status(reservation.orderNo) == .rejected)
         world.decide(.conclude(appId: "app1", payNo: "p1", isPaid: true, message: "{}"))
         #expect(world.city.payment("p1", appId: "app1", history: NoHistory())?.state == .refunded)
         #expect(world.city.balances.isEmpty && world.city.ledgerSum == 0)
@@ -303,13 +303,13 @@ import Testing
         var policy = World.roomy
         policy.prepayFen = 500
         var world = World(quota: 5, policy: policy, now: MoneyTests.start)
-        let order = world.order(world.create("a", in: 50).outcome)
+        let reservation = world.reservation(world.create("a", in: 50).outcome)
         _ = world.decide(
-            .pay(appId: "app1", parkCode: "", billNo: order.billNo!, payNo: "p1", amountFen: 500, channel: "c", requestHash: "p1"))
+            .pay(appId: "app1", parkCode: "", billNo: reservation.billNo!, payNo: "p1", amountFen: 500, channel: "c", requestHash: "p1"))
         world.decide(.conclude(appId: "app1", payNo: "p1", isPaid: true, message: "{}"))
         let refused = world.decide(.refund(appId: "app1", payNo: "p1", refundNo: "x", amountFen: 500, message: "{}"))
         #expect(refused.outcome == .refused(.refundNotAllowed) && refused.note != nil)
-        world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false))
+        world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: false))
         #expect(world.city.balances.isEmpty, "the free cancel gave it back, once")
     }
 
@@ -317,12 +317,12 @@ import Testing
         var policy = World.roomy
         policy.prepayFen = 500
         var world = World(quota: 5, policy: policy, now: MoneyTests.start)
-        let order = world.order(world.create("a", in: 30).outcome)
+        let reservation = world.reservation(world.create("a", in: 30).outcome)
         _ = world.decide(
-            .pay(appId: "app1", parkCode: "", billNo: order.billNo!, payNo: "p1", amountFen: 500, channel: "c", requestHash: "p1"))
+            .pay(appId: "app1", parkCode: "", billNo: reservation.billNo!, payNo: "p1", amountFen: 500, channel: "c", requestHash: "p1"))
         world.decide(.conclude(appId: "app1", payNo: "p1", isPaid: true, message: "{}"))
         world.run(minutes: 70)
-        #expect(world.status(order.orderNo) == .noShow && world.city.balances[.lot("P1")] == -500)
+        #expect(world.status(reservation.orderNo) == .noShow && world.city.balances[.lot("P1")] == -500)
         let penalty = world.evidence()[0].penaltyId
         world.decide(.appeal(appId: "app1", penaltyId: penalty, text: "the road was closed", images: []))
         world.decide(.answerAppeal(appealId: "AP" + penalty, isGranted: true, answer: "so it was"))
@@ -395,9 +395,9 @@ import Testing
     /// Where the city bills, the lot should take nothing; what it took with the exit is paid all the same.
     @Test func cashAtTheExitOfASharedStay() {
         var world = world()
-        let order = parked(&world)
+        let reservation = parked(&world)
         world.now += 50 * 60_000
-        let entered = world.order(order.orderNo).enterTime!
+        let entered = world.reservation(reservation.orderNo).enterTime!
         var passage = Passage(recordNo: "r", plate: World.plate(1), gateCode: "G1", enterTime: entered, carKind: 6, orderNo: nil)
         passage.leaveTime = world.now
         passage.exitGateCode = "G2"
@@ -450,12 +450,12 @@ import Testing
 
     @Test func overtimeCosts() {
         let (enter, hour) = (MoneyTests.start, Millis(3_600_000))
-        let order = SharePrice(mode: .once, fen: 1_000)
+        let reservation = SharePrice(mode: .once, fen: 1_000)
         var world = World(quota: 5, now: MoneyTests.start)
         world.add("S1", share: 0)
         world.decide(.setPolicy(.lot("S1"), ["overtimePercent": "200"]))
-        _ = world.offer("A1", lot: "S1", price: order)
-        let booked = world.order(world.create("a", lot: "S1", purpose: .shared, in: 0, plate: 1) { $0.stayMin = 60 }.outcome)
+        _ = world.offer("A1", lot: "S1", price: reservation)
+        let booked = world.reservation(world.create("a", lot: "S1", purpose: .shared, in: 0, plate: 1) { $0.stayMin = 60 }.outcome)
         _ = world.come(booked.orderNo, plate: World.plate(1), lot: "S1", record: "r")
         func total(after hours: Int64) -> Int64 {
             world.city.sessionFee("S1", recordNo: "r", at: enter + hours * hour, history: NoHistory())!.totalFen

@@ -24,8 +24,8 @@ import Testing
 
     @Test func aThresholdRevokesWhenItIsReached() throws {
         var world = world()
-        let now = try #require(world.create("now", in: 10).outcome.order)
-        let later = try #require(world.create("later", in: 59).outcome.order)
+        let now = try #require(world.create("now", in: 10).outcome.reservation)
+        let later = try #require(world.create("later", in: 59).outcome.reservation)
         let policy = flow(world, .closed) {
             $0.saturationClose = 95; $0.revokes = true
         }
@@ -33,7 +33,7 @@ import Testing
         world.decide(.setFlow(policy))
         #expect(world.status(now.orderNo) == .booked && world.status(later.orderNo) == .booked, "the lot is empty: it is off")
         world.fill(96)
-        #expect(world.status(now.orderNo) == .revoked && world.order(now.orderNo).isCompensated && world.evidence().isEmpty)
+        #expect(world.status(now.orderNo) == .revoked && world.reservation(now.orderNo).isCompensated && world.evidence().isEmpty)
         #expect(world.status(later.orderNo) == .booked, "whose window is not open yet may find it open")
     }
 
@@ -106,16 +106,16 @@ import Testing
         var policy = World.roomy
         policy.advanceMaxMin = 3 * 1440
         var world = World(quota: 50, policy: policy, now: FlowFollowsTests.start)
-        let early = try #require(world.create("e", in: 60).outcome.order)
+        let early = try #require(world.create("e", in: 60).outcome.reservation)
         world.decide(
             .setFlow(
                 flow(world, .bookingOnly) {
                     $0.dailyQuotas = ["PERSONAL": 2]; $0.validTo = world.now + 3 * 86_400_000; $0.bookingLimitPercent = 1000
                 }))
-        let second = try #require(world.create("a", in: 60).outcome.order)
+        let second = try #require(world.create("a", in: 60).outcome.reservation)
         #expect(world.create("b", in: 60).outcome == .refused(.poolEmpty), "the one that was there before counts")
         world.decide(.cancel(appId: "app1", orderNo: early.orderNo, confirmBreach: false))
-        #expect(world.create("b", in: 60).outcome.order != nil && world.create("c", in: 60).outcome == .refused(.poolEmpty))
+        #expect(world.create("b", in: 60).outcome.reservation != nil && world.create("c", in: 60).outcome == .refused(.poolEmpty))
         let slots = world.city.slots("P1", .reservation, day: CivilTime.day(of: world.now), now: world.now).filter {
             $0.end > world.now + 3_600_000
         }
@@ -127,7 +127,7 @@ import Testing
                 .modify(appId: "app1", orderNo: second.orderNo, planTime: second.planTime + days * 86_400_000, plate: nil, plateColor: nil)
             ).outcome
         }
-        #expect(move(1).order != nil && world.create("c", in: 60).outcome.order != nil)
+        #expect(move(1).reservation != nil && world.create("c", in: 60).outcome.reservation != nil)
         #expect(move(0) == .refused(.poolEmpty), "its old day is full again")
     }
 
@@ -143,19 +143,19 @@ import Testing
         world.fill(2, lot: "H1", total: 3)
         world.decide(
             .setFlow(FlowPolicy(policyId: "F", parkCode: "H1", areaId: "", mode: .bookingOnly, validFrom: 0, validTo: .max / 4)))
-        let order = try #require(
-            world.create("p", lot: "H1", purpose: .publicService, in: 100) { $0.extNo = "e" }.outcome.order,
+        let reservation = try #require(
+            world.create("p", lot: "H1", purpose: .publicService, in: 100) { $0.extNo = "e" }.outcome.reservation,
             "two are in, the third place is his")
         world.decide(.setFlow(flow(world, .bookingOnly)))
         world.fill(98)
-        _ = try #require(world.create("a", in: 30).outcome.order)
-        let last = try #require(world.create("b", in: 30).outcome.order)
+        _ = try #require(world.create("a", in: 30).outcome.reservation)
+        let last = try #require(world.create("b", in: 30).outcome.reservation)
         #expect(world.create("c", in: 30).outcome == .refused(.saturated))
         #expect(
             world.decide(.modify(appId: "app1", orderNo: last.orderNo, planTime: last.planTime + 300_000, plate: nil, plateColor: nil))
                 .outcome
-                .order != nil, "moved by five minutes it needs no more room than before")
-        _ = order
+                .reservation != nil, "moved by five minutes it needs no more room than before")
+        _ = reservation
     }
 
     @Test func nobodyIsCountedTwice() throws {
@@ -164,18 +164,18 @@ import Testing
         world.decide(.setFlow(FlowPolicy(policyId: "F", parkCode: "S1", areaId: "", mode: .bookingOnly, validFrom: 0, validTo: .max / 4)))
         for number in 0..<50 {
             let share = try #require(
-                world.subscribe("s\(number)", lot: "S1", plates: [World.plate(number)], segments: Segment.always).subscription)
+                world.subscribe("s\(number)", lot: "S1", plates: [World.plate(number)], segments: RecurringWindow.always).subscription)
             _ = world.come(share.authNo, plate: World.plate(number), lot: "S1", record: "r\(number)")
         }
         #expect(
             world.city.bookedSaturation("S1", at: world.now + 600_000, now: world.now) == 500, "fifty subscribers inside are fifty cars")
-        #expect(world.create("x", lot: "S1", purpose: .shared, in: 10, plate: 99).outcome.order != nil)
+        #expect(world.create("x", lot: "S1", purpose: .shared, in: 10, plate: 99).outcome.reservation != nil)
         // A car whose booked time is over by then is not expected to be there still.
-        let order = try #require(world.create("a", in: 0, plate: 500).outcome.order)
-        _ = world.come(order.orderNo, plate: World.plate(500), record: "z")
+        let reservation = try #require(world.create("a", in: 0, plate: 500).outcome.reservation)
+        _ = world.come(reservation.orderNo, plate: World.plate(500), record: "z")
         let lot = world.city.lots["P1"]!
-        #expect(lot.expectedOccupied(at: order.expectedLeave - 1, now: world.now, world.city.calendar).count == 1)
-        #expect(lot.expectedOccupied(at: order.expectedLeave, now: world.now, world.city.calendar).count == 0)
+        #expect(lot.expectedOccupied(at: reservation.expectedLeave - 1, now: world.now, world.city.calendar).count == 1)
+        #expect(lot.expectedOccupied(at: reservation.expectedLeave, now: world.now, world.city.calendar).count == 0)
         #expect(lot.walkInCount == 0 && lot.occupied == 1)
     }
 
@@ -198,8 +198,8 @@ import Testing
         appointment("c", minutes: 400)
         appointment("d", minutes: 410)
         world.fill(1, lot: "H1", total: 3)
-        #expect(book("b", in: 90).outcome.order?.pool == .rolling)
-        #expect(book("d", in: 410).outcome.order?.pool == .rolling, "the one before him has left by then")
+        #expect(book("b", in: 90).outcome.reservation?.pool == .rolling)
+        #expect(book("d", in: 410).outcome.reservation?.pool == .rolling, "the one before him has left by then")
     }
 
     @Test func slotsSayWhatABookingWouldFind() {
@@ -225,13 +225,13 @@ import Testing
         world.decide(
             .setFlow(
                 flow(world, .bookingOnly) {
-                    $0.pools = ["PERSONAL": 1]; $0.segments = [Segment(.daily, start: 720, end: 840)]; $0.bookingLimitPercent = 1000
+                    $0.pools = ["PERSONAL": 1]; $0.segments = [RecurringWindow(.daily, start: 720, end: 840)]; $0.bookingLimitPercent = 1000
                 }))
         #expect(
-            world.create("a", in: 30).outcome.order != nil && world.create("b", in: 30).outcome.order != nil,
+            world.create("a", in: 30).outcome.reservation != nil && world.create("b", in: 30).outcome.reservation != nil,
             "at half past seven nobody cut it")
         world.now += 4 * 3_600_000
-        #expect(world.create("c", in: 60).outcome.order != nil)
+        #expect(world.create("c", in: 60).outcome.reservation != nil)
         #expect(world.create("d", in: 60).outcome == .refused(.poolEmpty), "at noon it is one")
     }
 }
@@ -261,9 +261,9 @@ import Testing
         appointment(&world, "b", minutes: 360)
         #expect(world.city.appointments["app1|b"]?.parkCode == "H1", "one after the other on one place")
         world.decide(.setPolicy(.lot("H1"), ["bizStayMin": "180"]))
-        let order = try #require(
-            world.create("pa", lot: "H1", purpose: .publicService, in: 240) { $0.extNo = "a" }.outcome.order)
-        #expect(order.stayMin == 60, "the right was given for an hour")
+        let reservation = try #require(
+            world.create("pa", lot: "H1", purpose: .publicService, in: 240) { $0.extNo = "a" }.outcome.reservation)
+        #expect(reservation.stayMin == 60, "the right was given for an hour")
         let most = stride(from: world.now, to: world.now + 12 * 3_600_000, by: 600_000).map {
             world.city.lots["H1"]!.excess(.publicService, at: $0)
         }
@@ -273,16 +273,16 @@ import Testing
     @Test func whoMissedHisTimeAndGetsAnotherComesBack() throws {
         var world = world(quota: 1)
         appointment(&world, "a", minutes: 120)
-        let order = try #require(
-            world.create("pa", lot: "H1", purpose: .publicService, in: 100) { $0.extNo = "a" }.outcome.order)
+        let reservation = try #require(
+            world.create("pa", lot: "H1", purpose: .publicService, in: 100) { $0.extNo = "a" }.outcome.reservation)
         world.run(minutes: 200)
-        #expect(world.status(order.orderNo) == .noShow)
-        let version = world.order(order.orderNo).orderVer
+        #expect(world.status(reservation.orderNo) == .noShow)
+        let version = world.reservation(reservation.orderNo).orderVer
         world.decide(.moveAppointment(appId: "app1", extNo: "a", to: world.now + 26 * 3_600_000))
-        #expect(world.status(order.orderNo) == .noShow && world.order(order.orderNo).orderVer == version, "what is over stays as it is")
+        #expect(world.status(reservation.orderNo) == .noShow && world.reservation(reservation.orderNo).orderVer == version, "what is over stays as it is")
         #expect(world.city.appointments["app1|a"]?.parkCode == "H1" && world.city.appointments["app1|a"]?.state == .made)
         #expect(
-            world.create("pa", lot: "H1", purpose: .publicService, in: 26 * 60) { $0.extNo = "a" }.outcome.order != nil,
+            world.create("pa", lot: "H1", purpose: .publicService, in: 26 * 60) { $0.extNo = "a" }.outcome.reservation != nil,
             "and he may book again")
     }
 
@@ -299,9 +299,9 @@ import Testing
         let full = world.create("pa", lot: "H1", purpose: .publicService, in: 50) { $0.extNo = "a" }
         let other = try #require(full.alternatives.first)
         #expect(full.outcome == .refused(.saturated) && other.parkCode == "M1" && other.freeMin == 60)
-        let order = try #require(world.create("pa", lot: "M1", in: 50) { $0.extNo = "a" }.outcome.order)
-        #expect(order.terms.freeMin == 60, "what was promised stands in the order, and goes to its lot")
-        #expect(world.create("z", lot: "M1", in: 50).outcome.order?.terms.freeMin == 0)
+        let reservation = try #require(world.create("pa", lot: "M1", in: 50) { $0.extNo = "a" }.outcome.reservation)
+        #expect(reservation.terms.freeMin == 60, "what was promised stands in the order, and goes to its lot")
+        #expect(world.create("z", lot: "M1", in: 50).outcome.reservation?.terms.freeMin == 0)
     }
 }
 
@@ -311,12 +311,12 @@ import Testing
         var world = World(quota: 5, now: CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 3, day: 4)!) + 7 * 3_600_000)
         world.add("S1", share: 1)
         _ = try #require(
-            world.subscribe("s", lot: "S1", plates: [World.plate(1)], segments: [Segment(.daily, start: 0, end: 480)]).subscription)
+            world.subscribe("s", lot: "S1", plates: [World.plate(1)], segments: [RecurringWindow(.daily, start: 0, end: 480)]).subscription)
         world.now += 20 * 60_000
         let first = try #require(
             world.create("w", lot: "S1", purpose: .shared, in: 55) {
                 $0.waits = true; $0.planTime = CivilTime.start(ofDay: CivilTime.day(of: $0.planTime)) + 495 * 60_000
-            }.outcome.order)
+            }.outcome.reservation)
         #expect(first.status == .waitlisted)
         world.now = CivilTime.start(ofDay: CivilTime.day(of: world.now)) + 481 * 60_000
         _ = world.create("b", lot: "S1", purpose: .shared, in: 14, plate: 9)
@@ -330,7 +330,7 @@ import Testing
         policy.pools = ["SHARED": 0]
         world.decide(.setFlow(policy))
         #expect(world.create("a", lot: "S1", purpose: .shared, in: 30).outcome == .refused(.poolEmpty))
-        #expect(world.create("b", lot: "S1", purpose: .shared, in: 30) { $0.waits = true }.outcome.order?.status == .waitlisted)
+        #expect(world.create("b", lot: "S1", purpose: .shared, in: 30) { $0.waits = true }.outcome.reservation?.status == .waitlisted)
     }
 
     @Test func everyFullAnswerNamesNeighbours() {

@@ -20,17 +20,17 @@ import Testing
     }
 
     @Test func theTable() {
-        func decide(_ plate: String, _ orders: [AuthorisedEntry], gate: String = "G1", _ change: (inout GateBook) -> Void = { _ in }) -> (
-            GateVerdict, Refusal?
+        func decide(_ plate: String, _ reservations: [AuthorisedEntry], gate: String = "G1", _ change: (inout GateBook) -> Void = { _ in }) -> (
+            GateVerdict, Rejection?
         ) {
             var book = GateBook()
             book.fuzzyCharsMax = 1
             change(&book)
-            let decision = GatePolicy.decide(GateTests.ask(plate, gate: gate), orders: orders, book)
+            let decision = GatePolicy.decide(GateTests.ask(plate, gate: gate), reservations: reservations, book)
             return (decision.verdict, decision.refusal)
         }
         let own = "粤B12345"
-        typealias Row = (name: String, got: (GateVerdict, Refusal?), wanted: (GateVerdict, Refusal?))
+        typealias Row = (name: String, got: (GateVerdict, Rejection?), wanted: (GateVerdict, Rejection?))
         let rows: [Row] = [
             ("in its window", decide(own, [GateTests.entry("a", own)]), (.allow, nil)),
             ("too early", decide(own, [GateTests.entry("a", own, from: 1, to: 9)]), (.refuse, .tooEarlyToEnter)),
@@ -106,17 +106,17 @@ import Testing
         #expect(misread("粤B12345", "粤B12345") == 0)
         #expect(misread("粤B12345", "粤B92345") == nil && misread("粤BD12345", "粤B12345") == nil && misread("京B12345", "粤B12345") == nil)
         #expect(misread("粤B1Z5S6", "粤B1255G") == nil || misread("粤B1Z5S6", "粤B1255G")! > 1)
-        func decide(_ plate: String, _ orders: [AuthorisedEntry], confidence: Int? = nil, max: Int = 1) -> GateDecision {
+        func decide(_ plate: String, _ reservations: [AuthorisedEntry], confidence: Int? = nil, max: Int = 1) -> GateDecision {
             var book = GateBook()
             book.fuzzyCharsMax = max
             book.fuzzyConfidenceMax = 90
-            return GatePolicy.decide(GateTests.ask(plate, confidence: confidence), orders: orders, book)
+            return GatePolicy.decide(GateTests.ask(plate, confidence: confidence), reservations: reservations, book)
         }
-        let orders = [GateTests.entry("a", "粤B8A123"), GateTests.entry("b", "粤B7C321")]
-        let one = decide("粤BBA123", orders, confidence: 70)
+        let reservations = [GateTests.entry("a", "粤B8A123"), GateTests.entry("b", "粤B7C321")]
+        let one = decide("粤BBA123", reservations, confidence: 70)
         #expect(one.verdict == .allow && one.entry?.orderNo == "a" && one.candidates == ["a"])
-        #expect(decide("粤BBA123", orders, confidence: 99).verdict == .local, "a reading that is sure is another car")
-        #expect(decide("粤BBA123", orders, max: 0).verdict == .local)
+        #expect(decide("粤BBA123", reservations, confidence: 99).verdict == .local, "a reading that is sure is another car")
+        #expect(decide("粤BBA123", reservations, max: 0).verdict == .local)
         #expect(decide("粤BBA123", [GateTests.entry("a", "粤B8A123", from: 5, to: 9)]).verdict == .local, "nobody is expected now")
         let two = decide("赣B8A123", [GateTests.entry("a", "粤B8A123"), GateTests.entry("b", "湘B8A123")])
         #expect(two.verdict == .refuse && two.refusal == .plateDiffers && two.candidates == ["a", "b"])
@@ -124,7 +124,7 @@ import Testing
 
     @Test func theControlRoomAndTheRecord() throws {
         var world = World(quota: 9)
-        func book(_ plate: String) -> Order { world.create("u\(world.keys)", in: 10) { $0.plate = Plate(plate)! }.outcome.order! }
+        func book(_ plate: String) -> Reservation { world.create("u\(world.keys)", in: 10) { $0.plate = Plate(plate)! }.outcome.reservation! }
         let (one, two) = (book("粤B8A123"), book("湘B8A123"))
         func check(_ plate: String) -> (GateDecision, String?) {
             if case .gate(let gate, let number) = world.decide(
@@ -153,8 +153,8 @@ import Testing
     @Test func tailgatingPlatelessAndTwoLots() throws {
         var world = World(quota: 9)
         world.add("P2", reserve: 5)
-        func enter(_ lot: String, _ plate: String, mode: Int = 1, order: String? = nil, record: String) -> [Int] {
-            var passage = Passage(recordNo: record, plate: Plate(plate)!, gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: order)
+        func enter(_ lot: String, _ plate: String, mode: Int = 1, reservation: String? = nil, record: String) -> [Int] {
+            var passage = Passage(recordNo: record, plate: Plate(plate)!, gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: reservation)
             passage.enterMode = mode
             return world.decide(.enter(parkCode: lot, passage)).events.compactMap {
                 if case .notice(let n) = $0 { n.eventType } else { nil }
@@ -164,9 +164,9 @@ import Testing
         #expect(enter("P2", "粤B11111", record: "b") == [7002], "the same plate in two lots")
         #expect(enter("P1", "粤B11111", record: "c") == [1015])
         #expect(enter("P1", "无ES16V2A", record: "d") == [1014])
-        let order = try #require(world.create("u", in: 10).outcome.order)
+        let reservation = try #require(world.create("u", in: 10).outcome.reservation)
         #expect(
-            enter("P1", "无QR12345", mode: 4, order: order.orderNo, record: "e").contains(2004) || world.status(order.orderNo) == .inLot,
+            enter("P1", "无QR12345", mode: 4, reservation: reservation.orderNo, record: "e").contains(2004) || world.status(reservation.orderNo) == .inLot,
             "a code instead of a plate")
         var old = Passage(
             recordNo: "z", plate: World.plate(7), gateCode: "G1", enterTime: world.now - 366 * 86_400_000, carKind: 1, orderNo: nil)
@@ -240,7 +240,7 @@ import Testing
             let tariff = LotTariff(from: from, business: business, vehicleClass: vehicleClass, tariff: Tariff(tariffId: id, rules: [rule]))
             world.decide(
                 .file(
-                    parkCode: "P1", [Report(parkCode: "P1", kind: "tariff", key: id, body: id, at: 1)], replaces: nil, knownBy: nil,
+                    parkCode: "P1", [KeptRecord(parkCode: "P1", kind: "tariff", key: id, body: id, at: 1)], replaces: nil, knownBy: nil,
                     notice: nil, tariff: tariff))
         }
         take("all", business: 0, vehicleClass: 0, fen: 1, from: 0)
@@ -275,11 +275,11 @@ import Testing
         var world = World(quota: 5)
         world.add("S1", share: 0)
         let offer = world.offer("A1", lot: "S1", owner: "王", price: SharePrice(mode: .hour, fen: 999))
-        let order = try #require(
-            world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.offerId = offer.offerId }.outcome.order)
+        let reservation = try #require(
+            world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.offerId = offer.offerId }.outcome.reservation)
         world.run(minutes: 1)
         let entered = world.now
-        _ = world.come(order.orderNo, plate: World.plate(1), lot: "S1", record: "r1")
+        _ = world.come(reservation.orderNo, plate: World.plate(1), lot: "S1", record: "r1")
         world.run(minutes: 59)
         let fee = try #require(world.city.sessionFee("S1", recordNo: "r1", at: world.now, history: NoHistory()))
         #expect(fee.payableFen == 999)

@@ -57,20 +57,20 @@ import Testing
         #expect(book(&world, "a", plan: time + 31 * 60_000).outcome == .refused(.outsideAppointment))
         #expect(book(&world, "z", plan: time, plate: 501).outcome == .refused(.plateDiffers))
         #expect(book(&world, "a", plan: time, user: "stranger", app: "app2").outcome == .refused(.appointmentNotFound))
-        let order = try #require(
-            book(&world, "a", plan: time - 60 * 60_000, app: "app2").outcome.order, "the same pseudonym in another app")
+        let reservation = try #require(
+            book(&world, "a", plan: time - 60 * 60_000, app: "app2").outcome.reservation, "the same pseudonym in another app")
         #expect(
-            order.enterStart == time - 60 * 60_000 && order.enterEnd == time + 30 * 60_000 && order.leaveDeadline == time + 120 * 60_000)
+            reservation.enterStart == time - 60 * 60_000 && reservation.enterEnd == time + 30 * 60_000 && reservation.leaveDeadline == time + 120 * 60_000)
         #expect(book(&world, "a", plan: time).outcome == .refused(.appointmentUsed))
         #expect(
-            world.decide(.modify(appId: "app2", orderNo: order.orderNo, planTime: time, plate: nil, plateColor: nil)).outcome
+            world.decide(.modify(appId: "app2", orderNo: reservation.orderNo, planTime: time, plate: nil, plateColor: nil)).outcome
                 == .refused(.wrongState))
-        world.decide(.cancel(appId: "app2", orderNo: order.orderNo, confirmBreach: false))
+        world.decide(.cancel(appId: "app2", orderNo: reservation.orderNo, confirmBreach: false))
         #expect(world.city.appointments["app1|a"]?.state == .made, "the appointment stands, and can be used again")
-        #expect(book(&world, "a", plan: time).outcome.order != nil)
+        #expect(book(&world, "a", plan: time).outcome.reservation != nil)
         world.decide(.cancelAppointment(appId: "app1", extNo: "a"))
         #expect(book(&world, "a", plan: time).outcome == .refused(.appointmentCancelled))
-        let named = try #require(book(&world, "z", plan: time, user: "zz", plate: 500).outcome.order)
+        let named = try #require(book(&world, "z", plan: time, user: "zz", plate: 500).outcome.reservation)
         let other = world.decide(
             .modify(appId: "app1", orderNo: named.orderNo, planTime: nil, plate: World.plate(501), plateColor: nil))
         #expect(other.outcome == .refused(.plateDiffers), "an appointment that names its car is for that car")
@@ -80,14 +80,14 @@ import Testing
         var world = world(quota: 1)
         _ = appointment(&world, "a", hours: 26)
         let time = world.now + 26 * 3_600_000
-        let order = try #require(book(&world, "a", plan: time).outcome.order)
+        let reservation = try #require(book(&world, "a", plan: time).outcome.reservation)
         world.decide(.moveAppointment(appId: "app1", extNo: "a", to: time + 3_600_000))
-        let moved = world.order(order.orderNo)
+        let moved = world.reservation(reservation.orderNo)
         #expect(moved.status == .booked && moved.planTime == time + 3_600_000 && moved.enterStart == time && moved.orderVer == 2)
         // At another time the quota is somebody else's: the order ends without fault, the appointment waits.
         _ = appointment(&world, "b", hours: 40, person: "q")
         world.decide(.moveAppointment(appId: "app1", extNo: "a", to: world.now + 40 * 3_600_000))
-        #expect(world.status(order.orderNo) == .revoked && world.order(order.orderNo).isCompensated)
+        #expect(world.status(reservation.orderNo) == .revoked && world.reservation(reservation.orderNo).isCompensated)
         #expect(world.city.appointments["app1|a"]?.state == .made && world.city.appointments["app1|a"]?.parkCode == nil)
         #expect(world.evidence().isEmpty)
         world.decide(.cancelAppointment(appId: "app1", extNo: "b"))
@@ -97,20 +97,20 @@ import Testing
     @Test func rollingReleaseByTheGatesUntilFull() throws {
         var world = world(quota: 1, total: 3)
         _ = appointment(&world, "a", hours: 3)
-        let order = try #require(book(&world, "a", plan: world.now + 3 * 3_600_000).outcome.order)
+        let reservation = try #require(book(&world, "a", plan: world.now + 3 * 3_600_000).outcome.reservation)
         for (number, hours) in [("b", Int64(3)), ("c", 3), ("d", 3), ("t", 27), ("u", 27)] {
             _ = appointment(&world, number, hours: hours, person: number)
         }
         let tomorrow = book(&world, "u", plan: world.now + 27 * 3_600_000, user: "u")
         #expect(tomorrow.outcome == .refused(.publicQuotaUsedUp))
         #expect(tomorrow.note?.until == CivilTime.start(ofDay: CivilTime.day(of: world.now) + 1), "released from the day itself on")
-        let released = try #require(book(&world, "b", plan: world.now + 3 * 3_600_000, user: "b").outcome.order)
+        let released = try #require(book(&world, "b", plan: world.now + 3 * 3_600_000, user: "b").outcome.reservation)
         #expect(released.pool == .rolling)
         world.decide(.reportRemaining(parkCode: "H1", Remaining(reportedAt: world.now, total: 3, occupied: 1, remain: 2)))
         let full = book(&world, "c", plan: world.now + 3 * 3_600_000, user: "c")
         #expect(full.outcome == .refused(.saturated), "one is inside, two are promised: 1:1")
         #expect(full.note?.max == 3)
-        _ = order
+        _ = reservation
     }
 
     @Test func aRightThatIsNotUsedGoesBack() throws {
@@ -166,11 +166,11 @@ import Testing
 
     @Test func modesAtTheGateAndForBookings() throws {
         var world = world()
-        let order = try #require(world.create("a", in: 10, plate: 1).outcome.order)
+        let reservation = try #require(world.create("a", in: 10, plate: 1).outcome.reservation)
         #expect(gate(&world, World.plate(9)).verdict == .local)
         world.decide(.setFlow(flow(world, .bookingOnly)))
-        #expect(gate(&world, World.plate(9)).refusal == .flowControlActive && gate(&world, World.plate(1)).entry?.orderNo == order.orderNo)
-        #expect(world.create("b", in: 10).outcome.order != nil, "booking is what it asks for")
+        #expect(gate(&world, World.plate(9)).refusal == .flowControlActive && gate(&world, World.plate(1)).entry?.orderNo == reservation.orderNo)
+        #expect(world.create("b", in: 10).outcome.reservation != nil, "booking is what it asks for")
         world.decide(.setFlow(flow(world, .closed)))
         let closed = world.create("c", in: 10)
         #expect(closed.outcome == .refused(.flowControlActive) && closed.note?.until == world.now + 10 * 3_600_000)
@@ -231,7 +231,7 @@ import Testing
         var world = world()
         world.decide(
             .setFlow(
-                flow(world, .bookingOnly, hours: 240) { $0.segments = [Segment(.weekly, days: [1, 2, 3, 4, 5], start: 420, end: 540)] }))
+                flow(world, .bookingOnly, hours: 240) { $0.segments = [RecurringWindow(.weekly, days: [1, 2, 3, 4, 5], start: 420, end: 540)] }))
         func mode(_ hour: Int64, day: Int64 = 4) -> FlowMode {
             world.city.flowMode("P1", at: CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 3, day: day)!) + hour * 3_600_000)
         }
@@ -245,11 +245,11 @@ import Testing
         var world = world()
         world.decide(.setFlow(flow(world, .bookingOnly) { $0.pools = ["PERSONAL": 2, "MERCHANT": 1, "CHARGING": 1] }))
         func book(_ pool: Pool?) -> Decision { world.create("u\(world.keys)", in: 20) { $0.pool = pool } }
-        #expect(book(nil).outcome.order != nil && book(nil).outcome.order != nil)
+        #expect(book(nil).outcome.reservation != nil && book(nil).outcome.reservation != nil)
         let full = book(nil)
         #expect(full.outcome == .refused(.poolEmpty) && full.note == RuleNote("PERSONAL", used: 2, max: 2))
-        #expect(book(.merchant).outcome.order?.pool == .merchant && book(.merchant).outcome == .refused(.poolEmpty))
-        #expect(book(.charging).outcome.order != nil)
+        #expect(book(.merchant).outcome.reservation?.pool == .merchant && book(.merchant).outcome == .refused(.poolEmpty))
+        #expect(book(.charging).outcome.reservation != nil)
         // Places to charge may be booked for another time ahead than ordinary ones (R2).
         world.decide(.setPolicy(.lot("P1"), ["advanceMaxMin": "120", "chargingAdvanceMaxMin": "60"]))
         let early = world.create("x", in: 90) { $0.pool = .charging }
@@ -259,7 +259,7 @@ import Testing
         #expect(world.decide(.setFlow(flow(world, .bookingOnly) { $0.pools = ["NONE": 1] })).outcome == .refused(.illegalValue))
         // Without a policy the whole of what the lot opened is personal.
         world.decide(.setFlow(flow(world, .off)))
-        #expect(book(nil).outcome.order != nil && book(.merchant).outcome == .refused(.noBookableSpace))
+        #expect(book(nil).outcome.reservation != nil && book(.merchant).outcome == .refused(.noBookableSpace))
     }
 
     @Test func placesForWalkInsStayFree() {
@@ -272,17 +272,17 @@ import Testing
                 flow(world, .throttle) {
                     $0.pools = ["WALK_IN": 7]; $0.bookingLimitPercent = 1000
                 }))
-        let made = (0..<5).map { world.create("u\($0)", in: 20).outcome.order != nil }
+        let made = (0..<5).map { world.create("u\($0)", in: 20).outcome.reservation != nil }
         #expect(made == [true, true, true, false, false], "ten places, seven for those who come without")
     }
 
     @Test func bookingStopsAtTheSaturationThatIsForeseen() throws {
         var world = world()
         world.fill(98)
-        #expect(world.create("a", in: 30).outcome.order != nil, "no policy is on")
+        #expect(world.create("a", in: 30).outcome.reservation != nil, "no policy is on")
         world.decide(.setFlow(flow(world, .throttle)))
-        let order = world.create("b", in: 30)
-        #expect(order.outcome.order != nil, "98 and one booked: 99 of 100")
+        let reservation = world.create("b", in: 30)
+        #expect(reservation.outcome.reservation != nil, "98 and one booked: 99 of 100")
         let full = world.create("c", in: 30)
         #expect(full.outcome == .refused(.saturated) && full.note?.used == 1000 && full.note?.max == 1000)
         // History says that fifty leave by then.
@@ -290,7 +290,7 @@ import Testing
         for slot in 13...15 { usual[slot] = 40 }
         world.decide(.setOccupancy([OccupancyProfile(parkCode: "P1", weekday: 3, occupied: usual, dayCount: 4, errorPerMille: 20)]))
         #expect(world.city.lots["P1"]!.expectedOccupied(at: world.now + 30 * 60_000, now: world.now, world.city.calendar).count < 60)
-        #expect(world.create("c", in: 30).outcome.order != nil)
+        #expect(world.create("c", in: 30).outcome.reservation != nil)
     }
 
     @Test func aForecastIsHonestAboutItsHistory() {
@@ -333,8 +333,8 @@ import Testing
         world.fill(20, lot: "A1")
         #expect(world.city.flowMode("A2", at: world.now) == .off && world.city.lots["A2"]!.downLast > 0)
         // The day's quota of the area, over both lots (R5); a free cancel gives it back.
-        let first = try #require(world.create("a", lot: "A1", in: 20).outcome.order)
-        #expect(world.create("b", lot: "A2", in: 20).outcome.order != nil)
+        let first = try #require(world.create("a", lot: "A1", in: 20).outcome.reservation)
+        #expect(world.create("b", lot: "A2", in: 20).outcome.reservation != nil)
         let full = world.create("c", lot: "A1", in: 20)
         #expect(
             full.outcome == .refused(.poolEmpty) && full.note?.used == 2
@@ -344,7 +344,7 @@ import Testing
             "another lot of the area is no alternative")
         world.now = first.enterStart - 60_000
         world.decide(.cancel(appId: "app1", orderNo: first.orderNo, confirmBreach: false))
-        #expect(world.create("c", lot: "A1", in: 40).outcome.order != nil)
+        #expect(world.create("c", lot: "A1", in: 40).outcome.reservation != nil)
         #expect(
             world.decide(.setArea(FlowArea(areaId: "景区", name: "", parkCodes: []))).outcome == .refused(.wrongState), "a policy rests on it"
         )
@@ -353,17 +353,17 @@ import Testing
     @Test func whatIsRevokedIsShownFirstAndHasNoPenalty() throws {
         var world = world()
         world.add("P2", metres: 300, reserve: 5)
-        let hit = try #require(world.create("a", in: 50).outcome.order)
-        let spared = try #require(world.create("b", in: 5).outcome.order)
+        let hit = try #require(world.create("a", in: 50).outcome.reservation)
+        let spared = try #require(world.create("b", in: 5).outcome.reservation)
         var policy = flow(world, .closed) {
             $0.validFrom += 30 * 60_000 - 60_000; $0.revokes = true
         }
         policy.validFrom = hit.enterStart
         #expect(world.city.affected(by: policy, at: world.now).map(\.orderNo) == [hit.orderNo])
         world.decide(.setFlow(policy))
-        #expect(world.status(hit.orderNo) == .revoked && world.order(hit.orderNo).isCompensated && world.status(spared.orderNo) == .booked)
+        #expect(world.status(hit.orderNo) == .revoked && world.reservation(hit.orderNo).isCompensated && world.status(spared.orderNo) == .booked)
         #expect(world.evidence().isEmpty && world.city.counters(of: "a", at: world.now) == 0)
-        let others = world.city.alternatives(to: world.order(hit.orderNo), policy: world.city.lots["P1"]!.policy, at: world.now)
+        let others = world.city.alternatives(to: world.reservation(hit.orderNo), policy: world.city.lots["P1"]!.policy, at: world.now)
         #expect(others.map(\.parkCode) == ["P2"])
     }
 }

@@ -62,25 +62,25 @@ import Testing
         var world = World(quota: quota)
         var naive = Naive()
         var entered: [String: (record: String, time: Millis)] = [:]
-        var known: [Order] = []
+        var known: [Reservation] = []
         let step = Millis(15 * 60_000)
         world.now += Millis.random(in: 0..<step, using: &random)
 
         for move in 0..<14 {
             // Every order's place in the model follows its state, not the calendar.
             func follow(_ number: String) {
-                let order = world.order(number)
-                switch order.status {
+                let reservation = world.reservation(number)
+                switch reservation.status {
                 case .held, .booked:
-                    naive.holds[number] = .init(from: order.enterStart, to: order.expectedLeave, isInside: false)
+                    naive.holds[number] = .init(from: reservation.enterStart, to: reservation.expectedLeave, isInside: false)
                 case .inLot:
                     naive.holds[number] = .init(
-                        from: min(order.enterStart, order.enterTime!), to: order.expectedLeave, isInside: true)
+                        from: min(reservation.enterStart, reservation.enterTime!), to: reservation.expectedLeave, isInside: true)
                 default: naive.holds[number] = nil
                 }
             }
-            func checkAccepted(_ order: Order) -> String? {
-                let peak = naive.peak(from: order.enterStart, to: order.expectedLeave, now: world.now)
+            func checkAccepted(_ reservation: Reservation) -> String? {
+                let peak = naive.peak(from: reservation.enterStart, to: reservation.expectedLeave, now: world.now)
                 return peak > quota ? "accepting took an instant to \(peak) of \(quota) at move \(move)" : nil
             }
             func checkRefused(_ from: Millis, _ to: Millis, except: String?) -> String? {
@@ -91,11 +91,11 @@ import Testing
             case 0...3:
                 let minutes = Int.random(in: 0...60, using: &random)
                 let outcome = world.book(in: minutes)
-                if let order = outcome.order {
-                    known.append(order)
-                    follow(order.orderNo)
+                if let reservation = outcome.reservation {
+                    known.append(reservation)
+                    follow(reservation.orderNo)
                     accepted += 1
-                    if let failure = checkAccepted(order) { return failure }
+                    if let failure = checkAccepted(reservation) { return failure }
                 } else if outcome.refusal == .noBookableSpace {
                     refused += 1
                     let plan = world.now + Millis(minutes) * 60_000
@@ -104,35 +104,35 @@ import Testing
                     return "unexpected \(outcome)"
                 }
             case 4:
-                guard let order = known.randomElement(using: &random) else { continue }
+                guard let reservation = known.randomElement(using: &random) else { continue }
                 let plan = world.now + Millis.random(in: 0...60, using: &random) * 60_000
                 let outcome = world.decide(
-                    .modify(appId: "app1", orderNo: order.orderNo, planTime: plan, plate: nil, plateColor: nil)
+                    .modify(appId: "app1", orderNo: reservation.orderNo, planTime: plan, plate: nil, plateColor: nil)
                 ).outcome
-                if let changed = outcome.order {
-                    let moved = naive.holds[order.orderNo].map { $0.from != changed.enterStart } ?? true
-                    follow(order.orderNo)
+                if let changed = outcome.reservation {
+                    let moved = naive.holds[reservation.orderNo].map { $0.from != changed.enterStart } ?? true
+                    follow(reservation.orderNo)
                     if moved, let failure = checkAccepted(changed) { return failure }
                 } else if outcome.refusal == .noBookableSpace {
-                    if let failure = checkRefused(plan - 30 * 60_000, plan + 120 * 60_000, except: order.orderNo) { return failure }
+                    if let failure = checkRefused(plan - 30 * 60_000, plan + 120 * 60_000, except: reservation.orderNo) { return failure }
                 }
             case 5:
-                guard let order = known.randomElement(using: &random) else { continue }
-                _ = world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: true))
-                follow(order.orderNo)
+                guard let reservation = known.randomElement(using: &random) else { continue }
+                _ = world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: true))
+                follow(reservation.orderNo)
             case 6, 7:
-                guard let order = known.randomElement(using: &random) else { continue }
+                guard let reservation = known.randomElement(using: &random) else { continue }
                 // In time, or a late record of what happened within the window.
-                let present = world.order(order.orderNo)
+                let present = world.reservation(reservation.orderNo)
                 let time = Bool.random(using: &random) ? world.now : min(world.now, present.enterEnd)
                 let record = "r\(move)"
                 if case .recorded(_, .inLot?, false) = world.enter(present, record: record, at: time) {
-                    entered[order.orderNo] = (record, time)
+                    entered[reservation.orderNo] = (record, time)
                 }
-                follow(order.orderNo)
+                follow(reservation.orderNo)
             case 8:
                 guard let (number, stay) = entered.randomElement(using: &random) else { continue }
-                _ = world.leave(world.order(number), record: stay.record, entered: stay.time)
+                _ = world.leave(world.reservation(number), record: stay.record, entered: stay.time)
                 if world.status(number) == .done { entered[number] = nil }
                 follow(number)
             case 9:
@@ -141,7 +141,7 @@ import Testing
             default:
                 world.acknowledge()
                 world.pass(minutes: Int.random(in: 1...150, using: &random), isLinked: Bool.random(using: &random))
-                for order in known { follow(order.orderNo) }
+                for reservation in known { follow(reservation.orderNo) }
             }
             // An excess is visible, and the window sells nothing until it is gone.
             let over = naive.count(at: world.now, now: world.now) - quota
@@ -149,7 +149,7 @@ import Testing
             if over > 0 {
                 excesses += 1
                 if world.city.lots[world.lot]!.excess(.personal, at: world.now) < over { return "an excess of \(over) is hidden" }
-                if world.book(in: 10).order != nil { return "sold while over the quota" }
+                if world.book(in: 10).reservation != nil { return "sold while over the quota" }
             }
         }
         return nil

@@ -23,37 +23,37 @@ import Testing
         short.spaceNo = "B1"
         short.status = .open
         world.decide(.reportOffers(parkCode: "S1", [short], gone: []))
-        let order = try #require(
+        let reservation = try #require(
             world.create("a", lot: "S1", purpose: .shared, in: 30) {
                 $0.offerId = "L1"; $0.stayMin = 120
-            }.outcome.order)
-        #expect(order.leaveDeadline == short.validTo && order.enterEnd <= short.validTo)
-        _ = world.come(order.orderNo, plate: order.plate, lot: "S1", record: "r")
-        let late = world.decide(.delay(appId: "app1", orderNo: order.orderNo))
-        #expect(late.outcome == .refused(.delayNotAllowed) && late.note?.until == order.leaveDeadline)
+            }.outcome.reservation)
+        #expect(reservation.leaveDeadline == short.validTo && reservation.enterEnd <= short.validTo)
+        _ = world.come(reservation.orderNo, plate: reservation.plate, lot: "S1", record: "r")
+        let late = world.decide(.delay(appId: "app1", orderNo: reservation.orderNo))
+        #expect(late.outcome == .refused(.delayNotAllowed) && late.note?.until == reservation.leaveDeadline)
     }
 
     @Test func quietHoursCutAWindow() throws {
         var world = world(share: 2)
         world.decide(.setPolicy(.lot("S1"), ["quietHours": "22:00-06:00"]))
         world.now += 150 * 60_000  // 21:30
-        let order = try #require(
-            world.create("a", lot: "S1", purpose: .shared, in: 20) { $0.stayMin = 60 }.outcome.order)
-        #expect(order.enterEnd == SharedPlaceTests.start + 180 * 60_000, "nobody drives in after 22:00")
-        #expect(order.leaveDeadline == order.enterEnd, "and who could not drive out at 22:50 leaves before")
+        let reservation = try #require(
+            world.create("a", lot: "S1", purpose: .shared, in: 20) { $0.stayMin = 60 }.outcome.reservation)
+        #expect(reservation.enterEnd == SharedPlaceTests.start + 180 * 60_000, "nobody drives in after 22:00")
+        #expect(reservation.leaveDeadline == reservation.enterEnd, "and who could not drive out at 22:50 leaves before")
         #expect(world.create("b", lot: "S1", purpose: .shared, in: 40).outcome == .refused(.quietHours))
     }
 
     @Test func aSubscriberWhoIsStillThereKeepsHisPlace() throws {
         var world = world(share: 1)
-        let night = [Segment(.daily, start: 19 * 60, end: 20 * 60)]
+        let night = [RecurringWindow(.daily, start: 19 * 60, end: 20 * 60)]
         let share = try #require(world.subscribe("s", lot: "S1", plates: [World.plate(1)], segments: night).subscription)
         _ = world.come(share.authNo, plate: World.plate(1), lot: "S1", record: "r")
         let entered = world.now
         world.run(minutes: 65)
         #expect(world.create("b", lot: "S1", purpose: .shared, in: 10, plate: 2).outcome == .refused(.noBookableSpace))
         _ = world.go(plate: World.plate(1), lot: "S1", record: "r", entered: entered)
-        #expect(world.create("b", lot: "S1", purpose: .shared, in: 10, plate: 2).outcome.order != nil)
+        #expect(world.create("b", lot: "S1", purpose: .shared, in: 10, plate: 2).outcome.reservation != nil)
     }
 
     @Test func aRevokedSubscriberStillStandsThere() throws {
@@ -62,12 +62,12 @@ import Testing
         let share = try #require(world.subscribe("s", lot: "S1", offerId: offer.offerId, plates: [World.plate(1)]).subscription)
         _ = world.come(share.authNo, plate: World.plate(1), lot: "S1", record: "r")
         world.decide(.revokeShare(parkCode: "S1", authNo: share.authNo, authVer: 9, reason: "operator"))
-        #expect(world.create("b", lot: "S1", purpose: .shared, in: 10, plate: 2).outcome.order == nil)
+        #expect(world.create("b", lot: "S1", purpose: .shared, in: 10, plate: 2).outcome.reservation == nil)
     }
 
     @Test func aWeekInsideIsNotTooLong() throws {
         var world = world(share: 1)
-        let share = try #require(world.subscribe("s", lot: "S1", plates: [World.plate(1)], segments: Segment.always, days: 30).subscription)
+        let share = try #require(world.subscribe("s", lot: "S1", plates: [World.plate(1)], segments: RecurringWindow.always, days: 30).subscription)
         _ = world.come(share.authNo, plate: World.plate(1), lot: "S1", record: "r")
         #expect(world.city.subscription(share.authNo)?.leaveBy == share.validTo)
         // Round the Spring Festival of 2026 the off-peak times are open for ten days.
@@ -75,7 +75,7 @@ import Testing
             exceptions: Dictionary(
                 uniqueKeysWithValues: (15...23).map { (CivilTime.day(year: 2026, month: 2, day: $0)!, WorkCalendar.Kind.holiday) }))
         let evening = CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 2, day: 14)!) + 19 * 3_600_000
-        let open = Segment.span(Segment.offPeak, holding: evening, calendar)
+        let open = RecurringWindow.span(RecurringWindow.offPeak, holding: evening, calendar)
         #expect(open?.to == CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 2, day: 24)!) + 8 * 3_600_000)
     }
 
@@ -83,25 +83,25 @@ import Testing
         let sunday = CivilTime.day(year: 2026, month: 9, day: 20)!
         let calendar = WorkCalendar(exceptions: [sunday: .workday])
         let night = CivilTime.start(ofDay: sunday) + 3 * 3_600_000
-        #expect(Segment.span(Segment.offPeak, holding: night, calendar)?.to == CivilTime.start(ofDay: sunday) + 8 * 3_600_000)
+        #expect(RecurringWindow.span(RecurringWindow.offPeak, holding: night, calendar)?.to == CivilTime.start(ofDay: sunday) + 8 * 3_600_000)
     }
 
     @Test func anEarlyReturnForOneEvening() throws {
         var world = world()
         world.add("S2", metres: 200, share: 3)
         let offer = world.offer("A1", lot: "S1", price: SharePrice(mode: .hour, fen: 500))
-        let order = try #require(world.create("a", lot: "S1", purpose: .shared, in: 30, plate: 1) { $0.stayMin = 60 }.outcome.order)
-        let times = [Segment(.daily, start: 0, end: 19 * 60)]
+        let reservation = try #require(world.create("a", lot: "S1", purpose: .shared, in: 30, plate: 1) { $0.stayMin = 60 }.outcome.reservation)
+        let times = [RecurringWindow(.daily, start: 0, end: 19 * 60)]
         let before = world.city.summary(at: world.now)
         guard
-            case .consequences(_, let orders, _, let cost) = world.decide(
+            case .consequences(_, let reservations, _, let cost) = world.decide(
                 .updateOffer(appId: "app1", offerId: offer.offerId, segments: times, price: nil)
             ).outcome
         else { Issue.record("not shown"); return }
-        #expect(orders.map(\.orderNo) == [order.orderNo] && cost == 0, "the neighbour costs nothing more")
+        #expect(reservations.map(\.orderNo) == [reservation.orderNo] && cost == 0, "the neighbour costs nothing more")
         #expect(world.city.summary(at: world.now) == before, "shown, not done")
         world.decide(.updateOffer(appId: "app1", offerId: offer.offerId, segments: times, price: nil, isConfirmed: true))
-        #expect(world.status(order.orderNo) == .revoked && world.order(order.orderNo).rehomedTo != nil)
+        #expect(world.status(reservation.orderNo) == .revoked && world.reservation(reservation.orderNo).rehomedTo != nil)
         #expect(world.city.offer(offer.offerId)?.isBookable == true, "the space stays shared at other times")
     }
 
@@ -109,7 +109,7 @@ import Testing
         var world = world()
         let offer = world.offer("A1", lot: "S1", price: SharePrice(mode: .month, fen: 30_000))
         let share = try #require(
-            world.subscribe("s", lot: "S1", offerId: offer.offerId, plates: [World.plate(1)], segments: Segment.always, days: 30)
+            world.subscribe("s", lot: "S1", offerId: offer.offerId, plates: [World.plate(1)], segments: RecurringWindow.always, days: 30)
                 .subscription)
         _ = world.decide(
             .pay(appId: "app1", parkCode: "", billNo: share.billNo!, payNo: "p", amountFen: 30_000, channel: "c", requestHash: "p"))
@@ -129,13 +129,13 @@ import Testing
         var world = world()
         world.add("S2", metres: 200, share: 3)
         let offer = world.offer("A1", lot: "S1")
-        let order = try #require(world.create("a", lot: "S1", purpose: .shared, in: 30, plate: 1).outcome.order)
+        let reservation = try #require(world.create("a", lot: "S1", purpose: .shared, in: 30, plate: 1).outcome.reservation)
         world.decide(.setPolicy(.lot("S2"), ["dailyMaxPerUser": "1", "dailyMaxPerPlate": "1"]))
         let decision = world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: true))
         let counted = decision.events.compactMap { if case .counted(_, 1, let max) = $0 { max } else { nil } }
         #expect(
             !counted.isEmpty && counted.allSatisfy { $0 > 1_000 },
             "the store would refuse a count over its limit, and the whole batch with it")
-        #expect(world.status(order.orderNo) == .revoked)
+        #expect(world.status(reservation.orderNo) == .revoked)
     }
 }

@@ -18,26 +18,26 @@ import Testing
         CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 3, day: day)!) + (hour * 60 + minute) * 60_000
     }
 
-    private static let work = [Segment(.weekly, days: [1, 2, 3, 4, 5], start: 480, end: 1080)]
+    private static let work = [RecurringWindow(.weekly, days: [1, 2, 3, 4, 5], start: 480, end: 1080)]
 
     @Test func segmentsFollowTheWorkCalendar() {
         let day = CivilTime.day(year: 2026, month: 10, day: 1)!
         var calendar = WorkCalendar(exceptions: [day: .holiday, day + 9: .workday])
         // Thursday, 1 October, is a holiday; Saturday, 10 October, makes up for it.
         #expect(calendar.weekday(ofDay: day) == 7 && calendar.weekday(ofDay: day + 9) == 1 && calendar.weekday(ofDay: day + 1) == 5)
-        func open(_ segments: [Segment], _ day: Int64, _ hour: Int64) -> Bool {
-            Segment.span(segments, holding: CivilTime.start(ofDay: day) + hour * 3_600_000, calendar) != nil
+        func open(_ segments: [RecurringWindow], _ day: Int64, _ hour: Int64) -> Bool {
+            RecurringWindow.span(segments, holding: CivilTime.start(ofDay: day) + hour * 3_600_000, calendar) != nil
         }
         #expect(!open(SharingTests.work, day, 10) && open(SharingTests.work, day + 9, 10) && open(SharingTests.work, day + 1, 10))
         #expect(
-            open(Segment.offPeak, day, 10) && !open(Segment.offPeak, day + 1, 10) && open(Segment.offPeak, day + 1, 7),
+            open(RecurringWindow.offPeak, day, 10) && !open(RecurringWindow.offPeak, day + 1, 10) && open(RecurringWindow.offPeak, day + 1, 7),
             "until 08:00 of the next workday")
         calendar.exceptions = [:]
-        #expect(Segment.parse("1-5 18:00-08:00; 6-7 00:00-24:00")?.count == 2 && Segment.parse("22:00-06:00")?[0].repeats == .daily)
-        for text in ["", "25:00-26:00", "8-9 00:00-01:00", "1-5", "18:00", "24:00-25:00"] { #expect(Segment.parse(text) == nil, "\(text)") }
-        let night = Segment.spans([Segment(.daily, start: 1080, end: 480)], from: at(0), to: at(0, day: 6), calendar)
-        #expect(night.count == 3 && night[0] == Span(at(0), at(8)) && night[1] == Span(at(18), at(8, day: 5)))
-        #expect(Segment.covers(Segment.always, from: at(3), to: at(3, day: 9), calendar), "days join at midnight")
+        #expect(RecurringWindow.parse("1-5 18:00-08:00; 6-7 00:00-24:00")?.count == 2 && RecurringWindow.parse("22:00-06:00")?[0].repeats == .daily)
+        for text in ["", "25:00-26:00", "8-9 00:00-01:00", "1-5", "18:00", "24:00-25:00"] { #expect(RecurringWindow.parse(text) == nil, "\(text)") }
+        let night = RecurringWindow.spans([RecurringWindow(.daily, start: 1080, end: 480)], from: at(0), to: at(0, day: 6), calendar)
+        #expect(night.count == 3 && night[0] == Window(at(0), at(8)) && night[1] == Window(at(18), at(8, day: 5)))
+        #expect(RecurringWindow.covers(RecurringWindow.always, from: at(3), to: at(3, day: 9), calendar), "days join at midnight")
     }
 
     @Test func anOfferIsReviewedBeforeItOpens() throws {
@@ -79,14 +79,14 @@ import Testing
         var world = world()
         _ = world.offer("A1", lot: "S1", segments: SharingTests.work)
         world.now = at(7, 40)
-        let order = try #require(world.create("a", lot: "S1", purpose: .shared, in: 30) { $0.stayMin = 60 }.outcome.order)
-        #expect(order.spaceNo == "A1" && order.enterStart == at(8) && order.leaveDeadline == at(9, 10))
+        let reservation = try #require(world.create("a", lot: "S1", purpose: .shared, in: 30) { $0.stayMin = 60 }.outcome.reservation)
+        #expect(reservation.spaceNo == "A1" && reservation.enterStart == at(8) && reservation.leaveDeadline == at(9, 10))
         #expect(
             world.create("b", lot: "S1", purpose: .shared, in: 40) { $0.stayMin = 30 }.outcome == .refused(.noBookableSpace),
             "no space for two cars")
         #expect(world.create("c", lot: "S1", purpose: .shared, in: 10).outcome == .refused(.outsideSegment))
         world.now = at(17, 10)
-        let last = try #require(world.create("d", lot: "S1", purpose: .shared, in: 10) { $0.stayMin = 300 }.outcome.order)
+        let last = try #require(world.create("d", lot: "S1", purpose: .shared, in: 10) { $0.stayMin = 300 }.outcome.reservation)
         #expect(last.leaveDeadline == at(18) && last.stayMin == 40, "the owner comes home at six")
         world.decide(.setPolicy(.lot("S1"), ["quietHours": "17:30-19:00"]))
         #expect(world.create("e", lot: "S1", purpose: .shared, in: 30).outcome == .refused(.quietHours))
@@ -98,7 +98,7 @@ import Testing
         _ = world.offer("A2", lot: "S1")
         world.now = at(8)
         func book(_ minutes: Int, stay: Int) -> String? {
-            world.create("u\(world.keys)", lot: "S1", purpose: .shared, in: minutes) { $0.stayMin = stay }.outcome.order?.spaceNo
+            world.create("u\(world.keys)", lot: "S1", purpose: .shared, in: minutes) { $0.stayMin = stay }.outcome.reservation?.spaceNo
         }
         #expect(book(60, stay: 30) == "A1")
         #expect(book(0, stay: 30) == "A1", "beside the other, and not into the empty space")
@@ -110,7 +110,7 @@ import Testing
         var world = world()
         _ = world.offer(nil, lot: "S1", count: 3)
         world.now = at(8)
-        let spaces = (0..<4).map { world.create("u\($0)", lot: "S1", purpose: .shared, in: 10).outcome.order?.spaceNo }
+        let spaces = (0..<4).map { world.create("u\($0)", lot: "S1", purpose: .shared, in: 10).outcome.reservation?.spaceNo }
         #expect(Set(spaces.compactMap { $0 }).count == 3 && spaces[3] == nil)
     }
 
@@ -118,10 +118,10 @@ import Testing
         var world = world()
         _ = world.offer("A1", lot: "S1")
         let (one, two) = (World.plate(1), World.plate(2))
-        let order = try #require(
+        let reservation = try #require(
             world.create("a", lot: "S1", purpose: .shared, in: 10) {
                 $0.plate = one; $0.otherPlates = [two]
-            }.outcome.order)
+            }.outcome.reservation)
         func ask(_ plate: Plate) -> GateDecision? {
             if case .gate(let gate, _) = world.decide(.check(parkCode: "S1", GateQuestion(plate: plate, time: world.now, gateCode: "G1")))
                 .outcome
@@ -132,7 +132,7 @@ import Testing
             }
         }
         #expect(ask(one)?.verdict == .allow && ask(two)?.verdict == .allow)
-        #expect(world.come(order.orderNo, plate: two, lot: "S1", record: "r1") == .recorded(recordNo: "r1", .inLot, isRepeat: false))
+        #expect(world.come(reservation.orderNo, plate: two, lot: "S1", record: "r1") == .recorded(recordNo: "r1", .inLot, isRepeat: false))
         #expect(ask(one)?.refusal == .sharedSpaceOccupied)
         #expect(world.create("b", in: 10) { $0.plate = two }.outcome == .refused(.overlappingBooking), "each of the group is spoken for")
         #expect(
@@ -145,30 +145,30 @@ import Testing
         var world = world()
         _ = world.offer("A1", lot: "S1", price: SharePrice(mode: .hour, fen: 500))
         world.city.listeners = ["app1"]
-        func stay(_ plate: Plate, isLinked: Bool = true) -> Order {
-            let order = world.create("u", lot: "S1", purpose: .shared, in: 1) {
+        func stay(_ plate: Plate, isLinked: Bool = true) -> Reservation {
+            let reservation = world.create("u", lot: "S1", purpose: .shared, in: 1) {
                 $0.plate = plate; $0.stayMin = 60
-            }.outcome.order!
+            }.outcome.reservation!
             world.run(minutes: 1)
-            _ = world.come(order.orderNo, plate: plate, lot: "S1", record: "r\(world.keys)")
+            _ = world.come(reservation.orderNo, plate: plate, lot: "S1", record: "r\(world.keys)")
             world.run(minutes: 46)
-            #expect(world.order(order.orderNo).isWarned && !world.order(order.orderNo).overstay, "reminded fifteen minutes before")
+            #expect(world.reservation(reservation.orderNo).isWarned && !world.reservation(reservation.orderNo).overstay, "reminded fifteen minutes before")
             world.run(minutes: 14)
-            #expect(world.order(order.orderNo).overstay && !world.order(order.orderNo).isLate)
+            #expect(world.reservation(reservation.orderNo).overstay && !world.reservation(reservation.orderNo).isLate)
             world.run(minutes: 16, isLinked: isLinked)
-            return world.order(order.orderNo)
+            return world.reservation(reservation.orderNo)
         }
         let entered = world.now + 60_000
         let first = stay(World.plate(1), isLinked: false)
         #expect(!first.isLate, "the line is down: nothing is charged")
         world.run(minutes: 1)
-        #expect(world.order(first.orderNo).isLate && world.evidence().map(\.kind) == [.lateDeparture])
+        #expect(world.reservation(first.orderNo).isLate && world.evidence().map(\.kind) == [.lateDeparture])
         // The exit record comes late, and says that he was gone in time.
-        let gone = world.order(first.orderNo).leaveDeadline! + 5 * 60_000
+        let gone = world.reservation(first.orderNo).leaveDeadline! + 5 * 60_000
         var exit = Passage(recordNo: "r1", plate: World.plate(1), gateCode: "G1", enterTime: entered, carKind: 6, orderNo: nil)
         exit.leaveTime = gone
         exit.exitGateCode = "G2"
-        exit.recordNo = world.order(first.orderNo).recordNo!
+        exit.recordNo = world.reservation(first.orderNo).recordNo!
         world.decide(.exit(parkCode: "S1", exit))
         #expect(world.status(first.orderNo) == .done && world.evidence().map(\.state) == [.undone])
         for number in 2...3 {
@@ -186,18 +186,18 @@ import Testing
         _ = world.offer("A1", lot: "S1", price: SharePrice(mode: .hour, fen: 500))
         world.add("S2", metres: 600, share: 0)
         _ = world.offer("B1", lot: "S2", owner: "other", price: SharePrice(mode: .hour, fen: 800))
-        let stays = try #require(world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.stayMin = 60 }.outcome.order)
+        let stays = try #require(world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.stayMin = 60 }.outcome.reservation)
         world.run(minutes: 1)
         _ = world.come(stays.orderNo, plate: World.plate(1), lot: "S1", record: "r1")
         world.run(minutes: 45)
-        let next = try #require(world.create("b", lot: "S1", purpose: .shared, in: 45, plate: 2) { $0.stayMin = 60 }.outcome.order)
+        let next = try #require(world.create("b", lot: "S1", purpose: .shared, in: 45, plate: 2) { $0.stayMin = 60 }.outcome.reservation)
         #expect(next.spaceNo == "A1")
         world.run(minutes: 14)
         #expect(world.status(next.orderNo) == .booked, "his time is not over yet")
         world.run(minutes: 2)
-        let moved = world.order(next.orderNo)
+        let moved = world.reservation(next.orderNo)
         #expect(moved.status == .revoked && moved.isCompensated)
-        let new = world.order(try #require(moved.rehomedTo))
+        let new = world.reservation(try #require(moved.rehomedTo))
         #expect(
             new.parkCode == "S2" && new.spaceNo == "B1" && new.status == .booked && new.rehomedFrom == next.orderNo
                 && new.planTime == next.planTime)
@@ -205,50 +205,50 @@ import Testing
         #expect(world.city.balances[.user("app1", "a")] == 300 && world.city.ledgerSum == 0)
         #expect(world.city.counters(of: "b", at: world.now) == 1, "it counts once against his day")
         // Where the same lot has room he stays in it.
-        _ = world.go(plate: World.plate(1), lot: "S1", record: "r1", entered: world.order(stays.orderNo).enterTime!)
+        _ = world.go(plate: World.plate(1), lot: "S1", record: "r1", entered: world.reservation(stays.orderNo).enterTime!)
     }
 
     @Test func inTheSameLotHeOnlyChangesTheSpace() throws {
         var world = world()
         _ = world.offer("A1", lot: "S1")
-        let stays = try #require(world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.stayMin = 60 }.outcome.order)
+        let stays = try #require(world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.stayMin = 60 }.outcome.reservation)
         world.run(minutes: 1)
         _ = world.come(stays.orderNo, plate: World.plate(1), lot: "S1", record: "r1")
         let next = try #require(
             world.create("b", lot: "S1", purpose: .shared, in: 55, plate: 2) {
                 $0.planTime += 36 * 60_000; $0.stayMin = 30
-            }.outcome.order
+            }.outcome.reservation
                 ?? {
                     world.run(minutes: 40)
-                    return world.create("b", lot: "S1", purpose: .shared, in: 55, plate: 2) { $0.stayMin = 30 }.outcome.order
+                    return world.create("b", lot: "S1", purpose: .shared, in: 55, plate: 2) { $0.stayMin = 30 }.outcome.reservation
                 }())
         _ = world.offer("A2", lot: "S1")
         world.run(minutes: 62)
-        let moved = world.order(next.orderNo)
+        let moved = world.reservation(next.orderNo)
         #expect(moved.status == .booked && moved.spaceNo == "A2" && moved.orderVer > next.orderVer && moved.rehomedTo == nil)
     }
 
     @Test func anOwnerComesBackEarly() throws {
         var world = world()
         let offer = world.offer("A1", lot: "S1", price: SharePrice(mode: .hour, fen: 500))
-        let inside = try #require(world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.stayMin = 30 }.outcome.order)
+        let inside = try #require(world.create("a", lot: "S1", purpose: .shared, in: 1, plate: 1) { $0.stayMin = 30 }.outcome.reservation)
         world.run(minutes: 1)
         _ = world.come(inside.orderNo, plate: World.plate(1), lot: "S1", record: "r1")
         let booked = try #require(
             world.create("b", lot: "S1", purpose: .shared, in: 60, plate: 2) {
                 $0.planTime += 60_000; $0.planTime -= 60_000
-            }.outcome.order)
+            }.outcome.reservation)
         let before = world.city.summary(at: world.now)
         guard
-            case .consequences(_, let orders, _, _) = world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: false))
+            case .consequences(_, let reservations, _, _) = world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: false))
                 .outcome
         else { Issue.record("not shown"); return }
         #expect(
-            orders.map(\.orderNo) == [inside.orderNo, booked.orderNo] && world.city.summary(at: world.now) == before, "shown, not done")
+            reservations.map(\.orderNo) == [inside.orderNo, booked.orderNo] && world.city.summary(at: world.now) == before, "shown, not done")
         world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: true))
         #expect(world.city.offer(offer.offerId)?.status == .closed)
         #expect(world.status(booked.orderNo) == .revoked && world.status(inside.orderNo) == .inLot)
-        #expect(world.order(inside.orderNo).leaveDeadline == inside.leaveDeadline, "who is inside has his time")
+        #expect(world.reservation(inside.orderNo).leaveDeadline == inside.leaveDeadline, "who is inside has his time")
         #expect(world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: true)).outcome == .refused(.offerClosed))
     }
 
@@ -257,7 +257,7 @@ import Testing
         let offer = world.offer("A1", lot: "S1", segments: SharingTests.work)
         let (one, two) = (World.plate(1), World.plate(2))
         #expect(
-            world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [one], segments: [Segment(.daily, start: 0, end: 60)]).refusal
+            world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [one], segments: [RecurringWindow(.daily, start: 0, end: 60)]).refusal
                 == .outsideSegment)
         let subscription = try #require(world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [one, two]).subscription)
         #expect(subscription.status == .active && subscription.spaceNo == "A1" && subscription.segments == SharingTests.work)

@@ -1,7 +1,7 @@
 import BerthCore
 import Testing
 
-/// `slot.query` says exactly what `order.create` would say (A03): over random opening hours, windows, quotas, policies, offers, flow control and
+/// `slot.query` says exactly what `reservation.create` would say (A03): over random opening hours, windows, quotas, policies, offers, flow control and
 /// bookings, a slot is full when and only when no time in it can be booked, and what remains is what can be booked.
 @Suite struct SlotPropertyTests {
     private static let step = 5 * World.minute
@@ -27,7 +27,7 @@ import Testing
         world.decide(.openLot(World.profile(quota: purpose == .shared ? number(0...1) : number(1...3), openHours: hours)))
         if purpose == .shared {
             for index in 0..<number(0...3) {
-                let segments = one([Segment.always, Segment.offPeak, [Segment(.daily, start: number(0...1_380), end: number(1...1_440))]])
+                let segments = one([RecurringWindow.always, RecurringWindow.offPeak, [RecurringWindow(.daily, start: number(0...1_380), end: number(1...1_440))]])
                 _ = world.offer("S\(index)", segments: segments)
             }
         }
@@ -35,7 +35,7 @@ import Testing
             var flow = FlowPolicy(
                 policyId: "F", parkCode: world.lot, areaId: "", mode: one([.throttle, .bookingOnly]),
                 validFrom: start + Millis(number(-600...600)) * World.minute, validTo: start + Millis(number(601...1_800)) * World.minute)
-            flow.segments = one([[], [Segment(.daily, start: 420, end: 600)]])
+            flow.segments = one([[], [RecurringWindow(.daily, start: 420, end: 600)]])
             world.decide(.setFlow(flow))
         }
         for _ in 0..<number(0...6) { _ = world.create("x\(number(0...10_000_000))", purpose: purpose, in: number(0...1_500)) }
@@ -91,7 +91,7 @@ import Testing
         var world = world
         for count in 0..<50 {
             let wish = world.create("probe\(count)", purpose: purpose, in: 0, plate: 70_000 + count) { $0.planTime = time }
-            guard wish.outcome.order != nil else { return count }
+            guard wish.outcome.reservation != nil else { return count }
         }
         return 50
     }

@@ -10,10 +10,10 @@ import Testing
     }()
 
     /// A no-show of a user at a lot.
-    private func missOne(_ world: inout World, _ user: String = "u", lot: String? = nil, plate: Int? = nil) -> Order? {
-        guard let order = world.create(user, lot: lot, in: 1, plate: plate).outcome.order else { return nil }
+    private func missOne(_ world: inout World, _ user: String = "u", lot: String? = nil, plate: Int? = nil) -> Reservation? {
+        guard let reservation = world.create(user, lot: lot, in: 1, plate: plate).outcome.reservation else { return nil }
         world.run(minutes: 35)
-        return world.order(order.orderNo)
+        return world.reservation(reservation.orderNo)
     }
 
     @Test func threeNoShowsEndBookingForTheMonthInTheWholeGroup() throws {
@@ -21,8 +21,8 @@ import Testing
         world.add("A1", reserve: 5, group: "甲公司")
         world.add("A2", reserve: 5, group: "甲公司")
         for count in 1...3 {
-            let order = try #require(missOne(&world, lot: "A1"))
-            #expect(order.status == .noShow && order.isPenalised)
+            let reservation = try #require(missOne(&world, lot: "A1"))
+            #expect(reservation.status == .noShow && reservation.isPenalised)
             #expect(
                 world.city.standing(appId: "app1", userToken: "u", at: world.now).first {
                     $0.name == "noShowMaxPerMonth" && $0.group == "甲公司"
@@ -32,10 +32,10 @@ import Testing
         #expect(refused.outcome == .refused(.noShowBan))
         let monthEnd = CivilTime.start(ofDay: CivilTime.day(year: 2023, month: 12, day: 1)!)
         #expect(refused.note == RuleNote("noShowMaxPerMonth", used: 3, max: 3, until: monthEnd))
-        #expect(world.create("u", in: 10).outcome.order != nil, "another operator's lots are another matter")
-        #expect(world.create("v", lot: "A1", in: 10).outcome.order != nil, "another user too")
+        #expect(world.create("u", in: 10).outcome.reservation != nil, "another operator's lots are another matter")
+        #expect(world.create("v", lot: "A1", in: 10).outcome.reservation != nil, "another user too")
         world.now = monthEnd + 60_000
-        #expect(world.create("u", lot: "A2", in: 10).outcome.order != nil, "a new month")
+        #expect(world.create("u", lot: "A2", in: 10).outcome.reservation != nil, "a new month")
     }
 
     @Test func plateAndYear() throws {
@@ -58,13 +58,13 @@ import Testing
     @Test func aLateRecordUndoesThePenaltyAndTellsTheUser() throws {
         var world = World(quota: 5, policy: StandingTests.limits)
         world.city.listeners = ["app1"]
-        let order = try #require(missOne(&world))
+        let reservation = try #require(missOne(&world))
         let penalty = try #require(world.evidence().first)
         #expect(penalty.kind == .noShow && penalty.state == .inForce && penalty.evidence.contains("without an entry"))
-        _ = world.enter(order, record: "late", at: order.planTime)
+        _ = world.enter(reservation, record: "late", at: reservation.planTime)
         #expect(world.evidence().map(\.state) == [.undone] && world.evidence()[0].undoneBy == "record late")
         #expect(world.city.standing(appId: "app1", userToken: "u", at: world.now).first { $0.name == "noShowMaxPerMonth" }?.used == 0)
-        let told = world.city.tidings("app1").compactMap {
+        let told = world.city.notifications("app1").compactMap {
             if case .credit(_, let reason, _, let isUndone) = $0.subject { (reason, isUndone) } else { nil }
         }
         #expect(told.map(\.0) == [.noShowBan, .noShowBan] && told.map(\.1) == [false, true])
@@ -74,7 +74,7 @@ import Testing
         // 2023-11-15 is a Wednesday; with Friday made a holiday the second workday is Monday.
         var world = World(quota: 5, policy: StandingTests.limits)
         world.decide(.setCalendarDay(CalendarDay(day: CivilTime.day(year: 2023, month: 11, day: 17)!, kind: .holiday)))
-        let order = try #require(missOne(&world))
+        let reservation = try #require(missOne(&world))
         let id = try #require(world.evidence().first?.penaltyId)
         #expect(world.decide(.appeal(appId: "other", penaltyId: id, text: "t", images: [])).outcome == .refused(.notFound))
         guard case .entity(.appeal(let appeal)) = world.decide(.appeal(appId: "app1", penaltyId: id, text: "道闸坏了", images: ["i1"])).outcome
@@ -82,7 +82,7 @@ import Testing
         #expect(appeal.answerBy == CivilTime.start(ofDay: CivilTime.day(year: 2023, month: 11, day: 21)!))
         #expect(world.decide(.appeal(appId: "app1", penaltyId: id, text: "again", images: [])).outcome == .refused(.wrongState))
         world.decide(.answerAppeal(appealId: appeal.appealId, isGranted: true, answer: "属实"))
-        #expect(world.evidence()[0].state == .undone && !world.order(order.orderNo).isPenalised)
+        #expect(world.evidence()[0].state == .undone && !world.reservation(reservation.orderNo).isPenalised)
         #expect(world.decide(.answerAppeal(appealId: appeal.appealId, isGranted: false, answer: "")).outcome == .refused(.wrongState))
 
         _ = missOne(&world)
@@ -98,10 +98,10 @@ import Testing
 
     @Test func aBreachIsOnRecordAndCountsNothingElse() throws {
         var world = World(quota: 5, policy: StandingTests.limits)
-        let order = try #require(world.create("u", in: 10).outcome.order)
-        let asked = world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false))
-        #expect(asked.outcome == .refused(.breachNeedsConfirm) && asked.note == RuleNote("freeCancelUntil", until: order.enterStart))
-        world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: true))
+        let reservation = try #require(world.create("u", in: 10).outcome.reservation)
+        let asked = world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: false))
+        #expect(asked.outcome == .refused(.breachNeedsConfirm) && asked.note == RuleNote("freeCancelUntil", until: reservation.enterStart))
+        world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: true))
         #expect(world.evidence().map(\.kind) == [.breach])
         #expect(world.city.standing(appId: "app1", userToken: "u", at: world.now).first { $0.name == "noShowMaxPerMonth" }?.used == 0)
     }
@@ -109,14 +109,14 @@ import Testing
     @Test func everyRefusalOfALimitNamesItsCounterAndItsEnd() {
         var world = World(quota: 50, policy: Policy())
         world.decide(.setPolicy(.city, ["dailyMaxPerUser": "1", "dailyMaxPerPlate": "1", "cancelMaxPerDay": "0"]))
-        let order = world.create("u", in: 50, plate: 1).outcome.order!
+        let reservation = world.create("u", in: 50, plate: 1).outcome.reservation!
         let dayEnd = CivilTime.start(ofDay: CivilTime.day(of: world.now) + 1)
         #expect(world.create("u", in: 50).note == RuleNote("dailyMaxPerUser", used: 1, max: 1, until: dayEnd))
         #expect(world.create("v", in: 50, plate: 1).outcome == .refused(.overlappingBooking))
         world.now += 5 * 3_600_000
         #expect(world.create("v", in: 50, plate: 1).note == RuleNote("dailyMaxPerPlate", used: 1, max: 1, until: dayEnd))
         world.now -= 5 * 3_600_000
-        #expect(world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false)).note?.until == dayEnd)
+        #expect(world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: false)).note?.until == dayEnd)
         #expect(world.create("w", in: 61).note?.rule == "advanceMaxMin")
     }
 
@@ -143,7 +143,7 @@ import Testing
         #expect(
             world.create("ok", in: 20) {
                 $0.seats = 5; $0.plateType = "02"
-            }.outcome.order != nil)
+            }.outcome.reservation != nil)
         world.decide(.setPolicy(.lot("P1"), ["membersOnly": "1", "exemptClasses": "0"]))
         #expect(plate("粤B0123警", color: 3).outcome == .refused(.notWhitelisted))
         let entry = ListEntry(isInForce: true, from: 0, to: .max)
@@ -151,7 +151,7 @@ import Testing
             .list(
                 .lot("P1"), service: "list.white.push", body: "{}", kind: City.whiteKind, plate: Plate("粤B12345")!, entry, kept: "{}",
                 isExempt: false))
-        #expect(plate("粤B12345").outcome.order != nil)
+        #expect(plate("粤B12345").outcome.reservation != nil)
     }
 
     @Test func listsOfLotsGroupsAndTheCity() {
@@ -166,8 +166,8 @@ import Testing
         }
         func books(_ lot: String) -> Bool {
             let decision = world.create("u\(world.keys)", lot: lot, in: 20) { $0.plate = bad }
-            if let order = decision.outcome.order { world.decide(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: true)) }
-            return decision.outcome.order != nil
+            if let reservation = decision.outcome.reservation { world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: true)) }
+            return decision.outcome.reservation != nil
         }
         list(.lot("P1"), entry)
         #expect((books("P1"), books("A1"), books("A2")) == (false, true, true))
@@ -202,6 +202,6 @@ import Testing
             .list(.lot("A1"), service: "list.white.push", body: "{}", kind: City.whiteKind, plate: filed, entry, kept: "{}", isExempt: true)
         )
         #expect(world.create("y", lot: "A1", in: 20) { $0.plate = filed }.outcome == .refused(.exemptVehicle))
-        #expect(world.create("y", lot: "A2", in: 20) { $0.plate = filed }.outcome.order != nil)
+        #expect(world.create("y", lot: "A2", in: 20) { $0.plate = filed }.outcome.reservation != nil)
     }
 }

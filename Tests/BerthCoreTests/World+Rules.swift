@@ -74,7 +74,7 @@ extension World {
     }
 
     mutating func offer(
-        _ space: String?, lot: String? = nil, owner: String = "owner", segments: [Segment] = Segment.always, price: SharePrice? = nil,
+        _ space: String?, lot: String? = nil, owner: String = "owner", segments: [RecurringWindow] = RecurringWindow.always, price: SharePrice? = nil,
         count: Int = 1
     ) -> SharedOffer {
         let outcome = decide(
@@ -90,7 +90,7 @@ extension World {
     }
 
     mutating func subscribe(
-        _ user: String, lot: String? = nil, offerId: String? = nil, plates: [Plate], segments: [Segment] = [], days: Int = 30,
+        _ user: String, lot: String? = nil, offerId: String? = nil, plates: [Plate], segments: [RecurringWindow] = [], days: Int = 30,
         from: Millis? = nil
     ) -> Outcome {
         decide(
@@ -108,7 +108,7 @@ extension World {
         _ = decide(.reportRemaining(parkCode: lot, Remaining(reportedAt: now, total: total, occupied: occupied, remain: total - occupied)))
     }
 
-    func order(_ outcome: Outcome) -> Order { outcome.order! }
+    func reservation(_ outcome: Outcome) -> Reservation { outcome.reservation! }
 
     func evidence() -> [Penalty] { city.penalties.values.sorted { $0.penaltyId < $1.penaltyId } }
 }

@@ -61,28 +61,28 @@ struct World {
         ).outcome
     }
 
-    mutating func enter(_ order: Order, record: String, at time: Millis? = nil) -> Outcome {
+    mutating func enter(_ reservation: Reservation, record: String, at time: Millis? = nil) -> Outcome {
         decide(
             .enter(
                 parkCode: lot,
                 Passage(
-                    recordNo: record, plate: order.plate, gateCode: "G1", enterTime: time ?? now, carKind: 5,
-                    orderNo: order.orderNo))
+                    recordNo: record, plate: reservation.plate, gateCode: "G1", enterTime: time ?? now, carKind: 5,
+                    orderNo: reservation.orderNo))
         ).outcome
     }
 
-    mutating func leave(_ order: Order, record: String, entered: Millis) -> Outcome {
+    mutating func leave(_ reservation: Reservation, record: String, entered: Millis) -> Outcome {
         decide(
             .exit(
                 parkCode: lot,
                 Passage(
-                    recordNo: record, plate: order.plate, gateCode: "G1", enterTime: entered, carKind: 5,
-                    orderNo: order.orderNo, leaveTime: now, exitGateCode: "G2"))
+                    recordNo: record, plate: reservation.plate, gateCode: "G1", enterTime: entered, carKind: 5,
+                    orderNo: reservation.orderNo, leaveTime: now, exitGateCode: "G2"))
         ).outcome
     }
 
-    func order(_ number: String) -> Order { city.order(number, history: NoHistory())! }
-    func status(_ number: String) -> OrderStatus { order(number).status }
+    func reservation(_ number: String) -> Reservation { city.reservation(number, history: NoHistory())! }
+    func status(_ number: String) -> ReservationStatus { reservation(number).status }
 
     /// The lot acknowledges everything it was sent.
     mutating func acknowledge() {
@@ -100,7 +100,7 @@ struct World {
 }
 
 extension Outcome {
-    var order: Order? { if case .order(let order, _) = self { order } else { nil } }
+    var reservation: Reservation? { if case .reservation(let reservation, _) = self { reservation } else { nil } }
 }
 
 /// SplitMix64: one number reproduces a whole run.

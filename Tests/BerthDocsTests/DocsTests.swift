@@ -7,7 +7,7 @@ import Testing
 @Suite struct DocsTests {
     /// Every value of the policy engine is explained, and nothing else is.
     @Test func everyPolicyValueIsExplained() {
-        #expect(Profile.current.policies.map(\.name).sorted() == Policy().values.map(\.name).sorted())
+        #expect(Dialect.current.policies.map(\.name).sorted() == Policy().values.map(\.name).sorted())
     }
 
     static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -21,9 +21,9 @@ import Testing
     }
 
     @Test func statesAreTheCores() {
-        let machines = Dictionary(uniqueKeysWithValues: Profile.current.machines.map { ($0.name, $0) })
+        let machines = Dictionary(uniqueKeysWithValues: Dialect.current.machines.map { ($0.name, $0) })
         for state in machines["order"]!.states where state.code <= 8 {
-            #expect("\(OrderStatus(rawValue: state.code)!)" == state.name)
+            #expect("\(ReservationStatus(rawValue: state.code)!)" == state.name)
         }
         for state in machines["deliver"]!.states { #expect("\(DeliverStatus(rawValue: state.code)!)" == state.name) }
         for state in machines["payment"]!.states { #expect("\(PaymentState(rawValue: state.code)!)" == state.name) }
@@ -38,7 +38,7 @@ import Testing
 
     /// The seed's eleven terms, each with a name that the code really uses.
     @Test func termsAreInTheCode() throws {
-        #expect(Profile.current.terms.count == 11)
+        #expect(Dialect.current.terms.count == 11)
         var sources = ""
         let folder = DocsTests.root.appendingPathComponent("Sources")
         for case let file as URL in FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)! {
@@ -46,18 +46,18 @@ import Testing
             if ["swift", "json"].contains(file.pathExtension) { sources += (try? String(contentsOf: file, encoding: .utf8)) ?? "" }
         }
         sources += try String(contentsOf: DocsTests.root.appendingPathComponent("Package.swift"), encoding: .utf8)
-        for term in Profile.current.terms { #expect(sources.contains(term.code), "\(term.zh) is said to be \(term.code)") }
+        for term in Dialect.current.terms { #expect(sources.contains(term.code), "\(term.zh) is said to be \(term.code)") }
     }
 
     /// Every refusal of the rules, and every code that a message names, has its row.
     @Test func everyRefusalHasACode() {
-        for refusal in Refusal.allCases { #expect(Profile.current.codesByName[refusal.rawValue] != nil, "\(refusal)") }
+        for refusal in Rejection.allCases { #expect(Dialect.current.codesByName[refusal.rawValue] != nil, "\(refusal)") }
     }
 
     @Test func everyServiceIsInItsDocuments() {
         let paths = OpenAPI.document()["paths"]!.objectValue!
         let channels = AsyncAPI.document()["channels"]!.objectValue!
-        for service in Profile.current.catalogue {
+        for service in Dialect.current.catalogue {
             if !service.callers.isEmpty {
                 #expect(paths["/api/v1/" + service.name.replacingOccurrences(of: ".", with: "/")] != nil)
             }

@@ -32,7 +32,7 @@ final class Bench: Sendable {
     }
 
     init(folder: URL? = nil, time: Time = Time()) throws {
-        self.folder = folder ?? FileManager.default.temporaryDirectory.appendingPathComponent("berth-\(Ambient.uuid())")
+        self.folder = folder ?? FileManager.default.temporaryDirectory.appendingPathComponent("berth-\(SystemRandom.uuid())")
         path = self.folder.appendingPathComponent("spool.sqlite").path
         spool = try Spool(path: path)
         self.time = time

@@ -16,7 +16,7 @@ import Testing
         """
 
     private func folder() throws -> URL {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("berth-\(Ambient.uuid())")
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("berth-\(SystemRandom.uuid())")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         return folder
     }

@@ -9,7 +9,7 @@ import Testing
 @Suite struct DoorTests {
     private let door = Doorkeeper(token: "0123456789abcdef", listen: ("192.168.1.5", 9080), hosts: ["box.lan", "proxy.lan:443"])
 
-    private func status(_ body: () throws(Doorkeeper.Refusal) -> Void) -> Int {
+    private func status(_ body: () throws(Doorkeeper.Rejection) -> Void) -> Int {
         do { try body() } catch { return error.status }
         return 200
     }
@@ -21,22 +21,22 @@ import Testing
         ("localhost.evil.example:9080", 421), ("localhost:9080@evil", 421), ("", 421), ("127.0.0.1:99999999999999999999", 421),
         ("[::1]", 421), ("[::1", 421), (":::", 421), ("192.168.1.5:9080:9080", 421), (String(repeating: "a\u{301}", count: 5_000), 421),
     ]) func hosts(_ host: String, _ expected: Int) {
-        #expect(status { () throws(Doorkeeper.Refusal) in try door.checkHost(host, local: "192.168.1.5") } == expected)
+        #expect(status { () throws(Doorkeeper.Rejection) in try door.checkHost(host, local: "192.168.1.5") } == expected)
     }
 
     @Test func aRequestWithoutHostIsRefused() {
-        #expect(status { () throws(Doorkeeper.Refusal) in try door.checkHost(nil, local: nil) } == 421)
+        #expect(status { () throws(Doorkeeper.Rejection) in try door.checkHost(nil, local: nil) } == 421)
     }
 
     @Test func onAllAddressesTheOneThatWasCalledIsRight() {
         let open = Doorkeeper(token: "0123456789abcdef", listen: ("0.0.0.0", 9080), hosts: [])
         func check(_ host: String, _ local: String) -> Int {
-            status { () throws(Doorkeeper.Refusal) in try open.checkHost(host, local: local) }
+            status { () throws(Doorkeeper.Rejection) in try open.checkHost(host, local: local) }
         }
         #expect(check("10.0.0.7:9080", "10.0.0.7") == 200 && check("10.0.0.8:9080", "10.0.0.7") == 421)
         #expect(check("box:9080", "10.0.0.7") == 421 && check("[fd00::1]:9080", "fd00::1") == 200)
         // Where one address is listened on, only that.
-        #expect(status { () throws(Doorkeeper.Refusal) in try door.checkHost("10.0.0.7:9080", local: "10.0.0.7") } == 421)
+        #expect(status { () throws(Doorkeeper.Rejection) in try door.checkHost("10.0.0.7:9080", local: "10.0.0.7") } == 421)
     }
 
     @Test(
@@ -46,7 +46,7 @@ import Testing
             ("", 403),
         ] as [(String?, Int)]) func origins(_ origin: String?, _ expected: Int)
     {
-        #expect(status { () throws(Doorkeeper.Refusal) in try door.checkOrigin(origin, local: nil) } == expected)
+        #expect(status { () throws(Doorkeeper.Rejection) in try door.checkOrigin(origin, local: nil) } == expected)
     }
 
     @Test(
@@ -56,7 +56,7 @@ import Testing
             ("Bearer " + String(repeating: "a\u{301}", count: 5_000), 401),
         ] as [(String?, Int)]) func tokens(_ header: String?, _ expected: Int)
     {
-        #expect(status { () throws(Doorkeeper.Refusal) in try door.checkToken(header) } == expected)
+        #expect(status { () throws(Doorkeeper.Rejection) in try door.checkToken(header) } == expected)
     }
 
     @Test func thePageKnowsItsBrowserByACookieThatIsNoToken() {
@@ -80,14 +80,14 @@ import Testing
             ("text/plain, application/json", 415),
         ] as [(String?, Int)]) func contentTypes(_ header: String?, _ expected: Int)
     {
-        #expect(status { () throws(Doorkeeper.Refusal) in try Doorkeeper.checkContentType(header) } == expected)
+        #expect(status { () throws(Doorkeeper.Rejection) in try Doorkeeper.checkContentType(header) } == expected)
     }
 
     @Test func sessionsAreShortSafeNames() throws {
         #expect(try Doorkeeper.session(nil).isEmpty)
         #expect(try Doorkeeper.session("lane-1.A_b") == "lane-1.A_b")
         for odd in ["", " ", "a b", "岗亭", "a;b", String(repeating: "x", count: 65), "a\u{301}"] {
-            #expect(status { () throws(Doorkeeper.Refusal) in _ = try Doorkeeper.session(odd) } == 400)
+            #expect(status { () throws(Doorkeeper.Rejection) in _ = try Doorkeeper.session(odd) } == 400)
         }
     }
 }
@@ -104,11 +104,11 @@ import Testing
         let taken = await queue.take(session: "a", milliseconds: 0)
         #expect(taken.count == 1)
         let id = taken.first?.id ?? ""
-        for other in ["", "b", "A", "a "] { #expect(queue.answer(id, session: other, Answer()) == .otherSession) }
-        for unknown in ["", "x", Ambient.uuid(), String(repeating: "\u{301}", count: 60_000)] {
-            #expect(queue.answer(unknown, session: "a", Answer()) == .unknown)
+        for other in ["", "b", "A", "a "] { #expect(queue.answer(id, session: other, Reply()) == .otherSession) }
+        for unknown in ["", "x", SystemRandom.uuid(), String(repeating: "\u{301}", count: 60_000)] {
+            #expect(queue.answer(unknown, session: "a", Reply()) == .unknown)
         }
-        #expect(queue.answer(id, session: "a", Answer(code: 5)) == .taken && queue.answer(id, session: "a", Answer()) == .unknown)
+        #expect(queue.answer(id, session: "a", Reply(code: 5)) == .taken && queue.answer(id, session: "a", Reply()) == .unknown)
         #expect(answered.withLock { $0 } == [601, 5])
     }
 
@@ -121,7 +121,7 @@ import Testing
         #expect(answered.withLock { $0 } == [602])
         queue.post("gate.control", [:], milliseconds: .max) { _ in }
         #expect(
-            await queue.take(milliseconds: 0).first.map { $0.deadline - Ambient.monotonic() <= PMSCommandQueue.commandMillisMax } == true)
+            await queue.take(milliseconds: 0).first.map { $0.deadline - SystemClock.monotonic() <= PMSCommandQueue.commandMillisMax } == true)
     }
 
     @Test func noMoreCommandsThanAPMSCanTake() async {

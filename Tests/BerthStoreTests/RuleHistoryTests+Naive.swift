@@ -6,18 +6,18 @@ extension RuleHistoryTests {
     /// Who holds a place of a pool at a moment, by the orders alone.
     static func holders(_ street: Street, _ lot: String, _ pool: Pool, at time: Millis, except: String? = nil) -> Int {
         var count = 0
-        for order in street.city.lots[lot]!.orders.values where order.pool == pool && order.spaceNo == nil && order.orderNo != except {
-            switch order.status {
-            case .held, .booked: if order.enterStart <= time, time < order.expectedLeave { count += 1 }
+        for reservation in street.city.lots[lot]!.reservations.values where reservation.pool == pool && reservation.spaceNo == nil && reservation.orderNo != except {
+            switch reservation.status {
+            case .held, .booked: if reservation.enterStart <= time, time < reservation.expectedLeave { count += 1 }
             case .inLot:
-                if min(order.enterStart, order.enterTime!) <= time, time < max(order.expectedLeave, street.now + 1) { count += 1 }
+                if min(reservation.enterStart, reservation.enterTime!) <= time, time < max(reservation.expectedLeave, street.now + 1) { count += 1 }
             default: break
             }
         }
         if pool == .shared {
             for subscription in street.city.lots[lot]!.subscriptions.values where subscription.status.holds && subscription.spaceNo == nil {
                 let end = max(subscription.validTo, subscription.renewTo ?? 0)
-                if !Segment.spans(
+                if !RecurringWindow.spans(
                     subscription.segments, from: max(time, subscription.validFrom), to: min(time + 1, end), street.city.calendar
                 ).isEmpty {
                     count += 1
@@ -52,7 +52,7 @@ extension RuleHistoryTests {
     }
 
     /// Daily segments as a clock shows them.
-    private static func isIn(_ segment: Segment, _ time: Millis) -> Bool {
+    private static func isIn(_ segment: RecurringWindow, _ time: Millis) -> Bool {
         let minuteOfDay = Int((time + 8 * 60 * minute) % (1440 * minute) / minute)
         return segment.start <= minuteOfDay && minuteOfDay < segment.end
     }
@@ -60,15 +60,15 @@ extension RuleHistoryTests {
     /// Accepting takes no instant over the quota: where an order holds more than before, no moment of it is beyond. What was over already
     /// (overstays, a lowered quota, a right that became an order) is not taken further.
     static func overQuota(_ number: String, _ street: Street, before: Street) -> String? {
-        guard let order = street.order(number), order.status == .held || order.status == .booked, order.spaceNo == nil,
-            order.pool != .rolling
+        guard let reservation = street.reservation(number), reservation.status == .held || reservation.status == .booked, reservation.spaceNo == nil,
+            reservation.pool != .rolling
         else { return nil }
-        var time = max(street.now, order.enterStart)
-        while time < order.expectedLeave {
-            let held = holders(street, order.parkCode, order.pool, at: time)
-            let quota = quota(street, order.parkCode, order.pool, at: time)
-            if held > quota, held > holders(before, order.parkCode, order.pool, at: time) {
-                return "\(number) was accepted into \(order.pool.rawValue) with \(held) of \(quota) at +\((time - start) / minute) min"
+        var time = max(street.now, reservation.enterStart)
+        while time < reservation.expectedLeave {
+            let held = holders(street, reservation.parkCode, reservation.pool, at: time)
+            let quota = quota(street, reservation.parkCode, reservation.pool, at: time)
+            if held > quota, held > holders(before, reservation.parkCode, reservation.pool, at: time) {
+                return "\(number) was accepted into \(reservation.pool.rawValue) with \(held) of \(quota) at +\((time - start) / minute) min"
             }
             time += 5 * minute
         }
@@ -78,14 +78,14 @@ extension RuleHistoryTests {
     /// A decision that charges somebody without evidence, or refuses him without saying why and until when.
     static func unfair(_ decision: Decision, _ street: Street, _ command: Command) throws -> String? {
         for case .entity(.penalty(let penalty)) in decision.events where penalty.kind == .noShow && penalty.state == .inForce {
-            guard let order = street.order(penalty.orderNo) else { return "\(penalty.penaltyId): no order" }
-            if street.city.lots[order.parkCode]!.passedThrough < order.enterEnd {
+            guard let reservation = street.reservation(penalty.orderNo) else { return "\(penalty.penaltyId): no order" }
+            if street.city.lots[reservation.parkCode]!.passedThrough < reservation.enterEnd {
                 return "\(penalty.penaltyId) was judged before the log had passed"
             }
             let came = try street.seen.contains { sight in
-                try sight.lot == order.parkCode && order.speaks(for: sight.plate) && order.enterStart <= sight.at
-                    && sight.at <= order.enterEnd
-                    && (street.store.visit(parkCode: sight.lot, recordNo: sight.record))?.orderNo.map { $0 == order.orderNo } ?? true
+                try sight.lot == reservation.parkCode && reservation.speaks(for: sight.plate) && reservation.enterStart <= sight.at
+                    && sight.at <= reservation.enterEnd
+                    && (street.store.visit(parkCode: sight.lot, recordNo: sight.record))?.orderNo.map { $0 == reservation.orderNo } ?? true
             }
             if came { return "\(penalty.penaltyId): the car had been seen" }
         }
@@ -110,7 +110,7 @@ extension RuleHistoryTests {
     /// Why a pool may hold more than its quota: a car beyond its time or let in before it, a no-show that was disproved, a quota that was lowered.
     static func hasCause(_ street: Street, _ lot: Lot, _ pool: Pool) -> Bool {
         if (street.highest["\(lot.parkCode)|\(pool.rawValue)"] ?? 0) > quota(street, lot.parkCode, pool, at: street.now) { return true }
-        return lot.orders.values.contains {
+        return lot.reservations.values.contains {
             $0.pool == pool && $0.status == .inLot
                 && ($0.expectedLeave <= street.now || ($0.enterTime! < $0.enterStart && street.now < $0.enterStart)
                     || street.city.penalties["\($0.orderNo)-N"]?.state == .undone || $0.isDisputed)
@@ -125,19 +125,19 @@ extension RuleHistoryTests {
             // No space for two: neither promised nor used.
             var spans: [String: [(String, Millis, Millis)]] = [:]
             var standing: [String: [String]] = [:]
-            for order in lot.orders.values where order.spaceNo != nil {
-                if order.status == .inLot { standing[order.spaceNo!, default: []].append(order.orderNo) }
-                if order.status == .held || order.status == .booked {
-                    spans[order.spaceNo!, default: []].append((order.orderNo, order.enterStart, order.expectedLeave))
+            for reservation in lot.reservations.values where reservation.spaceNo != nil {
+                if reservation.status == .inLot { standing[reservation.spaceNo!, default: []].append(reservation.orderNo) }
+                if reservation.status == .held || reservation.status == .booked {
+                    spans[reservation.spaceNo!, default: []].append((reservation.orderNo, reservation.enterStart, reservation.expectedLeave))
                 }
-                if order.status == .inLot, order.expectedLeave > street.now {
-                    spans[order.spaceNo!, default: []].append((order.orderNo, order.enterTime!, order.expectedLeave))
+                if reservation.status == .inLot, reservation.expectedLeave > street.now {
+                    spans[reservation.spaceNo!, default: []].append((reservation.orderNo, reservation.enterTime!, reservation.expectedLeave))
                 }
             }
             for subscription in lot.subscriptions.values where subscription.status.holds && subscription.spaceNo != nil {
                 if subscription.insidePlate != nil { standing[subscription.spaceNo!, default: []].append(subscription.authNo) }
                 let end = max(subscription.validTo, subscription.renewTo ?? 0)
-                for span in Segment.spans(
+                for span in RecurringWindow.spans(
                     subscription.segments, from: max(street.now, subscription.validFrom), to: min(end, street.now + 2 * 1440 * minute),
                     city.calendar)
                 {
@@ -149,7 +149,7 @@ extension RuleHistoryTests {
                     for two in list.dropFirst(index + 1) where one.0 != two.0 && one.1 < two.2 && two.1 < one.2 {
                         // A late record may disprove a no-show whose space a subscription got since; its car has to wait.
                         let isDisproved = [one.0, two.0].contains {
-                            city.penalties["\($0)-N"]?.state == .undone && lot.orders[$0]?.status == .inLot
+                            city.penalties["\($0)-N"]?.state == .undone && lot.reservations[$0]?.status == .inLot
                         }
                         if isDisproved, [one.0, two.0].contains(where: { $0.hasPrefix("SA") }) { continue }
                         return "\(space) of \(lot.parkCode) is promised to \(one.0) and \(two.0)"
@@ -157,29 +157,29 @@ extension RuleHistoryTests {
                 }
             }
             for (space, cars) in standing where cars.count > 1 { return "\(cars) stand in \(space) together" }
-            for order in lot.orders.values {
-                if [.cancelled, .cancelledBreach, .rejected, .revoked, .noShow, .waitlisted, .waitlistFailed].contains(order.status),
-                    order.enterTime != nil, order.leaveTime == nil
+            for reservation in lot.reservations.values {
+                if [.cancelled, .cancelledBreach, .rejected, .revoked, .noShow, .waitlisted, .waitlistFailed].contains(reservation.status),
+                    reservation.enterTime != nil, reservation.leaveTime == nil
                 {
-                    return "\(order.orderNo) is \(order.status) and admitted"
+                    return "\(reservation.orderNo) is \(reservation.status) and admitted"
                 }
-                if order.isPenalised != (city.penalties["\(order.orderNo)-N"]?.state == .inForce) {
-                    return "\(order.orderNo): a penalty without its order"
+                if reservation.isPenalised != (city.penalties["\(reservation.orderNo)-N"]?.state == .inForce) {
+                    return "\(reservation.orderNo): a penalty without its order"
                 }
-                if order.status == .noShow, !order.isPenalised, !order.isDisputed, city.penalties["\(order.orderNo)-N"] == nil {
+                if reservation.status == .noShow, !reservation.isPenalised, !reservation.isDisputed, city.penalties["\(reservation.orderNo)-N"] == nil {
                     return "a no-show without a penalty"
                 }
             }
             for visit in lot.visits.values {
-                guard let number = visit.orderNo, let order = lot.orders[number] else { continue }
-                if ![.inLot, .done].contains(order.status) { return "\(number) is \(order.status), and a car came in on it" }
+                guard let number = visit.orderNo, let reservation = lot.reservations[number] else { continue }
+                if ![.inLot, .done].contains(reservation.status) { return "\(number) is \(reservation.status), and a car came in on it" }
             }
             for pool in [Pool.personal, .shared, .publicService] {
                 let over = holders(street, lot.parkCode, pool, at: street.now) - quota(street, lot.parkCode, pool, at: street.now)
                 if over > 0 {
                     tally.excesses += 1
                     if !hasCause(street, lot, pool) {
-                        let who = lot.orders.values.filter { $0.pool == pool && ($0.status == .inLot || $0.status.isActive) }.map {
+                        let who = lot.reservations.values.filter { $0.pool == pool && ($0.status == .inLot || $0.status.isActive) }.map {
                             "\($0.orderNo) \($0.status) \(($0.enterStart - start) / minute)..\(($0.expectedLeave - start) / minute) in \($0.enterTime.map { ($0 - start) / minute } ?? -1) space \($0.spaceNo ?? "-")"
                         }
                         let shares = lot.subscriptions.values.filter { $0.status.holds && $0.spaceNo == nil }.map {
@@ -200,7 +200,7 @@ extension RuleHistoryTests {
             if penalty.evidence.isEmpty { return "\(penalty.penaltyId) has no evidence" }
             guard penalty.state == .inForce else { continue }
             counted["\(penalty.userToken) \(penalty.kind.rawValue)", default: 0] += 1
-            if penalty.kind == .noShow, street.order(penalty.orderNo)?.status != .noShow {
+            if penalty.kind == .noShow, street.reservation(penalty.orderNo)?.status != .noShow {
                 return "\(penalty.penaltyId) stands, but its order does not"
             }
         }

@@ -114,9 +114,9 @@ import Testing
                 try store.commit([Commit(at: now, events: decision.events)])
                 if isWatched { watched.append(city.summary(at: now)) }
             }
-            let changed = decision.events.compactMap { if case .order(let order) = $0 { order } else { nil } }
-            for order in changed where !orderNos.contains(order.orderNo) { orderNos.append(order.orderNo) }
-            for order in changed { acceptFault = acceptFault ?? RuleHistoryTests.overQuota(order.orderNo, self, before: before) }
+            let changed = decision.events.compactMap { if case .reservation(let reservation) = $0 { reservation } else { nil } }
+            for reservation in changed where !orderNos.contains(reservation.orderNo) { orderNos.append(reservation.orderNo) }
+            for reservation in changed { acceptFault = acceptFault ?? RuleHistoryTests.overQuota(reservation.orderNo, self, before: before) }
             acceptFault = try acceptFault ?? RuleHistoryTests.unfair(decision, self, command)
             for code in ["P1", "P2"] where city.lots[code] != nil {
                 for pool in [Pool.personal, .shared, .publicService] where city.lots[code]!.profile != nil {
@@ -137,7 +137,7 @@ import Testing
             }
         }
 
-        func order(_ number: String) -> Order? { city.order(number, history: Past(store)) }
+        func reservation(_ number: String) -> Reservation? { city.reservation(number, history: Past(store)) }
     }
 
     // MARK: Moves
@@ -247,35 +247,35 @@ import Testing
                     wish.userToken = "person"
                 }
                 decision = try street.run(.create(wish))
-                if let order = decision!.outcome.order {
-                    tally.accepted += order.status == .waitlisted ? 0 : 1
-                    tally.rolling += order.pool == .rolling ? 1 : 0
+                if let reservation = decision!.outcome.reservation {
+                    tally.accepted += reservation.status == .waitlisted ? 0 : 1
+                    tally.rolling += reservation.pool == .rolling ? 1 : 0
                 } else if decision!.outcome.refusal == .noBookableSpace {
                     tally.full += 1
                 }
             case 5:
-                guard let order = street.orderNos.randomElement(using: &random) else { continue }
-                decision = try street.run(.cancel(appId: "app1", orderNo: order, confirmBreach: true))
+                guard let reservation = street.orderNos.randomElement(using: &random) else { continue }
+                decision = try street.run(.cancel(appId: "app1", orderNo: reservation, confirmBreach: true))
             case 6:
-                guard let order = street.orderNos.randomElement(using: &random) else { continue }
+                guard let reservation = street.orderNos.randomElement(using: &random) else { continue }
                 let plan = street.now + Millis(number(0...60)) * RuleHistoryTests.minute
-                decision = try street.run(.modify(appId: "app1", orderNo: order, planTime: plan, plate: nil, plateColor: nil))
+                decision = try street.run(.modify(appId: "app1", orderNo: reservation, planTime: plan, plate: nil, plateColor: nil))
             case 7:
-                guard let order = street.orderNos.randomElement(using: &random) else { continue }
-                decision = try street.run(.delay(appId: "app1", orderNo: order))
+                guard let reservation = street.orderNos.randomElement(using: &random) else { continue }
+                decision = try street.run(.delay(appId: "app1", orderNo: reservation))
             case 8...10:
                 // Somebody comes, or a record of somebody who came is late.
-                let open = street.orderNos.compactMap { street.order($0) }.filter { [.booked, .noShow, .held].contains($0.status) }
-                guard let order = open.randomElement(using: &random) else { continue }
-                let time = number(0...3) == 0 ? min(street.now, order.enterEnd) : street.now
-                guard time >= order.enterStart - 20 * RuleHistoryTests.minute, street.city.lots[order.parkCode]!.inside[order.plate] == nil
+                let open = street.orderNos.compactMap { street.reservation($0) }.filter { [.booked, .noShow, .held].contains($0.status) }
+                guard let reservation = open.randomElement(using: &random) else { continue }
+                let time = number(0...3) == 0 ? min(street.now, reservation.enterEnd) : street.now
+                guard time >= reservation.enterStart - 20 * RuleHistoryTests.minute, street.city.lots[reservation.parkCode]!.inside[reservation.plate] == nil
                 else { continue }
                 street.records += 1
                 let passage = Passage(
-                    recordNo: "r\(street.records)", plate: order.plate, gateCode: "G1", enterTime: time, carKind: 5, orderNo: order.orderNo)
-                street.seen.append((order.parkCode, order.plate, time, passage.recordNo))
-                decision = try street.run(.enter(parkCode: order.parkCode, passage))
-                street.inside.append((order.parkCode, order.plate, passage.recordNo, time))
+                    recordNo: "r\(street.records)", plate: reservation.plate, gateCode: "G1", enterTime: time, carKind: 5, orderNo: reservation.orderNo)
+                street.seen.append((reservation.parkCode, reservation.plate, time, passage.recordNo))
+                decision = try street.run(.enter(parkCode: reservation.parkCode, passage))
+                street.inside.append((reservation.parkCode, reservation.plate, passage.recordNo, time))
             case 11, 12:
                 guard !street.inside.isEmpty else { continue }
                 let car = street.inside.remove(at: number(0...(street.inside.count - 1)))
@@ -293,12 +293,12 @@ import Testing
                 }
             case 13:
                 if let car = street.inside.randomElement(using: &random), number(0...1) == 0 { try settle(car.lot, car.record) }
-                try pay(street.orderNos.compactMap { street.order($0) }.filter { $0.status == .held }.randomElement(using: &random)?.billNo)
+                try pay(street.orderNos.compactMap { street.reservation($0) }.filter { $0.status == .held }.randomElement(using: &random)?.billNo)
                 try pay(street.subscriptions.compactMap { street.city.subscription($0) }.randomElement(using: &random)?.billNo)
             case 14:
                 let offer = SharedOffer(
                     offerId: "", appId: "app1", providerToken: "owner", parkCode: lot(), spaceNo: "A\(number(1...4))", count: 1,
-                    segments: number(0...1) == 0 ? Segment.always : [Segment(.daily, start: 480, end: 1080)],
+                    segments: number(0...1) == 0 ? RecurringWindow.always : [RecurringWindow(.daily, start: 480, end: 1080)],
                     price: SharePrice(mode: .hour, fen: Int64(100 * number(1...9))), validFrom: street.now,
                     validTo: street.now + 90 * 86_400_000,
                     status: .draft, proofs: ["p"], agreementVersion: "1", createdAt: street.now)
@@ -311,7 +311,7 @@ import Testing
                 let draft = SharedSubscription(
                     authNo: "", appId: "app1", userToken: "u\(number(0...3))", parkCode: lot(), offerId: nil, spaceNo: nil,
                     plates: [RuleHistoryTests.plate(60 + number(0...9))],
-                    segments: number(0...1) == 0 ? [] : [Segment(.daily, start: 60 * number(0...20), end: 60 * number(21...24))],
+                    segments: number(0...1) == 0 ? [] : [RecurringWindow(.daily, start: 60 * number(0...20), end: 60 * number(21...24))],
                     quietHours: [], validFrom: street.now, validTo: street.now + Millis(number(1...30)) * 86_400_000, graceMin: 0,
                     price: nil,
                     status: .pending, strikesMax: 1, createdAt: street.now)
@@ -372,7 +372,7 @@ import Testing
                     flow.bookingLimitPercent = number(0...1) == 0 ? 1000 : 100
                     switch number(0...5) {
                     case 0: flow.saturationClose = number(1...3) * 20
-                    case 1: flow.segments = [Segment(.daily, start: 60 * number(6...9), end: 60 * number(10...20))]
+                    case 1: flow.segments = [RecurringWindow(.daily, start: 60 * number(6...9), end: 60 * number(10...20))]
                     case 2:
                         flow.policyId = "area"
                         flow.parkCode = ""
@@ -413,10 +413,10 @@ import Testing
             }
             if let decision { follow(decision) }
             if let decision {
-                for case .order(let order) in decision.events {
-                    tally.promoted += order.status == .booked && order.orderVer == 2 && order.downSeq > 0 ? 1 : 0
-                    tally.rehomed += order.rehomedFrom != nil && order.orderVer == 1 ? 1 : 0
-                    tally.revoked += order.status == .revoked ? 1 : 0
+                for case .reservation(let reservation) in decision.events {
+                    tally.promoted += reservation.status == .booked && reservation.orderVer == 2 && reservation.downSeq > 0 ? 1 : 0
+                    tally.rehomed += reservation.rehomedFrom != nil && reservation.orderVer == 1 ? 1 : 0
+                    tally.revoked += reservation.status == .revoked ? 1 : 0
                 }
                 for case .entity(.penalty(let penalty)) in decision.events { tally.undone += penalty.state == .undone ? 1 : 0 }
             }
@@ -531,5 +531,5 @@ private struct Seeded: RandomNumberGenerator {
 }
 
 extension Outcome {
-    fileprivate var order: Order? { if case .order(let order, _) = self { order } else { nil } }
+    fileprivate var reservation: Reservation? { if case .reservation(let reservation, _) = self { reservation } else { nil } }
 }

@@ -8,7 +8,7 @@ import Testing
 @Suite struct StoreTests {
     enum Engine: String, CaseIterable { case memory, sqlite }
 
-    static let vault = Vault(masterKey: Array(repeating: 7, count: 32))
+    static let vault = FieldCipher(masterKey: Array(repeating: 7, count: 32))
 
     static func make(_ engine: Engine) throws -> any Store {
         switch engine {
@@ -46,7 +46,7 @@ import Testing
             return decision.outcome
         }
 
-        mutating func book(user: String? = nil) throws -> Order? {
+        mutating func book(user: String? = nil) throws -> Reservation? {
             count += 1
             let outcome = try run(
                 .create(
@@ -54,7 +54,7 @@ import Testing
                         appId: "app1", clientOrderNo: "c\(count)", requestHash: "h", userToken: user ?? "u\(count)",
                         plate: Plate("粤B\(10_000 + count)")!, plateColor: 0, parkCode: "P1", purpose: .reservation,
                         planTime: now + 50 * 60_000, mobile: "13800000000", extNo: nil)))
-            if case .order(let order, _) = outcome { return order }
+            if case .reservation(let reservation, _) = outcome { return reservation }
             return nil
         }
 
@@ -63,13 +63,13 @@ import Testing
             try run(.setPolicy(.lot("P1"), ["lateMin": "30"]))
             try run(.reportGates(parkCode: "P1", upsert: [Gate(gateCode: "G1", name: "北", direction: 1)], delete: []))
             try run(.reportRemaining(parkCode: "P1", Remaining(reportedAt: now, total: 100, occupied: 40, remain: 60)))
-            let orders = try (0..<6).compactMap { _ in try book() }
-            try run(.modify(appId: "app1", orderNo: orders[1].orderNo, planTime: now + 40 * 60_000, plate: nil, plateColor: nil))
-            try run(.cancel(appId: "app1", orderNo: orders[2].orderNo, confirmBreach: false))
+            let reservations = try (0..<6).compactMap { _ in try book() }
+            try run(.modify(appId: "app1", orderNo: reservations[1].orderNo, planTime: now + 40 * 60_000, plate: nil, plateColor: nil))
+            try run(.cancel(appId: "app1", orderNo: reservations[2].orderNo, confirmBreach: false))
             try run(.settle(parkCode: "P1", epoch: "d1", ackSeq: 4, [DownResult(seq: 4, isAccepted: false)], assumesRest: true))
             now += 30 * 60_000
             let passage = Passage(
-                recordNo: "r1", plate: orders[0].plate, gateCode: "G1", enterTime: now, carKind: 5, orderNo: orders[0].orderNo)
+                recordNo: "r1", plate: reservations[0].plate, gateCode: "G1", enterTime: now, carKind: 5, orderNo: reservations[0].orderNo)
             try run(.enter(parkCode: "P1", passage))
             var exit = passage
             exit.leaveTime = now + 60_000
@@ -98,15 +98,15 @@ import Testing
         #expect((lot.marks.downEpoch, lot.marks.downLast, lot.marks.downAck) == (state.downEpoch, state.downLast, state.downAck))
         #expect(lot.marks.awaiting == state.awaiting)
         #expect(image.activeOrders == state.inForce)
-        for order in state.orders.values { #expect(try store.order(order.orderNo) == order) }
-        #expect(try store.order("YY202311150000000099") == nil)
-        #expect(try store.order("nonsense") == nil)
-        #expect(try store.order(appId: "app1", clientOrderNo: "c1")?.clientOrderNo == "c1")
-        #expect(try store.order(appId: "app2", clientOrderNo: "c1") == nil)
+        for reservation in state.reservations.values { #expect(try store.reservation(reservation.orderNo) == reservation) }
+        #expect(try store.reservation("YY202311150000000099") == nil)
+        #expect(try store.reservation("nonsense") == nil)
+        #expect(try store.reservation(appId: "app1", clientOrderNo: "c1")?.clientOrderNo == "c1")
+        #expect(try store.reservation(appId: "app2", clientOrderNo: "c1") == nil)
         #expect(try store.visit(parkCode: "P1", recordNo: "r1")?.leaveTime != nil)
         #expect(try store.down(parkCode: "P1", epoch: "d1", after: 2, limit: 3).map(\.seq) == [3, 4, 5])
-        #expect(try store.orders(OrderFilter(appId: "app1", limit: 2)).map(\.serial) == [6, 5])
-        #expect(try store.orders(OrderFilter(status: .rejected)).count == state.orders.values.filter { $0.status == .rejected }.count)
+        #expect(try store.reservations(ReservationFilter(appId: "app1", limit: 2)).map(\.serial) == [6, 5])
+        #expect(try store.reservations(ReservationFilter(status: .rejected)).count == state.reservations.values.filter { $0.status == .rejected }.count)
     }
 
     /// State comes up from the store as it was in memory: the next decisions are the same.
@@ -240,20 +240,20 @@ import Testing
                     appId: "app1", clientOrderNo: "c", requestHash: "h", userToken: "u", plate: Plate("粤B12345")!, plateColor: 0,
                     parkCode: "P1", purpose: .reservation, planTime: running.now + 3_000_000, mobile: "13800000000", extNo: nil)),
             at: running.now, history: Past(store))
-        guard case .order(let order, _) = decision.outcome else { throw StoreError.unavailable("no order") }
+        guard case .reservation(let reservation, _) = decision.outcome else { throw StoreError.unavailable("no order") }
         let reply = KeptReply(
             appId: "app1", requestId: "r", nonce: "n", service: "order.create", dataHash: "h", code: 0,
-            data: Encode.orderText(order, alternatives: []), at: running.now, showsOrder: true)
+            data: Encode.orderText(reservation, alternatives: []), at: running.now, showsOrder: true)
         try store.commit([Commit(at: running.now, events: decision.events, reply: reply)])
         #expect(try store.reply(appId: "app1", requestId: "r") == reply)
         // The order goes on; what was answered stays.
-        _ = try running.run(.cancel(appId: "app1", orderNo: order.orderNo, confirmBreach: false))
-        #expect(try store.order(order.orderNo)?.status == .cancelled)
-        #expect(try store.order(appId: "app1", clientOrderNo: "c")?.status == .cancelled)
+        _ = try running.run(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: false))
+        #expect(try store.reservation(reservation.orderNo)?.status == .cancelled)
+        #expect(try store.reservation(appId: "app1", clientOrderNo: "c")?.status == .cancelled)
         #expect(try store.reply(appId: "app1", requestId: "r") == reply)
         let sent = try store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9)
         #expect(sent.map(\.service) == ["order.reserve.push", "order.reserve.cancel"])
-        var first = order
+        var first = reservation
         first.downSeq = 1
         #expect(sent.first?.data == Encode.lotMessage(.reserve(first)).data.string)
     }
@@ -291,7 +291,7 @@ import Testing
             Commit(
                 at: 1,
                 events: [.registered(parkCode: "P1")]
-                    + keys.map { .report(Report(parkCode: "P1", kind: "k", key: $0, body: "{\n}", at: 1)) })
+                    + keys.map { .report(KeptRecord(parkCode: "P1", kind: "k", key: $0, body: "{\n}", at: 1)) })
         ])
         let found = try store.load(noncesSince: 0).reports
         #expect(Set(found.map(\.key)) == Set(keys) && found.allSatisfy { $0.body == "{\n}" })
@@ -309,7 +309,7 @@ import Testing
         try running.run(
             .post(
                 parkCode: "P1", service: "list.black.push", body: "{\"plateNo\":\"\(plate.revealed)\"}",
-                sets: Report(parkCode: "P1", kind: "list.black.push", key: plate.revealed, body: "{\"plateNo\":\"粤B77777\"}", at: 1)))
+                sets: KeptRecord(parkCode: "P1", kind: "list.black.push", key: plate.revealed, body: "{\"plateNo\":\"粤B77777\"}", at: 1)))
         let up = UpResult(
             parkCode: "P1", epoch: "e", seq: 1, requestId: "r", service: "s", code: 1010, reply: "{}", data: "粤B88888", at: 1000)
         let reply = KeptReply(
@@ -322,8 +322,8 @@ import Testing
         #expect(try store.up(parkCode: "P1", epoch: "e", seq: 1) == up)
         #expect(try store.reply(appId: "a", requestId: "r") == reply)
         #expect(try store.load(noncesSince: 0).credentials == [secret])
-        #expect(try store.orders(OrderFilter(plate: Plate("粤B10001"))).map(\.clientOrderNo) == ["c1"], "by its keyed hash")
-        #expect(try store.orders(OrderFilter(plate: plate)).isEmpty)
+        #expect(try store.reservations(ReservationFilter(plate: Plate("粤B10001"))).map(\.clientOrderNo) == ["c1"], "by its keyed hash")
+        #expect(try store.reservations(ReservationFilter(plate: plate)).isEmpty)
         store.close()
         for name in ["berth.sqlite", "berth.sqlite-wal"] {
             let bytes = FileManager.default.contents(atPath: folder + "/" + name) ?? Data()
@@ -332,7 +332,7 @@ import Testing
             }
         }
         #expect(throws: StoreError.wrongKey) {
-            _ = try SQLiteStore(path: path, vault: Vault(masterKey: Array(repeating: 8, count: 32))).load(noncesSince: 0)
+            _ = try SQLiteStore(path: path, vault: FieldCipher(masterKey: Array(repeating: 8, count: 32))).load(noncesSince: 0)
         }
     }
 
@@ -367,11 +367,11 @@ import Testing
         var retention = Retention()
         retention.recordsMillis = 86_400_000
         try store.retire(retention, now: running.now + 500)
-        #expect(try store.orders(OrderFilter()).count == 7)
+        #expect(try store.reservations(ReservationFilter()).count == 7)
         try store.retire(retention, now: running.now + 2 * 86_400_000)
-        #expect(try store.orders(OrderFilter()).map(\.orderNo) == [active.orderNo])
+        #expect(try store.reservations(ReservationFilter()).map(\.orderNo) == [active.orderNo])
         #expect(try store.visit(parkCode: "P1", recordNo: "r1") == nil)
-        #expect(try store.notices(NoticeFilter(limit: 9)).isEmpty)
+        #expect(try store.notices(LotEventFilter(limit: 9)).isEmpty)
         #expect(try store.audit(after: 0, limit: 9).count == 1, "the audit record has a time of its own")
         retention.auditMillis = 1000
         try store.retire(retention, now: running.now + 2000)
@@ -423,7 +423,7 @@ import Testing
         let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let path = folder + "/berth.sqlite"
-        try Schema.create(
+        try DatabaseSchema.create(
             path: path, upTo: "1 first light",
             sql: """
                 INSERT INTO lots(lot) VALUES('P1');

@@ -122,15 +122,15 @@ import Testing
 @Suite struct DictionaryTests {
     /// One row for each refusal of the rules, each code once, each with words in both languages.
     @Test func everyRefusalHasItsRow() {
-        for refusal in Refusal.allCases { #expect(Profile.current.codesByName[refusal.rawValue] != nil, "\(refusal)") }
-        let codes = Profile.current.codes.values
+        for refusal in Rejection.allCases { #expect(Dialect.current.codesByName[refusal.rawValue] != nil, "\(refusal)") }
+        let codes = Dialect.current.codes.values
         #expect(codes.allSatisfy { !$0.zh.isEmpty && !$0.en.isEmpty && !$0.retry.isEmpty })
         #expect(Set(codes.map(\.name)).count == codes.count)
-        #expect(codes.count >= 100 && Profile.current.events.count >= 60)
+        #expect(codes.count >= 100 && Dialect.current.events.count >= 60)
     }
 
     @Test func httpStatusByRule() {
-        func status(_ code: Int) -> Int { Profile.current.codes[code]!.httpStatus }
+        func status(_ code: Int) -> Int { Dialect.current.codes[code]!.httpStatus }
         let table: [(Int, [Int])] = [
             (200, [0, 611]), (400, [100, 101, 102, 103, 105]), (413, [104, 701]), (401, [200, 201, 202, 203, 206, 208]),
             (403, [204, 205, 207]), (429, [300, 301, 302]), (404, [400]), (409, [402, 403, 404, 602, 610, 612, 613, 700, 702]),
@@ -140,13 +140,13 @@ import Testing
     }
 
     @Test func whatIsNotFinalIsNotConsumed() {
-        let open = Profile.current.codes.values.filter { !$0.isFinal }.map(\.code).sorted()
+        let open = Dialect.current.codes.values.filter { !$0.isFinal }.map(\.code).sorted()
         #expect(open == [200, 201, 202, 203, 204, 205, 206, 207, 208, 300, 301, 302, 500, 501, 502, 503, 610, 612, 613])
     }
 
     /// Section 9 whole: U01 to U25, D01 to D23, A01 to A19, and nothing twice.
     @Test func theCatalogueIsWhole() {
-        let catalogue = Profile.current.catalogue
+        let catalogue = Dialect.current.catalogue
         let numbered = [("U", 25), ("D", 23), ("A", 19)].flatMap { letter, last in
             (1...last).map { letter + ($0 < 10 ? "0" : "") + String($0) }
         }
@@ -239,15 +239,15 @@ import Testing
 
     /// Annex A is whole: every business has items, and what a message proves names its service.
     @Test func theChecklist() {
-        let items = Profile.current.checklist
+        let items = Dialect.current.checklist
         #expect(Set(items.map(\.id)).count == items.count)
         for purpose in Purpose.allCases { #expect(items.contains { $0.purposes.contains(purpose) }) }
-        for item in items where item.proof == .message { #expect(Profile.current.services[item.service] != nil, "\(item.id)") }
+        for item in items where item.proof == .message { #expect(Dialect.current.services[item.service] != nil, "\(item.id)") }
     }
 
     /// The tables name only colours of the wire, and the first is the wire's own.
     @Test func theTablesOfColours() {
-        let tables = Profile.current.plateColors
+        let tables = Dialect.current.plateColors
         #expect(Set(tables[0].rows.map(\.theirs)) == Set(Plate.colors.map { String($0) }))
         for table in tables {
             #expect(Set(table.rows.map(\.theirs)).count == table.rows.count)
@@ -264,13 +264,13 @@ import Testing
         ("berth", "12", "粤B12345", 12),
     ])
     func aColourOfAnotherSystem(table: String, theirs: String, plate: String, wire: Int) throws {
-        let table = try #require(Profile.current.plateColors.first { $0.name == table })
+        let table = try #require(Dialect.current.plateColors.first { $0.name == table })
         let code = Int64(theirs).map { JSON.int($0) } ?? .string(theirs)
         #expect(table.wireCode(code, plate: Plate(reading: plate)) == wire)
     }
 
     @Test(arguments: [JSON.int(Int64(8)), .string("blue"), .string(""), .null, .bool(true), [:], .int(Int64.min)])
     func aColourThatATableDoesNotHave(theirs: JSON) {
-        for table in Profile.current.plateColors { #expect(table.wireCode(theirs, plate: nil) == nil) }
+        for table in Dialect.current.plateColors { #expect(table.wireCode(theirs, plate: nil) == nil) }
     }
 }

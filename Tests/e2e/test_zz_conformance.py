@@ -32,7 +32,7 @@ def first(wanted):
 
 
 def files(*patterns):
-    found = [str(p) for p, text in SOURCES.items() if any(re.search(x, text) for x in patterns) and not str(p).startswith(("BerthKit", "BerthDocs"))]
+    found = [str(p) for p, text in SOURCES.items() if any(re.search(x, text) for x in patterns) and not str(p).startswith(("BerthSimulator", "BerthDocs"))]
     return "<br>".join(found[:3])
 
 
@@ -40,7 +40,7 @@ def service_row(s):
     name = s["name"]
     where = files(re.escape(f'"{name}"'))
     if not where:
-        where = {"live": "BerthServer/Relay.swift", "log": "BerthServer/Deliverer.swift", "kept": "BerthServer/Pipeline.swift"}.get(s["kind"], "BerthServer/Pipeline+Queries.swift")
+        where = {"live": "BerthServer/LotCalls.swift", "log": "BerthServer/Deliverer.swift", "kept": "BerthServer/Pipeline.swift"}.get(s["kind"], "BerthServer/Pipeline+Queries.swift")
     test = first(lambda carrier, service, code: service == name and code in (0, None))
     if test is None and s["direction"] != "callback":
         test = first(lambda carrier, service, code: service == name and code not in (103, 204))
@@ -66,7 +66,7 @@ def code_row(c):
     if not where and not https:
         why = "reserved"
         return f"| {number} | {c['en']} | {why}: nothing sends it yet | {why} | {why} | {c['mark']} |"
-    return f"| {number} | {c['en']} | {where or 'the lot says it; passed on by BerthServer/Relay.swift'} | {https or ''} | {mqtt or NOT_MQTT(number)} | {c['mark']} |"
+    return f"| {number} | {c['en']} | {where or 'the lot says it; passed on by BerthServer/LotCalls.swift'} | {https or ''} | {mqtt or NOT_MQTT(number)} | {c['mark']} |"
 
 
 def NOT_MQTT(number):

@@ -31,7 +31,7 @@ enum EndReason: CaseIterable, Sendable {
 
     /// One row of the table.
     struct Effects: Sendable {
-        var status: OrderStatus
+        var status: ReservationStatus
         /// The reservation counts no more against the day of its user and plates, nor against daily quotas.
         var freesDay = true
         /// Its appointment can be used again.
@@ -76,50 +76,50 @@ extension City {
     ///   - evidence: of a penalty.
     ///   - detail: of the event.
     mutating func end(
-        _ order: inout Order, as reason: EndReason, evidence: String = "", at time: Millis? = nil, detail: String = "", now: Millis,
+        _ reservation: inout Reservation, as reason: EndReason, evidence: String = "", at time: Millis? = nil, detail: String = "", now: Millis,
         _ events: inout [Event]
     ) {
         let effects = reason.effects
-        order.status = effects.status
-        order.orderVer += 1
-        order.holdDeadline = nil
-        if let deliver = effects.deliver { order.deliver = deliver }
-        if effects.isCompensated { order.isCompensated = true }
-        if effects.penalty == .noShow { order.isPenalised = true }
-        if let penalty = effects.penalty { charge(order, penalty, evidence: evidence, at: now, &events) }
-        if effects.freesDay { giveBackDailyCount(of: order, &events) }
-        if effects.freesAppointment { giveBackAppointment(of: order, &events) }
+        reservation.status = effects.status
+        reservation.orderVer += 1
+        reservation.holdDeadline = nil
+        if let deliver = effects.deliver { reservation.deliver = deliver }
+        if effects.isCompensated { reservation.isCompensated = true }
+        if effects.penalty == .noShow { reservation.isPenalised = true }
+        if let penalty = effects.penalty { charge(reservation, penalty, evidence: evidence, at: now, &events) }
+        if effects.freesDay { giveBackDailyCount(of: reservation, &events) }
+        if effects.freesAppointment { giveBackAppointment(of: reservation, &events) }
         switch effects.deposit {
-        case .returned: returnDeposit(of: order, at: now, &events)
-        case .kept: settleDeposit(of: order, .forfeited, at: now, &events)
+        case .returned: returnDeposit(of: reservation, at: now, &events)
+        case .kept: settleDeposit(of: reservation, .forfeited, at: now, &events)
         case .none: break
         }
-        if let message = effects.message { sendCancel(&order, message, at: now, &events) }
-        update(order, at: now, &events)
+        if let message = effects.message { sendCancel(&reservation, message, at: now, &events) }
+        update(reservation, at: now, &events)
         guard let event = effects.event else { return }
         events.append(
-            .notice(Notice(parkCode: order.parkCode, eventType: event, occurredAt: time ?? now, orderNo: order.orderNo, detail: detail)))
+            .notice(LotEvent(parkCode: reservation.parkCode, eventType: event, occurredAt: time ?? now, orderNo: reservation.orderNo, detail: detail)))
     }
 
     /// The window is over and the lot's log shows no entry. A car on a black list could not come in, and a record that was refused leaves it open
     /// whether the driver came: nothing is held against them. Where the lot never had the reservation, the driver is owed compensation.
-    mutating func judgeNoShow(_ order: inout Order, at now: Millis, _ events: inout [Event]) {
-        let isBanned = order.plates.contains { blacklisted(order.parkCode, $0, at: order.enterEnd) != nil }
+    mutating func judgeNoShow(_ reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
+        let isBanned = reservation.plates.contains { blacklisted(reservation.parkCode, $0, at: reservation.enterEnd) != nil }
         let reason: EndReason =
-            if order.isDisputed || isBanned { .noShowExcused } else if order.deliver == .expired || order.deliver == .refused {
+            if reservation.isDisputed || isBanned { .noShowExcused } else if reservation.deliver == .expired || reservation.deliver == .refused {
                 .neverDelivered
             } else { .noShow }
         let evidence =
-            "window \(order.enterStart) to \(order.enterEnd), log passed \(lots[order.parkCode]!.passedThrough) without an entry, deliverStatus \(order.deliver.rawValue)"
-        end(&order, as: reason, evidence: evidence, at: order.enterEnd, now: now, &events)
+            "window \(reservation.enterStart) to \(reservation.enterEnd), log passed \(lots[reservation.parkCode]!.passedThrough) without an entry, deliverStatus \(reservation.deliver.rawValue)"
+        end(&reservation, as: reason, evidence: evidence, at: reservation.enterEnd, now: now, &events)
     }
 
     /// Tells the lot that an order is no more, when it has heard of it at all.
-    private mutating func sendCancel(_ order: inout Order, _ type: CancelType, at now: Millis, _ events: inout [Event]) {
-        guard order.downSeq > 0 else {
-            order.deliver = .notNeeded
+    private mutating func sendCancel(_ reservation: inout Reservation, _ type: CancelType, at now: Millis, _ events: inout [Event]) {
+        guard reservation.downSeq > 0 else {
+            reservation.deliver = .notNeeded
             return
         }
-        send(.cancel(orderNo: order.orderNo, orderVer: order.orderVer, type), for: &order, at: now, &events)
+        send(.cancel(orderNo: reservation.orderNo, orderVer: reservation.orderVer, type), for: &reservation, at: now, &events)
     }
 }

@@ -63,7 +63,7 @@ final class Connections: Sendable {
     /// - Returns: nil when there is no room for it.
     func open(_ channel: any Channel) -> Entry? {
         let source = channel.remoteAddress?.ipAddress ?? ""
-        let tick = Ambient.monotonic()
+        let tick = SystemClock.monotonic()
         let (entry, victim) = state.withLock { state -> (Entry?, Entry?) in
             let isKnown = Connections.isKnown(source, state, tick)
             var victim: Entry?
@@ -109,7 +109,7 @@ final class Connections: Sendable {
 
     /// Notes an address from which a signed message came: room is kept for it.
     func noteKnown(_ source: String) {
-        let tick = Ambient.monotonic()
+        let tick = SystemClock.monotonic()
         state.withLock { state in
             if state.known.count >= Connections.knownMax, state.known[source] == nil {
                 state.known = state.known.filter { tick - $0.value < Connections.knownMillis / 24 }

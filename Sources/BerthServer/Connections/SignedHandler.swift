@@ -34,7 +34,7 @@ final class SignedFront: Sendable {
 
     /// The head and the body of a reply, as HTTP carries them.
     fileprivate func message(
-        _ reply: Pipeline.Reply, status: HTTPResponseStatus? = nil, date: String, closes: Bool
+        _ reply: Pipeline.SignedReply, status: HTTPResponseStatus? = nil, date: String, closes: Bool
     ) -> (head: HTTPResponseHead, body: ByteBuffer) {
         let code = reply.answer.resultCode
         let bytes = pipeline.render(reply)
@@ -63,7 +63,7 @@ final class SignedFront: Sendable {
 
 /// Replies on their way to the connections of one network thread. The committer wakes each thread once for a group of orders that has become durable.
 private final class ReplyQueue: Sendable {
-    private typealias Waiting = (reply: Pipeline.Reply, handler: NIOLoopBound<SignedHandler>)
+    private typealias Waiting = (reply: Pipeline.SignedReply, handler: NIOLoopBound<SignedHandler>)
     private let loop: any EventLoop
     private let replies = Mutex<[Waiting]>([])
     private let lastDate = Mutex<(second: Int, text: String)>((0, ""))
@@ -71,7 +71,7 @@ private final class ReplyQueue: Sendable {
     init(loop: any EventLoop) { self.loop = loop }
 
     /// Gives a reply to its connection, on the connection's thread. Any thread may call it.
-    func deliver(_ reply: Pipeline.Reply, to handler: NIOLoopBound<SignedHandler>) {
+    func deliver(_ reply: Pipeline.SignedReply, to handler: NIOLoopBound<SignedHandler>) {
         if loop.inEventLoop { return handler.value.send(reply) }
         let isFirst = replies.withLock { replies in
             replies.append((reply, handler))
@@ -121,7 +121,7 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
         /// A body is coming for this service.
         case reading(service: String, expected: Int?)
         /// A request is refused; the rest of its body is read and thrown away.
-        case draining(Pipeline.Reply, HTTPResponseStatus?)
+        case draining(Pipeline.SignedReply, HTTPResponseStatus?)
         /// The request is being decided.
         case deciding
         /// The connection is about to be closed: what still comes is dropped.
@@ -271,9 +271,9 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
         return Signature.hash(canonical: bytes)
     }
 
-    fileprivate func send(_ reply: Pipeline.Reply) { send(reply, status: nil) }
+    fileprivate func send(_ reply: Pipeline.SignedReply) { send(reply, status: nil) }
 
-    private func send(_ reply: Pipeline.Reply, status: HTTPResponseStatus?) {
+    private func send(_ reply: Pipeline.SignedReply, status: HTTPResponseStatus?) {
         guard let context else { return }
         if reply.isAuthentic, !hasNotedSource, let source = context.remoteAddress?.ipAddress {
             hasNotedSource = true

@@ -89,7 +89,7 @@ public struct CityRun: Sendable {
             lots: fleet.lots, gateway: gateway, client: client, appId: fleet.drivers.0, secret: fleet.drivers.1,
             speed: options.speed)
         let people = fleet.desk.map {
-            Townspeople(lots: fleet.lots, gateway: gateway, client: client, app: fleet.drivers, desk: $0, speed: options.speed)
+            SimulatedUsers(lots: fleet.lots, gateway: gateway, client: client, app: fleet.drivers, desk: $0, speed: options.speed)
         }
         let view = TerminalView(
             gateway: gateway, drivers: drivers, people: people, lotCount: fleet.lots.count, speed: options.speed, https: https, mqtt: mqtt,
@@ -199,7 +199,7 @@ public struct CityRun: Sendable {
     /// Four weeks in which nobody watched, so that forecasts have something to rest on: offices fill by day, homes by night.
     private func history(of lots: [PlannedLot], socketPath: String) async throws {
         var random = Seeded(11)
-        let today = CivilTime.day(of: Ambient.now())
+        let today = CivilTime.day(of: SystemClock.now())
         for start in stride(from: 0, to: lots.count, by: 80) {
             let part = lots[start..<min(lots.count, start + 80)]
             let rows = part.flatMap { lot -> [JSON] in
@@ -342,7 +342,7 @@ final class EndSignal: Sendable {
     nonisolated(unsafe) private var sources: [any DispatchSourceSignal] = []
 
     init(seconds: Int?) {
-        until = seconds.map { Ambient.monotonic() + Int64(min(max($0, 0), 1_000_000_000)) * 1000 }
+        until = seconds.map { SystemClock.monotonic() + Int64(min(max($0, 0), 1_000_000_000)) * 1000 }
         for number in [SIGINT, SIGTERM] {
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
@@ -354,7 +354,7 @@ final class EndSignal: Sendable {
 
     func wait(orWhile condition: @Sendable () -> Bool) async {
         while !flag.load(ordering: .acquiring), condition() {
-            if let until, Ambient.monotonic() >= until { return }
+            if let until, SystemClock.monotonic() >= until { return }
             try? await Task.sleep(for: .milliseconds(100))
         }
     }

@@ -4,7 +4,7 @@ import BerthWire
 import Foundation
 
 /// The local certificate authority: made once with `openssl`, so that TLS is real from the first start.
-public struct Authority: Sendable {
+public struct LocalCA: Sendable {
     public let caFile: String
     public let certificateFile: String
     public let keyFile: String

@@ -26,11 +26,11 @@ public struct Field: Sendable, Equatable {
 }
 
 /// The fields of a request or of a reply.
-public struct Shape: Sendable, Equatable {
+public struct Schema: Sendable, Equatable {
     public let fields: [Field]
 
     /// No field at all.
-    static let nothing = Shape()
+    static let nothing = Schema()
 
     private init() { fields = [] }
 
@@ -39,7 +39,7 @@ public struct Shape: Sendable, Equatable {
     /// Lines `name[!] type[max count] zh | en`; `!` is mandatory, a leading space a level deeper.
     init(lines: [String]) throws {
         var index = 0
-        fields = try Shape.read(lines, &index, depth: 0)
+        fields = try Schema.read(lines, &index, depth: 0)
     }
 
     private static func read(_ lines: [String], _ index: inout Int, depth: Int) throws -> [Field] {
@@ -98,7 +98,7 @@ public struct Shape: Sendable, Equatable {
     /// not looked at.
     public func check(_ data: JSONObject) throws(WireError) {
         let faults = faults(in: data)
-        guard let worst = Shape.worst(faults.map(\.error)) else { return }
+        guard let worst = Schema.worst(faults.map(\.error)) else { return }
         throw worst
     }
 
@@ -115,7 +115,7 @@ public struct Shape: Sendable, Equatable {
     /// Everything that is wrong with the fields of a message, in their order.
     public func faults(in data: JSONObject) -> [Fault] {
         var faults: [Fault] = []
-        Shape.check(fields, Fields(data), isOptional: false, &faults)
+        Schema.check(fields, FieldReader(data), isOptional: false, &faults)
         return faults
     }
 
@@ -127,7 +127,7 @@ public struct Shape: Sendable, Equatable {
         return WireError(name, errors.map(\.hint).joined(separator: "; "))
     }
 
-    private static func check(_ shape: [Field], _ fields: Fields, isOptional: Bool, _ faults: inout [Fault]) {
+    private static func check(_ shape: [Field], _ fields: FieldReader, isOptional: Bool, _ faults: inout [Fault]) {
         // By index: a field is large, and would be copied.
         for index in shape.indices {
             guard faults.count < faultsMax else { return }
@@ -144,7 +144,7 @@ public struct Shape: Sendable, Equatable {
     }
 
     private static func check(
-        elements value: JSON?, of field: Field, _ maxCount: Int, _ fields: Fields, isOptional: Bool, _ faults: inout [Fault]
+        elements value: JSON?, of field: Field, _ maxCount: Int, _ fields: FieldReader, isOptional: Bool, _ faults: inout [Fault]
     ) {
         func fault(_ error: WireError) { faults.append(Fault(error: error, isOptional: isOptional)) }
         switch value {
@@ -161,7 +161,7 @@ public struct Shape: Sendable, Equatable {
                     continue
                 }
                 check(
-                    field.type, value, name, Fields(JSONObject([(name, value)]), path: fields.path), isRequired: true,
+                    field.type, value, name, FieldReader(JSONObject([(name, value)]), path: fields.path), isRequired: true,
                     isOptional: isOptional, &faults)
             }
         default: fault(fields.illegal(field.name, "not an array"))
@@ -169,7 +169,7 @@ public struct Shape: Sendable, Equatable {
     }
 
     private static func check(
-        _ type: FieldType, _ value: JSON?, _ name: String, _ fields: Fields, isRequired: Bool, isOptional: Bool, _ faults: inout [Fault]
+        _ type: FieldType, _ value: JSON?, _ name: String, _ fields: FieldReader, isRequired: Bool, isOptional: Bool, _ faults: inout [Fault]
     ) {
         switch value {
         case nil, .null, .string(""):
@@ -186,7 +186,7 @@ public struct Shape: Sendable, Equatable {
         } catch { faults.append(Fault(error: error, isOptional: isOptional)) }
     }
 
-    private static func check(_ type: FieldType, _ value: JSON?, _ name: String, _ fields: Fields) throws(WireError) {
+    private static func check(_ type: FieldType, _ value: JSON?, _ name: String, _ fields: FieldReader) throws(WireError) {
         switch type {
         case .string(let max): _ = try fields.string(in: value, name, max: max)
         case .int(let range): _ = try fields.int(in: value, name, range)
@@ -195,7 +195,7 @@ public struct Shape: Sendable, Equatable {
                 throw fields.illegal(name, "not one of the codes")
             }
         case .bool: _ = try fields.optionalBool(name)
-        case .time: _ = try fields.int(in: value, name, Fields.times)
+        case .time: _ = try fields.int(in: value, name, FieldReader.times)
         case .date: _ = try Decode.day(fields, name)
         case .hm: _ = try fields.minuteOfDay(name, isEnd: false)
         case .hmEnd: _ = try fields.minuteOfDay(name, isEnd: true)

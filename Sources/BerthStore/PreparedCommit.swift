@@ -8,7 +8,7 @@ import Synchronization
 ///
 /// What happened stands in the commit's entry of the journal, and there once: the rows of its orders, of the messages about them and of the
 /// reply only point at the entry, as long as it is short.
-final class Draft: Sendable {
+final class PreparedCommit: Sendable {
     /// A value of a row. Texts and blobs lie one after the other in the draft's bytes: one piece of memory for a commit.
     enum Value: Sendable {
         case int(Int64)
@@ -21,8 +21,8 @@ final class Draft: Sendable {
     /// What is done with the next values.
     enum Step: Sendable {
         case row(Statements.Name)
-        case order(key: Int64, serial: Int64)
-        case down(Places.LogName, seq: Int64)
+        case reservation(key: Int64, serial: Int64)
+        case down(RowIndex.LogName, seq: Int64)
         case reply(key: Int64)
         /// A counter that has a row needs its key no more.
         case counted(ByteKey, delta: Int, max: Int)
@@ -49,10 +49,10 @@ final class Draft: Sendable {
     private static let shortMax = 12
     private let made = Mutex<Content?>(nil)
 
-    func content(of commit: Commit, _ codec: Codec) -> Content {
+    func content(of commit: Commit, _ codec: RowEncoding) -> Content {
         made.withLock { made in
             if let made { return made }
-            var maker = Maker(codec: codec, isShort: commit.events.count <= Draft.shortMax)
+            var maker = Maker(codec: codec, isShort: commit.events.count <= PreparedCommit.shortMax)
             maker.add(commit)
             made = maker.content
             return maker.content
@@ -60,7 +60,7 @@ final class Draft: Sendable {
     }
 
     private struct Maker {
-        let codec: Codec
+        let codec: RowEncoding
         let isShort: Bool
         var content = Content()
 
@@ -122,21 +122,21 @@ final class Draft: Sendable {
                 text(lot)
             case .policy(let lot, let policy):
                 step(.row(.policy))
-                text(Codec.encode(policy).string)
+                text(RowEncoding.encode(policy).string)
                 text(lot)
             case .lot(let profile):
                 step(.row(.profile))
-                text(Codec.encode(profile).string)
+                text(RowEncoding.encode(profile).string)
                 text(profile.parkCode)
             case .gates(let lot, let gates):
                 step(.row(.gates))
-                text(Codec.encode(gates).string)
+                text(RowEncoding.encode(gates).string)
                 text(lot)
             case .remaining(let lot, let remaining):
                 step(.row(.remaining))
-                text(Codec.encode(remaining).string)
+                text(RowEncoding.encode(remaining).string)
                 text(lot)
-            case .order(let order): add(order)
+            case .reservation(let reservation): add(reservation)
             case .visit(let visit):
                 step(.row(.visit))
                 text(visit.parkCode)
@@ -148,7 +148,7 @@ final class Draft: Sendable {
                 text(notice.parkCode)
                 int(Int64(notice.eventType))
                 int(notice.occurredAt)
-                text(Codec.encode(notice).string)
+                text(RowEncoding.encode(notice).string)
             case .down(let entry): add(entry)
             case .report(let report):
                 step(.row(report.isGone ? .reportGone : .report))
@@ -163,14 +163,14 @@ final class Draft: Sendable {
                 step(.row(.bill))
                 text(bill.key)
                 int(bill.expireAt)
-                text(Codec.encode(bill).string)
+                text(RowEncoding.encode(bill).string)
             case .payment(let payment):
                 step(.row(.payment))
                 text(payment.key)
                 int(Int64(payment.state.rawValue))
-                text(Codec.encode(payment).string)
+                text(RowEncoding.encode(payment).string)
             case .entity(let entity):
-                let row = Codec.row(entity)
+                let row = RowEncoding.row(entity)
                 step(.row(.report))
                 text(row.parkCode)
                 text(row.kind)
@@ -179,29 +179,29 @@ final class Draft: Sendable {
                 text(codec.body(of: row))
             case .counted(let key, let delta, let max):
                 step(.counted(ByteKey(key), delta: delta, max: max))
-                if Codec.namesPlate(counter: key) { column(key) } else { text(key) }
+                if RowEncoding.namesPlate(counter: key) { column(key) } else { text(key) }
                 int(Int64(delta))
                 int(Int64(max))
             case .posting, .downSettled, .upConsumed: step(.event(event))
             }
         }
 
-        private mutating func add(_ order: Order) {
-            let key = Signature.digest64(order.appId, order.clientOrderNo)
-            step(.order(key: key, serial: order.serial), .int(order.serial))
-            text(order.parkCode)
-            text(order.appId)
+        private mutating func add(_ reservation: Reservation) {
+            let key = Signature.digest64(reservation.appId, reservation.clientOrderNo)
+            step(.reservation(key: key, serial: reservation.serial), .int(reservation.serial))
+            text(reservation.parkCode)
+            text(reservation.appId)
             int(key)
-            int(Int64(order.status.rawValue))
-            text(isShort ? "" : codec.text(order).string)
-            int(codec.plateKey(order.plate))
+            int(Int64(reservation.status.rawValue))
+            text(isShort ? "" : codec.text(reservation).string)
+            int(codec.plateKey(reservation.plate))
             content.values.append(isShort ? .entry : .int(0))
-            text(order.userToken)
-            int(order.changedAt)
+            text(reservation.userToken)
+            int(reservation.changedAt)
         }
 
         private mutating func add(_ entry: DownEntry) {
-            step(.down(Places.LogName(lot: entry.parkCode, epoch: entry.epoch), seq: entry.seq))
+            step(.down(RowIndex.LogName(lot: entry.parkCode, epoch: entry.epoch), seq: entry.seq))
             text(entry.parkCode)
             text(entry.epoch)
             int(entry.seq)

@@ -1,14 +1,14 @@
 import Synchronization
 
 /// What happened lately, a line each, for whoever watches; bounded.
-final class Happenings: Sendable {
+final class ActivityFeed: Sendable {
     private static let most = 100
     private let lines = Mutex<[String]>([])
 
     func add(_ text: String) {
         lines.withLock {
             $0.append(text)
-            if $0.count > Happenings.most { $0.removeFirst(Happenings.most / 2) }
+            if $0.count > ActivityFeed.most { $0.removeFirst(ActivityFeed.most / 2) }
         }
     }
 

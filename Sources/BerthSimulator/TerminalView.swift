@@ -6,7 +6,7 @@ import Foundation
 struct TerminalView: Sendable {
     let gateway: Gateway
     let drivers: Drivers
-    let people: Townspeople?
+    let people: SimulatedUsers?
     let lotCount: Int
     let speed: Double
     let https: String
@@ -20,7 +20,7 @@ struct TerminalView: Sendable {
 
     func run() async {
         introduce()
-        let started = Ambient.monotonic()
+        let started = SystemClock.monotonic()
         var drawn = 0
         var seconds = 0
         var before = drivers.tally
@@ -31,7 +31,7 @@ struct TerminalView: Sendable {
             let tally = drivers.tally
             if isTerminal {
                 drawn = draw(
-                    tally, perSecond: tally.reserved - before.reserved, seconds: (Ambient.monotonic() - started) / 1000, over: drawn)
+                    tally, perSecond: tally.reserved - before.reserved, seconds: (SystemClock.monotonic() - started) / 1000, over: drawn)
             } else if seconds % 5 == 0 {
                 say(line(tally))
             }

@@ -6,8 +6,8 @@ import Synchronization
 
 /// Questions and orders to a lot that are answered now or not at all (section 9.2: `gate.control`, `fee.query` …). Never queued:
 /// neither here nor at the broker, so that no barrier moves for what somebody wanted a minute ago.
-final class Relay: Sendable {
-    private let waiting = Mutex<[String: @Sendable (Answer) -> Void]>([:])
+final class LotCalls: Sendable {
+    private let waiting = Mutex<[String: @Sendable (Reply) -> Void]>([:])
     private let credentials: CredentialBook
     private let presence: Presence
     private let callbacks: CallbackClient
@@ -27,16 +27,16 @@ final class Relay: Sendable {
 
     /// Answers with the lot's own code and data; 600 when it cannot be reached, 502 when it does not answer in time.
     func ask(
-        _ parkCode: String, service: String, data: JSON, milliseconds: Int64, completion: @escaping @Sendable (Answer) -> Void
+        _ parkCode: String, service: String, data: JSON, milliseconds: Int64, completion: @escaping @Sendable (Reply) -> Void
     ) {
-        guard let credential = credentials.delivery(to: parkCode) else { return completion(Answer(WireError("lotOffline"))) }
+        guard let credential = credentials.delivery(to: parkCode) else { return completion(Reply(WireError("lotOffline"))) }
         let client = presence.isReachable(parkCode) ? mqtt.withLock({ $0 }) : nil
-        guard client != nil || credential.callback != nil else { return completion(Answer(WireError("lotOffline"))) }
-        let requestId = Ambient.uuid()
+        guard client != nil || credential.callback != nil else { return completion(Reply(WireError("lotOffline"))) }
+        let requestId = SystemRandom.uuid()
         waiting.withLock { $0[requestId] = completion }
         let bytes = MessageWriter.request(
             service: service, data: data, appId: credential.appId, secret: credential.secret, parkCode: parkCode,
-            requestId: requestId, timestamp: clock(), nonce: Ambient.nonce())
+            requestId: requestId, timestamp: clock(), nonce: SystemRandom.nonce())
         if let client {
             client.publish(topic: Topic.down(parkCode, service), payload: bytes, qos: 0)
         } else if let url = credential.callback {
@@ -46,12 +46,12 @@ final class Relay: Sendable {
                 {
                     replied(reply)
                 } else {
-                    waiting.withLock { $0.removeValue(forKey: requestId) }?(Answer(WireError("lotOffline")))
+                    waiting.withLock { $0.removeValue(forKey: requestId) }?(Reply(WireError("lotOffline")))
                 }
             }
         }
         DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(milliseconds))) { [self] in
-            waiting.withLock { $0.removeValue(forKey: requestId) }?(Answer(WireError("timeOut")))
+            waiting.withLock { $0.removeValue(forKey: requestId) }?(Reply(WireError("timeOut")))
         }
     }
 
@@ -62,7 +62,7 @@ final class Relay: Sendable {
         answer.epoch = nil
         answer.ackSeq = nil
         answer.duplicate = false
-        if Profile.current.codes[answer.code] == nil { answer.code = Profile.current.code("lotRefused").code }
+        if Dialect.current.codes[answer.code] == nil { answer.code = Dialect.current.code("lotRefused").code }
         completion(answer)
     }
 }

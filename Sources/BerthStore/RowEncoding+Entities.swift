@@ -4,7 +4,7 @@ import Foundation
 
 /// What the rules keep beside orders, as the coder of the language writes it: plain values, keys sorted, read by us alone and never from
 /// the wire.
-extension Codec {
+extension RowEncoding {
     /// Kinds of reports that are entities begin with it.
     static let entityMark = "="
 
@@ -51,15 +51,15 @@ extension Codec {
     }
 
     /// An entity as the row that keeps it; its time is when it may be forgotten.
-    static func row(_ entity: Entity) -> Report {
+    static func row(_ entity: Entity) -> KeptRecord {
         let place = entity.place
         // The values are plain numbers and texts: encoding cannot fail.
         let body = (try? json(entity)) ?? ""
-        return Report(
+        return KeptRecord(
             parkCode: place.parkCode, kind: entityMark + place.kind, key: place.key, body: body, at: place.endsAt ?? WireLimits.intMax)
     }
 
-    static func entity(_ row: Report) throws -> Entity? {
+    static func entity(_ row: KeptRecord) throws -> Entity? {
         guard row.kind.hasPrefix(entityMark) else { return nil }
         return try entity(kind: String(row.kind.dropFirst()), json: row.body)
     }

@@ -2,10 +2,10 @@ public import BerthCore
 import Foundation
 
 /// Coordinates of the wire → points on the ground.
-public enum Ground {
+public enum CoordinateConversion {
     /// - Parameter type: 1 WGS84, 2 GCJ02, 3 BD09 (section 2).
-    public static func point(longitude: String, latitude: String, type: Int) -> GroundPoint {
-        if type == 1 { return GroundPoint(longitude: longitude, latitude: latitude) }
+    public static func point(longitude: String, latitude: String, type: Int) -> GeoPoint {
+        if type == 1 { return GeoPoint(longitude: longitude, latitude: latitude) }
         var x = Double(longitude) ?? 0
         var y = Double(latitude) ?? 0
         if type == 3 {
@@ -22,9 +22,9 @@ public enum Ground {
         let (longitude, latitude) = ((x - shift.0) * 1e7, (y - shift.1) * 1e7)
         // The offset has no value at the poles, and is meant for China only: elsewhere the point is as it was given.
         guard longitude.isFinite, latitude.isFinite, abs(longitude) <= 1.8e9, abs(latitude) <= 0.9e9 else {
-            return GroundPoint(longitude: Int64((clamp(x, 180) * 1e7).rounded()), latitude: Int64((clamp(y, 90) * 1e7).rounded()))
+            return GeoPoint(longitude: Int64((clamp(x, 180) * 1e7).rounded()), latitude: Int64((clamp(y, 90) * 1e7).rounded()))
         }
-        return GroundPoint(longitude: Int64(longitude.rounded()), latitude: Int64(latitude.rounded()))
+        return GeoPoint(longitude: Int64(longitude.rounded()), latitude: Int64(latitude.rounded()))
     }
 
     private static func clamp(_ value: Double, _ limit: Double) -> Double { value.isFinite ? min(limit, max(-limit, value)) : 0 }

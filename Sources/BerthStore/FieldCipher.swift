@@ -6,7 +6,7 @@ import Synchronization
 
 /// Seals what must not be readable at rest (interface.md, section 13): personal data and secrets. AES-256-GCM under a key derived
 /// from the city's master key, and a keyed hash by which a sealed plate can still be looked up.
-public final class Vault: Sendable {
+public final class FieldCipher: Sendable {
     private let sealing: SymmetricKey
     /// Has the key's blocks behind it; every use begins with a copy.
     private let hashing: HMAC<SHA256>

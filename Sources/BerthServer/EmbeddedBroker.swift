@@ -8,7 +8,7 @@ import Logging
 import Synchronization
 
 /// The embedded broker: a mosquitto child that we configure, supervise, and never trust with durability.
-final class Broker: Sendable {
+final class EmbeddedBroker: Sendable {
     static let serverUser = "berthserver"
     /// They look after what the broker holds: ``BrokerWatch``.
     static let watchUser = "berthwatch"
@@ -53,11 +53,11 @@ final class Broker: Sendable {
     let port: Int
     private let directory: String
     private let bindAddress: String
-    private let authority: Authority
+    private let authority: LocalCA
     private let logger: Logger
     private let state = Mutex(State())
-    private let serverPassword = Ambient.token(40)
-    private let watchPassword = Ambient.token(40)
+    private let serverPassword = SystemRandom.token(40)
+    private let watchPassword = SystemRandom.token(40)
     private let background = DispatchQueue(label: "berth.broker")
     private let watch = Mutex<(watch: BrokerWatch, client: MQTTClient)?>(nil)
 
@@ -65,7 +65,7 @@ final class Broker: Sendable {
     private var pidFile: String { directory + "/mosquitto.pid" }
     var logFile: String { directory + "/mosquitto.log" }
 
-    init(directory: String, port: Int, bindAddress: String, authority: Authority, logger: Logger) {
+    init(directory: String, port: Int, bindAddress: String, authority: LocalCA, logger: Logger) {
         self.directory = directory
         self.port = port
         self.bindAddress = bindAddress
@@ -93,18 +93,18 @@ final class Broker: Sendable {
     /// Writes both files anew and has the broker read them. A half-written ACL would fail open, so each file is moved into place.
     private func writeRights(_ state: inout State) throws {
         var passwords = ""
-        var rights = "user \(Broker.serverUser)\ntopic readwrite rsp/v1/#\n"
-        rights += "\nuser \(Broker.watchUser)\n" + BrokerWatch.filters.map { "topic read \($0)\n" }.joined()
-        rights += "\nuser \(Broker.sweepUser)\ntopic readwrite \(BrokerWatch.swept)\n"
+        var rights = "user \(EmbeddedBroker.serverUser)\ntopic readwrite rsp/v1/#\n"
+        rights += "\nuser \(EmbeddedBroker.watchUser)\n" + BrokerWatch.filters.map { "topic read \($0)\n" }.joined()
+        rights += "\nuser \(EmbeddedBroker.sweepUser)\ntopic readwrite \(BrokerWatch.swept)\n"
         for (user, entry) in state.entries.sorted(by: { $0.key < $1.key }) {
             rights += "\nuser \(user)\n" + entry.topics.joined(separator: "\n") + "\n"
         }
         var all = state.entries.mapValues(\.password)
-        all[Broker.serverUser] = serverPassword
-        for user in [Broker.watchUser, Broker.sweepUser] { all[user] = watchPassword }
+        all[EmbeddedBroker.serverUser] = serverPassword
+        for user in [EmbeddedBroker.watchUser, EmbeddedBroker.sweepUser] { all[user] = watchPassword }
         for (user, password) in all.sorted(by: { $0.key < $1.key }) {
             let known = state.hashes[user]
-            let line = known?.password == password ? known?.line ?? "" : "\(user):\(try Broker.hash(password))"
+            let line = known?.password == password ? known?.line ?? "" : "\(user):\(try EmbeddedBroker.hash(password))"
             state.hashes[user] = (password, line)
             passwords += line + "\n"
         }
@@ -119,7 +119,7 @@ final class Broker: Sendable {
     /// mosquitto's own format: PBKDF2-HMAC-SHA512. The password is 256 bits of HMAC, so few iterations do, and a reload of
     /// thousands stays short.
     private static func hash(_ password: String) throws -> String {
-        let salt = Ambient.bytes(12)
+        let salt = SystemRandom.bytes(12)
         let key = try KDF.Insecure.PBKDF2.deriveKey(
             from: Data(password.utf8), salt: Data(salt), using: .sha512, outputByteCount: 64, unsafeUncheckedRounds: 101)
         return "$7$101$\(Data(salt).base64EncodedString())$\(key.withUnsafeBytes { Data($0) }.base64EncodedString())"
@@ -170,7 +170,7 @@ final class Broker: Sendable {
                 }
                 if isFirst { continuation.resume(returning: isUp) }
             }
-            let client = Broker.probes.open(configuration(user, clientId: clientId, password, filters: []), listener: listener)
+            let client = EmbeddedBroker.probes.open(configuration(user, clientId: clientId, password, filters: []), listener: listener)
             listener.keep(client)
         }
     }
@@ -187,7 +187,7 @@ final class Broker: Sendable {
     }
 
     func serverConfiguration() -> MQTTConfiguration {
-        var configuration = configuration(Broker.serverUser, serverPassword, filters: [Topic.allUp, Topic.allCloudPresence])
+        var configuration = configuration(EmbeddedBroker.serverUser, serverPassword, filters: [Topic.allUp, Topic.allCloudPresence])
         configuration.reconnectSeconds = [0, 1, 1, 2]
         return configuration
     }
@@ -272,11 +272,11 @@ final class Broker: Sendable {
             let child: ChildProcess
             do {
                 child = try ChildProcess.start(
-                    Broker.executable(), ["-c", configurationFile], errors: errors >= 0 ? errors : nil,
+                    EmbeddedBroker.executable(), ["-c", configurationFile], errors: errors >= 0 ? errors : nil,
                     onEnd: { [self] status in startLater(after: number, status: status) })
             } catch { throw Failed(description: "\(error); is the Debian package mosquitto installed?") }
             state.child = child
-            state.startedAt = Ambient.monotonic()
+            state.startedAt = SystemClock.monotonic()
             // Only needed by an older release; a full disk must not keep the broker from running.
             try? "\(child.processIdentifier ?? 0)\n".write(toFile: pidFile, atomically: true, encoding: .utf8)
             return child
@@ -289,7 +289,7 @@ final class Broker: Sendable {
         let wait = state.withLock { state -> Int? in
             guard state.isSupervised, !state.isStopped, launch > state.lastEnded else { return nil }
             state.lastEnded = launch
-            if Ambient.monotonic() - state.startedAt >= 60_000 { state.failures = 0 }
+            if SystemClock.monotonic() - state.startedAt >= 60_000 { state.failures = 0 }
             state.failures += 1
             return min(30_000, 100 << min(state.failures - 1, 9))
         }
@@ -310,8 +310,8 @@ final class Broker: Sendable {
     /// Waits until the child listens.
     /// - Returns: false when it has ended, or does not listen within 10 s.
     private func listens(_ child: ChildProcess) -> Bool {
-        let until = Ambient.monotonic() + 10_000
-        while Ambient.monotonic() < until {
+        let until = SystemClock.monotonic() + 10_000
+        while SystemClock.monotonic() < until {
             // The end of the child is what is waited for; each time that it does not come, the port is tried.
             if child.wait(millis: 10) { return false }
             if isListening() { return child.isRunning }
@@ -375,7 +375,7 @@ final class Broker: Sendable {
     /// Looks at the log every 10 s, and has the broker's own figures told.
     private func lookAfter() {
         let watch = BrokerWatch(broker: self, logger: logger)
-        let client = Broker.probes.open(configuration(Broker.watchUser, watchPassword, filters: BrokerWatch.filters), listener: watch)
+        let client = EmbeddedBroker.probes.open(configuration(EmbeddedBroker.watchUser, watchPassword, filters: BrokerWatch.filters), listener: watch)
         self.watch.withLock { $0 = (watch, client) }
         @Sendable func next() {
             background.asyncAfter(deadline: .now() + .seconds(10)) { [self] in
@@ -391,7 +391,7 @@ final class Broker: Sendable {
     var presencesMax: Int { state.withLock { $0.entries.values.reduce(0) { $0 + $1.topics.count } } }
 
     /// The configuration of a client that sees what the lots have retained.
-    func sweepConfiguration() -> MQTTConfiguration { configuration(Broker.sweepUser, watchPassword, filters: [BrokerWatch.swept]) }
+    func sweepConfiguration() -> MQTTConfiguration { configuration(EmbeddedBroker.sweepUser, watchPassword, filters: [BrokerWatch.swept]) }
 
     /// Ends mosquitto, so that it is started again and holds nothing. The logs of both ends hold all messages.
     func restart() { state.withLock { $0.child }?.send(SIGKILL) }

@@ -5,7 +5,7 @@ import Synchronization
 
 /// Counts at every half hour how many cars each lot has without an order, and makes from the last four same weekdays how it usually fills
 /// (section 8). A lot that cannot be heard is not counted: what it was last seen with says nothing about now.
-final class OccupancyKeeper: Sendable {
+final class OccupancyRecorder: Sendable {
     private struct State {
         /// Number of the last half hour that was counted.
         var lastSlot: Int64 = -1
@@ -40,7 +40,7 @@ final class OccupancyKeeper: Sendable {
             return (state.lastSlot != number, state.madeDay != day)
         }
         guard isNew else { return }
-        let counts = sequencer.peek { city in city.lots.values.filter { $0.profile != nil }.map { ($0.parkCode, $0.walkInCount) } }
+        let counts = sequencer.readUndurable { city in city.lots.values.filter { $0.profile != nil }.map { ($0.parkCode, $0.walkInCount) } }
             .filter { heard($0.0) }
         do {
             try store.count(occupancy: counts.map { OccupancyCount(parkCode: $0.0, day: day, slot: Int(slot), count: $0.1) })
@@ -50,12 +50,12 @@ final class OccupancyKeeper: Sendable {
 
     /// Makes the profiles from the days before this one.
     func make(upTo day: Int64, now: Millis) {
-        let (calendar, capacities) = sequencer.peek { city in
+        let (calendar, capacities) = sequencer.readUndurable { city in
             (city.calendar, city.lots.mapValues { $0.profile?.totalCount ?? 0 })
         }
         var days: [String: [(day: Int64, counts: [Int])]] = [:]
         let known: [OccupancyDay]
-        do throws(StoreError) { known = try store.occupancy(days: (day - OccupancyKeeper.daysMax)...(day - 1)) } catch {
+        do throws(StoreError) { known = try store.occupancy(days: (day - OccupancyRecorder.daysMax)...(day - 1)) } catch {
             return logger.error("how full the lots were cannot be read", metadata: ["why": "\(error.reason)"])
         }
         for row in known {
@@ -65,7 +65,7 @@ final class OccupancyKeeper: Sendable {
         for (parkCode, rows) in days {
             for weekday in 1...7 {
                 let same = rows.filter { calendar.weekday(ofDay: $0.day) == weekday }.sorted { $0.day < $1.day }
-                    .compactMap { OccupancyKeeper.filled($0.counts) }
+                    .compactMap { OccupancyRecorder.filled($0.counts) }
                 if let profile = OccupancyProfile.make(
                     parkCode: parkCode, weekday: weekday, days: same, capacity: capacities[parkCode] ?? 0)
                 {
@@ -73,7 +73,7 @@ final class OccupancyKeeper: Sendable {
                 }
             }
         }
-        let changed = sequencer.peek { city in profiles.filter { city.lots[$0.parkCode]?.occupancy[$0.weekday] != $0 } }
+        let changed = sequencer.readUndurable { city in profiles.filter { city.lots[$0.parkCode]?.occupancy[$0.weekday] != $0 } }
         for start in stride(from: 0, to: changed.count, by: 500) {
             sequencer.perform(.setOccupancy(Array(changed[start..<min(changed.count, start + 500)])), now: now)
         }

@@ -8,10 +8,10 @@ import NIOCore
 
 /// What only neighbours may ask (setting `internal.from`): `/metrics`, and the questions of a broker that authenticates over HTTP, in the
 /// forms of RabbitMQ's HTTP backend (form fields, `allow` or `deny`) and of EMQX (JSON, `{"result":"allow"}`).
-struct Backstage: Sendable {
+struct InternalEndpoints: Sendable {
     let settings: ServerSettings
     let credentials: CredentialBook
-    let live: Live
+    let live: LiveFeed
     let presence: Presence
     let statistics: Statistics
     let clock: @Sendable () -> Millis
@@ -42,14 +42,14 @@ struct Backstage: Sendable {
     /// bytes: anybody may ask.
     private func question(_ request: Request) async throws -> (fields: TextTable<String>, isJSON: Bool)? {
         if request.method == .get {
-            return (Backstage.table(request.uri.queryParameters.map { (String($0.key), String($0.value)) }), false)
+            return (InternalEndpoints.table(request.uri.queryParameters.map { (String($0.key), String($0.value)) }), false)
         }
-        guard request.method == .post, let body = try? await request.body.collect(upTo: Backstage.bodyBytesMax) else { return nil }
+        guard request.method == .post, let body = try? await request.body.collect(upTo: InternalEndpoints.bodyBytesMax) else { return nil }
         if request.headers[.contentType]?.lowercased().hasPrefix("application/json") == true {
             guard let object = (try? JSON.parse(Array(buffer: body)))?.objectValue else { return nil }
-            return (Backstage.table(object.members.map { ($0.name, $0.value.stringValue ?? "") }), true)
+            return (InternalEndpoints.table(object.members.map { ($0.name, $0.value.stringValue ?? "") }), true)
         }
-        return (Backstage.table(Backstage.form(String(buffer: body))), false)
+        return (InternalEndpoints.table(InternalEndpoints.form(String(buffer: body))), false)
     }
 
     private static func table(_ fields: [(String, String)]) -> TextTable<String> { TextTable(fields.reversed()) }

@@ -4,7 +4,7 @@ import GRDB
 
 /// Where rows stand, in memory: nearly every booking is new, and must not ask the disk to know it; and no index on random keys
 /// has to be written for it.
-struct Places: Sendable {
+struct RowIndex: Sendable {
     struct LogName: Hashable, Sendable {
         let lot: String
         let epoch: String
@@ -52,7 +52,7 @@ struct Places: Sendable {
     }
 
     /// Digest of appId and clientOrderNo → serial.
-    var orders: [Int64: Int64] = [:]
+    var reservations: [Int64: Int64] = [:]
     /// Digest of appId and requestId → row.
     var replies: [Int64: Int64] = [:]
     var counters: [ByteKey: Int64] = [:]
@@ -63,7 +63,7 @@ struct Places: Sendable {
 
     /// What one transaction put where. A row's place is known when it has been written; it is noted by its number in the list.
     struct Fresh: Sendable {
-        var orders: [(key: Int64, serial: Int64)] = []
+        var reservations: [(key: Int64, serial: Int64)] = []
         var replies: [(key: Int64, row: Int64)] = []
         /// Row 0: not written yet.
         var counters: [(key: ByteKey, row: Int64)] = []
@@ -86,17 +86,17 @@ struct Places: Sendable {
     }
 
     mutating func merge(_ fresh: Fresh) {
-        for (key, serial) in fresh.orders { orders[key] = serial }
+        for (key, serial) in fresh.reservations { reservations[key] = serial }
         for (key, row) in fresh.replies { replies[key] = row }
         for (key, row) in fresh.counters { counters[key] = row }
         if fresh.auditId > auditId { (auditId, auditHash) = (fresh.auditId, fresh.auditHash) }
         for (log, run) in fresh.down { down[log, default: Run(first: run.first)].append(run) }
     }
 
-    static func load(_ db: Database, _ codec: Codec) throws -> Places {
-        var places = Places()
+    static func load(_ db: Database, _ codec: RowEncoding) throws -> RowIndex {
+        var places = RowIndex()
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT client_key, serial FROM orders ORDER BY serial") {
-            places.orders[row[0]] = row[1]
+            places.reservations[row[0]] = row[1]
         }
         for row in try GRDB.Row.fetchAll(db, sql: "SELECT app_id, request_id, id FROM replies") {
             places.replies[KeptReply.key(row[0], row[1])] = row[2]

@@ -32,7 +32,7 @@ final class Drivers: Sendable {
     /// How much faster than life: Shenzhen's 4,514 orders a day, trips of a quarter of an hour, stays of an hour.
     private let speed: Double
     private let tallied = Mutex(Tally())
-    private let happenings = Happenings()
+    private let happenings = ActivityFeed()
     /// Drivers under way; bounded, so that a slow server is not buried.
     private let underWay = Mutex(0)
     private static let underWayMax = 20_000
@@ -91,7 +91,7 @@ final class Drivers: Sendable {
         return ("粤B" + String((0..<5).map { _ in letters.randomElement()! }), 0)
     }
 
-    private func call(_ service: String, _ data: JSON) async -> Answer? {
+    private func call(_ service: String, _ data: JSON) async -> Reply? {
         do { return try await client.call(service, data: data, appId: appId, secret: secret) } catch {
             guard !Task.isCancelled else { return nil }
             count {
@@ -110,9 +110,9 @@ final class Drivers: Sendable {
         let staysAway = (8..<15).contains(fate)
         // Who will cancel books early enough to do it free of charge; the others come within their window.
         let ahead = cancels ? Int64.random(in: 40...55) : staysAway ? 0 : Int64.random(in: 1...25)
-        let plan = Ambient.now() + ahead * 60_000 + 2_000
+        let plan = SystemClock.now() + ahead * 60_000 + 2_000
         let wish: JSON = [
-            "clientOrderNo": .string(Ambient.uuid()), "userToken": .string(Ambient.token(20)), "plateNo": .string(plate),
+            "clientOrderNo": .string(SystemRandom.uuid()), "userToken": .string(SystemRandom.token(20)), "plateNo": .string(plate),
             "plateColor": .int(color), "parkCode": .string(lot.parkCode), "bizType": .int(lot.isShared ? 2 : 1),
             "planTime": .int(plan), "mobile": "13800000000",
             // Every third driver waits where it is full.

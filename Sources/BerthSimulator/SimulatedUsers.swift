@@ -9,7 +9,7 @@ import Synchronization
 /// their spaces and drivers who subscribe to them, and the city's desk, which reviews, answers appeals and controls the flow.
 ///
 /// Everything goes over the signed interface, like the apps and consoles of a real city.
-final class Townspeople: Sendable {
+final class SimulatedUsers: Sendable {
     struct Tally: Sendable {
         var appointments = 0
         var granted = 0
@@ -35,7 +35,7 @@ final class Townspeople: Sendable {
     private let desk: (id: String, secret: String)
     private let speed: Double
     private let tallied = Mutex(Tally())
-    private let happenings = Happenings()
+    private let happenings = ActivityFeed()
 
     init(
         lots: [PlannedLot], gateway: Gateway, client: SignedClient, app: (String, String), desk: (String, String), speed: Double
@@ -56,7 +56,7 @@ final class Townspeople: Sendable {
         happenings.add(text)
     }
 
-    func call(_ service: String, _ data: JSON, asDesk: Bool = false, parkCode: String? = nil) async -> Answer? {
+    func call(_ service: String, _ data: JSON, asDesk: Bool = false, parkCode: String? = nil) async -> Reply? {
         let party = asDesk ? desk : app
         return try? await client.call(service, data: data, appId: party.id, secret: party.secret, parkCode: parkCode)
     }
@@ -97,7 +97,7 @@ final class Townspeople: Sendable {
     private func hospitals() async {
         let hospitals = chosen(.hospital)
         guard !hospitals.isEmpty else { return }
-        var number = Ambient.now() / 1000
+        var number = SystemClock.now() / 1000
         while !Task.isCancelled {
             let hospital = hospitals[Int(number) % hospitals.count]
             number += 1
@@ -108,8 +108,8 @@ final class Townspeople: Sendable {
 
     /// Somebody has an appointment, books with it, comes, and leaves; or the appointment is moved or cancelled.
     private func visit(_ hospital: PlannedLot, extNo: String) async {
-        let time = Ambient.now() + 20 * 60_000
-        let person = Ambient.token(12)
+        let time = SystemClock.now() + 20 * 60_000
+        let person = SystemRandom.token(12)
         guard
             let made = await call(
                 "biz.appointment.push",
@@ -125,12 +125,12 @@ final class Townspeople: Sendable {
         }
         let plate = "粤B\(10_000 + Int(time / 7 % 90_000))"
         guard
-            let order = await call(
+            let reservation = await call(
                 "order.create",
                 [
-                    "clientOrderNo": .string(Ambient.uuid()), "userToken": .string(person), "plateNo": .string(plate), "plateColor": 0,
+                    "clientOrderNo": .string(SystemRandom.uuid()), "userToken": .string(person), "plateNo": .string(plate), "plateColor": 0,
                     "parkCode": .string(hospital.parkCode), "bizType": 3, "planTime": .int(time), "extNo": .string(extNo),
-                ]), order.code == 0
+                ]), reservation.code == 0
         else { return }
         switch Int(time) % 10 {
         case 0:
@@ -162,9 +162,9 @@ final class Townspeople: Sendable {
         guard !shared.isEmpty else { return }
         var number = 0
         while !Task.isCancelled {
-            let lot = shared[(number * 7 + Int(Ambient.now() / 1000)) % shared.count]
+            let lot = shared[(number * 7 + Int(SystemClock.now() / 1000)) % shared.count]
             number += 1
-            await share(lot, space: "D\(Ambient.now() % 100_000)")
+            await share(lot, space: "D\(SystemClock.now() % 100_000)")
             await pause(minutes: 15)
         }
     }
@@ -175,7 +175,7 @@ final class Townspeople: Sendable {
             let made = await call(
                 "share.offer.publish",
                 [
-                    "parkCode": .string(lot.parkCode), "providerToken": .string(Ambient.token(10)), "spaceNo": .string(space),
+                    "parkCode": .string(lot.parkCode), "providerToken": .string(SystemRandom.token(10)), "spaceNo": .string(space),
                     "proofImages": ["demo"], "agreementVersion": "1.0",
                     "segments": [["repeatType": "daily", "start": "00:00", "end": "24:00"]], "price": ["mode": 2, "amount": 500],
                 ]), made.code == 0, let offerId = made.data["offerId"]?.stringValue
@@ -183,13 +183,13 @@ final class Townspeople: Sendable {
         tell("\(lot.name)  车位 \(space) 发布共享 offered") { $0.offers += 1 }
         await pause(minutes: 2)
         guard await call("share.review", ["offerId": .string(offerId), "pass": true], asDesk: true)?.code == 0 else { return }
-        let number = Ambient.now()
+        let number = SystemClock.now()
         let plates = [0, 1].map { JSON.string("粤B\(10_000 + (Int(number) / 3 + $0) % 90_000)") }
         guard
             let taken = await call(
                 "share.apply",
                 [
-                    "parkCode": .string(lot.parkCode), "userToken": .string(Ambient.token(12)), "plateNos": .array(plates),
+                    "parkCode": .string(lot.parkCode), "userToken": .string(SystemRandom.token(12)), "plateNos": .array(plates),
                     "offerId": .string(offerId), "periodFrom": .int(number), "periodTo": .int(number + 20 * 86_400_000),
                 ]), taken.code == 0
         else { return }
@@ -224,7 +224,7 @@ final class Townspeople: Sendable {
             }
             guard !chosen(.scenic).isEmpty else { continue }
             let isOn = round % 2 == 1
-            let now = Ambient.now()
+            let now = SystemClock.now()
             _ = await call(
                 "flow.policy.set",
                 [

@@ -1,21 +1,7 @@
 import Foundation
 
-/// The only file that reads a clock or draws a random number. Everything else gets time and ids as arguments.
-public enum Ambient {
-    /// Milliseconds since the epoch.
-    public static func now() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-    }
-
-    /// Milliseconds that never go back; for waiting, not for meaning.
-    public static func monotonic() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-    }
-
+/// The only file that draws a random number. Everything else gets ids as arguments.
+public enum SystemRandom {
     private static let hex = Array("0123456789abcdef".utf8)
     private static let letters = Array("ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789".utf8)
 

@@ -3,7 +3,7 @@ import BerthWire
 import GRDB
 
 /// Tables of the embedded store. A shipped migration is never edited.
-package enum Schema {
+package enum DatabaseSchema {
     /// A database as an older release left it, for tests of what happens to it.
     package static func create(path: String, upTo migration: String, sql: String) throws {
         let queue = try DatabaseQueue(path: path)
@@ -12,7 +12,7 @@ package enum Schema {
         try queue.close()
     }
 
-    static func migrator(_ codec: Codec) -> DatabaseMigrator {
+    static func migrator(_ codec: RowEncoding) -> DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1 first light") { db in
             try db.execute(
@@ -149,18 +149,18 @@ package enum Schema {
                     """)
             var keys: [String: String] = [:]
             for row in try GRDB.Row.fetchAll(db, sql: "SELECT state, body FROM payments") {
-                let payment = try Codec.payment(Codec.parse(row.text("body")))
+                let payment = try RowEncoding.payment(RowEncoding.parse(row.text("body")))
                 keys[payment.payNo] = payment.key
                 try db.execute(
                     sql: "INSERT INTO payments_2 VALUES(?,?,?)",
                     arguments: [payment.key, row.int("state") as Int64, row.text("body")])
             }
             for body in try String.fetchAll(db, sql: "SELECT body FROM bills") {
-                var bill = try Codec.bill(Codec.parse(body))
+                var bill = try RowEncoding.bill(RowEncoding.parse(body))
                 if bill.subject == nil { bill.giver = bill.parkCode }
                 bill.paidBy = bill.paidBy.map { keys[$0] ?? $0 }
                 try db.execute(
-                    sql: "INSERT INTO bills_2 VALUES(?,?,?)", arguments: [bill.key, bill.expireAt, Codec.encode(bill).string])
+                    sql: "INSERT INTO bills_2 VALUES(?,?,?)", arguments: [bill.key, bill.expireAt, RowEncoding.encode(bill).string])
             }
             try db.execute(
                 sql: """
@@ -182,7 +182,7 @@ package enum Schema {
                         WHERE service IN ('share.withdraw.apply', 'pay.create', 'refund.apply');
                     """)
             for row in try GRDB.Row.fetchAll(db, sql: "SELECT lot, epoch, seq, data FROM up_log WHERE code <> 0") {
-                let data = try? Codec.parse(codec.open(row["data"] as DatabaseValue))
+                let data = try? RowEncoding.parse(codec.open(row["data"] as DatabaseValue))
                 guard let recordNo = data?["recordNo"]?.stringValue else { continue }
                 try db.execute(
                     sql: "UPDATE up_log SET record_no = ? WHERE lot = ? AND epoch = ? AND seq = ?",
@@ -192,7 +192,7 @@ package enum Schema {
         return migrator
     }
 
-    private static func seal(_ db: Database, _ codec: Codec) throws {
+    private static func seal(_ db: Database, _ codec: RowEncoding) throws {
         func column(_ text: String) -> any DatabaseValueConvertible {
             guard let vault = codec.vault, !text.isEmpty else { return text }
             return vault.sealed(text)
@@ -201,15 +201,15 @@ package enum Schema {
             for row in try GRDB.Row.fetchAll(db, sql: sql) { try db.execute(sql: update, arguments: body(row)) }
         }
         try each("SELECT serial, body FROM orders", "UPDATE orders SET body = ?, plate_key = ? WHERE serial = ?") { row in
-            let order = try codec.order(Codec.parse(row["body"]))
-            return [codec.text(order).string, codec.plateKey(order.plate), row["serial"] as Int64]
+            let reservation = try codec.reservation(RowEncoding.parse(row["body"]))
+            return [codec.text(reservation).string, codec.plateKey(reservation.plate), row["serial"] as Int64]
         }
         try each("SELECT lot, record_no, body FROM visits", "UPDATE visits SET body = ? WHERE lot = ? AND record_no = ?") { row in
-            let visit = try codec.visit(Codec.parse(row["body"]))
+            let visit = try codec.visit(RowEncoding.parse(row["body"]))
             return [codec.encode(visit).string, row["lot"] as String, row["record_no"] as String]
         }
         try each("SELECT id, body FROM journal", "UPDATE journal SET body = ? WHERE id = ?") { row in
-            let events = try codec.events(Codec.parse(row["body"]))
+            let events = try codec.events(RowEncoding.parse(row["body"]))
             return [column(String(decoding: codec.journal(events), as: UTF8.self)), row["id"] as Int64]
         }
         try each("SELECT id, data FROM down_log", "UPDATE down_log SET data = ? WHERE id = ?") { row in
@@ -223,10 +223,10 @@ package enum Schema {
         }
         try each("SELECT id, key FROM counters", "UPDATE counters SET key = ? WHERE id = ?") { row in
             let key: String = row["key"]
-            return [Codec.namesPlate(counter: key) ? codec.seal(key) : key, row["id"] as Int64]
+            return [RowEncoding.namesPlate(counter: key) ? codec.seal(key) : key, row["id"] as Int64]
         }
         let reports = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM reports").map {
-            Report(parkCode: $0["lot"], kind: $0["kind"], key: $0["key"], body: $0["body"], at: $0["at"])
+            KeptRecord(parkCode: $0["lot"], kind: $0["kind"], key: $0["key"], body: $0["body"], at: $0["at"])
         }
         try db.execute(sql: "DELETE FROM reports")
         for report in reports {
@@ -239,7 +239,7 @@ package enum Schema {
             granted[row["app_id"], default: []].insert(row["lot"])
         }
         let credentials = try GRDB.Row.fetchAll(db, sql: "SELECT * FROM credentials").map { row in
-            guard let role = Role(rawValue: row["role"]) else { throw Codec.Unreadable(what: "role") }
+            guard let role = Role(rawValue: row["role"]) else { throw RowEncoding.Unreadable(what: "role") }
             return Credential(
                 appId: row["app_id"], secret: row["secret"], role: role, name: row["name"], parkCodes: granted[row["app_id"]] ?? [],
                 isEnabled: row["enabled"], ratePerSecond: row["rate"], burst: row["burst"])

@@ -6,18 +6,18 @@ import Logging
 import ServiceLifecycle
 
 /// Time, once a second: deadlines, silence, sendings to repeat; twice a second the viewers; now and then the memory.
-struct Ticker: Service {
+struct MaintenanceLoop: Service {
     let sequencer: Sequencer
     let presence: Presence
     let deliverer: Deliverer
-    let live: Live
+    let live: LiveFeed
     let notifier: Notifier
     let onboarding: Onboarding
     let statistics: Statistics
     let pictures: PictureStore
     let store: any Store
     let retention: Retention
-    let occupancy: OccupancyKeeper
+    let occupancy: OccupancyRecorder
     let logger: Logger
     let clock: @Sendable () -> Millis
     let links: LinkWatch
@@ -53,13 +53,13 @@ struct Ticker: Service {
     func run() async throws {
         await cancelWhenGracefulShutdown {
             var beat = 0
-            var deadlines = DeadlineClock(wall: clock(), tick: Ambient.monotonic())
+            var deadlines = DeadlineClock(wall: clock(), tick: SystemClock.monotonic())
             upkeep(isDaily: true, now: clock())
             verifySoon()
             while !Task.isCancelled {
                 try? await Task.sleep(for: .milliseconds(500))
                 let now = clock()
-                let deadline = deadlines.now(wall: now, tick: Ambient.monotonic())
+                let deadline = deadlines.now(wall: now, tick: SystemClock.monotonic())
                 live.tick(now: now)
                 beat += 1
                 guard beat % 2 == 0 else { continue }
@@ -72,19 +72,19 @@ struct Ticker: Service {
                 if beat % 10 == 0 {
                     every(
                         { [self] in
-                            statistics.sample(sequencer.peek { $0.lots.values.map { ($0.parkCode, $0.saturation.perMille) } }, now: now)
+                            statistics.sample(sequencer.readUndurable { $0.lots.values.map { ($0.parkCode, $0.saturation.perMille) } }, now: now)
                             statistics.flush()
-                            let (links, tick) = (presence.snapshot, Ambient.monotonic())
+                            let (links, tick) = (presence.snapshot, SystemClock.monotonic())
                             occupancy.tick(now: now) { links[$0].map { !$0.isSilent(tick) } ?? false }
                             watchDisk(now: now)
                         }, isCounting)
                 }
-                let due = sequencer.peek { city in city.lots.keys.filter { city.isDue($0, at: deadline) } }
+                let due = sequencer.readUndurable { city in city.lots.keys.filter { city.isDue($0, at: deadline) } }
                 for parkCode in due { sequencer.perform(.expire(parkCode: parkCode), now: deadline) }
                 if beat % 120 == 0 {
                     let ended = min(now, deadline) - Limits.keepEndedMillis
-                    for parkCode in sequencer.peek({ Array($0.lots.keys) }) { sequencer.peek { $0.forget(parkCode, endedBefore: ended) } }
-                    for part in City.sharedParts { sequencer.peek { $0.forgetShared(part, endedBefore: ended) } }
+                    for parkCode in sequencer.readUndurable({ Array($0.lots.keys) }) { sequencer.readUndurable { $0.forget(parkCode, endedBefore: ended) } }
+                    for part in City.sharedParts { sequencer.readUndurable { $0.forgetShared(part, endedBefore: ended) } }
                 }
                 if beat % 7200 == 0 { upkeep(isDaily: beat % 172_800 == 0, now: now) }
             }
@@ -101,7 +101,7 @@ struct Ticker: Service {
         let isFull = usage.percent >= Limits.diskPercentMax
         guard diskWasFull.set(isFull) != isFull, isFull else { return }
         logger.warning("the data disk is nearly full", metadata: ["percent": "\(usage.percent)", "folder": "\(dataDirectory)"])
-        sequencer.perform(.raise(Notice(parkCode: "", eventType: 6011, occurredAt: now, detail: "\(usage.percent)")), now: now)
+        sequencer.perform(.raise(LotEvent(parkCode: "", eventType: 6011, occurredAt: now, detail: "\(usage.percent)")), now: now)
     }
 
     /// After a start, the database is looked through beside the work: what differs stands in the log.

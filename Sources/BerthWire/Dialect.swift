@@ -64,8 +64,8 @@ public struct ServiceDefinition: Sendable {
     public let en: String
     /// Where the shape comes from, in the marks of interface.md.
     public let mark: String
-    public let request: Shape
-    public let reply: Shape
+    public let request: Schema
+    public let reply: Schema
 
     /// Who may call it at the server: a message to lots is called by those who are none, and relayed or logged for the lot.
     public var callers: Set<Role> {
@@ -78,8 +78,8 @@ public struct ServiceDefinition: Sendable {
 
     /// What an entry of an up log counts as whose service cannot stand there: it is consumed as a dead letter.
     public static let stray = ServiceDefinition(
-        id: "", name: "", direction: "up", roles: [.lot, .cloud], kind: .log, zh: "", en: "", mark: "", request: Shape.nothing,
-        reply: Shape.nothing)
+        id: "", name: "", direction: "up", roles: [.lot, .cloud], kind: .log, zh: "", en: "", mark: "", request: Schema.nothing,
+        reply: Schema.nothing)
 
     /// Whether a call with this role is about one lot, which the envelope must name.
     public func isAboutLot(_ role: Role) -> Bool {
@@ -136,7 +136,7 @@ public struct StateMachine: Sendable {
 }
 
 /// The dictionary files of one dialect, `berth-1.0`: codes, events, services (section 1, decision 4).
-public struct Profile: Sendable {
+public struct Dialect: Sendable {
     public let codes: [Int: ResultCode]
     public let codesByName: [String: ResultCode]
     public let events: [Int: (en: String, zh: String)]
@@ -155,8 +155,8 @@ public struct Profile: Sendable {
     /// The seed's eleven terms, and their names in the code.
     public let terms: [(zh: String, en: String, code: String, note: String)]
 
-    public static let current: Profile = {
-        do { return try Profile(name: "berth-1.0") } catch { Resources.giveUp("the profile berth-1.0 cannot be read: \(error)") }
+    public static let current: Dialect = {
+        do { return try Dialect(name: "berth-1.0") } catch { Resources.giveUp("the profile berth-1.0 cannot be read: \(error)") }
     }()
 
     struct Unreadable: Error, CustomStringConvertible {
@@ -186,8 +186,8 @@ public struct Profile: Sendable {
             events[Int(row["code"]?.intValue ?? -1)] = (row["en"]?.stringValue ?? "", row["zh"]?.stringValue ?? "")
         }
         self.events = events
-        func shape(_ row: JSON, _ name: String) throws -> Shape {
-            try Shape(lines: (row[name]?.arrayValue ?? []).compactMap(\.stringValue))
+        func shape(_ row: JSON, _ name: String) throws -> Schema {
+            try Schema(lines: (row[name]?.arrayValue ?? []).compactMap(\.stringValue))
         }
         func text(_ row: JSON, _ name: String) -> String { row[name]?.stringValue ?? "" }
         func number(_ row: JSON, _ name: String) -> Int { Int(row[name]?.intValue ?? 0) }
@@ -205,7 +205,7 @@ public struct Profile: Sendable {
         for row in try rows("holidays.json") {
             for (name, kind) in [("holidays", WorkCalendar.Kind.holiday), ("workdays", .workday)] {
                 for date in row[name]?.arrayValue ?? [] {
-                    exceptions[try Decode.day(Fields(JSONObject([("date", date)])), "date")] = kind
+                    exceptions[try Decode.day(FieldReader(JSONObject([("date", date)])), "date")] = kind
                 }
             }
         }

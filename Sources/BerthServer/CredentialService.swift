@@ -6,17 +6,17 @@ import Foundation
 import Logging
 
 /// The life of credentials: issued, rotated, taken up, changed, revoked; kept by the store, known to the broker at once.
-final class KeyKeeper: Sendable {
+final class CredentialService: Sendable {
     let book: CredentialBook
     private let store: any Store
     private let sequencer: Sequencer
-    private let broker: Broker?
+    private let broker: EmbeddedBroker?
     private let settings: ServerSettings
     private let logger: Logger
     private let background = DispatchQueue(label: "berth.keys")
 
     init(
-        _ credentials: [Credential], sequencer: Sequencer, broker: Broker?, settings: ServerSettings, logger: Logger
+        _ credentials: [Credential], sequencer: Sequencer, broker: EmbeddedBroker?, settings: ServerSettings, logger: Logger
     ) {
         book = CredentialBook(credentials)
         store = sequencer.store
@@ -51,7 +51,7 @@ final class KeyKeeper: Sendable {
     /// Who has a callback is told what changes.
     private func listen(_ credential: Credential) {
         let isListening = credential.isEnabled && credential.callback != nil
-        sequencer.peek { city in
+        sequencer.readUndurable { city in
             if isListening { city.listeners.insert(credential.appId) } else { city.listeners.remove(credential.appId) }
         }
     }
@@ -67,7 +67,7 @@ final class KeyKeeper: Sendable {
 
     /// A second secret beside the first, which stays good until the party has used the new one, and then for its grace.
     func rotate(_ appId: String) throws -> String? {
-        let secret = Ambient.token(40)
+        let secret = SystemRandom.token(40)
         guard let credential = book.change(appId, { $0.rotate(to: secret) }) else { return nil }
         try store.save(credential)
         return secret

@@ -7,19 +7,19 @@ import GRDB
 /// A shipped name never changes meaning; what is missing in an old row has its default.
 ///
 /// With a vault, plates, phones and the bodies of what others wrote stand sealed in them; what an older release wrote in clear is read too.
-struct Codec: Sendable {
+struct RowEncoding: Sendable {
     struct Unreadable: Error { let what: String }
 
     /// Nothing sealed: for comparing what stores hold.
-    static let plain = Codec(vault: nil)
-    let vault: Vault?
+    static let plain = RowEncoding(vault: nil)
+    let vault: FieldCipher?
 
     /// What stands first in a text that is sealed; no JSON and no counter begins with it.
     private static let mark: Character = "~"
 
     func seal(_ text: String) -> String {
         guard let vault, !text.isEmpty else { return text }
-        return "\(Codec.mark)\(vault.seal(text))"
+        return "\(RowEncoding.mark)\(vault.seal(text))"
     }
 
     func open(_ value: DatabaseValue) throws -> String {
@@ -34,7 +34,7 @@ struct Codec: Sendable {
 
     func open(_ text: String) throws -> String {
         // Without a vault nothing is sealed, and what begins with the mark is somebody's own text.
-        guard text.first == Codec.mark, let vault else { return text }
+        guard text.first == RowEncoding.mark, let vault else { return text }
         return try vault.open(String(text.dropFirst()))
     }
 
@@ -50,13 +50,13 @@ struct Codec: Sendable {
     // MARK: Orders and visits
 
     /// Written without a tree: this is what a rush of bookings writes.
-    func text(_ order: Order) -> JSONWriter {
+    func text(_ reservation: Reservation) -> JSONWriter {
         var row = JSONWriter()
-        write(order, to: &row)
+        write(reservation, to: &row)
         return row
     }
 
-    private func write(_ o: Order, to row: inout JSONWriter) {
+    private func write(_ o: Reservation, to row: inout JSONWriter) {
         row.beginObject()
         row.add("n", o.serial)
         row.add("no", o.orderNo)
@@ -129,7 +129,7 @@ struct Codec: Sendable {
         row.endObject()
     }
 
-    func order(_ j: JSON) throws -> Order {
+    func reservation(_ j: JSON) throws -> Reservation {
         let r = CodedRow(j)
         var (plate, mobile) = (r.optionalText("p") ?? "", r.optionalText("m") ?? "")
         if let sealed = r.optionalText("e") {
@@ -137,10 +137,10 @@ struct Codec: Sendable {
             plate = parts.first ?? ""
             mobile = parts.count > 1 ? parts[1] : ""
         }
-        var o = Order(
+        var o = Reservation(
             serial: try r.int("n"), orderNo: try r.text("no"), clientOrderNo: try r.text("c"),
             requestHash: try r.text("h"), appId: try r.text("app"), userToken: try r.text("u"),
-            parkCode: try r.text("lot"), purpose: try r.raw("biz"), plate: try Codec.plate(plate),
+            parkCode: try r.text("lot"), purpose: try r.raw("biz"), plate: try RowEncoding.plate(plate),
             plateColor: Int(try r.int("pc")), mobile: mobile, extNo: r.optionalText("x"),
             planTime: try r.int("t"), enterStart: try r.int("es"), enterEnd: try r.int("ee"),
             leaveDeadline: r.optionalInt("ld"), stayMin: Int(try r.int("stay")), entryLimit: Int(try r.int("lim")),
@@ -179,7 +179,7 @@ struct Codec: Sendable {
         {
             o.terms.price = SharePrice(mode: mode, fen: fen)
         }
-        if let sealed = r.optionalText("ps") { o.otherPlates = try open(sealed).split(separator: " ").map { try Codec.plate(String($0)) } }
+        if let sealed = r.optionalText("ps") { o.otherPlates = try open(sealed).split(separator: " ").map { try RowEncoding.plate(String($0)) } }
         o.spaceNo = r.optionalText("sp")
         o.offerId = r.optionalText("of")
         o.rehomedFrom = r.optionalText("rf")
@@ -213,7 +213,7 @@ struct Codec: Sendable {
     func visit(_ j: JSON) throws -> Visit {
         let r = CodedRow(j)
         var v = Visit(
-            parkCode: try r.text("lot"), recordNo: try r.text("r"), plate: try Codec.plate(open(r.text("p"))), enterTime: try r.int("et"),
+            parkCode: try r.text("lot"), recordNo: try r.text("r"), plate: try RowEncoding.plate(open(r.text("p"))), enterTime: try r.int("et"),
             gateCode: try r.text("g"), carKind: Int(try r.int("k")), orderNo: r.optionalText("no"))
         v.leaveTime = r.optionalInt("lt")
         v.exitGateCode = r.optionalText("xg")
@@ -274,7 +274,7 @@ struct Codec: Sendable {
         profile.maxSeats = Int(r.optionalInt("seats") ?? 0)
         profile.maxHeightMm = Int(r.optionalInt("high") ?? 0)
         profile.plateTypes = Set((j["types"]?.arrayValue ?? []).compactMap(\.stringValue))
-        if let x = r.optionalInt("px"), let y = r.optionalInt("py") { profile.position = GroundPoint(longitude: x, latitude: y) }
+        if let x = r.optionalInt("px"), let y = r.optionalInt("py") { profile.position = GeoPoint(longitude: x, latitude: y) }
         return profile
     }
 
@@ -314,36 +314,36 @@ struct Codec: Sendable {
             remain: Int(try r.int("r")))
     }
 
-    static func encode(_ n: Notice) -> JSON {
+    static func encode(_ n: LotEvent) -> JSON {
         .compact([
             ("lot", .string(n.parkCode)), ("t", .int(n.eventType)), ("at", .int(n.occurredAt)),
             ("no", .optional(n.orderNo)), ("r", .optional(n.recordNo)), ("x", .string(n.detail)),
         ])
     }
 
-    static func notice(_ j: JSON) throws -> Notice {
+    static func notice(_ j: JSON) throws -> LotEvent {
         let r = CodedRow(j)
-        return Notice(
+        return LotEvent(
             parkCode: try r.text("lot"), eventType: Int(try r.int("t")), occurredAt: try r.int("at"),
             orderNo: r.optionalText("no"), recordNo: r.optionalText("r"), detail: r.optionalText("x") ?? "")
     }
 
-    func encode(_ r: Report) -> JSON {
+    func encode(_ r: KeptRecord) -> JSON {
         [
             "lot": .string(r.parkCode), "k": .string(r.kind), "key": .string(seal(r.key)), "b": .string(seal(r.body)),
             "at": .int(r.at),
         ]
     }
 
-    func report(_ j: JSON) throws -> Report {
+    func report(_ j: JSON) throws -> KeptRecord {
         let r = CodedRow(j)
-        return Report(
+        return KeptRecord(
             parkCode: try r.text("lot"), kind: try r.text("k"), key: try open(r.text("key")), body: try open(r.text("b")),
             at: try r.int("at"))
     }
 
     /// A report's row carries its key with its body, since the column holds a digest: the key is the first line.
-    func body(of r: Report) -> String {
+    func body(of r: KeptRecord) -> String {
         let key = r.key.replacingOccurrences(of: "\\", with: "\\\\").replacingOccurrences(of: "\n", with: "\\n")
         return seal("\(key)\n\(r.body)")
     }
@@ -362,10 +362,10 @@ struct Codec: Sendable {
         return text
     }
 
-    func report(lot: String, kind: String, key: String, at: Int64, body: String) throws -> Report {
-        guard body.first == Codec.mark else { return Report(parkCode: lot, kind: kind, key: key, body: body, at: at) }
+    func report(lot: String, kind: String, key: String, at: Int64, body: String) throws -> KeptRecord {
+        guard body.first == RowEncoding.mark else { return KeptRecord(parkCode: lot, kind: kind, key: key, body: body, at: at) }
         let parts = try open(body).split(separator: "\n", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        return Report(parkCode: lot, kind: kind, key: Codec.unescaped(parts[0]), body: parts.count > 1 ? parts[1] : "", at: at)
+        return KeptRecord(parkCode: lot, kind: kind, key: RowEncoding.unescaped(parts[0]), body: parts.count > 1 ? parts[1] : "", at: at)
     }
 
     static func encode(_ b: Bill) -> JSON {
@@ -423,29 +423,29 @@ struct Codec: Sendable {
     func encode(_ event: Event) -> JSON {
         switch event {
         case .registered(let lot): return ["registered", .string(lot)]
-        case .policy(let lot, let policy): return ["policy", .string(lot), Codec.encode(policy)]
-        case .lot(let profile): return ["lot", Codec.encode(profile)]
-        case .gates(let lot, let gates): return ["gates", .string(lot), Codec.encode(gates)]
-        case .remaining(let lot, let remaining): return ["remaining", .string(lot), Codec.encode(remaining)]
-        case .order, .counted: preconditionFailure("written without a tree")
+        case .policy(let lot, let policy): return ["policy", .string(lot), RowEncoding.encode(policy)]
+        case .lot(let profile): return ["lot", RowEncoding.encode(profile)]
+        case .gates(let lot, let gates): return ["gates", .string(lot), RowEncoding.encode(gates)]
+        case .remaining(let lot, let remaining): return ["remaining", .string(lot), RowEncoding.encode(remaining)]
+        case .reservation, .counted: preconditionFailure("written without a tree")
         case .visit(let visit): return ["visit", encode(visit)]
-        case .notice(let notice): return ["notice", Codec.encode(notice)]
+        case .notice(let notice): return ["notice", RowEncoding.encode(notice)]
         case .report(let report): return ["report", encode(report)]
-        case .bill(let bill): return ["bill", Codec.encode(bill)]
-        case .payment(let payment): return ["payment", Codec.encode(payment)]
-        case .entity(let entity): return ["entity", .string(entity.place.kind), .string(seal(Codec.row(entity).body))]
-        case .posting(let posting): return ["posting", Codec.encode(posting)]
+        case .bill(let bill): return ["bill", RowEncoding.encode(bill)]
+        case .payment(let payment): return ["payment", RowEncoding.encode(payment)]
+        case .entity(let entity): return ["entity", .string(entity.place.kind), .string(seal(RowEncoding.row(entity).body))]
+        case .posting(let posting): return ["posting", RowEncoding.encode(posting)]
         case .down(let e):
             let message: JSON
             switch e.message {
-            case .reserve(let order): message = ["r", .string(order.orderNo)]
-            case .modify(let order): message = ["m", .string(order.orderNo)]
+            case .reserve(let reservation): message = ["r", .string(reservation.orderNo)]
+            case .modify(let reservation): message = ["m", .string(reservation.orderNo)]
             case .cancel(let orderNo, let ver, let type):
                 message = ["c", .string(orderNo), .int(ver), .int(type.rawValue)]
             case .relay(let service, let body): message = ["x", .string(service), .string(seal(body))]
-            case .authorise(let subscription): message = ["a", .string(seal(Codec.row(.subscription(subscription)).body))]
+            case .authorise(let subscription): message = ["a", .string(seal(RowEncoding.row(.subscription(subscription)).body))]
             case .revoke(let authNo, let ver, let reason): message = ["v", .string(authNo), .int(ver), .string(reason)]
-            case .flow(let policy, let mode): message = ["f", .string(Codec.row(.flow(policy)).body), .int(mode.rawValue)]
+            case .flow(let policy, let mode): message = ["f", .string(RowEncoding.row(.flow(policy)).body), .int(mode.rawValue)]
             }
             return ["down", .string(e.parkCode), .string(e.epoch), .int(e.seq), .int(e.at), message]
         case .downSettled(let lot, let epoch, let ackSeq, let results):
@@ -461,7 +461,7 @@ struct Codec: Sendable {
     func journal(_ events: [Event]) -> [UInt8] {
         var text = JSONWriter()
         text.beginArray()
-        for event in events { Codec.plain.write(event, to: &text) }
+        for event in events { RowEncoding.plain.write(event, to: &text) }
         text.endArray()
         return text.bytes
     }
@@ -469,10 +469,10 @@ struct Codec: Sendable {
     /// What a booking brings about is written without a tree.
     private func write(_ event: Event, to text: inout JSONWriter) {
         switch event {
-        case .order(let order):
+        case .reservation(let reservation):
             text.beginArray()
             text.add("order")
-            write(order, to: &text)
+            write(reservation, to: &text)
             text.endArray()
         case .counted(let key, let delta, let max):
             text.beginArray()
@@ -482,7 +482,7 @@ struct Codec: Sendable {
             text.add(Int64(max))
             text.endArray()
         case .down(let entry):
-            guard case .reserve(let order) = entry.message else { return text.add(text: encode(event).text()) }
+            guard case .reserve(let reservation) = entry.message else { return text.add(text: encode(event).text()) }
             text.beginArray()
             text.add("down")
             text.add(entry.parkCode)
@@ -491,7 +491,7 @@ struct Codec: Sendable {
             text.add(entry.at)
             text.beginArray()
             text.add("r")
-            text.add(order.orderNo)
+            text.add(reservation.orderNo)
             text.endArray()
             text.endArray()
         default: text.add(text: encode(event).text())
@@ -501,16 +501,16 @@ struct Codec: Sendable {
     /// Reads the events of one commit. A message that carries an order takes it from the order's own event in the same commit.
     func events(_ j: JSON) throws -> [Event] {
         let rows = j.arrayValue ?? []
-        var orders: [String: Order] = [:]
+        var reservations: [String: Reservation] = [:]
         for row in rows where row.arrayValue?.first == "order" {
             guard let parts = row.arrayValue, parts.count > 1 else { throw Unreadable(what: "order") }
-            let order = try order(parts[1])
-            orders[order.orderNo] = order
+            let reservation = try reservation(parts[1])
+            reservations[reservation.orderNo] = reservation
         }
-        return try rows.map { try event($0.arrayValue ?? [], orders: orders) }
+        return try rows.map { try event($0.arrayValue ?? [], reservations: reservations) }
     }
 
-    private func event(_ a: [JSON], orders: [String: Order]) throws -> Event {
+    private func event(_ a: [JSON], reservations: [String: Reservation]) throws -> Event {
         func text(_ index: Int) throws -> String {
             guard index < a.count, let value = a[index].stringValue else { throw Unreadable(what: "event") }
             return value
@@ -525,18 +525,18 @@ struct Codec: Sendable {
         }
         switch try text(0) {
         case "registered": return .registered(parkCode: try text(1))
-        case "policy": return .policy(parkCode: try text(1), try Codec.policy(value(2)))
-        case "lot": return .lot(try Codec.profile(value(1)))
-        case "gates": return .gates(parkCode: try text(1), try Codec.gates(value(2)))
-        case "remaining": return .remaining(parkCode: try text(1), try Codec.remaining(value(2)))
-        case "order": return .order(try order(value(1)))
+        case "policy": return .policy(parkCode: try text(1), try RowEncoding.policy(value(2)))
+        case "lot": return .lot(try RowEncoding.profile(value(1)))
+        case "gates": return .gates(parkCode: try text(1), try RowEncoding.gates(value(2)))
+        case "remaining": return .remaining(parkCode: try text(1), try RowEncoding.remaining(value(2)))
+        case "order": return .reservation(try reservation(value(1)))
         case "visit": return .visit(try visit(value(1)))
-        case "notice": return .notice(try Codec.notice(value(1)))
+        case "notice": return .notice(try RowEncoding.notice(value(1)))
         case "report": return .report(try report(value(1)))
-        case "bill": return .bill(try Codec.bill(value(1)))
-        case "payment": return .payment(try Codec.payment(value(1)))
-        case "entity": return .entity(try Codec.entity(kind: text(1), json: open(text(2))))
-        case "posting": return .posting(try Codec.posting(value(1)))
+        case "bill": return .bill(try RowEncoding.bill(value(1)))
+        case "payment": return .payment(try RowEncoding.payment(value(1)))
+        case "entity": return .entity(try RowEncoding.entity(kind: text(1), json: open(text(2))))
+        case "posting": return .posting(try RowEncoding.posting(value(1)))
         case "down":
             let m = try value(5).arrayValue ?? []
             guard m.count >= 2, let orderNo = m[1].stringValue else { throw Unreadable(what: "down") }
@@ -547,19 +547,19 @@ struct Codec: Sendable {
             let message: LotMessage
             switch m[0].stringValue {
             case "r", "m":
-                guard var order = orders[orderNo] else { throw Unreadable(what: "down without its order") }
+                guard var reservation = reservations[orderNo] else { throw Unreadable(what: "down without its order") }
                 // The message carries the order as it was when it was sent: at this place of the log.
-                order.downSeq = try int(3)
-                message = m[0] == "r" ? .reserve(order) : .modify(order)
+                reservation.downSeq = try int(3)
+                message = m[0] == "r" ? .reserve(reservation) : .modify(reservation)
             case "x": message = .relay(service: orderNo, body: try open(part(2).stringValue ?? "{}"))
             case "a":
-                guard case .subscription(let subscription) = try Codec.entity(kind: "subscription", json: open(orderNo)) else {
+                guard case .subscription(let subscription) = try RowEncoding.entity(kind: "subscription", json: open(orderNo)) else {
                     throw Unreadable(what: "down")
                 }
                 message = .authorise(subscription)
             case "v": message = .revoke(authNo: orderNo, authVer: try part(2).intValue ?? 0, reason: try part(3).stringValue ?? "")
             case "f":
-                guard case .flow(let policy) = try Codec.entity(kind: "flow", json: orderNo) else { throw Unreadable(what: "down") }
+                guard case .flow(let policy) = try RowEncoding.entity(kind: "flow", json: orderNo) else { throw Unreadable(what: "down") }
                 message = .flow(policy, FlowMode(rawValue: Int(clamping: try part(2).intValue ?? 0)) ?? .off)
             default:
                 message = .cancel(
@@ -590,18 +590,18 @@ struct CodedRow {
     init(_ json: JSON) { self.json = json }
 
     func text(_ name: String) throws -> String {
-        guard let value = json[name]?.stringValue else { throw Codec.Unreadable(what: name) }
+        guard let value = json[name]?.stringValue else { throw RowEncoding.Unreadable(what: name) }
         return value
     }
     func int(_ name: String) throws -> Int64 {
-        guard let value = json[name]?.intValue else { throw Codec.Unreadable(what: name) }
+        guard let value = json[name]?.intValue else { throw RowEncoding.Unreadable(what: name) }
         return value
     }
     func optionalText(_ name: String) -> String? { json[name]?.stringValue }
     func optionalInt(_ name: String) -> Int64? { json[name]?.intValue }
     func flag(_ name: String) -> Bool { json[name]?.boolValue ?? false }
     func raw<Value: RawRepresentable>(_ name: String) throws -> Value where Value.RawValue == Int {
-        guard let value = Value(rawValue: Int(try int(name))) else { throw Codec.Unreadable(what: name) }
+        guard let value = Value(rawValue: Int(try int(name))) else { throw RowEncoding.Unreadable(what: name) }
         return value
     }
 }

@@ -2,7 +2,7 @@ import BerthCore
 
 /// Reads the business fields of a message: missing is 100, of the wrong type or out of range is 102.
 /// Unknown fields are never looked at, and so never in the effect (section 9).
-public struct Fields: Sendable {
+public struct FieldReader: Sendable {
     public let object: JSONObject
     let path: String
 
@@ -85,8 +85,8 @@ public struct Fields: Sendable {
     /// `time`: ms since the epoch, 13 digits.
     static let times: ClosedRange<Int64> = 1_000_000_000_000...9_999_999_999_999
 
-    public func time(_ name: String) throws(WireError) -> Int64 { try int(name, in: Fields.times) }
-    public func optionalTime(_ name: String) throws(WireError) -> Int64? { try optionalInt(name, in: Fields.times) }
+    public func time(_ name: String) throws(WireError) -> Int64 { try int(name, in: FieldReader.times) }
+    public func optionalTime(_ name: String) throws(WireError) -> Int64? { try optionalInt(name, in: FieldReader.times) }
 
     public func optionalBool(_ name: String) throws(WireError) -> Bool? {
         switch object[name] {
@@ -101,30 +101,30 @@ public struct Fields: Sendable {
         return value
     }
 
-    public func optionalObject(_ name: String) throws(WireError) -> Fields? {
+    public func optionalObject(_ name: String) throws(WireError) -> FieldReader? {
         switch object[name] {
         case nil, .null, .string(""): return nil
-        case .object(let value): return Fields(value, path: path + name + ".")
+        case .object(let value): return FieldReader(value, path: path + name + ".")
         default: throw illegal(name, "not an object")
         }
     }
 
-    public func optionalObjects(_ name: String, max: Int) throws(WireError) -> [Fields]? {
+    public func optionalObjects(_ name: String, max: Int) throws(WireError) -> [FieldReader]? {
         switch object[name] {
         case nil, .null, .string(""): return nil
         case .array(let values):
             guard values.count <= max else { throw illegal(name, "more than \(max)") }
-            var fields: [Fields] = []
+            var fields: [FieldReader] = []
             for (index, value) in values.enumerated() {
                 guard let value = value.objectValue else { throw illegal(name, "not an array of objects") }
-                fields.append(Fields(value, path: "\(path)\(name)[\(index)]."))
+                fields.append(FieldReader(value, path: "\(path)\(name)[\(index)]."))
             }
             return fields
         default: throw illegal(name, "not an array")
         }
     }
 
-    public func objects(_ name: String, max: Int) throws(WireError) -> [Fields] {
+    public func objects(_ name: String, max: Int) throws(WireError) -> [FieldReader] {
         guard let values = try optionalObjects(name, max: max) else { throw missing(name) }
         return values
     }

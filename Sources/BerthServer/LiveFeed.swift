@@ -4,7 +4,7 @@ import BerthWire
 import Synchronization
 
 /// What the public page shows as it happens: aggregated twice a second, made once for all viewers, without personal data.
-final class Live: DurableListener {
+final class LiveFeed: DurableListener {
     /// Counts since the server started.
     struct Totals: Sendable {
         var created = 0
@@ -17,23 +17,23 @@ final class Live: DurableListener {
 
     private struct State {
         var changed: Set<String> = []
-        var happenings: [Happening] = []
+        var happenings: [Activity] = []
         var totals = Totals()
         var viewers: [UInt64: AsyncStream<String>.Continuation] = [:]
         var lastViewer: UInt64 = 0
         var lastHappening: Int64 = 0
-        var statuses: [String: OrderStatus] = [:]
+        var statuses: [String: ReservationStatus] = [:]
     }
 
     /// An order that began, moved or ended; words are found for it when somebody watches.
-    private struct Happening: Sendable {
+    private struct Activity: Sendable {
         var number: Int64
-        var order: Order
+        var reservation: Reservation
 
         var json: JSON {
             [
-                "i": .int(number), "t": .int(order.changedAt), "lot": .string(order.parkCode), "plate": .string(order.plate.masked),
-                "status": .int(order.status.rawValue), "plan": .int(order.planTime),
+                "i": .int(number), "t": .int(reservation.changedAt), "lot": .string(reservation.parkCode), "plate": .string(reservation.plate.masked),
+                "status": .int(reservation.status.rawValue), "plan": .int(reservation.planTime),
             ]
         }
     }
@@ -45,7 +45,7 @@ final class Live: DurableListener {
     init(sequencer: Sequencer, presence: Presence) {
         self.sequencer = sequencer
         self.presence = presence
-        let active = sequencer.peek { city in
+        let active = sequencer.readUndurable { city in
             city.lots.values.flatMap(\.inForce).map { ($0.orderNo, $0.status) }
         }
         state.withLock { $0.statuses = Dictionary(uniqueKeysWithValues: active) }
@@ -55,19 +55,19 @@ final class Live: DurableListener {
         state.withLock { state in
             for event in durable.events {
                 switch event {
-                case .order(let order):
-                    state.changed.insert(order.parkCode)
-                    let before = state.statuses[order.orderNo]
-                    guard before != order.status else { continue }
-                    if order.status.isActive {
-                        state.statuses[order.orderNo] = order.status
+                case .reservation(let reservation):
+                    state.changed.insert(reservation.parkCode)
+                    let before = state.statuses[reservation.orderNo]
+                    guard before != reservation.status else { continue }
+                    if reservation.status.isActive {
+                        state.statuses[reservation.orderNo] = reservation.status
                     } else {
                         // An ended order is told once; later changes are of its delivery only.
-                        guard state.statuses.removeValue(forKey: order.orderNo) != nil else { continue }
+                        guard state.statuses.removeValue(forKey: reservation.orderNo) != nil else { continue }
                     }
-                    count(order, &state.totals)
+                    count(reservation, &state.totals)
                     state.lastHappening += 1
-                    state.happenings.append(Happening(number: state.lastHappening, order: order))
+                    state.happenings.append(Activity(number: state.lastHappening, reservation: reservation))
                 case .visit(let visit): state.changed.insert(visit.parkCode)
                 case .remaining(let lot, _): state.changed.insert(lot)
                 case .lot(let profile): state.changed.insert(profile.parkCode)
@@ -78,8 +78,8 @@ final class Live: DurableListener {
         }
     }
 
-    private func count(_ order: Order, _ totals: inout Totals) {
-        switch order.status {
+    private func count(_ reservation: Reservation, _ totals: inout Totals) {
+        switch reservation.status {
         case .held, .booked: totals.created += 1
         case .inLot: totals.entered += 1
         case .done: totals.left += 1
@@ -98,7 +98,7 @@ final class Live: DurableListener {
 
     private static func brief(_ lot: Lot, _ link: Presence.Link?, now: Millis) -> JSON? {
         guard let profile = lot.profile else { return nil }
-        let orders = lot.orders.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }
+        let reservations = lot.reservations.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }
         let purpose: Purpose = profile.enabled.contains(.reservation) ? .reservation : .shared
         return LotView.with(
             LotView.standing(lot, link),
@@ -106,7 +106,7 @@ final class Live: DurableListener {
                 "c": .string(lot.parkCode), "n": .string(profile.name), "x": .string(profile.longitude),
                 "y": .string(profile.latitude), "t": .int(profile.lotType), "total": .int(profile.totalCount),
                 "occ": .int(lot.occupied), "sat": .int(lot.saturation.perMille), "lvl": .int(lot.saturation.level),
-                "q": .int(lot.quota(purpose)), "free": .int(lot.free(purpose.pool, at: now)), "orders": .int(orders),
+                "q": .int(lot.quota(purpose)), "free": .int(lot.free(purpose.pool, at: now)), "orders": .int(reservations),
                 "share": .bool(profile.enabled.contains(.shared)), "on": .bool(link?.isOnline ?? false),
             ])
     }
@@ -152,12 +152,12 @@ final class Live: DurableListener {
     /// Looks at lots, each for itself: the lock of the city is free between two of them.
     private func look(at parkCodes: some Sequence<String>, _ links: [String: Presence.Link], now: Millis) {
         for parkCode in parkCodes {
-            let found = sequencer.peek { city -> (JSON?, (active: Int, inside: Int, saturation: Int, inForce: Int))? in
+            let found = sequencer.readUndurable { city -> (JSON?, (active: Int, inside: Int, saturation: Int, inForce: Int))? in
                 city.lots[parkCode].map { lot in
                     (
-                        Live.brief(lot, links[parkCode], now: now),
+                        LiveFeed.brief(lot, links[parkCode], now: now),
                         (
-                            lot.orders.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }, lot.inside.count, lot.saturation.perMille,
+                            lot.reservations.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }, lot.inside.count, lot.saturation.perMille,
                             lot.inForce.count
                         )
                     )
@@ -173,7 +173,7 @@ final class Live: DurableListener {
 
     /// The whole city, for a page that has just been opened: of the last second.
     func city(now: Millis) -> String {
-        let tick = Ambient.monotonic()
+        let tick = SystemClock.monotonic()
         let kept = picture.withLock { picture -> String? in
             if picture.madeAt != .min, tick - picture.madeAt < 1000 { return picture.text }
             picture.madeAt = tick
@@ -182,7 +182,7 @@ final class Live: DurableListener {
         // The first caller in a second makes the snapshot; the other callers get the one before it.
         if let kept, !kept.isEmpty { return kept }
         let links = presence.snapshot
-        look(at: sequencer.peek { Array($0.lots.keys) }, links, now: now)
+        look(at: sequencer.readUndurable { Array($0.lots.keys) }, links, now: now)
         let (totals, recent) = state.withLock { ($0.totals, $0.happenings) }
         let rows = picture.withLock { picture in picture.rows.sorted { $0.key < $1.key }.map(\.value) }
         let text = JSON.object(

@@ -9,10 +9,10 @@ import NIOCore
 import Synchronization
 
 /// The public page: the city live. No personal data, no third parties; libraries come from Debian packages at run time.
-struct Pages: HTTPResponder {
+struct PublicSite: HTTPResponder {
     typealias Context = ConnectionContext
 
-    let live: Live
+    let live: LiveFeed
     let redirects: Redirects
     let clock: @Sendable () -> Millis
     /// Our own files; `serve` does not start without them.
@@ -32,25 +32,25 @@ struct Pages: HTTPResponder {
         case "/city.css": return try await Blocking.value { file(own: "city.css") }
         case "/city.js": return try await Blocking.value { file(own: "city.js") }
         case "/favicon.svg", "/favicon.ico": return try await Blocking.value { file(own: "favicon.svg") }
-        case "/docs", "/docs/": return large(try await Blocking.value { Pages.referenceZh }, "text/html; charset=utf-8")
-        case "/docs/en", "/docs/en/": return large(try await Blocking.value { Pages.referenceEn }, "text/html; charset=utf-8")
+        case "/docs", "/docs/": return large(try await Blocking.value { PublicSite.referenceZh }, "text/html; charset=utf-8")
+        case "/docs/en", "/docs/en/": return large(try await Blocking.value { PublicSite.referenceEn }, "text/html; charset=utf-8")
         case "/docs.css": return try await Blocking.value { file(own: "docs.css") }
         case "/scenes", "/scenes/": return try await scene(Scene.names[0])
         case let path where path.hasPrefix("/scenes/"): return try await scene(String(path.dropFirst("/scenes/".utf8.count)))
-        case "/openapi.json": return large(try await Blocking.value { Pages.openAPI }, "application/json; charset=utf-8")
-        case "/asyncapi.json": return large(try await Blocking.value { Pages.asyncAPI }, "application/json; charset=utf-8")
+        case "/openapi.json": return large(try await Blocking.value { PublicSite.openAPI }, "application/json; charset=utf-8")
+        case "/asyncapi.json": return large(try await Blocking.value { PublicSite.asyncAPI }, "application/json; charset=utf-8")
         case "/live/city":
             let now = clock()
             return json(try await Blocking.value { live.city(now: now) })
         case "/live/events":
             // The head of the stream, which has no end.
-            guard request.method == .get else { return Response(status: .ok, headers: Pages.stream) }
+            guard request.method == .get else { return Response(status: .ok, headers: PublicSite.stream) }
             return events()
         case "/healthz": return json("{\"status\":\"ok\"}")
         case let path where path.hasPrefix("/lib/leaflet/"):
             let name = String(path.dropFirst("/lib/leaflet/".utf8.count))
             guard !name.contains(".."), !name.hasPrefix("/") else { return Response(status: .notFound) }
-            return try await Blocking.value { file(path: "\(Pages.leafletDirectory)/\(name)") }
+            return try await Blocking.value { file(path: "\(PublicSite.leafletDirectory)/\(name)") }
         case let path where path.hasPrefix("/r/"): return await redirect(request)
         default: return Response(status: .notFound)
         }
@@ -59,13 +59,13 @@ struct Pages: HTTPResponder {
     /// Played once, when it is first asked for: the rules do not change while the server runs.
     private func scene(_ name: String) async throws -> Response {
         guard Scene.names.contains(name) else { return Response(status: .notFound) }
-        if let page = Pages.scenes.withLock({ $0[name] }) { return html(page) }
+        if let page = PublicSite.scenes.withLock({ $0[name] }) { return html(page) }
         let made = try await Blocking.value { () -> String? in
             guard let scene = try? Scene.load(name), let results = try? SceneRunner.run(scene) else { return nil }
             return ScenePage.html(scene, results)
         }
         guard let made else { return Response(status: .notFound) }
-        Pages.scenes.withLock { $0[name] = made }
+        PublicSite.scenes.withLock { $0[name] = made }
         return html(made)
     }
 
@@ -99,7 +99,7 @@ struct Pages: HTTPResponder {
 
     /// A page of megabytes goes out in pieces: whoever else is on the same network thread gets its turn between two of them.
     private func large(_ buffer: ByteBuffer, _ type: String) -> Response {
-        var headers = Pages.security
+        var headers = PublicSite.security
         headers[.contentType] = type
         if type.hasPrefix("text/html") { headers[.referrerPolicy] = "no-referrer" }
         headers[.contentLength] = String(buffer.readableBytes)
@@ -116,7 +116,7 @@ struct Pages: HTTPResponder {
     }
 
     private func html(_ text: String, noStore: Bool = false) -> Response {
-        var headers = Pages.security
+        var headers = PublicSite.security
         if noStore { headers[.cacheControl] = "no-store" }
         headers[.referrerPolicy] = "no-referrer"
         headers[.contentType] = "text/html; charset=utf-8"
@@ -130,18 +130,18 @@ struct Pages: HTTPResponder {
     }()
 
     private func file(own name: String) -> Response {
-        file(path: "\(Pages.folder)/\(name)")
+        file(path: "\(PublicSite.folder)/\(name)")
     }
 
     private func file(path: String) -> Response {
         guard let data = FileManager.default.contents(atPath: path) else { return Response(status: .notFound) }
-        var headers = Pages.security
-        headers[.contentType] = Pages.types[(path as NSString).pathExtension] ?? "application/octet-stream"
+        var headers = PublicSite.security
+        headers[.contentType] = PublicSite.types[(path as NSString).pathExtension] ?? "application/octet-stream"
         return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: data)))
     }
 
     private func json(_ text: String) -> Response {
-        var headers = Pages.security
+        var headers = PublicSite.security
         headers[.contentType] = "application/json; charset=utf-8"
         return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
     }
@@ -156,7 +156,7 @@ struct Pages: HTTPResponder {
     private func events() -> Response {
         guard let watch = live.watch() else { return Response(status: .serviceUnavailable) }
         return Response(
-            status: .ok, headers: Pages.stream,
+            status: .ok, headers: PublicSite.stream,
             body: .init { writer in
                 try await writer.write(ByteBuffer(string: "retry: 2000\n\n"))
                 for await update in watch.updates { try await writer.write(ByteBuffer(string: "data: \(update)\n\n")) }
@@ -192,13 +192,13 @@ enum RedirectPage {
             rows += "<tr><th>\(zh) <small lang=\"en\">\(en)</small></th><td>\(escape(value))</td></tr>"
         }
         row("车场", "lot", arrival.lotName)
-        row("订单", "order", arrival.order?.orderNo)
-        if let order = arrival.order, let state = Profile.current.machines.first?.states.first(where: { $0.code == order.status.rawValue })
+        row("订单", "order", arrival.reservation?.orderNo)
+        if let reservation = arrival.reservation, let state = Dialect.current.machines.first?.states.first(where: { $0.code == reservation.status.rawValue })
         {
             row("状态", "state", "\(state.zh) \(state.en)")
-            row("入场时段", "enter", "\(local(order.enterStart)) – \(local(order.enterEnd))")
+            row("入场时段", "enter", "\(local(reservation.enterStart)) – \(local(reservation.enterEnd))")
         }
-        row("车牌", "plate", (arrival.plate ?? arrival.order?.plate)?.masked)
+        row("车牌", "plate", (arrival.plate ?? arrival.reservation?.plate)?.masked)
         row("来自", "from", arrival.partyName)
         var links = ""
         if let url = arrival.returnURL { links += "<a class=\"button\" href=\"\(escape(url))\">返回 <small lang=\"en\">go back</small></a> " }

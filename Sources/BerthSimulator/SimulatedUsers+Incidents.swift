@@ -6,7 +6,7 @@ import Foundation
 
 // What does not go by the plan, and what the rules make of it: misread plates, cars without any, banned ones, somebody who does not leave, an
 // owner who comes back early, an evening that is closed.
-extension Townspeople {
+extension SimulatedUsers {
     /// Lots at which the incidents happen: they keep windows and stays of a minute, so that a viewer sees their end.
     func prepareIncidents() async {
         for lot in incidentLots {
@@ -44,7 +44,7 @@ extension Townspeople {
         }
     }
 
-    private func plate(_ head: String) -> String { head + String(10_000 + Int(Ambient.now() / 5 % 90_000)) }
+    private func plate(_ head: String) -> String { head + String(10_000 + Int(SystemClock.now() / 5 % 90_000)) }
 
     private func book(_ lot: PlannedLot, _ plate: String, purpose: Int = 1, at time: Int64? = nil, _ more: [(String, JSON)] = []) async
         -> String?
@@ -52,9 +52,9 @@ extension Townspeople {
         let wish = JSON.object(
             JSONObject(
                 [
-                    ("clientOrderNo", .string(Ambient.uuid())), ("userToken", .string(Ambient.token(12))), ("plateNo", .string(plate)),
+                    ("clientOrderNo", .string(SystemRandom.uuid())), ("userToken", .string(SystemRandom.token(12))), ("plateNo", .string(plate)),
                     ("plateColor", 0), ("parkCode", .string(lot.parkCode)), ("bizType", .int(purpose)),
-                    ("planTime", .int(time ?? Ambient.now() + 60_000)),
+                    ("planTime", .int(time ?? SystemClock.now() + 60_000)),
                 ] + more))
         guard let made = await call("order.create", wish), made.code == 0 else { return nil }
         return made.data["orderNo"]?.stringValue
@@ -102,12 +102,12 @@ extension Townspeople {
         let stays = plate("粤B")
         guard
             let first = await book(
-                lot, stays, purpose: 2, at: Ambient.now() + 5_000, [("offerId", .string(offerId)), ("stayMin", 1)])
+                lot, stays, purpose: 2, at: SystemClock.now() + 5_000, [("offerId", .string(offerId)), ("stayMin", 1)])
         else { return }
         try? await Task.sleep(for: .seconds(6))
         guard (try? await box.enter(plate: stays, gateCode: "G1", orderNo: first)) != nil else { return }
         let next = await book(
-            lot, plate("粤B"), purpose: 2, at: Ambient.now() + 70_000, [("offerId", .string(offerId)), ("stayMin", 5)])
+            lot, plate("粤B"), purpose: 2, at: SystemClock.now() + 70_000, [("offerId", .string(offerId)), ("stayMin", 5)])
         guard let next else { return }
         await whenMoved(next, "\(lot.name)  前车超时不走，后车自动改派 the next driver is re-homed: somebody stays")
         _ = try? await box.exit(plate: stays, gateCode: "G2")
@@ -117,7 +117,7 @@ extension Townspeople {
     private func comeBackEarly() async {
         guard let lot = homes.last, let offerId = await offer(lot) else { return }
         let booked = await book(
-            lot, plate("粤B"), purpose: 2, at: Ambient.now() + 120_000, [("offerId", .string(offerId)), ("stayMin", 30)])
+            lot, plate("粤B"), purpose: 2, at: SystemClock.now() + 120_000, [("offerId", .string(offerId)), ("stayMin", 30)])
         guard let booked else { return }
         let shown = await call("share.offer.close", ["offerId": .string(offerId)])
         let count = shown?.data["orders"]?.arrayValue?.count ?? 0
@@ -130,8 +130,8 @@ extension Townspeople {
         let made = await call(
             "share.offer.publish",
             [
-                "parkCode": .string(lot.parkCode), "providerToken": .string(Ambient.token(10)),
-                "spaceNo": .string("E\(Ambient.now() % 1_000_000)"),
+                "parkCode": .string(lot.parkCode), "providerToken": .string(SystemRandom.token(10)),
+                "spaceNo": .string("E\(SystemClock.now() % 1_000_000)"),
                 "proofImages": ["demo"], "agreementVersion": "1.0",
                 "segments": [["repeatType": "daily", "start": "00:00", "end": "24:00"]], "price": ["mode": 2, "amount": 500],
             ])
@@ -143,8 +143,8 @@ extension Townspeople {
 
     private func whenMoved(_ orderNo: String, _ text: String) async {
         for _ in 0..<100 where !Task.isCancelled {
-            guard let order = await call("order.detail", ["orderNo": .string(orderNo)])?.data else { return }
-            if order["rehomedTo"]?.stringValue != nil || (order["orderVer"]?.intValue ?? 1) > 1 {
+            guard let reservation = await call("order.detail", ["orderNo": .string(orderNo)])?.data else { return }
+            if reservation["rehomedTo"]?.stringValue != nil || (reservation["orderVer"]?.intValue ?? 1) > 1 {
                 return tell(text) { $0.rehomed += 1 }
             }
             try? await Task.sleep(for: .seconds(1))
@@ -154,7 +154,7 @@ extension Townspeople {
     /// A car without a plate gets a number, or shows its order's code; one that follows too close is noticed.
     private func withoutPlate() async {
         guard let lot = gateLot, let box = gateway.box(lot.parkCode) else { return }
-        let number = "无" + String(Ambient.token(8).uppercased().filter { $0.isASCII && ($0.isLetter || $0.isNumber) })
+        let number = "无" + String(SystemRandom.token(8).uppercased().filter { $0.isASCII && ($0.isLetter || $0.isNumber) })
         if (try? await box.enter(plate: number, gateCode: "G1")) != nil {
             tell("\(lot.name)  无牌车入场，编号 \(number) a car without a plate") { $0.plateless += 1 }
             await pause(minutes: 5)
@@ -175,8 +175,8 @@ extension Townspeople {
         _ = await call(
             "list.black.push",
             [
-                "plateNo": .string(bad), "status": 1, "scope": "city", "reason": "demo", "from": .int(Ambient.now() - 1000),
-                "to": .int(Ambient.now() + 600_000),
+                "plateNo": .string(bad), "status": 1, "scope": "city", "reason": "demo", "from": .int(SystemClock.now() - 1000),
+                "to": .int(SystemClock.now() + 600_000),
             ], asDesk: true, parkCode: lot.parkCode)
         await pause(minutes: 1)
         guard let asked = try? await gateway.decide(lot.parkCode, plate: bad, plateColor: 0, gateCode: "G1") else { return }
@@ -186,7 +186,7 @@ extension Townspeople {
     /// A small lot is booked out; one more driver waits, and has the place as soon as somebody cancels.
     private func waitForAPlace() async {
         guard let lot = lots.filter({ !$0.isShared && $0.kind != .hospital }).min(by: { $0.capacity < $1.capacity }) else { return }
-        let time = Ambient.now() + 50 * 60_000
+        let time = SystemClock.now() + 50 * 60_000
         let number = Int(time / 5)
         func plate(_ index: Int) -> String { "粤B\(10_000 + (number + index) % 90_000)" }
         var taken: [String] = []
@@ -216,7 +216,7 @@ extension Townspeople {
     /// A venue closes for a while. The desk looks at the effect first; drivers who lose their place are told of lots with room.
     private func closeAnEvening() async {
         guard let lot = venue else { return }
-        let now = Ambient.now()
+        let now = SystemClock.now()
         let booked = await book(lot, plate("粤B"), at: now + 90_000)
         func policy(_ mode: Int64, revokes: Bool) -> JSON {
             [
