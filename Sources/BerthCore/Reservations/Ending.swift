@@ -76,7 +76,8 @@ extension City {
     ///   - evidence: of a penalty.
     ///   - detail: of the event.
     mutating func end(
-        _ reservation: inout Reservation, as reason: EndReason, evidence: String = "", at time: Millis? = nil, detail: String = "", now: Millis,
+        _ reservation: inout Reservation, as reason: EndReason, evidence: String = "", at time: Millis? = nil, detail: String = "",
+        now: Millis,
         _ events: inout [Event]
     ) {
         let effects = reason.effects
@@ -98,7 +99,10 @@ extension City {
         update(reservation, at: now, &events)
         guard let event = effects.event else { return }
         events.append(
-            .notice(LotEvent(parkCode: reservation.parkCode, eventType: event, occurredAt: time ?? now, orderNo: reservation.orderNo, detail: detail)))
+            .notice(
+                LotEvent(
+                    parkCode: reservation.parkCode, eventType: event, occurredAt: time ?? now, orderNo: reservation.orderNo, detail: detail)
+            ))
     }
 
     /// The window is over and the lot's log shows no entry. A car on a black list could not come in, and a record that was refused leaves it open
@@ -106,7 +110,9 @@ extension City {
     mutating func judgeNoShow(_ reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
         let isBanned = reservation.plates.contains { blacklisted(reservation.parkCode, $0, at: reservation.enterEnd) != nil }
         let reason: EndReason =
-            if reservation.isDisputed || isBanned { .noShowExcused } else if reservation.deliver == .expired || reservation.deliver == .refused {
+            if reservation.isDisputed || isBanned {
+                .noShowExcused
+            } else if reservation.deliver == .expired || reservation.deliver == .refused {
                 .neverDelivered
             } else { .noShow }
         let evidence =

@@ -1,0 +1,117 @@
+// Entry rights: the place that is kept for an appointment.
+extension City {
+    /// When somebody with this appointment may drive in.
+    static func window(of appointment: Appointment, _ terms: RightTerms) -> Window {
+        Window(
+            appointment.appointTime - Millis(terms.beforeMin) * CivilTime.minute,
+            appointment.appointTime + Millis(terms.afterMin) * CivilTime.minute)
+    }
+
+    /// The time that a right keeps: a visitor who comes inside the window may stay as long as everybody.
+    static func right(of appointment: Appointment, _ terms: RightTerms) -> Window {
+        let window = window(of: appointment, terms)
+        return Window(window.from, window.to + Millis(terms.stayMin) * CivilTime.minute)
+    }
+
+    /// The times of an appointment at a lot: those of its right there, else those of now.
+    public func terms(of appointment: Appointment, at parkCode: String) -> RightTerms {
+        if appointment.parkCode == parkCode, let terms = appointment.terms { return terms }
+        return RightTerms(lots[parkCode]?.policy(.publicService) ?? policy)
+    }
+
+    static func holder(_ key: String) -> String { "right|\(key)" }
+
+    /// Keeps a place of the reserved quota for an appointment, at the first of its lots that has one.
+    mutating func giveRight(_ key: String, _ draft: Appointment, at now: Millis, _ events: inout [Event]) -> Appointment {
+        var appointment = draft
+        appointment.parkCode = nil
+        appointment.terms = nil
+        for parkCode in lots(ofPlace: appointment.placeCode) {
+            guard let lot = lots[parkCode], lot.profile?.enabled.contains(.publicService) == true, isOpened(lot, for: .publicService) else {
+                continue
+            }
+            let terms = RightTerms(lot.policy(.publicService))
+            let span = City.right(of: appointment, terms)
+            lots[parkCode]!.advance(to: now)
+            guard span.to > now, lots[parkCode]!.hasRoom(.publicService, from: span.from, to: span.to, now: now) else { continue }
+            lots[parkCode]!.keep(City.holder(key), .publicService, span)
+            lots[parkCode]!.noteDeadline(at: City.window(of: appointment, terms).to)
+            appointment.parkCode = parkCode
+            appointment.terms = terms
+            break
+        }
+        note(rightless: key, appointment)
+        set(.appointment(appointment), &events)
+        return appointment
+    }
+
+    mutating func note(rightless key: String, _ appointment: Appointment) {
+        for parkCode in lots(ofPlace: appointment.placeCode) {
+            if appointment.state == .made, appointment.parkCode == nil {
+                rightless[parkCode, default: []].insert(ByteKey(key))
+            } else {
+                rightless[parkCode]?.remove(ByteKey(key))
+                if rightless[parkCode]?.isEmpty == true { rightless[parkCode] = nil }
+            }
+        }
+    }
+
+    mutating func restoreRight(_ key: String, _ appointment: Appointment, now: Millis) {
+        note(rightless: key, appointment)
+        guard let parkCode = appointment.parkCode, lots[parkCode] != nil else { return }
+        let terms = terms(of: appointment, at: parkCode)
+        let end = City.window(of: appointment, terms).to
+        guard end > now else { return }
+        lots[parkCode]!.keep(City.holder(key), .publicService, City.right(of: appointment, terms))
+        lots[parkCode]!.noteDeadline(at: end)
+    }
+
+    /// A place of the quota has come back: the earliest appointment without one gets it.
+    mutating func giveRights(_ parkCode: String, at now: Millis, _ events: inout [Event]) {
+        guard let keys = rightless[parkCode] else { return }
+        let waiting = keys.compactMap { key in appointments[key.text].map { (key.text, $0) } }
+            .sorted { ($0.1.appointTime, $0.0) < ($1.1.appointTime, $1.0) }
+        for (key, appointment) in waiting {
+            guard appointment.state == .made, appointment.appointTime > now else {
+                rightless[parkCode]?.remove(ByteKey(key))
+                continue
+            }
+            let span = City.right(of: appointment, RightTerms(lots[parkCode]!.policy(.publicService)))
+            guard lots[parkCode]!.hasRoom(.publicService, from: span.from, to: span.to, now: now) else { continue }
+            _ = giveRight(key, appointment, at: now, &events)
+        }
+        if rightless[parkCode]?.isEmpty == true { rightless[parkCode] = nil }
+    }
+
+    /// The right becomes the order's place.
+    mutating func take(_ appointment: Appointment, for reservation: Reservation, _ events: inout [Event]) {
+        var appointment = appointment
+        let key = City.key(appointment.appId, appointment.extNo)
+        if let parkCode = appointment.parkCode {
+            lots[parkCode]?.release(City.holder(key))
+            noteFreed(parkCode)
+        }
+        appointment.state = .booked
+        // Its times are the order's now.
+        appointment.terms = terms(of: appointment, at: reservation.parkCode)
+        appointment.parkCode = reservation.parkCode
+        appointment.orderNo = reservation.orderNo
+        note(rightless: key, appointment)
+        set(.appointment(appointment), &events)
+    }
+
+    /// Rights that nobody used in their window give their place back.
+    mutating func dropRights(_ parkCode: String, at now: Millis, next: inout Millis) {
+        guard let keys = rightsIn[parkCode] else { return }
+        for key in keys.map(\.text) {
+            guard let appointment = appointments[key], appointment.parkCode == parkCode, appointment.state == .made else { continue }
+            let end = City.window(of: appointment, terms(of: appointment, at: parkCode)).to
+            if end <= now {
+                lots[parkCode]!.release(City.holder(key))
+                noteFreed(parkCode)
+            } else {
+                next = min(next, end)
+            }
+        }
+    }
+}

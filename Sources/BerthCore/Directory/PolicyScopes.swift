@@ -1,0 +1,137 @@
+// Policy values by scope, and the entities that the journal carries whole.
+extension City {
+    /// Puts an entity where the rules find it.
+    mutating func place(_ entity: Entity) {
+        switch entity {
+        case .policy(let override):
+            guard let scope = PolicyScope(override.scope) else { return }
+            lastPolicyVersion = max(lastPolicyVersion, override.version)
+            if overrides[scope].map({ $0.version < override.version }) ?? true { overrides[scope] = override }
+        case .calendarDay(let day): calendar.exceptions[day.day] = day.kind
+        case .offer(let offer):
+            lots[offer.parkCode]?.offers[offer.offerId] = offer
+            if !offer.appId.isEmpty {
+                lotOfShare[offer.offerId] = offer.parkCode
+                noteShare(offer.offerId)
+            }
+        case .subscription(let subscription):
+            lots[subscription.parkCode]?.subscriptions[subscription.authNo] = subscription
+            if !subscription.appId.isEmpty {
+                lotOfShare[subscription.authNo] = subscription.parkCode
+                noteShare(subscription.authNo)
+            }
+            lots[subscription.parkCode]?.noteDeadline(of: subscription, calendar)
+        case .place(let place): places[place.placeCode] = place
+        case .appointment(let appointment): index(appointment)
+        case .area(let area): areas[area.areaId] = area.parkCodes.isEmpty ? nil : area
+        case .flow(let flow):
+            flows[FlowKey(parkCode: flow.parkCode, areaId: flow.areaId, policyId: flow.policyId)] = flow
+        case .penalty(let penalty): penalties[penalty.penaltyId] = penalty
+        case .appeal(let appeal): appeals[appeal.appealId] = appeal
+        case .gateCase(let gateCase): gateCases[gateCase.caseNo] = gateCase
+        case .occupancy(let profile): lots[profile.parkCode]?.occupancy[profile.weekday] = profile
+        }
+    }
+
+    /// Numbers that the server gives end with a serial.
+    private mutating func noteShare(_ number: String) {
+        guard City.isOwnNumber(number), let serial = Int64(number.suffix(8)) else { return }
+        lastShare = max(lastShare, serial)
+    }
+
+    /// Whether a number has the form of those that the server gives to offers and subscriptions: nobody else may give one (section 2).
+    public static func isOwnNumber(_ number: String) -> Bool {
+        let bytes = Array(number.utf8)
+        return bytes.count == 18 && bytes[0] == UInt8(ascii: "S") && (bytes[1] == UInt8(ascii: "O") || bytes[1] == UInt8(ascii: "A"))
+            && bytes[2...].allSatisfy { (48...57).contains($0) }
+    }
+
+    mutating func set(_ entity: Entity, _ events: inout [Event]) {
+        place(entity)
+        events.append(.entity(entity))
+    }
+
+    // MARK: Policies
+
+    /// Sets values of a scope in a new version; an empty value takes the scope's own value away.
+    mutating func setPolicy(_ scope: PolicyScope, _ values: [String: String], at now: Millis) -> Decision {
+        if let parkCode = scope.parkCode, lots[parkCode] == nil { return Decision(.refused(.lotNotRegistered)) }
+        var probe = policy
+        var all = overrides[scope]?.values ?? [:]
+        for (name, value) in values {
+            if value.isEmpty, !Policy.texts.contains(where: { $0.name == name }) {
+                all[name] = nil
+                continue
+            }
+            guard probe.set(name, value) else { return Decision(.illegalValue, RuleNote(name)) }
+            all[name] = value
+        }
+        let override = PolicyOverride(scope: scope.text, version: lastPolicyVersion + 1, at: now, values: all)
+        var events: [Event] = []
+        set(.policy(override), &events)
+        let concerned = scope.parkCode.map { [$0] } ?? Array(lots.keys)
+        for parkCode in concerned.sorted() {
+            let told = GateRules(lots[parkCode]!.policy)
+            resolvePolicies(of: parkCode)
+            noteFreed(parkCode)
+            tellGateRules(parkCode, since: told, at: now, &events)
+        }
+        return Decision(.entity(.policy(override)), events)
+    }
+
+    /// What a lot's box needs of its policy to decide as the server does: told through its log (D19) when it changes.
+    mutating func tellGateRules(_ parkCode: String, since told: GateRules, inLog: Bool = true, at now: Millis, _ events: inout [Event]) {
+        guard let lot = lots[parkCode], lot.profile != nil else { return }
+        let rules = GateRules(lot.policy)
+        guard rules != told else { return }
+        keep(KeptRecord(parkCode: parkCode, kind: City.gateRulesKind, key: "", body: rules.json, at: now), &events)
+        if inLog { append(.relay(service: "config.push", body: rules.json), to: parkCode, about: "", at: now, &events) }
+    }
+
+    public static let gateRulesKind = "gate.rules"
+
+    /// Lays the scopes that concern a lot over each other.
+    mutating func resolvePolicies(of parkCode: String) {
+        guard let lot = lots[parkCode] else { return }
+        let group = PolicyScope.group(lot.profile?.group ?? "")
+        // Scenic areas have defaults of their own (section 7, R5), where the city's settings leave the general ones.
+        var base = policy
+        if let type = lot.profile?.lotType, type == 8 || type == 11 {
+            let usual = Policy()
+            if base.delayMin == usual.delayMin { base.delayMin = 360 }
+            if base.noShowMaxPerYear == usual.noShowMaxPerYear { base.noShowMaxPerYear = 3 }
+        }
+        func lay(_ purpose: Purpose?) -> (Policy, Int64) {
+            var result = base
+            var version: Int64 = 0
+            let scopes: [PolicyScope?] = [
+                .city, purpose.map { .product($0) }, group, .lot(parkCode), purpose.map { .lotProduct(parkCode, $0) },
+            ]
+            for case let override? in scopes.map({ $0.flatMap { overrides[$0] } }) {
+                for (name, value) in override.values { _ = result.set(name, value) }
+                version = max(version, override.version)
+            }
+            // Intervals already held stand on the calendar step of the city.
+            result.calendarStepMin = policy.calendarStepMin
+            return (result, version)
+        }
+        let (common, version) = lay(nil)
+        lots[parkCode]!.policy = common
+        lots[parkCode]!.policyVersion = version
+        lots[parkCode]!.productPolicies = [:]
+        for purpose in Purpose.allCases {
+            let (own, ownVersion) = lay(purpose)
+            lots[parkCode]!.policyVersion = max(lots[parkCode]!.policyVersion, ownVersion)
+            if own != common { lots[parkCode]!.productPolicies[purpose] = own }
+        }
+    }
+
+    /// The terms under which an order for this time would be made now.
+    public func terms(_ lot: Lot, _ purpose: Purpose, planTime: Millis) -> Terms {
+        let policy = lot.policy(purpose)
+        let early = purpose == .publicService ? policy.bizBeforeMin : policy.earlyMin
+        return Terms(
+            policy, version: lot.policyVersion, purpose: purpose, planTime: planTime,
+            enterStart: planTime - Millis(early) * CivilTime.minute)
+    }
+}

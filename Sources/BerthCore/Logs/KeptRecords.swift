@@ -1,0 +1,106 @@
+// Reports that are kept by name.
+
+// What is reported and kept by name, without a rule of its own: spaces, tariffs, devices, lists, subscriptions (U05 to U25), and
+// what an operator sends to a lot (section 9.2).
+
+/// Something reported under a name of its own; the latest wins. The core knows its kind and key, the wire what its body says.
+public struct KeptRecord: Sendable, Equatable {
+    /// Of the lot concerned; "" where it belongs to none.
+    public var parkCode: String
+    public var kind: String
+    public var key: String
+    /// Its fields as they came, in canonical JSON; "" when it is no more.
+    public var body: String
+    public var at: Millis
+
+    public init(parkCode: String, kind: String, key: String, body: String, at: Millis) {
+        self.parkCode = parkCode
+        self.kind = kind
+        self.key = key
+        self.body = body
+        self.at = at
+    }
+
+    public var isGone: Bool { body.isEmpty }
+}
+
+extension City {
+    struct RecordKind: Hashable, Sendable {
+        var parkCode: String
+        var kind: String
+    }
+
+    public mutating func restore(report: KeptRecord) {
+        reports[RecordKind(parkCode: report.parkCode, kind: report.kind), default: [:]][report.key] = report
+        if report.kind == City.stageKind { restoreStage(report) }
+        if report.kind == ProviderNotification.kind || report.kind == ProviderNotification.failedKind {
+            lastNotification = max(lastNotification, Int64(report.key) ?? 0)
+        }
+    }
+
+    /// What is in force of one kind, by key.
+    public func reports(_ parkCode: String, kind: String) -> [KeptRecord] {
+        (reports[RecordKind(parkCode: parkCode, kind: kind)] ?? [:]).values.sorted { $0.key < $1.key }
+    }
+
+    public func report(_ parkCode: String, kind: String, key: String) -> KeptRecord? {
+        reports[RecordKind(parkCode: parkCode, kind: kind)]?[key]
+    }
+
+    mutating func keep(_ report: KeptRecord, _ events: inout [Event]) {
+        let kind = RecordKind(parkCode: report.parkCode, kind: report.kind)
+        let old = reports[kind]?[report.key]
+        if report.isGone {
+            guard old != nil else { return }
+            reports[kind]![report.key] = nil
+        } else {
+            guard old?.body != report.body else { return }
+            reports[kind, default: [:]][report.key] = report
+        }
+        events.append(.report(report))
+    }
+
+    /// - Parameter replaces: what was there before of this kind is gone.
+    mutating func file(
+        _ parkCode: String, _ filed: [KeptRecord], replaces: String?, at now: Millis, knownBy: String?, notice: LotEvent?
+    ) -> Decision {
+        guard parkCode.isEmpty || lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
+        // A space is looked up where the lot has said which ones it has.
+        if let knownBy, let known = reports[RecordKind(parkCode: parkCode, kind: knownBy)], !known.isEmpty,
+            !filed.allSatisfy({ known[$0.key] != nil })
+        {
+            return Decision(.refused(.unknownSpace))
+        }
+        var events: [Event] = []
+        if let kind = replaces {
+            let keys = Set(filed.map(\.key))
+            for old in reports(parkCode, kind: kind) where !keys.contains(old.key) {
+                keep(KeptRecord(parkCode: parkCode, kind: kind, key: old.key, body: "", at: now), &events)
+            }
+        }
+        for report in filed { keep(report, &events) }
+        if let notice, lots[parkCode] != nil { events.append(.notice(notice)) }
+        return Decision(.filed(filed.count), events)
+    }
+
+    /// A message of an operator for a lot's down log; what it sets stays in force for snapshots.
+    mutating func post(_ parkCode: String, service: String, body: String, sets report: KeptRecord?, at now: Millis) -> Decision {
+        guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
+        var events: [Event] = []
+        if let report { keep(report, &events) }
+        append(.relay(service: service, body: body), to: parkCode, about: "", at: now, &events)
+        return Decision(.posted(epoch: lots[parkCode]!.downEpoch!, seq: lots[parkCode]!.downLast), events)
+    }
+
+    /// A10: a plate belongs to one user. An empty body unbinds.
+    mutating func bind(appId: String, userToken: String, plate: Plate, body: String, at now: Millis) -> Decision {
+        let user = "\(appId)|\(userToken)"
+        let owner = report("", kind: "plateOwner", key: plate.revealed)
+        if let owner, owner.body != user { return Decision(.refused(.plateBoundElsewhere)) }
+        var events: [Event] = []
+        keep(KeptRecord(parkCode: user, kind: "vehicle", key: plate.revealed, body: body, at: now), &events)
+        keep(
+            KeptRecord(parkCode: "", kind: "plateOwner", key: plate.revealed, body: body.isEmpty ? "" : user, at: now), &events)
+        return Decision(.bound(plate), events)
+    }
+}

@@ -1,0 +1,33 @@
+// Money that has moved (U22, U23, D11, D12, A13): a payNo pays once, a refundNo refunds once, nobody gets back more than he paid.
+
+/// What a car owes at a moment, as its lot or the server said.
+public struct Bill: Sendable, Equatable {
+    public var billNo: String
+    public var parkCode: String
+    public var recordNo: String
+    public var payableFen: Int64
+    public var paidBy: String?
+    /// Afterwards the fee has to be asked again.
+    public var expireAt: Millis
+    /// An order's deposit or a subscription that it makes certain, where it is not for a stay.
+    public var subject: String?
+    /// The lot that gave the number; "" for a bill of the city's own (section 2).
+    public var giver = ""
+    /// Providers that asked for it: nobody else may pay it.
+    public var askedBy: [String] = []
+
+    /// Its place among all bills: a number is unique in its giver.
+    public static func key(_ giver: String, _ billNo: String) -> String { "\(giver)|\(billNo)" }
+    public var key: String { Bill.key(giver, billNo) }
+
+    public init(
+        billNo: String, parkCode: String, recordNo: String, payableFen: Int64, expireAt: Millis, subject: String? = nil
+    ) {
+        self.billNo = billNo
+        self.parkCode = parkCode
+        self.recordNo = recordNo
+        self.payableFen = payableFen
+        self.expireAt = expireAt
+        self.subject = subject
+    }
+}

@@ -1,0 +1,50 @@
+// Deposits of reservations.
+extension City {
+    /// The deposit is there: the order is certain, and its lot is told. False when it is too late for that.
+    mutating func certifyPaid(_ orderNo: String, by payNo: String, at now: Millis, _ events: inout [Event]) -> Bool {
+        guard var reservation = known(orderNo), reservation.status == .held, reservation.prepayNo == nil
+        else { return false }
+        reservation.prepayNo = payNo
+        reservation.orderVer += 1
+        certify(&reservation, policy: lots[reservation.parkCode]!.policy(reservation.purpose), at: now, &events)
+        return true
+    }
+
+    /// Nobody's fault: the deposit goes back.
+    mutating func returnDeposit(of reservation: Reservation, at now: Millis, _ events: inout [Event]) {
+        if let payNo = reservation.prepayNo {
+            giveBack(
+                Payment.key(reservation.appId, "", payNo), of: reservation.orderNo, refundNo: "R\(reservation.orderNo)", at: now, &events)
+        }
+    }
+
+    /// The driver came: the deposit is the lot's. The driver did not come, or cancelled too late: it is the lot's as a penalty.
+    mutating func settleDeposit(of reservation: Reservation, _ kind: Posting.Kind, at now: Millis, _ events: inout [Event]) {
+        let held = -balances[.deposit(reservation.orderNo), default: 0]
+        guard held > 0 else { return }
+        post(
+            Posting(
+                at: now, kind: kind, reference: reservation.orderNo,
+                [(.deposit(reservation.orderNo), held), (.lot(reservation.parkCode), -held)]),
+            &events)
+    }
+
+    /// A breach or no-show that an appeal undid: the deposit that was kept for it goes back.
+    mutating func returnForfeit(
+        of reservation: Reservation, reference: String, at now: Millis, history: some History, _ events: inout [Event]
+    ) {
+        guard reservation.status == .noShow || reservation.status == .cancelledBreach, let payNo = reservation.prepayNo,
+            var payment = payment(payNo, appId: reservation.appId, history: history), payment.state == .paid,
+            payment.subject == reservation.orderNo
+        else { return }
+        let fen = payment.amountFen
+        post(
+            Posting(at: now, kind: .refund, reference: reference, [(.lot(reservation.parkCode), fen), (.provider(payment.appId), -fen)]),
+            &events)
+        payment.refundedFen = fen
+        payment.state = .refunded
+        payments[payment.key] = payment
+        events.append(.payment(payment))
+        tell(payment.appId, .refund(payNo: payment.payNo, refundNo: reference, amountFen: fen), at: now, &events)
+    }
+}

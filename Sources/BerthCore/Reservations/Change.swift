@@ -1,0 +1,187 @@
+// Changing a reservation: another time, another plate, a delay (A03, A08).
+extension City {
+    mutating func modify(
+        appId: String, orderNo: String, planTime: Millis?, plate: Plate?, plateColor: Int?, at now: Millis,
+        history: some History
+    ) -> Decision {
+        guard var reservation = reservation(orderNo, history: history), reservation.appId == appId else {
+            return Decision(.refused(.orderNotFound))
+        }
+        switch reservation.status {
+        case .held, .booked: break
+        case .inLot: return Decision(.refused(.modifyAfterEntry))
+        case .done: return Decision(.refused(.orderFinished))
+        case .cancelled, .cancelledBreach: return Decision(.refused(.orderCancelled))
+        default: return Decision(.refused(.wrongState))
+        }
+        guard let lot = lots[reservation.parkCode], let profile = lot.profile else { return Decision(.refused(.lotIncomplete)) }
+        if now > reservation.enterEnd { return Decision(.refused(.tooLate)) }
+        // A place of an appointment moves with the appointment, a shared one is chosen anew.
+        if reservation.purpose == .publicService, planTime != nil { return Decision(.refused(.wrongState)) }
+        let policy = lot.policy(reservation.purpose)
+        // The lot as it is now is not held on to: changing it would copy it.
+        let policyVersion = lot.policyVersion
+        let old = reservation
+        if let plate { reservation.plate = plate }
+        if let plateColor { reservation.plateColor = plateColor }
+        if let planTime {
+            // Early and late minutes as they were agreed, with a delay that was granted.
+            reservation.planTime = planTime
+            reservation.enterStart += planTime - old.planTime
+            reservation.enterEnd += planTime - old.planTime
+            // What could not be cancelled freely any more cannot be moved into being free again.
+            if now < reservation.terms.freeCancelUntil { reservation.terms.freeCancelUntil += planTime - old.planTime }
+            if reservation.leaveDeadline != nil { reservation.leaveDeadline = planTime + Millis(reservation.stayMin) * CivilTime.minute }
+        }
+        if reservation == old { return Decision(.reservation(old, isRepeat: false)) }
+        guard reservation.plate.fits(color: reservation.plateColor) else { return Decision(.refused(.plateColorMismatch)) }
+        if reservation.plate != old.plate {
+            if reservation.plateChanges >= reservation.terms.plateChangesMax {
+                return Decision(
+                    .wrongState, RuleNote("plateChangesMax", used: reservation.plateChanges, max: reservation.terms.plateChangesMax))
+            }
+            if let refused = refusePlate(reservation.plate, lot: lot, policy: policy, at: now) { return refused }
+            // An appointment that names its car is for that car.
+            if let named = appointment(of: reservation)?.1.plate, named != reservation.plate {
+                return Decision(.plateDiffers, RuleNote("appointment"))
+            }
+            let standing = standing(
+                of: appId, reservation.userToken, reservation.plate, lot: lot, purpose: reservation.purpose, policy: policy, at: now)
+            if let standing, standing.1.rule == "noShowMaxPerPlate" { return Decision(standing.0, standing.1) }
+            reservation.plateChanges += 1
+        }
+        if reservation.planTime != old.planTime {
+            if let refused = refuseTime(
+                reservation.planTime, lot: lot, profile: profile, purpose: reservation.purpose, pool: reservation.pool, at: now)
+            {
+                return refused
+            }
+            if let refused = flowDemands(on: reservation, at: now, except: [orderNo]).refusal {
+                return full(refused.outcome.refusal!, reservation, note: refused.note, policy: policy, at: now)
+            }
+        }
+        if let refused = refuseOverlap(of: reservation) { return refused }
+        // Days that it counts in and did not before: of its user, and of each of its plates.
+        let (gone, fresh) = (City.dayKeys(old), City.dayKeys(reservation))
+        if let refused = refuseDay(of: reservation, fresh, policy: policy, except: Set(gone)) { return refused }
+        if reservation.planTime != old.planTime {
+            // Its own place does not stand in its way.
+            lots[reservation.parkCode]!.advance(to: now)
+            lots[reservation.parkCode]!.release(reservation)
+            var shortage: Rejection?
+            if reservation.purpose == .shared {
+                let offerId = reservation.offerId
+                reservation.leaveDeadline = reservation.planTime + Millis(reservation.stayMin) * CivilTime.minute
+                switch sharedPlace(
+                    for: &reservation, offerId: offerId, stayMin: reservation.stayMin, lot: lots[reservation.parkCode]!, at: now)
+                {
+                case .success(let place):
+                    reservation.spaceNo = place.space
+                    reservation.offerId = place.offer?.offerId
+                    // Moved within its offer it costs what was agreed.
+                    if reservation.offerId == offerId { reservation.terms.price = old.terms.price }
+                case .failure(let refusal): shortage = refusal
+                }
+            } else if !lots[reservation.parkCode]!.hasRoom(
+                reservation.pool, from: reservation.enterStart, to: reservation.expectedLeave, now: now)
+            {
+                let isNamed = lots[reservation.parkCode]!.isNamed(
+                    reservation.pool, from: reservation.enterStart, to: reservation.expectedLeave)
+                shortage = isNamed ? .poolEmpty : .noBookableSpace
+            }
+            if let shortage {
+                lots[reservation.parkCode]!.rehold(old, now: now)
+                return full(shortage, reservation, policy: policy, at: now)
+            }
+        }
+        // What rests on the old terms keeps them; the version says under which the change was made.
+        reservation.terms.version = max(reservation.terms.version, policyVersion)
+        var events: [Event] = []
+        for key in gone where !fresh.contains(key) { count(key, by: -1, &events) }
+        for key in fresh where !gone.contains(key) {
+            count(key, by: 1, max: key.hasPrefix("ud|") ? policy.dailyMaxPerUser : policy.dailyMaxPerPlate, &events)
+        }
+        countQuotas(of: &reservation, &events)
+        reservation.orderVer += 1
+        sendChange(&reservation, at: now, &events)
+        update(reservation, at: now, &events)
+        return Decision(.reservation(lots[reservation.parkCode]!.reservations[orderNo]!, isRepeat: false), events)
+    }
+
+    /// Tells the lot of a change, when it has heard of the order at all.
+    mutating func sendChange(_ reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
+        guard reservation.downSeq > 0 else { return }
+        send(LotMessage.modify, of: &reservation, at: now, &events)
+    }
+
+    /// A08: once, a later end of the entry window; for a car that is inside and has a time to leave, a later one. Where the place would not
+    /// be his any more it is held for longer, when nobody follows.
+    mutating func delay(appId: String, orderNo: String, at now: Millis, history: some History) -> Decision {
+        guard var reservation = reservation(orderNo, history: history), reservation.appId == appId else {
+            return Decision(.refused(.orderNotFound))
+        }
+        switch reservation.status {
+        case .held, .booked: break
+        case .inLot:
+            guard reservation.leaveDeadline != nil else { return Decision(.refused(.modifyAfterEntry)) }
+        case .done: return Decision(.refused(.orderFinished))
+        case .cancelled, .cancelledBreach: return Decision(.refused(.orderCancelled))
+        default: return Decision(.refused(.wrongState))
+        }
+        guard !reservation.isDelayed, reservation.terms.delayMin > 0 else {
+            return Decision(
+                .delayNotAllowed, RuleNote("delayMin", used: reservation.isDelayed ? 1 : 0, max: reservation.terms.delayMin > 0 ? 1 : 0))
+        }
+        let more = Millis(reservation.terms.delayMin) * CivilTime.minute
+        lots[reservation.parkCode]?.advance(to: now)
+        if reservation.status == .inLot {
+            guard let deadline = reservation.leaveDeadline, now <= deadline,
+                canStay(reservation, from: deadline, to: deadline + more, now: now)
+            else {
+                return Decision(.delayNotAllowed, RuleNote("delayMin", until: reservation.leaveDeadline))
+            }
+            reservation.leaveDeadline = deadline + more
+            reservation.isWarned = false
+        } else {
+            if now > reservation.enterEnd { return Decision(.tooLate, RuleNote("enterEnd", until: reservation.enterEnd)) }
+            var later = reservation.enterEnd + more
+            if later > reservation.expectedLeave {
+                // As much of a stay as he had.
+                let added = later - reservation.enterEnd
+                if canStay(reservation, from: reservation.expectedLeave, to: reservation.expectedLeave + added, now: now) {
+                    if let deadline = reservation.leaveDeadline { reservation.leaveDeadline = deadline + added }
+                    reservation.stayMin += Int(added / CivilTime.minute)
+                } else {
+                    later = reservation.expectedLeave
+                }
+            }
+            guard later > reservation.enterEnd else { return Decision(.delayNotAllowed, RuleNote("delayMin", until: reservation.enterEnd)) }
+            reservation.enterEnd = later
+        }
+        reservation.isDelayed = true
+        reservation.orderVer += 1
+        var events: [Event] = []
+        sendChange(&reservation, at: now, &events)
+        update(reservation, at: now, &events)
+        return Decision(.reservation(lots[reservation.parkCode]!.reservations[orderNo]!, isRepeat: false), events)
+    }
+
+    /// Whether nobody follows in the order's place in this time.
+    private func canStay(_ reservation: Reservation, from: Millis, to: Millis, now: Millis) -> Bool {
+        guard let lot = lots[reservation.parkCode] else { return false }
+        guard let space = reservation.spaceNo else {
+            if reservation.purpose == .shared {
+                let policy = lot.policy(.shared)
+                guard RecurringWindow.spans(policy.quiet, from: to, to: to + 1, calendar).isEmpty,
+                    RecurringWindow.covers(poolWindow(policy), from: from, to: to, calendar)
+                else { return false }
+            }
+            return lot.hasRoom(reservation.pool, from: from, to: to, now: now)
+        }
+        guard let offer = reservation.offerId.flatMap({ lot.offers[$0] }), offer.isBookable, to <= offer.validTo,
+            RecurringWindow.spans(offer.quietHours + lot.policy(.shared).quiet, from: to, to: to + 1, calendar).isEmpty
+        else { return false }
+        return lot.spaces.isFree(space, from: from, to: to, except: reservation.orderNo)
+            && RecurringWindow.covers(offer.segments, from: from, to: to, calendar)
+    }
+}

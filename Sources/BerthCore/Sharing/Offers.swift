@@ -1,0 +1,229 @@
+// Offers of owners: publication, review, change, withdrawal.
+extension City {
+    mutating func publish(_ draft: SharedOffer, at now: Millis) -> Decision {
+        guard let lot = lots[draft.parkCode] else { return Decision(.refused(.lotNotRegistered)) }
+        guard let profile = lot.profile, profile.enabled.contains(.shared), isOpened(lot, for: .shared) else {
+            return Decision(.refused(.sharingNotEnabled))
+        }
+        let policy = lot.policy(.shared)
+        guard !draft.proofs.isEmpty, !draft.agreementVersion.isEmpty,
+            policy.agreementVersion.isEmpty || policy.agreementVersion == draft.agreementVersion
+        else { return Decision(.providerNotCertified, RuleNote("agreementVersion")) }
+        var offer = draft
+        if let space = offer.spaceNo {
+            let known = reports[RecordKind(parkCode: draft.parkCode, kind: "space")] ?? [:]
+            guard known.isEmpty || known[space] != nil else { return Decision(.refused(.unknownSpace)) }
+            guard !lot.offers.values.contains(where: { $0.spaceNo == space && $0.status != .withdrawn && $0.status != .closed }) else {
+                return Decision(.refused(.unknownSpace))
+            }
+        }
+        guard lot.offers.count < City.offersMax else {
+            return Decision(.illegalValue, RuleNote("offers", used: lot.offers.count, max: City.offersMax))
+        }
+        lastShare += 1
+        offer.offerId = "SO" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(lastShare, 8)
+        if offer.segments.isEmpty { offer.segments = defaultSegments(policy) }
+        offer.status = policy.shareReview == 1 ? .underReview : .open
+        var events: [Event] = []
+        set(.offer(offer), &events)
+        if offer.status == .open { announce(offer, 3001, at: now, &events) }
+        return Decision(.entity(.offer(offer)), events)
+    }
+
+    /// When the lot's own shared places may be used: off-peak hours where no policy says otherwise (section 7, `shareWindow`).
+    public func poolWindow(_ policy: Policy) -> [RecurringWindow] { defaultSegments(policy) }
+
+    func defaultSegments(_ policy: Policy) -> [RecurringWindow] {
+        policy.shareWindow.isEmpty ? RecurringWindow.offPeak : RecurringWindow.parse(policy.shareWindow) ?? RecurringWindow.offPeak
+    }
+
+    private mutating func announce(_ offer: SharedOffer, _ eventType: Int, at now: Millis, _ events: inout [Event]) {
+        events.append(.notice(LotEvent(parkCode: offer.parkCode, eventType: eventType, occurredAt: now, detail: offer.offerId)))
+        if offer.status == .open { noteFreed(offer.parkCode) }
+    }
+
+    mutating func review(_ parkCode: String, offerId: String, isPassed: Bool, remark: String, at now: Millis) -> Decision {
+        guard let parkCode = lotOfShare[offerId], var offer = lots[parkCode]?.offers[offerId] else {
+            return Decision(.refused(.notFound))
+        }
+        guard offer.status == .underReview else { return Decision(.refused(.wrongState)) }
+        offer.status = isPassed ? .open : .draft
+        offer.remark = remark.isEmpty ? nil : remark
+        offer.version += 1
+        var events: [Event] = []
+        set(.offer(offer), &events)
+        if isPassed { announce(offer, 3001, at: now, &events) }
+        return Decision(.entity(.offer(offer)), events)
+    }
+
+    /// New times must hold what is booked, or, confirmed, move it at the owner's cost (an early return for one evening); a new price is for new
+    /// bookings.
+    mutating func updateOffer(
+        appId: String, _ offerId: String, segments: [RecurringWindow]?, price: SharePrice?, isConfirmed: Bool, at now: Millis
+    ) -> Decision {
+        guard let parkCode = lotOfShare[offerId], var offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
+            return Decision(.refused(.notFound))
+        }
+        if offer.status == .closed || offer.status == .withdrawn { return Decision(.refused(.offerClosed)) }
+        if let segments, isConfirmed {
+            let (reservations, subscriptions) = affected(by: offer, at: now)
+            let (hit, hitShares) = outside(segments, reservations, subscriptions, at: now)
+            offer.segments = segments
+            if let price { offer.price = price }
+            offer.version += 1
+            var events: [Event] = []
+            set(.offer(offer), &events)
+            move(hit, hitShares, outOf: offer, at: now, &events)
+            return Decision(.entity(.offer(offer)), events)
+        }
+        if let segments {
+            let (reservations, subscriptions) = affected(by: offer, at: now)
+            let (hit, hitShares) = outside(segments, reservations, subscriptions, at: now)
+            guard hit.isEmpty, hitShares.isEmpty else { return consequences(offer, hit, hitShares, at: now) }
+            offer.segments = segments
+        }
+        if let price { offer.price = price }
+        offer.version += 1
+        if offer.status == .draft { offer.status = .underReview }
+        var events: [Event] = []
+        set(.offer(offer), &events)
+        return Decision(.entity(.offer(offer)), events)
+    }
+
+    /// Of what is booked, what new times would not hold.
+    func outside(_ segments: [RecurringWindow], _ reservations: [Reservation], _ subscriptions: [SharedSubscription], at now: Millis) -> (
+        reservations: [Reservation], subscriptions: [SharedSubscription]
+    ) {
+        (
+            reservations.filter { !RecurringWindow.covers(segments, from: $0.enterStart, to: $0.expectedLeave, calendar) },
+            subscriptions.filter { share in
+                !times(of: share, from: now).allSatisfy { RecurringWindow.covers(segments, from: $0.from, to: $0.to, calendar) }
+            }
+        )
+    }
+
+    /// Who is booked into an offer from now on, beside cars that are inside.
+    func affected(by offer: SharedOffer, at now: Millis) -> (reservations: [Reservation], subscriptions: [SharedSubscription]) {
+        guard let lot = lots[offer.parkCode] else { return ([], []) }
+        return (
+            lot.reservations.values.filter { $0.offerId == offer.offerId && $0.status.isActive }.sorted { $0.serial < $1.serial },
+            lot.subscriptions.values.filter { $0.offerId == offer.offerId && $0.status.holds }.sorted { $0.authNo < $1.authNo }
+        )
+    }
+
+    /// The owner wants his space back before the time he gave it for: first he sees whom it hits, then he confirms it. Who is inside stays until
+    /// his time is up; who has booked is re-homed at the owner's cost.
+    mutating func closeOffer(appId: String, _ offerId: String, isConfirmed: Bool, at now: Millis, history: some History) -> Decision {
+        guard let parkCode = lotOfShare[offerId], let offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
+            return Decision(.refused(.notFound))
+        }
+        if offer.status == .closed || offer.status == .withdrawn { return Decision(.refused(.offerClosed)) }
+        let (reservations, subscriptions) = affected(by: offer, at: now)
+        if !isConfirmed, !reservations.isEmpty || !subscriptions.isEmpty {
+            return consequences(offer, reservations, subscriptions, at: now)
+        }
+        var events: [Event] = []
+        let closed = withdraw(offer, reservations, subscriptions, as: .closed, at: now, &events)
+        return Decision(.entity(.offer(closed)), events)
+    }
+
+    mutating func withdraw(
+        _ offer: SharedOffer, _ reservations: [Reservation], _ subscriptions: [SharedSubscription], as status: OfferStatus, at now: Millis,
+        _ events: inout [Event]
+    ) -> SharedOffer {
+        var offer = offer
+        offer.status = status
+        offer.version += 1
+        set(.offer(offer), &events)
+        announce(offer, 3002, at: now, &events)
+        move(reservations, subscriptions, outOf: offer, at: now, &events)
+        return offer
+    }
+
+    /// Whom a change would hit, and what it would cost its owner: found by doing it to a copy.
+    func consequences(
+        _ offer: SharedOffer, _ reservations: [Reservation], _ subscriptions: [SharedSubscription], at now: Millis
+    ) -> Decision {
+        var trial = self
+        var events: [Event] = []
+        var closed = offer
+        closed.status = .closed
+        trial.set(.offer(closed), &events)
+        trial.move(reservations, subscriptions, outOf: offer, at: now, &events)
+        let payer = payer(of: offer)
+        let cost = trial.balances[payer, default: 0] - balances[payer, default: 0]
+        return Decision(.consequences(offer, reservations: reservations, subscriptions: subscriptions, costFen: cost))
+    }
+
+    /// Who bears what an offer's owner causes.
+    func payer(of offer: SharedOffer) -> Account {
+        offer.providerToken.isEmpty ? .lot(offer.parkCode) : .owner(offer.appId, offer.providerToken)
+    }
+
+    mutating func move(
+        _ reservations: [Reservation], _ subscriptions: [SharedSubscription], outOf offer: SharedOffer, at now: Millis,
+        _ events: inout [Event]
+    ) {
+        for reservation in reservations {
+            guard let reservation = lots[reservation.parkCode]?.reservations[reservation.orderNo] else { continue }
+            if reservation.status == .inLot {
+                events.append(
+                    .notice(
+                        LotEvent(
+                            parkCode: offer.parkCode, eventType: 3006, occurredAt: now, orderNo: reservation.orderNo,
+                            recordNo: reservation.recordNo,
+                            detail: offer.offerId)))
+            } else {
+                displace(reservation, payer: payer(of: offer), at: now, &events)
+            }
+        }
+        for subscription in subscriptions {
+            let settled = giveBackRest(of: subscription, payer: payer(of: offer), at: now, &events)
+            end(settled, as: .cancelled, reason: "offer closed", at: now, &events)
+        }
+    }
+
+    /// Offers of one lot, and places that all of them stand for.
+    static let offersMax = 10_000
+
+    static let offeredPlacesMax = 1_000_000_000
+
+    mutating func report(_ parkCode: String, _ offers: [SharedOffer], gone: [String], at now: Millis, history: some History) -> Decision {
+        guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
+        for offer in offers {
+            let known = reports[RecordKind(parkCode: parkCode, kind: "space")] ?? [:]
+            if let space = offer.spaceNo {
+                guard known.isEmpty || known[space] != nil else { return Decision(.refused(.unknownSpace)) }
+                guard !lot.offers.values.contains(where: { $0.spaceNo == space && $0.offerId != offer.offerId && $0.isBookable }) else {
+                    return Decision(.refused(.unknownSpace))
+                }
+            }
+            // An owner's own offer is not the lot's to change, and no lot gives a number of the server's series.
+            if let old = lot.offers[offer.offerId], !old.appId.isEmpty { return Decision(.refused(.wrongState)) }
+            if City.isOwnNumber(offer.offerId) { return Decision(.illegalValue, RuleNote("offerId")) }
+        }
+        let fresh = offers.filter { lot.offers[$0.offerId] == nil }.count
+        if lot.offers.count + fresh > City.offersMax {
+            return Decision(.illegalValue, RuleNote("offers", used: lot.offers.count + fresh, max: City.offersMax))
+        }
+        let changed = Set(offers.map { ByteKey($0.offerId) })
+        let places =
+            lot.offers.values.reduce(0) { $0 + ($1.isBookable && !changed.contains(ByteKey($1.offerId)) ? $1.unitCount : 0) }
+            + offers.reduce(0) { $0 + $1.unitCount }
+        if places > City.offeredPlacesMax { return Decision(.illegalValue, RuleNote("count", used: places, max: City.offeredPlacesMax)) }
+        var events: [Event] = []
+        for offer in offers {
+            var offer = offer
+            offer.version = (lot.offers[offer.offerId]?.version ?? 0) + 1
+            if offer.segments.isEmpty { offer.segments = defaultSegments(lot.policy(.shared)) }
+            set(.offer(offer), &events)
+            if lot.offers[offer.offerId]?.isBookable != true { announce(offer, 3001, at: now, &events) }
+        }
+        for offerId in gone {
+            guard let offer = lots[parkCode]?.offers[offerId], offer.appId.isEmpty, offer.isBookable else { continue }
+            let (reservations, subscriptions) = affected(by: offer, at: now)
+            _ = withdraw(offer, reservations, subscriptions, as: .withdrawn, at: now, &events)
+        }
+        return Decision(.filed(offers.count + gone.count), events)
+    }
+}
