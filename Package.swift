@@ -109,7 +109,9 @@ let package = Package(
         .testTarget(name: "BerthDocsTests", dependencies: ["BerthDocs", "BerthCore", "BerthWire"]),
         .testTarget(name: "BerthSceneTests", dependencies: ["BerthScene", "BerthCore", "BerthWire"]),
         .testTarget(name: "BerthGatewayTests", dependencies: ["BerthGateway"]),
-        .testTarget(name: "BerthStoreTests", dependencies: ["BerthStore", "BerthCore", "BerthWire"]),
+        .testTarget(
+            name: "BerthStoreTests",
+            dependencies: ["BerthStore", "BerthCore", "BerthWire", .product(name: "GRDB", package: "GRDB.swift")]),
     ],
     swiftLanguageModes: [.v6]
 )

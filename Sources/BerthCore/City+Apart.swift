@@ -18,7 +18,7 @@ extension City {
         return city
     }
 
-    /// The first entry of the new epoch tells the lot to take a snapshot; orders in force follow for lots that take none.
+    /// The first entry of the new epoch tells the lot to take a snapshot; the reservations in force follow for lots that take none.
     mutating func renewDown(_ parkCode: String, epoch: String, at now: Millis) -> Decision {
         guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
         with(parkCode) {

@@ -1,7 +1,7 @@
-// What every change of a reservation brings with it.
+// The consequences of every change of a reservation.
 extension City {
-    /// Puts an order's new value everywhere it is known, and its hold where its state says.
-    /// - Returns: what it was before.
+    /// Puts a reservation's new value wherever it is known, and makes the hold that its state asks for.
+    /// - Returns: the value before.
     @discardableResult mutating func index(_ reservation: Reservation, now: Millis) -> Reservation? {
         guard lots.contains(reservation.parkCode) else { return nil }
         let old = lots[reservation.parkCode]!.reservations.put(reservation)
@@ -36,7 +36,7 @@ extension City {
         return old
     }
 
-    /// Takes an order out of what the city knows beyond its lot.
+    /// Removes a reservation from the indexes that the city keeps beyond the lot.
     mutating func clearTraces(of reservation: Reservation) {
         if reservation.status == .waitlisted { countWaiting(reservation, by: -1) }
         removeSpans(reservation)
@@ -56,14 +56,14 @@ extension City {
         waitingIn[reservation.parkCode, default: 0] += delta
     }
 
-    /// A place may have become free: who waits for one in this lot is looked at when the command is done.
+    /// Notes that a place may have become free: the reservations and appointments that wait in this lot are looked at after the command.
     mutating func noteFreed(_ parkCode: String) {
         if waitingIn[parkCode, default: 0] > 0 || rightless[parkCode] != nil { freed.insert(parkCode) }
     }
 
     mutating func noteRefilled(_ parkCode: String) { refilled.insert(parkCode) }
 
-    /// When the plate has another active order whose interval meets that of this one.
+    /// The interval of another active reservation of the plate that meets the interval of this one; nil when there is none.
     func overlap(_ plate: Plate, with reservation: Reservation) -> PlateWindow? {
         plateSpans[plate]?.first {
             $0.serial != reservation.serial && $0.from < reservation.expectedLeave && reservation.enterStart < $0.to
@@ -72,7 +72,7 @@ extension City {
 
     mutating func update(_ reservation: Reservation, at now: Millis, _ events: inout [Event]) {
         var reservation = reservation
-        // One that has just been made says so already, and need not be copied.
+        // A reservation that was made just now has this time already and need not be copied.
         if reservation.changedAt != now { reservation.changedAt = now }
         let before = index(reservation, now: now)?.status
         events.append(.reservation(reservation))

@@ -1,13 +1,13 @@
-// A command goes in, a decision comes out.
+// The decision of a command.
 extension City {
-    /// - Parameter sentAt: when the lot sent the message that says it; its log has passed no later time by it (section 5.5).
+    /// - Parameter sentAt: the time at which the lot sent the message; the message is no evidence of a later time (section 5.5).
     public mutating func decide(_ command: Command, at now: Millis, history: some History, sentAt: Millis = .max) -> Decision {
         self.sentAt = sentAt
         defer { self.sentAt = .max }
         var decision = carryOut(command, at: now, history: history)
         if !refilled.isEmpty { followSaturation(at: now, &decision.events) }
         if !freed.isEmpty { giveFreedPlaces(at: now, &decision.events) }
-        // No refusal is without the rule that it comes from.
+        // Every refusal names the rule that it comes from.
         if decision.note == nil, let rule = decision.outcome.refusal?.rule { decision.note = RuleNote(rule) }
         return decision
     }

@@ -8,8 +8,8 @@ extension City {
         case listed(Plate, ListEntry)
     }
 
-    /// Brings the city to its state after an event that was decided at `time`: the same as in the city that decided it, apart from hints
-    /// (what is on its way, which level of saturation was told).
+    /// Brings the city to its state after an event that was decided at `time`. It is the state of the city that decided it, apart from
+    /// hints (messages on their way, the level of saturation reported last).
     /// - Parameter meaning: of a report that is not gone.
     public mutating func follow(_ event: Event, at time: Millis, meaning: (KeptRecord) -> RecordMeaning) {
         switch event {
@@ -57,8 +57,7 @@ extension City {
 
     private mutating func put(_ profile: LotProfile) {
         guard lots.contains(profile.parkCode) else { return }
-        points.removeAll { $0.parkCode == profile.parkCode }
-        points.append((profile.parkCode, profile.position))
+        grid.put(profile.parkCode, at: profile.position)
         lots[profile.parkCode]!.profile = profile
         resolvePolicies(of: profile.parkCode)
     }
@@ -91,7 +90,7 @@ extension City {
         if let place = lots[parkCode]!.walkIns.lastIndex(of: visit.enterTime) { lots[parkCode]!.walkIns.remove(at: place) }
     }
 
-    /// Removes an order that was never made, and all that it held.
+    /// Removes a reservation that was never made, and its holds.
     mutating func remove(reservation serial: Int64, of parkCode: String) {
         guard let reservation = lots[parkCode]?.reservations[serial: serial] else { return }
         lots[parkCode]!.release(reservation)
@@ -162,8 +161,8 @@ extension City {
         note(rightless: key, gone)
     }
 
-    /// Removes an entity that was decided in vain. Entities on which many lots rest stay: ``Touched/isWholeCity`` names them, and the whole city
-    /// is read back.
+    /// Removes an entity that was decided in vain. Entities on which many lots rest stay: ``Touched/isWholeCity`` names them, and the whole
+    /// city is read back.
     mutating func remove(_ entity: Entity) {
         switch entity {
         case .policy, .calendarDay, .area, .place, .occupancy: break

@@ -1,4 +1,4 @@
-// The city drops ended things from memory lot by lot, and the tables that belong to no lot in parts, so that nobody waits for all of it.
+// The city drops ended things from memory lot by lot. Tables that belong to no lot are swept in parts, so that each step is short.
 extension City {
     /// Drops from memory what ended before `time`.
     public mutating func forget(endedBefore time: Millis) {
@@ -28,7 +28,7 @@ extension City {
         }
     }
 
-    /// The parts of what belongs to no lot; they come after the lots, all of them and in order.
+    /// The parts of the tables that belong to no lot; they come after the lots, all of them and in order.
     public static let sharedParts = 0..<(SharedPart.allCases.count + CounterTable.shardCount + 1)
 
     private enum SharedPart: Int, CaseIterable { case bills, keys, appointments, penalties, appeals, cases, flows, payments }
@@ -71,7 +71,7 @@ extension City {
 
     private func isNewDay(_ time: Millis) -> Bool { CivilTime.day(of: time) != heldDay }
 
-    /// Whether a payment is the deposit of an order that is in memory.
+    /// Whether a payment is the deposit of a reservation that is in memory.
     private func isDeposit(_ payment: Payment) -> Bool {
         guard let reservation = payment.subject.flatMap({ known($0) }) else { return false }
         return reservation.prepayNo == payment.payNo && reservation.appId == payment.appId

@@ -1,11 +1,11 @@
 // Looking up reservations and visits.
 extension City {
-    /// An order by number, from memory or from the past.
+    /// A reservation by number, from memory or from the past.
     public func reservation(_ orderNo: String, history: some History) -> Reservation? {
         known(orderNo) ?? history.reservation(orderNo)
     }
 
-    /// An order that is in memory.
+    /// A reservation that is in memory.
     func known(_ orderNo: String) -> Reservation? {
         guard let serial = Reservation.serial(in: orderNo), let reservation = known(serial: serial), reservation.orderNo == orderNo else {
             return nil
@@ -13,12 +13,12 @@ extension City {
         return reservation
     }
 
-    /// The lot of an order that is in memory.
+    /// The lot of a reservation that is in memory.
     public func parkCode(ofOrder orderNo: String) -> String? { Reservation.serial(in: orderNo).flatMap { lotOfSerial[$0] } }
 
     func known(serial: Int64) -> Reservation? { lotOfSerial[serial].flatMap { lots[$0]!.reservations[serial: serial] } }
 
-    /// An order that has left its lot's memory is found there no more.
+    /// Removes a reservation that has left its lot's memory from the indexes.
     mutating func forget(_ reservation: Reservation) {
         lotOfSerial[reservation.serial] = nil
         clientOrders[City.clientKey(reservation.appId, reservation.clientOrderNo)] = nil

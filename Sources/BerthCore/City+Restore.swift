@@ -1,4 +1,4 @@
-// A city comes up from the store: first the lots, then what belongs to them, at the end what follows from several parts.
+// A city is restored from the store: first the lots, then the things of each lot, then the values that follow from several parts.
 extension City {
     public mutating func restore(
         registered parkCode: String, policy: Policy?, profile: LotProfile?, gates: [Gate], marks: LotMarks
@@ -13,15 +13,15 @@ extension City {
         lot.downAck = marks.downAck
         lot.awaiting = marks.awaiting
         lots[parkCode] = lot
-        if let profile { points.append((parkCode, profile.position)) }
-        // An older release kept a whole policy with the lot: what it changes is the lot's scope, in version 0.
+        if let profile { grid.put(parkCode, at: profile.position) }
+        // An older release kept a whole policy with the lot: its differences become the lot's scope, in version 0.
         if let values = policy?.differences(from: Policy()), !values.isEmpty, overrides[.lot(parkCode)] == nil {
             let scope = PolicyScope.lot(parkCode)
             overrides[scope] = PolicyOverride(scope: scope.text, version: 0, at: 0, values: values)
         }
     }
 
-    /// After everything is restored: what follows from several of its parts.
+    /// Computes the values that follow from several parts. Called after everything is restored.
     public mutating func finishRestoring(now: Millis) {
         // An older release did not keep the highest number: the clock was above it unless there was a rush.
         lastNotification = max(lastNotification, now)

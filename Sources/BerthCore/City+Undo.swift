@@ -1,11 +1,11 @@
-// The city undoes the decisions of a commit that the store refused: each thing that they changed gets its durable value, and nothing else is
-// touched. The work grows with the number of refused decisions and not with the size of the city.
+// The city undoes the decisions of a commit that the store refused. Each thing that they changed gets its durable value, and nothing else
+// is touched. The work grows with the number of refused decisions and not with the size of the city.
 
 /// The things that refused decisions changed, by the names under which the store keeps them. A value; it belongs to one thread.
 public struct Touched: Sendable {
     /// Lots whose positions, counts or deadlines changed.
     public internal(set) var lots: Set<String> = []
-    /// The last decided value of each order, by its serial number; it is void. The tables below hold void values in the same way.
+    /// The last decided value of each reservation, by its serial number; it is void. The tables below hold void values in the same way.
     public internal(set) var reservations: [Int64: Reservation] = [:]
     /// By ``name(_:)`` of lot and record.
     public internal(set) var visits: TextTable<Visit> = [:]
@@ -82,7 +82,8 @@ public struct LotMarks: Sendable, Equatable {
     /// Last entry of the down log, and the last one that the lot has consumed; 0 for none.
     public var downLast: Int64 = 0
     public var downAck: Int64 = 0
-    /// Entries of the down log without a result, and the order that each one carries. In ``DurableValues``: of the touched entries alone.
+    /// Entries of the down log without a result, each with the reservation that it carries. In ``DurableValues``: the touched entries
+    /// alone.
     public var awaiting: [Int64: String] = [:]
     /// Dead letters that no correction has mended.
     public var deadLetters = 0
@@ -128,8 +129,8 @@ extension City {
     /// Whether the rules of many things rest on a report of this kind.
     static func isStructural(_ kind: String) -> Bool { kind == stageKind || kind == "tariff" || kind.hasPrefix("list") }
 
-    /// Gives the things that refused decisions changed their durable values. Numbers that these decisions gave are not given again. Between the
-    /// first and the last part nothing is decided; things that are not touched may be read.
+    /// Gives the things that refused decisions changed their durable values. Numbers that these decisions gave are not given again. Between
+    /// the first and the last part nothing is decided; things that are not touched may be read.
     /// - Parameter part: one of ``Undoing/parts``.
     public mutating func undo(_ undoing: Undoing, part: Int, at now: Millis) {
         defer {

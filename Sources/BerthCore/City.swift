@@ -1,24 +1,24 @@
-/// The whole city in memory, and the only place where it changes: a command goes in, a decision comes out, and the state is
-/// already the one after it. Same city, same command, same time: same answer.
+/// The whole city in memory, and the only place where it changes. A command gives a decision, and the state is then already the one
+/// after it. The same city, command and time give the same answer.
 public struct City: Sendable {
     public internal(set) var lots = LotTable()
     /// The values that the city's settings give; scopes are laid over them.
     public let policy: Policy
-    /// Whether a lot is in service as soon as it describes itself, or when its checklist is passed (annex A).
+    /// Whether a lot comes into service only when its checklist is passed (annex A); otherwise as soon as it describes itself.
     public let reviewsLots: Bool
     /// Providers that are told what changes (A17).
     public var listeners: Set<String> = []
     var lastNotification: Int64 = 0
-    /// The day on which what is held "for ever" was held anew.
+    /// The day on which the holds that last "for ever" were last renewed.
     var heldDay: Int64 = 0
-    /// The lot of each order in memory, by serial number.
+    /// The lot of each reservation in memory, by serial number.
     var lotOfSerial: [Int64: String] = [:]
-    /// Orders in memory, their serial numbers by the provider's own key: by its hash, of which nobody outside knows the seed. Who finds one
-    /// compares.
+    /// Serial numbers of reservations in memory, by the hash of the provider's own key; nobody outside knows the seed of the hash. The
+    /// caller compares the key of the reservation that it finds.
     var clientOrders: [Int: Int64] = [:]
-    /// What one lot cannot see: bookings and cancels per user and plate.
+    /// Counters beyond one lot: bookings and cancels per user and plate.
     var counters = CounterTable()
-    /// Intervals in which a plate has an active order, anywhere in the city.
+    /// Intervals in which a plate has an active reservation, anywhere in the city.
     var plateSpans: [Plate: [PlateWindow]] = [:]
     var lastSerial: Int64 = 0
     var reports: [RecordKind: TextTable<KeptRecord>] = [:]
@@ -26,13 +26,13 @@ public struct City: Sendable {
     var lists: [RecordKind: [Plate: ListEntry]] = [:]
     /// By giver and number (``Bill/key``).
     var bills: TextTable<Bill> = [:]
-    /// Payments of late, by giver and number (``Payment/key``); older ones are in the history.
+    /// Recent payments, by giver and number (``Payment/key``); older ones are in the history.
     var payments: TextTable<Payment> = [:]
     /// Name of the epoch that a lot's down log gets at its first entry.
     let newEpoch: String
     /// Holidays and make-up workdays.
     public internal(set) var calendar: WorkCalendar
-    /// What each scope sets now.
+    /// The values that each scope sets now.
     public internal(set) var overrides: [PolicyScope: PolicyOverride] = [:]
     var lastPolicyVersion: Int64 = 0
     public internal(set) var places: TextTable<PublicPlace> = [:]
@@ -49,14 +49,15 @@ public struct City: Sendable {
     public internal(set) var penalties: TextTable<Penalty> = [:]
     public internal(set) var appeals: TextTable<Appeal> = [:]
     public internal(set) var gateCases: TextTable<GateCase> = [:]
-    /// The lot of each offer and subscription whose number the server gave; numbers that a lot or an operator gives are looked up in the lot.
+    /// The lot of each offer and subscription whose number the server gave. Numbers that a lot or an operator gives are looked up in the
+    /// lot.
     var lotOfShare: TextTable<String> = [:]
-    /// What each account stands at, fen.
+    /// The balance of each account, fen.
     public internal(set) var balances: [Account: Int64] = [:]
     var lastShare: Int64 = 0
-    /// When the message that is being decided was sent; `.max` where nobody sent it.
+    /// The time at which the message that is being decided was sent; `.max` for a command without a message.
     var sentAt: Millis = .max
-    /// Waiting orders by user and by lot.
+    /// Waiting reservations by user and by lot.
     var waitingOf: TextTable<Int> = [:]
     var waitingIn: [String: Int] = [:]
     /// Appointments that found no place in the reserved quota, by lot.
@@ -64,11 +65,11 @@ public struct City: Sendable {
     /// Lots in which a place has become free in the present command, and lots whose count of cars has changed.
     var freed: Set<String> = []
     var refilled: Set<String> = []
-    /// In which lots a plate is inside.
+    /// The lots in which each plate is inside.
     var insideLots: [Plate: Set<String>] = [:]
-    /// When event 7001 was raised last for a refused check, by plate: a car that waits is told of once a minute.
+    /// The time of the last event 7001 for a refused check, by plate: a waiting car is reported once a minute.
     var blackSeen: [Plate: Millis] = [:]
-    /// Where the lots are, for the nearest ones.
+    /// The positions of the lots, for the search of the nearest ones.
     var grid = GeoGrid()
 
     public struct FlowKey: Hashable, Sendable {

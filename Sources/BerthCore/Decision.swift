@@ -7,7 +7,7 @@ public indirect enum Outcome: Sendable, Equatable {
     case filed(Int)
     case subscribed(Int)
     case bound(Plate)
-    /// Stands in the lot's down log at this place.
+    /// The message is in the lot's down log at this position.
     case posted(epoch: String, seq: Int64)
     case paid(Payment, isRepeat: Bool)
     case refunded(Payment, refundNo: String, amountFen: Int64, isRepeat: Bool)
@@ -15,9 +15,9 @@ public indirect enum Outcome: Sendable, Equatable {
     /// Recorded, but with a code: an exit without an entry is accepted as a pair (1501).
     case recordedWith(Rejection, recordNo: String)
     case entity(Entity)
-    /// A subscription, what it costs, and until when that is to be paid.
+    /// A subscription and its fee; the subscription says until when the fee is to be paid.
     case share(SharedSubscription, feeFen: Int64)
-    /// Closing this offer would hit these orders and subscriptions: nothing has been done yet.
+    /// Closing this offer would hit these reservations and subscriptions: nothing has been done yet.
     case consequences(SharedOffer, reservations: [Reservation], subscriptions: [SharedSubscription], costFen: Int64)
     case gate(GateDecision, caseNo: String?)
     case withdrawn(reference: String, fen: Int64, left: Int64)
@@ -39,7 +39,7 @@ public struct Alternative: Sendable, Equatable {
     public var freeMin: Int
 }
 
-/// All that follows from one command: to be committed whole, and only then answered.
+/// All consequences of one command. They are committed together, and only then is the command answered.
 public struct Decision: Sendable {
     public var outcome: Outcome
     public var events: [Event]

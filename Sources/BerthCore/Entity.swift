@@ -1,4 +1,4 @@
-/// Any of them, as the journal and the store carry it.
+/// An entity as the journal and the store carry it.
 public enum Entity: Sendable, Equatable {
     case policy(PolicyOverride)
     case calendarDay(CalendarDay)
@@ -13,7 +13,7 @@ public enum Entity: Sendable, Equatable {
     case gateCase(GateCase)
     case occupancy(OccupancyProfile)
 
-    /// Under which name it is kept, for which lot ("" for none), and when it can be forgotten (nil: never).
+    /// The name under which it is kept, its lot ("" for none), and the time from which it can be forgotten (nil: never).
     public var place: (kind: String, parkCode: String, key: String, endsAt: Millis?) {
         switch self {
         case .policy(let o): ("policy", "", "\(o.scope)@\(CivilTime.pad(o.version, 12))", nil)

@@ -20,8 +20,8 @@ public struct LotEvent: Sendable, Equatable {
     }
 }
 
-/// What happened. Each event carries the whole new value of what it names, so the journal can be read back without the rules.
-/// Boxed: an event is passed along many hands and copied by none.
+/// A fact of the journal. Each event carries the whole new value of the thing that it names, so the journal can be read back without the
+/// rules. An event is boxed, because it is passed on many times and need not be copied.
 public indirect enum Event: Sendable, Equatable {
     case registered(parkCode: String)
     case policy(parkCode: String, Policy)

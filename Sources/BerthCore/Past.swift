@@ -1,4 +1,4 @@
-/// What the rules ask of the past, beyond what is in memory: ended orders and visits. Reads only, without waiting.
+/// The past that the rules may ask for beyond memory: ended reservations, visits and payments. It is only read, without waiting.
 public protocol History {
     func reservation(_ orderNo: String) -> Reservation?
     func reservation(appId: String, clientOrderNo: String) -> Reservation?

@@ -20,7 +20,7 @@ public enum Rejection: String, Error, Sendable, CaseIterable {
 }
 
 extension Rejection {
-    /// What a refusal of a user's wish rests on where nothing more exact is said: the field or state that speaks against it.
+    /// The field or state that the refusal of a user's request rests on, where no note is more exact.
     var rule: String? {
         switch self {
         case .reservationNotEnabled, .sharingNotEnabled: "bizType"
@@ -53,13 +53,13 @@ extension Rejection {
     }
 }
 
-/// Which rule refused, how far its counter is, and when it ends: what a person is told beside the code.
+/// The rule that refused, the state of its counter, and its end: the explanation that a person gets beside the code.
 public struct RuleNote: Sendable, Equatable {
     /// Name of the policy value.
     public var rule: String
     public var used: Int?
     public var max: Int?
-    /// From when it is different.
+    /// The time from which it is different.
     public var until: Millis?
 
     static let never: Millis = 9_000_000_000_000_000
@@ -68,7 +68,7 @@ public struct RuleNote: Sendable, Equatable {
         self.rule = rule
         self.used = used
         self.max = max
-        // What ends never has no end to name.
+        // A rule that never ends names no end.
         self.until = until.flatMap { $0 < RuleNote.never ? $0 : nil }
     }
 }

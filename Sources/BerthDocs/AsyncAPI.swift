@@ -73,7 +73,7 @@ public enum AsyncAPI {
         ]
     }
 
-    /// Section 4: heartbeats and what is asked now are lost rather than late.
+    /// Section 4: heartbeats and live questions are lost rather than late.
     static func qos(_ service: ServiceDefinition) -> Int {
         service.name == "sys.heartbeat" || service.name == "sys.time.get" || service.kind == .live ? 0 : 1
     }

@@ -6,7 +6,7 @@ import Synchronization
 /// The time of the box, brought to the server's. One for all lots of a gateway, since they share the machine and the server.
 ///
 /// The offset is the server's clock less the machine's. When the machine's clock jumps, the offset takes the jump back at the next reading,
-/// so what is signed and recorded goes on without one.
+/// so the times of signatures and records continue without a jump.
 package final class BoxClock: Sendable {
     /// Both clocks of the machine at one moment, ms.
     package struct Reading: Sendable {
@@ -54,7 +54,8 @@ package final class BoxClock: Sendable {
     package static let offsetMax: Int64 = 5_000
 
     package init(
-        realtime: @escaping @Sendable () -> Int64 = { SystemClock.now() }, monotonic: @escaping @Sendable () -> Int64 = { SystemClock.monotonic() }
+        realtime: @escaping @Sendable () -> Int64 = { SystemClock.now() },
+        monotonic: @escaping @Sendable () -> Int64 = { SystemClock.monotonic() }
     ) {
         self.realtime = realtime
         self.monotonic = monotonic

@@ -49,7 +49,7 @@ public final class Gateway: Sendable {
 
     /// Keeps both logs moving until the task is cancelled. Connections start a little apart, so that a city does not handshake at once.
     public func run() async {
-        // Outlives the tasks that it watches: what they wait for when the end comes is given up by it.
+        // The keeper outlives the tasks that it watches: at the end it gives up the calls that they still wait for.
         let keeper = Task.detached { [self] in await keep() }
         await withDiscardingTaskGroup { group in
             for (index, link) in links.values.enumerated() {

@@ -54,7 +54,7 @@ public enum GatewayToken {
         if !members.members.isEmpty { text.append(UInt8(ascii: ",")) }
         text.append(contentsOf: bytes[(brace + 1)...])
         members["token"] = .string(token)
-        // Only what reads as the same configuration with its token takes the file's place.
+        // Only a text that reads as the same configuration with its token takes the file's place.
         guard (try? JSON.parse(text)) == .object(members) else {
             throw GatewayConfiguration.Invalid(description: "\(file) has a member token already, and it is no token")
         }

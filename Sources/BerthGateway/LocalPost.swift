@@ -3,7 +3,7 @@ import BerthLink
 import BerthWire
 import Hummingbird
 
-/// One POST of the local API: what the server would refuse for good is refused here, before it stands in the log.
+/// One POST of the local API. Data that the server would refuse for good is refused here, before it is written to the log.
 struct LocalPost {
     let gateway: Gateway
     let box: LotBox

@@ -138,7 +138,9 @@ extension LotBox {
                 if hasLog, !isBehind, state.down.epoch == epoch, state.down.ackSeq > seq { return continuation.resume(returning: .older) }
                 let numbers = Set(state.inside.values.compactMap(\.orderNo))
                 var table: [String: LocalReservation] = [:]
-                for reservation in reservations { table[reservation.orderNo] = LotBox.known(reservation, state.list.reservations[reservation.orderNo], numbers) }
+                for reservation in reservations {
+                    table[reservation.orderNo] = LotBox.known(reservation, state.list.reservations[reservation.orderNo], numbers)
+                }
                 state.list.reservations = table
                 state.list.standing = [:]
                 for report in standing where !report.isGone { state.list.standing[report.kind, default: [:]][report.key] = report.body }

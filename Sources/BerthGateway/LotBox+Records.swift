@@ -41,7 +41,8 @@ extension LotBox {
             if let older, LotBox.isRepeat(of: older, at: time) {
                 throw Refused(status: 409, name: "repeatedEntry", description: "this plate is inside already")
             }
-            let (reservation, authNo) = entitlement(of: plate, at: time, isPast: enterTime != nil, named: orderNo, gateCode: gateCode, &state)
+            let (reservation, authNo) = entitlement(
+                of: plate, at: time, isPast: enterTime != nil, named: orderNo, gateCode: gateCode, &state)
             if let older, older.enterTime < time { state.list.leave(older.orderNo) }
             state.list.enter(plate, orderNo: reservation?.orderNo, authNo: authNo, at: time)
             let used = reservation.flatMap { state.list.reservations[$0.orderNo] }

@@ -42,7 +42,9 @@ extension LotBox {
         case "order.query":
             let orderNo = data["orderNo"]?.stringValue ?? ""
             return state.withLock { state in
-                guard let reservation = state.list.reservations[orderNo] else { return Reply(data: ["orderNo": .string(orderNo), "known": false]) }
+                guard let reservation = state.list.reservations[orderNo] else {
+                    return Reply(data: ["orderNo": .string(orderNo), "known": false])
+                }
                 let car = state.inside.values.first { $0.orderNo == orderNo }
                 return Reply(
                     data: .compact([

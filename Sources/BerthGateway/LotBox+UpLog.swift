@@ -50,8 +50,8 @@ extension LotBox {
         return isDurable
     }
 
-    /// The server has consumed up to `ackSeq`. Acknowledged entries are kept aside for 30 days (D20); what the server refused for good is a
-    /// dead letter.
+    /// The server has consumed up to `ackSeq`. Acknowledged entries are kept aside for 30 days (D20). An entry that the server refused for
+    /// good is a dead letter.
     package func acknowledged(_ ackSeq: Int64, failed: [(seq: Int64, code: Int)] = []) -> Acknowledgement {
         let lot = entry.parkCode
         let now = now()
@@ -109,7 +109,7 @@ extension LotBox {
         }
     }
 
-    /// Begins a new epoch: what is not acknowledged goes into it, in order.
+    /// Begins a new epoch: the entries that are not acknowledged move into it, in order.
     /// - Returns: false when the disk takes nothing.
     @discardableResult
     package func startEpoch() async -> Bool {

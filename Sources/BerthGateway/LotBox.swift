@@ -40,7 +40,7 @@ public final class LotBox: Sendable {
         var isSynchronised = false
         /// The clock is beyond the limit, and that has been reported.
         var isClockOff = false
-        /// Cars inside by the entries on the disk, at their seqs: what a count of the server is compared with.
+        /// Cars inside by the entries on the disk, at their seqs; a count of the server is compared with them.
         var counts = InsideCounts()
         /// Plates that left lately, and when on the monotonic clock: an older list of the server still names them.
         var left: [Plate: Int64] = [:]
@@ -178,7 +178,7 @@ public final class LotBox: Sendable {
 
     func admitsUnknown() -> Bool { state.withLock { admits(.local, $0) } }
 
-    /// Keeps what was decided on a reading: the entry that follows is on that, whoever decided it.
+    /// Keeps the decision on a reading. The entry that follows is on that decision, no matter which side made it.
     func note(_ plate: Plate, number: String?, at time: Int64) {
         let now = SystemClock.monotonic()
         state.withLock { state in
@@ -213,7 +213,7 @@ public final class LotBox: Sendable {
     }
 
     public var backlog: Int64 { state.withLock { $0.upLast - $0.upAck } }
-    /// Places taken: what the PMS counts, and never less than the cars recorded.
+    /// Spaces taken: the count of the PMS, and never less than the cars recorded.
     public var occupied: Int { state.withLock { min(entry.totalCount, $0.inside.count + $0.reportedOccupied) } }
 
     /// The PMS counts cars that never came past this box.

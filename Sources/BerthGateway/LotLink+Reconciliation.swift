@@ -4,7 +4,7 @@ import BerthWire
 import Logging
 import Synchronization
 
-// Daily reconciliation (section 5.9): who is inside, and which orders are in force.
+// Daily reconciliation (section 5.9): the cars inside, and the reservations in force.
 extension LotLink {
     /// Compares both sides when that is due. Called where the whole log is acknowledged.
     /// - Returns: whether there may be something new to send.

@@ -9,7 +9,7 @@ import Synchronization
 final class LotLink: MQTTListener {
     /// No answer: the link is down, or the server did not answer within its time.
     struct NoAnswer: Error {
-        /// For the log and the status: one line, whatever the other side put into it.
+        /// The reason, for the log and the status: one line, even if the other side sent line breaks.
         let why: String
         private static let bytesMax = 300
 

@@ -39,7 +39,7 @@ package final class PMSCommandQueue: Sendable {
     private static let absentMillis: Int64 = 60_000
     /// Commands that wait or are open at most; more are refused with 300.
     private static let commandsMax = 1_000
-    /// No command is good for longer, whatever it says, ms.
+    /// The longest time that a command is good for, even if the command asks for more, ms.
     package static let commandMillisMax: Int64 = 60_000
 
     package init() {}
@@ -73,7 +73,7 @@ package final class PMSCommandQueue: Sendable {
         state.withLock { $0.lastPoll = now }
         if milliseconds > 0 {
             await withCheckedContinuation { continuation in
-                // The look and the wait are one step: what is posted in between would wait as long as the PMS does.
+                // The look and the wait are one step: a command that is posted in between would wait as long as the PMS does.
                 let id: UInt64? = state.withLock { state in
                     guard state.commands.isEmpty else { return nil }
                     state.lastWaiter += 1

@@ -162,7 +162,9 @@ extension Spool {
 
     private func loadList(_ db: Database, _ lot: String, _ now: Int64, _ image: inout LotImage) throws {
         try eachRow(db, lot, table: "orders", keys: ["order_no"], now, &image) { image, row, json in
-            guard let reservation = json.flatMap({ LocalReservation(json: $0) }), row.text("order_no") == reservation.orderNo else { return "not an order" }
+            guard let reservation = json.flatMap({ LocalReservation(json: $0) }), row.text("order_no") == reservation.orderNo else {
+                return "not an order"
+            }
             image.reservations.append(reservation)
             return nil
         }

@@ -15,7 +15,7 @@ public final class Spool: Sendable {
     private struct State {
         var pending: [(write: Write, completion: @Sendable (Bool) -> Void)] = []
         var isStopped = false
-        /// Its thread is gone: what comes now is refused, and nobody waits for it.
+        /// Its thread is gone: a write that arrives now is refused, and nobody waits for it.
         var hasEnded = false
         /// The disk refused a batch. Nothing more is taken until it works again and memory is what the disk has.
         var hasFailed = false

@@ -31,7 +31,7 @@ public struct MQTTConfiguration: Sendable {
     }
 }
 
-/// What a client hears. All of it comes on the reactor's thread, in the order of the network; it must not block.
+/// The events of a client. All of them are delivered on the reactor's thread, in the order of the network; a listener must not block.
 public protocol MQTTListener: AnyObject, Sendable {
     /// Connected, and all filters are acknowledged.
     func mqttIsUp()

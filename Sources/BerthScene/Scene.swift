@@ -107,14 +107,14 @@ public struct Scene: Sendable {
     }
 }
 
-/// What came of one step.
+/// The result of one step.
 public struct SceneResult: Sendable, Equatable {
     public var step: SceneStep
     /// Why it is not as it should be; nil when it is.
     public var fault: String?
-    /// What was answered, in short.
+    /// The answer, in short.
     public var said: String
-    /// What the lots heard through their logs meanwhile.
+    /// The messages that the lots received through their logs meanwhile.
     public var heard: [String]
     public var isAsTold: Bool { fault == nil }
 }

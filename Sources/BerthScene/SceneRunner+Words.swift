@@ -1,7 +1,7 @@
 import BerthCore
 import BerthWire
 
-// What the words of a step mean: fields, times, amounts, names of earlier steps, and what a client fills in by itself.
+// The meaning of the words of a step: fields, times, amounts, names of earlier steps, and fields that a client fills in by itself.
 extension SceneRunner {
     static func words(_ text: String) -> [String] { text.split(whereSeparator: { $0 == " " || $0 == "；" || $0 == ";" }).map(String.init) }
 
@@ -176,7 +176,7 @@ extension SceneRunner {
         return days == 0 ? clock : days == 1 ? "次日 \(clock)" : CivilTime.text(ofDay: CivilTime.day(of: time)) + " " + clock
     }
 
-    // MARK: What a client fills in
+    // MARK: Fields that a client fills in
 
     mutating func complete(_ data: inout JSONObject, service: ServiceDefinition, who: String) {
         calls += 1

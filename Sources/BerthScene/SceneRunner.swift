@@ -294,7 +294,9 @@ public struct SceneRunner {
         let name = SceneWords.fields[word] ?? word
         switch name {
         case "orderNo":
-            guard let reservation = city.reservation(try resolve(text, "orderNo"), history: NoHistory()) else { throw Fault(why: "no such order") }
+            guard let reservation = city.reservation(try resolve(text, "orderNo"), history: NoHistory()) else {
+                throw Fault(why: "no such order")
+            }
             let answer = Reply(data: Encode.reservation(reservation, revealsPlate: true, waitPosition: city.position(of: reservation)))
             return (answer, told(answer))
         case "authNo":
@@ -348,7 +350,7 @@ public struct SceneRunner {
         }
     }
 
-    // MARK: What should come of it
+    // MARK: The expected result
 
     mutating func judge(_ step: SceneStep, _ answer: Reply) throws(Fault) -> String? {
         for word in SceneRunner.joined(SceneRunner.words(step.then)) {
@@ -435,7 +437,7 @@ public struct SceneRunner {
         } catch { return Reply(error) }
     }
 
-    /// What a lot has recorded: at once while its line is up, else when it is up again.
+    /// Sends a record of a lot: at once while the lot's line is up, else when it is up again.
     @discardableResult
     mutating func send(_ parkCode: String, _ service: String, _ data: JSONObject) -> Reply {
         guard sites[parkCode]!.isLinked else {

@@ -19,7 +19,7 @@ enum SceneWords {
         "报费率": "lot.tariff.report", "tariff": "lot.tariff.report", "报余位": "space.remain.report", "count": "space.remain.report",
     ]
 
-    /// What is not a message of the interface.
+    /// The actions that are not messages of the interface.
     enum Deed { case arrive, enter, leave, lineDown, lineUp, pass, fee, check }
     static let deeds: [String: Deed] = [
         "到达": .arrive, "arrive": .arrive, "入场": .enter, "enter": .enter, "离场": .leave, "leave": .leave, "断线": .lineDown,

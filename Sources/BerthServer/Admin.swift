@@ -8,7 +8,7 @@ import Hummingbird
 import Logging
 import NIOCore
 
-/// What an operator asks of a running server, over a socket in its data folder that only its owner can open.
+/// The commands of an operator to a running server, over a socket in its data folder that only its owner can open.
 struct Admin: HTTPResponder {
     typealias Context = ConnectionContext
 
@@ -127,7 +127,7 @@ struct AdminService: Sendable {
             guard answer.code == 0 else { throw Refused(answer.resultCode.en) }
             return ["park": .string(parkCode)]
         case "occupancy.import":
-            // What a city counted before it had this server: one row a lot and day.
+            // The counts that a city made before it had this server: one row for each lot and day.
             let counts = try occupancy(command["rows"]?.arrayValue ?? [])
             let taken = counts.count { $0.count >= 0 }
             if command["check"]?.boolValue == true { return ["counts": .int(taken)] }
@@ -236,7 +236,7 @@ struct AdminService: Sendable {
 
     // MARK: Credentials and lots
 
-    /// What a credential may have beside its secret.
+    /// Changes the fields that a credential has beside its secret.
     private func change(_ command: JSON) async throws -> JSON {
         let appId = try known(command)
         if let url = command["callback"]?.stringValue, !url.isEmpty,
@@ -361,7 +361,7 @@ struct AdminService: Sendable {
                 "keys.issue", credential.appId,
                 "\(credential.role.rawValue) \(credential.name) \(credential.parkCodes.sorted().joined(separator: ","))")
         }
-        // Messages to a lot go under one credential: whoever had it before hears nothing any more, and must be told.
+        // Messages to a lot are sent under one credential. The holder of the one before receives no more messages and must be told.
         let before = issued.map { credential in
             credential.role == .lot
                 ? credential.parkCodes.compactMap { keys.book.delivery(to: $0) }.filter { $0.role == .lot && $0.isEnabled }.map(\.appId)

@@ -2,7 +2,7 @@ import BerthCore
 import BerthStore
 import BerthWire
 
-/// What goes on record (section 13): every write by an operator, and every look at personal data that is shown whole.
+/// The audit record (section 13) has every write by an operator, and every look at personal data that is shown whole.
 enum Audit {
     /// A write, with its fields (personal data masked) and the code it was answered with.
     static func write(_ request: VerifiedRequest, code: Int?, now: Millis) -> AuditRecord {
@@ -21,7 +21,7 @@ enum Audit {
             detail: reason)
     }
 
-    /// What an operator does at the server's own desk.
+    /// A command of an operator at the server's own desk.
     static func desk(_ command: String, target: String, detail: String, now: Millis) -> AuditRecord {
         AuditRecord(at: now, actor: "desk", action: command, target: target, detail: String(detail.prefix(detailMax)))
     }

@@ -2,8 +2,8 @@ import BerthCore
 import Foundation
 import NIOPosix
 
-/// Work that waits for a disk, a process or much arithmetic: never on a network thread, where everybody else would wait too. Who reads does not
-/// wait behind who syncs.
+/// Runs work that waits for a disk, a process or much arithmetic: never on a network thread, where all other requests would wait too.
+/// Reads and syncs have separate threads, so that a read does not wait behind a sync.
 enum Blocking {
     private static func started(_ count: Int) -> NIOThreadPool {
         let pool = NIOThreadPool(numberOfThreads: count)
@@ -16,7 +16,7 @@ enum Blocking {
 
     /// Soon, on a thread that may wait: reading and arithmetic.
     static func run(_ work: @escaping @Sendable () -> Void) { submit(readers, work) }
-    /// The same for what syncs to a disk.
+    /// The same for work that syncs to a disk.
     static func write(_ work: @escaping @Sendable () -> Void) { submit(writers, work) }
 
     private static func submit(_ pool: NIOThreadPool, _ work: @escaping @Sendable () -> Void) {

@@ -62,7 +62,7 @@ final class BrokerWatch: MQTTListener {
                     metadata: ["retained": "\(figure)", "removed": "\(topics.count)", "mostOf": "\(lot)", "itsShare": "\(worst.value)"])
             }
             background.asyncAfter(deadline: .now() + .seconds(2)) { [self] in
-                // Also what keeps the client's listener, a weak reference, until now.
+                // This use also keeps the client's listener alive until now, because the client's reference to it is weak.
                 sweep.end()
                 client.close()
                 isSweeping.store(false, ordering: .releasing)
@@ -72,7 +72,7 @@ final class BrokerWatch: MQTTListener {
 
     /// Hears what is retained, which the broker sends to each new subscriber first.
     private final class Sweep: MQTTListener {
-        /// Names of one sweep; what is left is for the next one.
+        /// Names of one sweep, at most; the others are left for the next sweep.
         private static let most = 50_000
         /// As bytes: comparing texts of combining characters that somebody chose takes long.
         private let found = Mutex<Set<[UInt8]>>([])

@@ -48,7 +48,7 @@ final class CredentialService: Sendable {
         try await broker?.admit(credentials)
     }
 
-    /// Who has a callback is told what changes.
+    /// A party that has a callback is notified of changes.
     private func listen(_ credential: Credential) {
         let isListening = credential.isEnabled && credential.callback != nil
         sequencer.readUndurable { city in

@@ -79,7 +79,7 @@ public struct DataFolder: Sendable {
             for name in (try? FileManager.default.contentsOfDirectory(atPath: folder))?.sorted() ?? [] {
                 let file = "\(folder)/\(name)"
                 var info = stat()
-                // A link is left as it is: what it points to may be meant for others.
+                // A link is left as it is, because its target may be meant for others.
                 guard lstat(file, &info) == 0, info.st_mode & S_IFMT == S_IFREG else { continue }
                 // Certificates are public, and others cannot reach them through the folder anyway.
                 if folder == tls, name.hasSuffix(".pem") { continue }

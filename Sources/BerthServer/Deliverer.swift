@@ -75,12 +75,12 @@ final class Deliverer: DurableListener {
 
     func start(mqtt: MQTTClient) {
         self.mqtt.withLock { $0 = mqtt }
-        // What waited when the server stopped.
+        // Entries of these lots waited when the server stopped.
         let waiting = sequencer.readUndurable { city in city.lots.values.filter { $0.downAck < $0.downLast }.map(\.parkCode) }
         for parkCode in waiting { postNext(parkCode) }
     }
 
-    // MARK: What makes entries go
+    // MARK: Causes of delivery
 
     /// Fresh entries are durable: they may go now.
     func committed(_ durable: Durable) {
@@ -368,12 +368,12 @@ final class Deliverer: DurableListener {
             state.lines[parkCode] = line
             return !isFailed
         }
-        // What came while the last one was being settled.
+        // Entries may have been added while the last one was being settled.
         if again, sequencer.readUndurable({ ($0.lots[parkCode]?.downAck ?? 0) < ($0.lots[parkCode]?.downLast ?? 0) }) { postNext(parkCode) }
         return false
     }
 
-    // MARK: What the lot answers
+    // MARK: Answers of the lot
 
     /// A reply on `…/up/reply`.
     func replied(_ parkCode: String, _ bytes: [UInt8], now: Millis) {

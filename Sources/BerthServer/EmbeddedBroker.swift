@@ -77,7 +77,7 @@ final class EmbeddedBroker: Sendable {
 
     // MARK: Rights
 
-    /// Who may connect as what, and to which topics (section 4): its own `up` to publish, its own `down` to hear.
+    /// Sets how a credential may connect, and its topics (section 4): it publishes to its own `up` and reads its own `down`.
     private func admit(_ credential: Credential, _ state: inout State) {
         guard credential.role.speaksForLots else { return }
         guard credential.isEnabled else { state.entries[credential.appId] = nil; return }
@@ -125,8 +125,8 @@ final class EmbeddedBroker: Sendable {
         return "$7$101$\(Data(salt).base64EncodedString())$\(key.withUnsafeBytes { Data($0) }.base64EncodedString())"
     }
 
-    /// Admits new or changed credentials and shuts out revoked ones; returns when the broker does so too. What does not change what the
-    /// broker knows leaves its clients alone.
+    /// Admits new or changed credentials and shuts out revoked ones; returns when the broker does so too. A change that does not concern
+    /// the broker leaves its clients alone.
     func admit(_ credentials: [Credential]) async throws {
         let (child, admitted, shutOut) = try state.withLock { state -> (ChildProcess?, Credential?, Credential?) in
             var admitted: Credential?
@@ -312,7 +312,7 @@ final class EmbeddedBroker: Sendable {
     private func listens(_ child: ChildProcess) -> Bool {
         let until = SystemClock.monotonic() + 10_000
         while SystemClock.monotonic() < until {
-            // The end of the child is what is waited for; each time that it does not come, the port is tried.
+            // The wait is for the end of the child; each time that it has not ended, the port is tried.
             if child.wait(millis: 10) { return false }
             if isListening() { return child.isRunning }
         }
@@ -375,7 +375,8 @@ final class EmbeddedBroker: Sendable {
     /// Looks at the log every 10 s, and has the broker's own figures told.
     private func lookAfter() {
         let watch = BrokerWatch(broker: self, logger: logger)
-        let client = EmbeddedBroker.probes.open(configuration(EmbeddedBroker.watchUser, watchPassword, filters: BrokerWatch.filters), listener: watch)
+        let client = EmbeddedBroker.probes.open(
+            configuration(EmbeddedBroker.watchUser, watchPassword, filters: BrokerWatch.filters), listener: watch)
         self.watch.withLock { $0 = (watch, client) }
         @Sendable func next() {
             background.asyncAfter(deadline: .now() + .seconds(10)) { [self] in

@@ -4,7 +4,7 @@ import BerthWire
 import Foundation
 import Synchronization
 
-/// Who may call, in memory: every request asks.
+/// The credentials that may call, in memory because every request looks one up.
 final class CredentialBook: Sendable {
     private struct State {
         var byAppId: [String: Credential] = [:]
@@ -27,7 +27,7 @@ final class CredentialBook: Sendable {
                 let present = state.delivery[parkCode].flatMap { state.byAppId[$0] }
                 if !credential.isEnabled {
                     guard present?.appId == credential.appId else { continue }
-                    // Who else speaks for the lot takes over: its own credential before its cloud's.
+                    // Another credential that speaks for the lot takes over: the lot's own before its cloud's.
                     state.delivery[parkCode] =
                         state.byAppId.values
                         .filter { $0.isEnabled && $0.role.speaksForLots && $0.parkCodes.contains(parkCode) }
@@ -121,8 +121,8 @@ final class RateLimiter: Sendable {
     }
 }
 
-/// One line for each refused request, without making the network threads wait for whoever reads the log; what comes faster than it can be
-/// written is counted.
+/// One line for each refused request. The network threads do not wait for the reader of the log. A refusal that comes faster than lines are
+/// written is only counted.
 final class RefusalLog: Sendable {
     private let queue = DispatchQueue(label: "berth.refusals")
     private let waiting = Atomic<Int>(0)

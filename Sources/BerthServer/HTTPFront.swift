@@ -1,7 +1,7 @@
 import Hummingbird
 import NIOCore
 
-/// What a responder needs to know of its connection.
+/// The facts of a connection that a responder needs.
 struct ConnectionContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     private let channel: any Channel
@@ -15,7 +15,7 @@ struct ConnectionContext: RequestContext {
     }
 }
 
-/// What the HTTPS port serves beside the signed interface (``SignedHandler``): pages, uploads, and the questions of neighbours.
+/// Serves the HTTPS port beside the signed interface (``SignedHandler``): pages, uploads, and the questions of neighbours.
 struct HTTPFront: HTTPResponder {
     typealias Context = ConnectionContext
 

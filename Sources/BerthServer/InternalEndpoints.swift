@@ -6,8 +6,8 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 
-/// What only neighbours may ask (setting `internal.from`): `/metrics`, and the questions of a broker that authenticates over HTTP, in the
-/// forms of RabbitMQ's HTTP backend (form fields, `allow` or `deny`) and of EMQX (JSON, `{"result":"allow"}`).
+/// The endpoints that only neighbours may call (setting `internal.from`): `/metrics`, and the questions of a broker that authenticates
+/// over HTTP. Their forms are those of RabbitMQ's HTTP backend (form fields, `allow` or `deny`) and of EMQX (JSON, `{"result":"allow"}`).
 struct InternalEndpoints: Sendable {
     let settings: ServerSettings
     let credentials: CredentialBook
@@ -54,7 +54,7 @@ struct InternalEndpoints: Sendable {
 
     private static func table(_ fields: [(String, String)]) -> TextTable<String> { TextTable(fields.reversed()) }
 
-    /// The fields of a form; what is no percent-encoding stands for itself.
+    /// The fields of a form; a part that is not valid percent-encoding is taken as it is.
     static func form(_ text: String) -> [(String, String)] {
         func decoded(_ part: Substring) -> String {
             let text = part.replacingOccurrences(of: "+", with: " ")

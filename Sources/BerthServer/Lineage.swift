@@ -26,7 +26,9 @@ final class Lineage: Sendable {
     /// After a start in a new lineage: the logs that have none yet.
     func begin() throws(StoreError) {
         guard let store = sequencer.store as? SQLiteStore, try store.lineage() > 0 else { return }
-        for parkCode in sequencer.readUndurable({ city in city.lots.values.filter { $0.profile != nil && $0.downEpoch == nil }.map(\.parkCode) }) {
+        for parkCode in sequencer.readUndurable({ city in
+            city.lots.values.filter { $0.profile != nil && $0.downEpoch == nil }.map(\.parkCode)
+        }) {
             sequencer.perform(.renewDown(parkCode: parkCode, epoch: epoch()), now: clock())
         }
     }

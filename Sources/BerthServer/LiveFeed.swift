@@ -3,7 +3,7 @@ import BerthLink
 import BerthWire
 import Synchronization
 
-/// What the public page shows as it happens: aggregated twice a second, made once for all viewers, without personal data.
+/// The live data of the public page: aggregated twice a second, made once for all viewers, without personal data.
 final class LiveFeed: DurableListener {
     /// Counts since the server started.
     struct Totals: Sendable {
@@ -32,7 +32,8 @@ final class LiveFeed: DurableListener {
 
         var json: JSON {
             [
-                "i": .int(number), "t": .int(reservation.changedAt), "lot": .string(reservation.parkCode), "plate": .string(reservation.plate.masked),
+                "i": .int(number), "t": .int(reservation.changedAt), "lot": .string(reservation.parkCode),
+                "plate": .string(reservation.plate.masked),
                 "status": .int(reservation.status.rawValue), "plan": .int(reservation.planTime),
             ]
         }
@@ -94,7 +95,7 @@ final class LiveFeed: DurableListener {
 
     var totals: Totals { state.withLock { $0.totals } }
 
-    // MARK: What viewers get
+    // MARK: Data for viewers
 
     private static func brief(_ lot: Lot, _ link: Presence.Link?, now: Millis) -> JSON? {
         guard let profile = lot.profile else { return nil }
@@ -157,7 +158,8 @@ final class LiveFeed: DurableListener {
                     (
                         LiveFeed.brief(lot, links[parkCode], now: now),
                         (
-                            lot.reservations.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }, lot.inside.count, lot.saturation.perMille,
+                            lot.reservations.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }, lot.inside.count,
+                            lot.saturation.perMille,
                             lot.inForce.count
                         )
                     )
@@ -195,7 +197,7 @@ final class LiveFeed: DurableListener {
         return text
     }
 
-    /// What changed since the last call, to all viewers.
+    /// Sends the changes since the last call to all viewers.
     func tick(now: Millis) {
         let (changed, happenings, totals, viewers) = state.withLock { state in
             defer {

@@ -55,7 +55,7 @@ enum LotView {
             ), ("flowMode", .int(city.flowMode(lot.parkCode, at: now).rawValue)),
             ("policy", Encode.values(Dictionary(uniqueKeysWithValues: policy.values.map { ($0.name, $0.value) }))),
             ("policyVersion", .int(lot.policyVersion)),
-            // What an order would be made under if it were made now: the same terms that stand in the order and at the gate.
+            // The terms of a reservation if it were made now: the same terms are in the reservation and at the gate.
             ("terms", .object(JSONObject(purposes.map { (String($0.rawValue), terms(lot, $0, city, now: now)) }))),
             ("rulesText", .string(rules(lot, purposes))), ("rulesTextEn", .string(rulesEn(lot, purposes))),
             ("tariffText", .string(city.tariff(lot.parkCode, .reservation, at: now)?.text ?? "")),

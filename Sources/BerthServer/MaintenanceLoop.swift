@@ -72,7 +72,8 @@ struct MaintenanceLoop: Service {
                 if beat % 10 == 0 {
                     every(
                         { [self] in
-                            statistics.sample(sequencer.readUndurable { $0.lots.values.map { ($0.parkCode, $0.saturation.perMille) } }, now: now)
+                            statistics.sample(
+                                sequencer.readUndurable { $0.lots.values.map { ($0.parkCode, $0.saturation.perMille) } }, now: now)
                             statistics.flush()
                             let (links, tick) = (presence.snapshot, SystemClock.monotonic())
                             occupancy.tick(now: now) { links[$0].map { !$0.isSilent(tick) } ?? false }
@@ -83,7 +84,9 @@ struct MaintenanceLoop: Service {
                 for parkCode in due { sequencer.perform(.expire(parkCode: parkCode), now: deadline) }
                 if beat % 120 == 0 {
                     let ended = min(now, deadline) - Limits.keepEndedMillis
-                    for parkCode in sequencer.readUndurable({ Array($0.lots.keys) }) { sequencer.readUndurable { $0.forget(parkCode, endedBefore: ended) } }
+                    for parkCode in sequencer.readUndurable({ Array($0.lots.keys) }) {
+                        sequencer.readUndurable { $0.forget(parkCode, endedBefore: ended) }
+                    }
                     for part in City.sharedParts { sequencer.readUndurable { $0.forgetShared(part, endedBefore: ended) } }
                 }
                 if beat % 7200 == 0 { upkeep(isDaily: beat % 172_800 == 0, now: now) }
@@ -104,7 +107,7 @@ struct MaintenanceLoop: Service {
         sequencer.perform(.raise(LotEvent(parkCode: "", eventType: 6011, occurredAt: now, detail: "\(usage.percent)")), now: now)
     }
 
-    /// After a start, the database is looked through beside the work: what differs stands in the log.
+    /// After a start, the database is looked through beside the work; each difference is logged.
     private func verifySoon() {
         guard verifies, let store = store as? SQLiteStore else { return }
         let (retention, clock, logger, isStopping) = (retention, clock, logger, isStopping)

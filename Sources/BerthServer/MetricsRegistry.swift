@@ -72,7 +72,7 @@ final class MetricsRegistry: MetricsFactory {
         }
     }
 
-    /// What swift-metrics was told, in families.
+    /// Adds the values that swift-metrics was given, in families.
     func expose(into out: inout Exposition) {
         let state = state.withLock { $0 }
         for (series, value) in state.counters.sorted(by: { ($0.key.name, $0.key.labels) < ($1.key.name, $1.key.labels) }) {
@@ -98,7 +98,7 @@ final class MetricsRegistry: MetricsFactory {
 struct Exposition {
     private var families: [String: (type: String, help: String, lines: [String])] = [:]
     private var order: [String] = []
-    /// What each family of ours means.
+    /// The meaning of each family of ours.
     private static let help = [
         "berth_lots": "Lots registered.", "berth_links_online": "Lots that can be reached over MQTT.",
         "berth_orders_active": "Orders held, booked or in a lot.", "berth_cars_inside": "Cars inside by the lots' own records.",

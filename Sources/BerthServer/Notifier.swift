@@ -50,12 +50,17 @@ final class Notifier: DurableListener {
         self.retrySeconds = retrySeconds
         self.clock = clock
         self.logger = logger
-        // What was not confirmed when the server stopped, and what is subscribed.
+        // The notifications that were not confirmed when the server stopped, and the subscriptions.
         let (notifications, subscriptions) = sequencer.readUndurable { city in
-            (city.allReports(kind: ProviderNotification.kind).compactMap(ProviderNotification.init(report:)), city.allReports(kind: City.subscriptionKind))
+            (
+                city.allReports(kind: ProviderNotification.kind).compactMap(ProviderNotification.init(report:)),
+                city.allReports(kind: City.subscriptionKind)
+            )
         }
         state.withLock { state in
-            for notification in notifications { state.sendings[notification.appId, default: [:]][notification.id] = Sending(notification: notification) }
+            for notification in notifications {
+                state.sendings[notification.appId, default: [:]][notification.id] = Sending(notification: notification)
+            }
             for report in subscriptions { Notifier.take(report, &state) }
         }
     }
@@ -93,7 +98,7 @@ final class Notifier: DurableListener {
         for appId in subscribers { state.subscriptions[parkCode]![appId]!.isDue = true }
     }
 
-    /// Every second: what is to be tried again, and remaining spaces whose interval is over.
+    /// Runs every second: sends the notifications that are due again, and remaining spaces whose interval is over.
     func tick() {
         let now = SystemClock.monotonic()
         for appId in state.withLock({ Array($0.sendings.keys) }) { send(appId) }
@@ -137,7 +142,8 @@ final class Notifier: DurableListener {
         let ready = state.withLock { state -> [Sending] in
             guard let all = state.sendings[appId], !all.isEmpty else { return [] }
             let room = Notifier.parallelMax - all.values.reduce(0) { $0 + ($1.isUnderWay ? 1 : 0) }
-            let ready = all.values.filter { !$0.isUnderWay && $0.nextAt <= now }.sorted { $0.notification.id < $1.notification.id }.prefix(max(0, room))
+            let ready = all.values.filter { !$0.isUnderWay && $0.nextAt <= now }.sorted { $0.notification.id < $1.notification.id }.prefix(
+                max(0, room))
             for one in ready { state.sendings[appId]![one.notification.id]!.isUnderWay = true }
             return Array(ready)
         }
@@ -180,7 +186,7 @@ final class Notifier: DurableListener {
         send(notification.appId)
     }
 
-    /// Tries again what was given up; what an operator asks for when the provider is well again.
+    /// Tries the notifications again that were given up. An operator asks for this when the provider is well again.
     func retry(_ appId: String, now: Millis) -> Int {
         let failed = sequencer.readUndurable { $0.reports(appId, kind: ProviderNotification.failedKind) }
         for report in failed { sequencer.perform(.reviveNotification(appId: appId, key: report.key), now: now) }

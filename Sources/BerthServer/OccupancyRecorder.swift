@@ -3,8 +3,8 @@ import BerthStore
 import Logging
 import Synchronization
 
-/// Counts at every half hour how many cars each lot has without an order, and makes from the last four same weekdays how it usually fills
-/// (section 8). A lot that cannot be heard is not counted: what it was last seen with says nothing about now.
+/// Counts at every half hour how many cars each lot has without a reservation. From the last four same weekdays it makes how the lot
+/// usually fills (section 8). A lot that cannot be heard is not counted: its last known count says nothing about now.
 final class OccupancyRecorder: Sendable {
     private struct State {
         /// Number of the last half hour that was counted.
@@ -79,7 +79,7 @@ final class OccupancyRecorder: Sendable {
         }
     }
 
-    /// A day's counts without holes: what was not counted is as it was before. Nil for a day with too few.
+    /// A day's counts without holes: a missing count is the one before it. Nil for a day with too few.
     static func filled(_ counts: [Int]) -> [Int]? {
         guard counts.filter({ $0 >= 0 }).count >= countsMin, let first = counts.first(where: { $0 >= 0 }) else { return nil }
         var last = first

@@ -5,7 +5,7 @@ import BerthWire
 import Foundation
 import Synchronization
 
-/// A lot on its way into service (annex A): what it must have is proved by its messages where they can prove it, attested where not. In
+/// A lot on its way into service (annex A). Its messages prove the required items where they can; the other items are attested. In
 /// `review` the server switches a business on only when its items pass; in `trust` the lot's first description opens it.
 final class Onboarding: DurableListener {
     enum Verdict: String { case passed, failed, missing }
@@ -46,7 +46,8 @@ final class Onboarding: DurableListener {
         changed.withLock { changed in
             for event in durable.events {
                 switch event {
-                case .report(let report) where report.kind != City.onceKind && report.kind != ProviderNotification.kind: changed.insert(report.parkCode)
+                case .report(let report) where report.kind != City.onceKind && report.kind != ProviderNotification.kind:
+                    changed.insert(report.parkCode)
                 case .lot(let profile): changed.insert(profile.parkCode)
                 case .gates(let parkCode, _): changed.insert(parkCode)
                 default: break
@@ -57,7 +58,10 @@ final class Onboarding: DurableListener {
 
     /// Something about a lot that a message has shown, kept once.
     func note(_ parkCode: String, _ item: String, _ what: String, now: Millis) {
-        guard sequencer.readUndurable({ $0.lots[parkCode] != nil && $0.report(parkCode, kind: Onboarding.evidenceKind, key: item)?.body != what })
+        guard
+            sequencer.readUndurable({
+                $0.lots[parkCode] != nil && $0.report(parkCode, kind: Onboarding.evidenceKind, key: item)?.body != what
+            })
         else { return }
         sequencer.perform(
             .file(
@@ -65,7 +69,7 @@ final class Onboarding: DurableListener {
                 replaces: nil, knownBy: nil, notice: nil), now: now)
     }
 
-    /// Every second, in review: what is open follows what is proved.
+    /// Runs every second, in review: the open businesses follow the proved items.
     func tick(now: Millis) {
         guard settings.reviewsLots else { return }
         let lots = changed.withLock { changed in
@@ -73,11 +77,13 @@ final class Onboarding: DurableListener {
             return changed.union(sequencer.readUndurable { $0.lots.values.filter { $0.stage == .live }.map(\.parkCode) })
         }
         for parkCode in lots {
-            guard let (stage, opened) = sequencer.readUndurable({ city in city.lots[parkCode].map { ($0.stage, $0.opened) } }), stage == .live else {
+            guard let (stage, opened) = sequencer.readUndurable({ city in city.lots[parkCode].map { ($0.stage, $0.opened) } }),
+                stage == .live
+            else {
                 continue
             }
             let passed = passed(parkCode, now: now)
-            // What was open stays open while the link is down for a while: a heartbeat may be late without closing a lot.
+            // An open business stays open while the link is down for a while: a heartbeat may be late without closing a lot.
             let next = opened.filter { purpose in
                 rows(parkCode, now: now).allSatisfy { $0.verdict != .failed || !$0.item.purposes.contains(purpose) }
             }
@@ -127,7 +133,7 @@ final class Onboarding: DurableListener {
     }
 }
 
-/// What is known of one lot when its checklist is looked at.
+/// The known facts of one lot when its checklist is looked at.
 private struct Facts {
     let city: City
     let lot: Lot

@@ -7,7 +7,7 @@ import Logging
 import Synchronization
 
 /// Pictures (U18): a ticket, an upload that may be cut off anywhere and go on, a check of size and digest, an address to look at for a
-/// short time, and an end. The bytes stand in files; who may touch one is in the address itself, signed.
+/// short time, and an end. The bytes are stored in files; the right to use one is in the address itself, signed.
 final class PictureStore: Sendable {
     /// Why an upload or a look is not served; the HTTP status of tus 1.0 where it has one.
     enum Refused: Error {
@@ -101,7 +101,7 @@ final class PictureStore: Sendable {
             throw WireError("wrongState", "\(offset(picture)) of \(picture.size) bytes are here", data: ["offset": .int(offset(picture))])
         }
         guard Signature.hash(canonical: [UInt8](bytes)) == picture.sha256 else {
-            // What is wrong is thrown away: the upload begins anew.
+            // A wrong file is thrown away: the upload begins anew.
             try? FileManager.default.removeItem(atPath: partFile(picture.imageId))
             throw WireError("imageHashMismatch")
         }
@@ -126,7 +126,7 @@ final class PictureStore: Sendable {
         FileManager.default.contents(atPath: file(picture)).flatMap { ImageHead.dimensions([UInt8]($0)) }
     }
 
-    // MARK: What the address serves
+    // MARK: Access by address
 
     /// The ticket of an upload address.
     func upload(_ path: String, _ query: [(String, String)]) throws(Refused) -> (picture: Picture, offset: Int64) {

@@ -3,7 +3,7 @@ import BerthLink
 import BerthStore
 import BerthWire
 
-// What is asked of lots through the server, what the server knows of records, payments and vehicles.
+// Questions to lots through the server, and the server's knowledge of records, payments and vehicles.
 extension Pipeline {
     /// D04 to D23 that are answered now: the lot's own answer, within the message's own time.
     func live(_ request: VerifiedRequest, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
@@ -109,7 +109,7 @@ extension Pipeline {
         switch made {
         case .success(let answer): sequencer.kept(request, command: .success(.nothing), answering: answer, now: now, completion: completion)
         case .failure(let error):
-            // What is not yet so may still become so under the same request: a picture that is still on its way.
+            // A repeat of the same request may still succeed, because a picture can still be on its way: such a failure is not kept.
             if ["wrongState", "imageHashMismatch", "dependencyUnavailable"].contains(error.name) { return completion(Reply(error)) }
             sequencer.kept(request, command: .failure(error), now: now, completion: completion)
         }
@@ -160,7 +160,7 @@ extension Pipeline {
         }
     }
 
-    // MARK: What the city bills
+    // MARK: Fees that the city bills
 
     /// D09 and U12 where the city bills: computed here by the lot's tariff for the business.
     func sessionFee(
@@ -205,7 +205,9 @@ extension Pipeline {
         } else if credential.role == .provider {
             // A provider learns of the plates that its own users have bound, and of no other (section 1.6).
             let own = try Decode.plate(fields)
-            guard sequencer.readUndurable({ $0.report("", kind: "plateOwner", key: own.revealed) })?.body.hasPrefix("\(credential.appId)|") == true
+            guard
+                sequencer.readUndurable({ $0.report("", kind: "plateOwner", key: own.revealed) })?.body.hasPrefix("\(credential.appId)|")
+                    == true
             else { throw WireError("noBill", "plateNo: not bound by a user of the caller") }
             guard !parkCode.isEmpty else { throw WireError("missingParameter", "parkCode") }
             plate = own
@@ -243,7 +245,9 @@ extension Pipeline {
             guard let recordNo = try? bill.string("recordNo", max: 48), let billNo = try? bill.string("billNo", max: 64),
                 let payable = try? bill.int("payable", in: 0...WireLimits.moneyMax)
             else { return completion(Reply(WireError("feeQueryFailed", "the lot's bill has no recordNo, billNo or payable"))) }
-            if let wanted, sequencer.readUndurable({ $0.lots[lot]?.visits[recordNo].map { $0.plate.isLegal && $0.plate != wanted } ?? false }) {
+            if let wanted,
+                sequencer.readUndurable({ $0.lots[lot]?.visits[recordNo].map { $0.plate.isLegal && $0.plate != wanted } ?? false })
+            {
                 return completion(Reply(WireError("feeQueryFailed", "the lot's bill is for another car")))
             }
             let kept = Dialect.current.services["fee.query"]!.reply.known(bill.object)
@@ -278,7 +282,7 @@ extension Pipeline {
         sequencer.perform(.bill(bill), now: now) { stored in completion(stored.code == 0 ? result : stored) }
     }
 
-    /// U12: a car at the exit. What the lot bills is the lot's affair; what the platform bills is said here.
+    /// U12: a car at the exit. A fee that the lot bills is the lot's affair; a fee that the platform bills is returned here.
     func preexit(_ fields: FieldReader, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let recordNo = try fields.string("recordNo", max: 48)
         sequencer.read(
@@ -397,8 +401,10 @@ extension Pipeline {
             }, completion: completion)
     }
 
-    /// A11 `user.credit.query`: the counters before they hurt, what is forbidden now, and the penalties with their evidence.
-    func credit(_ request: VerifiedRequest, _ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
+    /// A11 `user.credit.query`: the counters before they hurt, the present bans, and the penalties with their evidence.
+    func credit(_ request: VerifiedRequest, _ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion)
+        throws(WireError)
+    {
         let userToken = try fields.string("userToken", max: 64)
         let hasPlate = fields.has("plateNo")
         let role = request.credential.role

@@ -117,7 +117,7 @@ extension Pipeline {
         sequencer.perform(.check(parkCode: parkCode, question), now: now, completion: completion)
     }
 
-    // MARK: What a driver asks
+    // MARK: Queries of drivers
 
     private func search(
         _ request: VerifiedRequest, _ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion
@@ -126,7 +126,7 @@ extension Pipeline {
             longitude: try fields.coordinate("lng", limit: 180), latitude: try fields.coordinate("lat", limit: 90),
             type: Int(try fields.optionalInt("coordType", in: 1...3) ?? 1))
         let radius = try fields.optionalInt("radius", in: 1...Limits.searchRadiusMax) ?? 1000
-        // 0: whatever the lot offers.
+        // 0: any business that the lot offers.
         let isAny = try fields.optionalInt("bizType", in: 0...3) == 0
         let asked = isAny ? .reservation : try Decode.purpose(fields, default: .reservation)
         let arrive = try fields.optionalTime("arriveTime") ?? now
@@ -265,7 +265,7 @@ extension Pipeline {
     private static func detail(_ reservation: Reservation, _ city: City, history: Past, revealsPlate: Bool, now: Millis) -> JSON {
         let isLost = [.rejected, .revoked, .waitlisted, .waitlistFailed].contains(reservation.status) && reservation.enterEnd > now
         let policy = city.lots[reservation.parkCode]?.policy(reservation.purpose)
-        // In the window itself he may come at once.
+        // Inside the window itself, the driver may arrive at once.
         var wanted = reservation
         if reservation.planTime < now {
             wanted.planTime = now
@@ -275,7 +275,7 @@ extension Pipeline {
             reservation, revealsPlate: revealsPlate,
             alternatives: isLost ? policy.map { city.alternatives(to: wanted, policy: $0, at: now) } : nil,
             waitPosition: city.position(of: reservation))
-        // What it costs, where the city bills it.
+        // The fees are added where the city bills the visit.
         guard case .object(var row) = shown, let recordNo = reservation.recordNo,
             let fee = city.sessionFee(reservation.parkCode, recordNo: recordNo, at: now, history: history)
         else { return shown }

@@ -70,7 +70,7 @@ extension Pipeline {
         sequencer.batch(parkCode, entries, now: now, completion: completion)
     }
 
-    /// `sync.dead.list`: what was refused in a lot's up log and nothing has made good.
+    /// `sync.dead.list`: the entries that were refused in a lot's up log and that nothing has made good.
     func deadLetters(
         _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
@@ -112,7 +112,7 @@ extension Pipeline {
         isShown ? looked(request, now: clock(), completion, work) : work()
     }
 
-    /// `event.list`: what happened at lots, and at the server itself, newest first.
+    /// `event.list`: the events at lots, and at the server itself, newest first.
     func events(_ request: VerifiedRequest, _ fields: FieldReader, completion: @escaping Sequencer.Completion) throws(WireError) {
         var filter = LotEventFilter()
         filter.parkCode = try fields.optionalString("parkCode", max: 32)

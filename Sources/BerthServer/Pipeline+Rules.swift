@@ -6,7 +6,7 @@ import Synchronization
 
 // Services of the rules: waiting, standing, sharing, public service, flow control, the control room, settlement.
 extension Pipeline {
-    /// What an accepted appointment means for driving in, which the lots' policies say; and how a policy stands now.
+    /// Adds to an accepted appointment its window for entry, which the lots' policies define, and to a flow policy its present mode.
     func enrich(_ answer: Reply, to asked: JSONObject, service: String, city: City, now: Millis) -> Reply {
         if service == "flow.policy.set" {
             guard answer.code == 0, case .object(var row) = answer.data,
@@ -65,7 +65,8 @@ extension Pipeline {
                         (isOperator || $0.element.appId == appId) && (user == nil || user == $0.element.userToken)
                     }.map { position, reservation -> JSON in
                         [
-                            "orderNo": .string(reservation.orderNo), "parkCode": .string(reservation.parkCode), "planTime": .int(reservation.planTime),
+                            "orderNo": .string(reservation.orderNo), "parkCode": .string(reservation.parkCode),
+                            "planTime": .int(reservation.planTime),
                             "waitPosition": .int(position + 1), "closesAt": .int(reservation.holdDeadline ?? 0),
                             "status": .int(reservation.status.rawValue),
                             "userToken": .string(reservation.userToken),
@@ -172,10 +173,13 @@ extension Pipeline {
                 guard !parkCodes.isEmpty, parkCodes.allSatisfy({ city.lots[$0] != nil }) else { return Reply(WireError("notFound")) }
                 let reservations = city.affected(by: policy, at: now)
                 let rows = reservations.prefix(100).map { reservation -> JSON in
-                    let others = city.alternatives(to: reservation, policy: city.lots[reservation.parkCode]!.policy(reservation.purpose), at: now)
-                        .filter { !parkCodes.contains($0.parkCode) }
+                    let others = city.alternatives(
+                        to: reservation, policy: city.lots[reservation.parkCode]!.policy(reservation.purpose), at: now
+                    )
+                    .filter { !parkCodes.contains($0.parkCode) }
                     return [
-                        "orderNo": .string(reservation.orderNo), "parkCode": .string(reservation.parkCode), "planTime": .int(reservation.planTime),
+                        "orderNo": .string(reservation.orderNo), "parkCode": .string(reservation.parkCode),
+                        "planTime": .int(reservation.planTime),
                         "alternatives": .int(others.count),
                     ]
                 }
@@ -247,7 +251,7 @@ extension Pipeline {
             let lot = try Decode.parkCode(fields)
             let state = try fields.optionalString("state", max: 16).flatMap { $0.isEmpty ? nil : $0 }
             if let state, GateCase.State(rawValue: state) == nil { throw WireError("illegalValue", "state") }
-            // Whole plates are shown to whoever has to tell them apart: on record first.
+            // Whole plates are shown to the caller, who has to tell them apart; the look is put on record first.
             looked(request, now: now, completion) { [sequencer] in
                 sequencer.read(nil, { city in Pipeline.cases(city, lot, state: state) }, completion: completion)
             }
@@ -402,7 +406,7 @@ extension Pipeline {
         }
     }
 
-    /// O11: what exits of a day cost by the lot's word, beside the payments that are known for the same records.
+    /// O11: the fees of a day's exits by the lot's word, beside the payments that are known for the same records.
     private func reconcile(
         _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
     ) throws(WireError) {

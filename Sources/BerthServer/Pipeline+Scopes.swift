@@ -44,7 +44,7 @@ extension Pipeline {
             guard own.contains(text("parkCode")) else { throw refuse("parkCode: not one of the caller's lots") }
             guard text("areaId").isEmpty else { throw refuse("areaId: the caller is limited to lots") }
         }
-        // The envelope's lot has been checked; what the data says beside it is looked at here.
+        // The envelope's lot has been checked; the lots and scopes in the data beside it are checked here.
         let isAboutLot = Dialect.current.services[envelope.service]?.isAboutLot(.operator) == true
         switch Pipeline.reaches[envelope.service] {
         case .some(.none): return

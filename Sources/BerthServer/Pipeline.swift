@@ -6,7 +6,7 @@ import Logging
 
 /// The one trace from bytes to bytes (interface.md, section 3, "Checks in order"), the same for HTTPS and MQTT.
 final class Pipeline: Sendable {
-    /// What the carrier knows about a message beside its bytes.
+    /// The facts about a message that the carrier knows beside its bytes.
     struct Arrival: Sendable {
         /// The service that the URL or topic names.
         var service: String
@@ -16,7 +16,7 @@ final class Pipeline: Sendable {
         var certificate: String?
     }
 
-    /// What goes back. Its bytes are made by ``render(_:)``, by whoever sends it: never on the committer's thread.
+    /// The reply to a request. The sender makes its bytes with ``render(_:)``, never on the committer's thread.
     struct SignedReply: Sendable {
         var answer: Reply
         var echo: Echo
@@ -124,7 +124,7 @@ final class Pipeline: Sendable {
             showHints: reply.isAuthentic || settings.isTestEnvironment, showDetails: settings.isTestEnvironment)
     }
 
-    /// Counts a refusal, and says it in one line: who was refused what, and why.
+    /// Counts a refusal, and logs it in one line: the party, the service, and the reason.
     private func noteRefusal(_ answer: Reply, _ echo: Echo, _ request: VerifiedRequest?, isAuthentic: Bool = true, at now: Millis) {
         statistics.refused(answer.code, echo: echo, isAuthentic: isAuthentic, at: now)
         guard answer.code != 611, logger.logLevel <= .info else { return }

@@ -97,7 +97,7 @@ struct PublicSite: HTTPResponder {
     private static let openAPI = ByteBuffer(string: OpenAPI.document().pretty)
     private static let asyncAPI = ByteBuffer(string: AsyncAPI.document().pretty)
 
-    /// A page of megabytes goes out in pieces: whoever else is on the same network thread gets its turn between two of them.
+    /// A page of megabytes is sent in pieces: other connections on the same network thread get their turn between two of them.
     private func large(_ buffer: ByteBuffer, _ type: String) -> Response {
         var headers = PublicSite.security
         headers[.contentType] = type
@@ -193,7 +193,8 @@ enum RedirectPage {
         }
         row("车场", "lot", arrival.lotName)
         row("订单", "order", arrival.reservation?.orderNo)
-        if let reservation = arrival.reservation, let state = Dialect.current.machines.first?.states.first(where: { $0.code == reservation.status.rawValue })
+        if let reservation = arrival.reservation,
+            let state = Dialect.current.machines.first?.states.first(where: { $0.code == reservation.status.rawValue })
         {
             row("状态", "state", "\(state.zh) \(state.en)")
             row("入场时段", "enter", "\(local(reservation.enterStart)) – \(local(reservation.enterEnd))")

@@ -67,7 +67,7 @@ final class Redirects: Sendable {
         ])
     }
 
-    /// What a person who follows an address gets to see.
+    /// The data that a person sees who follows an address.
     struct Arrival: Sendable {
         var scene: RedirectScene
         var lotName: String?
@@ -117,11 +117,13 @@ final class Redirects: Sendable {
         }
         if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
         var arrival = Arrival(
-            scene: scene, lotName: lotName, reservation: reservation, plate: value("plateNo").flatMap { Plate($0) }, returnURL: nil, cancelURL: nil,
+            scene: scene, lotName: lotName, reservation: reservation, plate: value("plateNo").flatMap { Plate($0) }, returnURL: nil,
+            cancelURL: nil,
             partyName: credential.name)
         let result = reservation.map { $0.status.rawValue <= 3 ? "1" : "-1" } ?? "0"
         arrival.returnURL = value("returnUrl").map {
-            Redirect.back($0, orderNo: reservation?.orderNo, result: result, now: now, nonce: SystemRandom.nonce(), secret: credential.secret)
+            Redirect.back(
+                $0, orderNo: reservation?.orderNo, result: result, now: now, nonce: SystemRandom.nonce(), secret: credential.secret)
         }
         arrival.cancelURL = value("cancelUrl").map {
             Redirect.back($0, orderNo: reservation?.orderNo, result: "0", now: now, nonce: SystemRandom.nonce(), secret: credential.secret)

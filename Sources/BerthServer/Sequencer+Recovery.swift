@@ -5,10 +5,10 @@ import BerthWire
 import Foundation
 import Synchronization
 
-// When the store fails: nothing is decided on what may be wrong, and work goes on by itself when the store does.
+// After a failure of the store, nothing is decided on state that may be wrong. Work resumes by itself when the store works again.
 extension Sequencer {
-    /// Nothing of the batch was written. What was decided on top of it is void too: all callers are told to come again, and what their
-    /// commands changed in the city is undone. Other readers wait for none of it.
+    /// Nothing of the batch was written, and the decisions on top of it are void too. All callers are told to try again, and the changes
+    /// of their commands in the city are undone. Other readers wait for none of it.
     func recover(from error: StoreError, _ batch: [Pending]) {
         logger.error("the store refused a commit", metadata: ["why": "\(error.reason)", "messages": "\(batch.count)"])
         let void = state.withLockedValue { state in
@@ -46,7 +46,8 @@ extension Sequencer {
                     state.halt?.isStale = false
                     state.halt?.void = Touched()
                 }
-                let things = halt.void.isWholeCity ? "the whole city" : "\(halt.void.reservations.count) orders, \(halt.void.visits.count) visits"
+                let things =
+                    halt.void.isWholeCity ? "the whole city" : "\(halt.void.reservations.count) orders, \(halt.void.visits.count) visits"
                 logger.notice(
                     "what was decided in vain is undone", metadata: ["ms": "\(SystemClock.monotonic() - started)", "what": "\(things)"])
             } catch {
@@ -65,7 +66,7 @@ extension Sequencer {
         logger.notice("the store works again")
     }
 
-    /// Gives what was touched its durable values, read without the lock; the lock is held for one part of them at a time.
+    /// Gives the touched parts their durable values, read without the lock; the lock is held for one part of them at a time.
     private func undo(_ void: Touched) throws(StoreError) {
         let durable = try store.values(of: void)
         let undoing = Undoing(void, durable)

@@ -36,7 +36,7 @@ final class Sequencer: Sendable {
         /// Kept replies that are not durable yet, by the digest of their key.
         var freshReplies: [Int64: KeptReply] = [:]
         var isStopped = false
-        /// Answers that need no waiting; given as soon as the lock is free, since who is answered may ask again.
+        /// Answers that need no waiting; given as soon as the lock is free, since an answered caller may ask again.
         var immediate: [(Completion, Reply)] = []
         /// Decided under this lock and not yet made ready for the store.
         var unprepared: [Commit] = []
@@ -106,7 +106,7 @@ final class Sequencer: Sendable {
         return nil
     }
 
-    /// - Parameter void: what was decided and will not be committed.
+    /// - Parameter void: the events that were decided and will not be committed.
     func halt(_ state: inout State, _ failure: StoreError, void: [Event]) {
         logger.error("a look at the store failed; nothing is decided until that is undone", metadata: ["why": "\(failure.reason)"])
         state.halt = Halt(reason: failure.reason, refusedCommit: false)
@@ -136,7 +136,7 @@ final class Sequencer: Sendable {
 
     func locked(_ body: (inout State) -> Void) { follow(decide(body)) }
 
-    /// What is left to do when the lock is free again.
+    /// The work that is left to do when the lock is free again.
     private struct Rest {
         var immediate: [(Completion, Reply)] = []
         var unprepared: [Commit] = []
@@ -157,7 +157,7 @@ final class Sequencer: Sendable {
     }
 
     private func follow(_ rest: Rest) {
-        // The committer is the narrow place: what can be done before it is done here, on as many threads as there are.
+        // The committer is the bottleneck: work that can be done before it is done here, on as many threads as there are.
         for commit in rest.unprepared { store.prepare(commit) }
         if rest.wakesCommitter { hasWork.signal() }
         for (completion, answer) in rest.immediate { completion(answer) }
@@ -169,8 +169,8 @@ final class Sequencer: Sendable {
     private let queues = Dictionary(
         uniqueKeysWithValues: MultiThreadedEventLoopGroup.singleton.makeIterator().map { (ObjectIdentifier($0), Queue([])) })
 
-    /// Decides soon. What a network thread has read in one go is decided in one go: the city is looked at while it is near, and nobody has
-    /// to wait for the lock for each request.
+    /// Decides soon. The requests that a network thread has read in one go are decided in one go. The city is then still in the cache, and
+    /// the lock is waited for once and not for each request.
     private func submit(_ work: @escaping @Sendable (inout State) -> Void) {
         guard let loop = MultiThreadedEventLoopGroup.currentEventLoop, let queue = queues[ObjectIdentifier(loop)] else {
             return locked(work)
@@ -196,7 +196,9 @@ final class Sequencer: Sendable {
     }
 
     static func answer(_ decision: Decision, _ city: City) -> Reply {
-        guard case .reservation(let reservation, _) = decision.outcome, reservation.status == .waitlisted else { return Encode.answer(decision) }
+        guard case .reservation(let reservation, _) = decision.outcome, reservation.status == .waitlisted else {
+            return Encode.answer(decision)
+        }
         return Encode.answer(decision, waitPosition: city.position(of: reservation))
     }
 
@@ -272,7 +274,7 @@ final class Sequencer: Sendable {
         }
     }
 
-    /// Before a command is executed that is executed at most once: what its repeat is answered with is made durable, and it goes on record.
+    /// Prepares a command that is executed at most once: the answer to its repeat is made durable and the command is audited first.
     /// - Parameters:
     ///   - assumed: the answer to a repeat while nobody knows how it ended.
     ///   - completion: told the known answer of a repeat, or why it cannot be executed.
@@ -343,7 +345,7 @@ final class Sequencer: Sendable {
             }
             let answer = Sequencer.answer(decision, state.city)
             guard !decision.events.isEmpty || audit != nil else {
-                // Nothing changed; but what was looked at may not be durable yet.
+                // Nothing changed; but the state that was looked at may not be durable yet.
                 return state.decided == state.durable
                     ? answerNow(&state, answer, completion) : enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
             }
@@ -369,7 +371,7 @@ final class Sequencer: Sendable {
     /// - Parameter body: may look at the past; where that fails, the answer is 501.
     func read(_ parkCode: String?, _ body: (inout City, Past) -> Reply, completion: @escaping Completion) {
         locked { state in
-            // While the city is stale, what is untouched is as it was.
+            // While the city is stale, its untouched parts are as they were.
             if let halt = state.halt, halt.isStale,
                 !halt.refusedCommit || (parkCode.map({ state.touched[$0] != nil }) ?? (state.decided != state.durable))
             {
@@ -451,7 +453,7 @@ final class Sequencer: Sendable {
         do {
             let journalId = commits.isEmpty ? 0 : try store.commit(commits)
             commitTimer.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start))
-            // Answers do not wait for the lock; but who is told that a log entry is taken may send the next one at once, and must find room.
+            // Answers do not wait for the lock. But a lot whose log entry is taken may send the next one at once, and must find room.
             let hasLog = commits.contains { !$0.up.isEmpty }
             if !hasLog { for pending in batch { pending.completion(pending.answer) } }
             state.withLockedValue { state in
@@ -494,7 +496,9 @@ final class Sequencer: Sendable {
 extension Decision {
     /// The answer is the order as its only event has it.
     fileprivate var showsItsOrder: Bool {
-        guard case .reservation(let reservation, isRepeat: false) = outcome, reservation.status != .waitlisted, alternatives.isEmpty else { return false }
+        guard case .reservation(let reservation, isRepeat: false) = outcome, reservation.status != .waitlisted, alternatives.isEmpty else {
+            return false
+        }
         let reservations = events.lazy.compactMap { if case .reservation(let reservation) = $0 { reservation.orderNo } else { nil } }
         return Array(reservations) == [reservation.orderNo]
     }

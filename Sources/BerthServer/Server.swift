@@ -30,7 +30,7 @@ public final class Server: Sendable {
         self.logger = logger
     }
 
-    /// What a client must know, once everything listens.
+    /// The facts that a client must know, once everything listens.
     public struct Ready: Sendable {
         public var https: String
         public var mqtt: String
@@ -216,7 +216,7 @@ public final class Server: Sendable {
             certificateChain: try NIOSSLCertificate.fromPEMFile(authority.certificateFile).map { .certificate($0) },
             privateKey: .privateKey(try NIOSSLPrivateKey(file: authority.keyFile, format: .pem)))
         tls.minimumTLSVersion = .tlsv12
-        // Whoever has a certificate of our authority may show it; who must, is the credential's affair.
+        // A client that has a certificate of our authority may show it; the credential decides whether it must.
         tls.certificateVerification = .optionalVerification
         tls.trustRoots = .file(authority.caFile)
         let quiet = Server.quiet(logger)
@@ -285,7 +285,7 @@ public final class Server: Sendable {
     }
 
     /// Looks through a stopped server's database (`berth verify`).
-    /// - Returns: what differs; empty when all is as it must be.
+    /// - Returns: the differences; empty when all is as it must be.
     public static func verify(settings: ServerSettings, logger: Logger) throws -> [String] {
         let (store, _) = try openDatabase(settings, logger)
         defer { store.close() }
@@ -311,7 +311,7 @@ public final class Server: Sendable {
         } catch { throw DataFolder.Failed(description: "\(server.folder.database): \(error.reason)") }
     }
 
-    /// Works on a stopped server's folder: what `berth keys issue` does when nobody listens on the admin socket.
+    /// Works on a stopped server's folder: `berth keys issue` does so when nobody listens on the admin socket.
     public static func runOffline(_ command: JSON, settings: ServerSettings, logger: Logger) async throws -> JSON {
         let server = Server(settings: settings, logger: logger)
         try server.folder.open(makes: false)

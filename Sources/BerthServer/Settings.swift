@@ -5,7 +5,7 @@ import BerthWire
 import Configuration
 import Foundation
 
-/// What a city sets. Flags win over the environment (`BERTH_…`), the environment over the file `berth.json` in the data folder,
+/// The settings of a city. Flags win over the environment (`BERTH_…`), the environment over the file `berth.json` in the data folder,
 /// the file over the defaults of the contract.
 public struct ServerSettings: Sendable {
     public var dataDirectory: String
@@ -21,7 +21,7 @@ public struct ServerSettings: Sendable {
     public var ntpServers: [String] = []
     /// `review`: a lot is put into service when its checklist is passed; `trust`: by its first description.
     public var reviewsLots = false
-    /// What others reach this server by; the HTTPS port on loopback when nothing is set.
+    /// The address by which others reach this server; the HTTPS port on loopback when nothing is set.
     public var publicURL = ""
     /// Clock offset of a lot beyond which event 6010 is raised, ms (section 13).
     public var clockMaxOffsetMillis: Int64 = 5_000
@@ -47,7 +47,7 @@ public struct ServerSettings: Sendable {
     }
 
     /// Reads all settings; reads files, and changes nothing.
-    /// - Parameter flags: what the command line said, by the same keys as in the file.
+    /// - Parameter flags: the values of the command line, by the same keys as in the file.
     /// - Throws: ``Invalid`` for a value that cannot be, and for a name that does not exist, with the nearest one that does.
     public static func read(dataDirectory: String, flags: [String: String]) async throws -> ServerSettings {
         let file = dataDirectory + "/berth.json"

@@ -5,8 +5,8 @@ import Foundation
 import Logging
 import Synchronization
 
-/// Counts of every lot, provider and day (seed 6.1): orders and what became of them, refusals, saturation, timeliness. Follows the journal
-/// from where it stood, off the path of a booking: what is durable is counted within seconds, and once.
+/// Counts of every lot, provider and day (seed 6.1): reservations and their outcomes, refusals, saturation, timeliness. Follows the journal
+/// from its last position, off the path of a reservation: a durable event is counted within seconds, and once.
 final class Statistics: DurableListener {
     private struct State {
         var counts: [DayCount.Key: [String: Int64]] = [:]
@@ -31,7 +31,7 @@ final class Statistics: DurableListener {
     init(store: any Store, logger: Logger) throws(StoreError) {
         self.store = store
         self.logger = logger
-        // What was committed and not counted when the server stopped.
+        // Events that were committed and not counted when the server stopped are counted now.
         var through = try store.countedThrough()
         while true {
             let entries = try store.journal(after: through, limit: Statistics.batch)
@@ -56,8 +56,8 @@ final class Statistics: DurableListener {
         }
     }
 
-    /// A request that was refused; of what the journal does not tell, so it is lost when the server is killed before the next flush.
-    /// - Parameter isAuthentic: the message is signed by the party that it names. Who is not known must not fill the table with names of his own.
+    /// Counts a refused request. The journal does not contain it, so the count is lost when the server is killed before the next flush.
+    /// - Parameter isAuthentic: the message is signed by the party that it names. Unknown senders must not fill the table with names.
     func refused(_ code: Int, echo: Echo, isAuthentic: Bool, at now: Millis) {
         guard code != 0, code != 611 else { return }
         state.withLock { state in
@@ -91,7 +91,7 @@ final class Statistics: DurableListener {
             case .waitlisted, .waitlistFailed: break
             }
         case .notice(let notice):
-            // The rules tell an arrival and a departure right after the order's own event; what a lot reports beside it is not counted.
+            // The rules tell an arrival and a departure right after the reservation's own event; other notices of a lot are not counted.
             guard let reservation = state.latest, reservation.orderNo == notice.orderNo else { return }
             switch notice.eventType {
             case 2003, 2004: Statistics.add("entered", 1, reservation.parkCode, reservation.appId, at: at, &state)

@@ -98,7 +98,7 @@ struct Tus: Sendable {
         defer { pictures.unlock(picture.imageId) }
         let offset: Int64
         if let checksum = request.headers[.uploadChecksum] {
-            // All or nothing: what does not match its sum is not kept.
+            // A body that does not match its checksum is not kept, not even in part.
             guard let body = try? await request.body.collect(upTo: Int(picture.size) + 1) else { throw .tooLong }
             let bytes = Array(buffer: body)
             switch Tus.matches(bytes, checksum) {
@@ -128,7 +128,7 @@ struct Tus: Sendable {
                 }
             }
         } catch {
-            // The sender is gone; what it sent stays.
+            // The sender is gone; the bytes that it sent stay.
         }
         if let refusal { throw refusal }
         return offset

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// What happened lately, a line each, for whoever watches; bounded.
+/// The latest happenings, a line each, for a viewer; bounded.
 final class ActivityFeed: Sendable {
     private static let most = 100
     private let lines = Mutex<[String]>([])

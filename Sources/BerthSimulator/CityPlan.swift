@@ -128,7 +128,7 @@ public enum CityPlan {
         return lots
     }
 
-    /// What a name says of its lot.
+    /// The kind of a lot by the words in its name.
     static func kind(of name: String) -> PlannedLot.Kind? {
         let signs: [(PlannedLot.Kind, [String])] = [
             (.hospital, ["医院", "妇幼", "门诊"]), (.school, ["学校", "小学", "中学", "大学", "学院"]),

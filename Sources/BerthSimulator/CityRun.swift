@@ -235,7 +235,7 @@ public struct CityRun: Sendable {
     }
 
     /// Reads a lots file and says what is in it: each bad row with its line and reason, up to 20 of them.
-    /// - Throws: what makes the whole file useless.
+    /// - Throws: the fault that makes the whole file useless.
     @discardableResult public static func readLots(_ file: String) throws -> LotsFile {
         let read = try LotsFile(file: file)
         if read.isGB18030 { Output.error("berth: \(file) is not UTF-8; it is read as GB18030") }

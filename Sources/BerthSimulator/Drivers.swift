@@ -8,7 +8,7 @@ import Synchronization
 /// Simulated drivers: they reserve over the signed interface like any provider's app, arrive at real gateways, park, leave, cancel,
 /// and fail to show up.
 final class Drivers: Sendable {
-    /// What has happened so far.
+    /// The counts of what has happened so far.
     struct Tally: Sendable {
         var reserved = 0
         var full = 0
@@ -108,7 +108,7 @@ final class Drivers: Sendable {
         let fate = Int.random(in: 0..<100)
         let cancels = fate < 8
         let staysAway = (8..<15).contains(fate)
-        // Who will cancel books early enough to do it free of charge; the others come within their window.
+        // A driver who will cancel reserves early enough to cancel free of charge; the others arrive within their window.
         let ahead = cancels ? Int64.random(in: 40...55) : staysAway ? 0 : Int64.random(in: 1...25)
         let plan = SystemClock.now() + ahead * 60_000 + 2_000
         let wish: JSON = [

@@ -4,8 +4,8 @@ import BerthLink
 import BerthWire
 import Foundation
 
-// What does not go by the plan, and what the rules make of it: misread plates, cars without any, banned ones, somebody who does not leave, an
-// owner who comes back early, an evening that is closed.
+// Incidents outside the plan, and the reaction of the rules to them. Plates are misread, missing or banned; a driver does not leave; a
+// space provider comes back early; an evening is closed.
 extension SimulatedUsers {
     /// Lots at which the incidents happen: they keep windows and stays of a minute, so that a viewer sees their end.
     func prepareIncidents() async {
@@ -52,7 +52,8 @@ extension SimulatedUsers {
         let wish = JSON.object(
             JSONObject(
                 [
-                    ("clientOrderNo", .string(SystemRandom.uuid())), ("userToken", .string(SystemRandom.token(12))), ("plateNo", .string(plate)),
+                    ("clientOrderNo", .string(SystemRandom.uuid())), ("userToken", .string(SystemRandom.token(12))),
+                    ("plateNo", .string(plate)),
                     ("plateColor", 0), ("parkCode", .string(lot.parkCode)), ("bizType", .int(purpose)),
                     ("planTime", .int(time ?? SystemClock.now() + 60_000)),
                 ] + more))

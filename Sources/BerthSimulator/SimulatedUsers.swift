@@ -5,8 +5,8 @@ import BerthWire
 import Foundation
 import Synchronization
 
-/// Who makes the rules come alive beside the drivers: hospitals that report appointments and patients who come with them, owners who share
-/// their spaces and drivers who subscribe to them, and the city's desk, which reviews, answers appeals and controls the flow.
+/// The parties that use the rules beside the drivers. Hospitals report appointments, and patients come with them. Space providers share
+/// their spaces, and drivers subscribe to them. The city's desk reviews, answers appeals and controls the flow.
 ///
 /// Everything goes over the signed interface, like the apps and consoles of a real city.
 final class SimulatedUsers: Sendable {
@@ -77,7 +77,7 @@ final class SimulatedUsers: Sendable {
 
     private func chosen(_ kind: PlannedLot.Kind) -> [PlannedLot] { lots.filter { $0.kind == kind && !$0.isShared } }
 
-    /// Places of hospitals, the area of the scenic spots, what is set once.
+    /// Sets once the places of the hospitals and the area of the scenic spots.
     private func prepare() async {
         await prepareIncidents()
         for hospital in chosen(.hospital) {

@@ -2,7 +2,7 @@ import BerthGateway
 import BerthLink
 import Foundation
 
-/// What a person watches in a terminal: one picture that is drawn over itself; without a terminal a line every five seconds.
+/// The view for a person at a terminal: one picture that is drawn over itself; without a terminal a line every five seconds.
 struct TerminalView: Sendable {
     let gateway: Gateway
     let drivers: Drivers

@@ -36,7 +36,8 @@ final class Statements {
             switch self {
             case .journal: "INSERT INTO journal(at, body) VALUES"
             case .upLog: "INSERT INTO up_log(lot, epoch, seq, request_id, service, code, reply, data, at, record_no, mended) VALUES"
-            case .reservation: "INSERT INTO orders(serial, lot, app_id, client_key, status, body, plate_key, entry, user, changed_at) VALUES"
+            case .reservation:
+                "INSERT INTO orders(serial, lot, app_id, client_key, status, body, plate_key, entry, user, changed_at) VALUES"
             case .down: "INSERT INTO down_log(lot, epoch, seq, at, order_no, service, data, entry) VALUES"
             case .reply: "INSERT INTO replies(app_id, request_id, nonce, service, data_hash, code, data, at, entry) VALUES"
             case .count: "INSERT INTO counters(key, count, max) VALUES"
@@ -271,7 +272,7 @@ final class BatchWriter {
                     written.add(counter: key)
                 }
             case .event(let event):
-                // What is settled may have been written just before.
+                // The settled entry may have been written just before.
                 try flush(.down, bytes)
                 try write(event)
             }

@@ -12,7 +12,7 @@ public struct LotImage: Sendable, Equatable {
     public init(parkCode: String) { self.parkCode = parkCode }
 }
 
-/// What a server needs in memory to go on where it was.
+/// The state that a server needs in memory to continue where it was.
 public struct CityImage: Sendable {
     public var lots: [LotImage] = []
     public var activeOrders: [Reservation] = []
@@ -35,7 +35,7 @@ public struct CityImage: Sendable {
 }
 
 extension CityImage {
-    /// The city as the rules know it. What is kept as it came (tariffs, lists) is read for them here.
+    /// The city as the rules know it. Records that are kept as they came (tariffs, lists) are read for the rules here.
     public func city(policy: Policy, newEpoch: String, reviewsLots: Bool = false, now: Millis) -> City {
         var city = City(policy: policy, newEpoch: newEpoch, reviewsLots: reviewsLots, calendar: Dialect.current.calendar)
         city.listeners = Set(credentials.filter { $0.isEnabled && $0.callback != nil }.map(\.appId))

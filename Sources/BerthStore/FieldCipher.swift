@@ -12,12 +12,12 @@ public final class FieldCipher: Sendable {
     private let hashing: HMAC<SHA256>
     private let nonces = NonceSource()
 
-    /// What was sealed cannot be opened: another master key, or a changed row.
+    /// A sealed value cannot be opened: another master key, or a changed row.
     public struct Unopened: Error, CustomStringConvertible {
         public var description: String { "sealed under another master key, or changed" }
     }
 
-    /// - Parameter masterKey: at least 32 bytes; whoever holds it reads everything.
+    /// - Parameter masterKey: at least 32 bytes; its holder can read everything.
     public init(masterKey: [UInt8]) {
         precondition(masterKey.count >= 32, "a master key has at least 32 bytes")
         let root = SymmetricKey(data: masterKey)
@@ -57,7 +57,7 @@ public final class FieldCipher: Sendable {
         return try open(data)
     }
 
-    /// The same text has the same digest, which says nothing of the text to whoever has no master key: 32 hexadecimal digits.
+    /// The same text has the same digest: 32 hexadecimal digits, which say nothing of the text without the master key.
     public func digest(_ text: String) -> String { Signature.hex(code(text).prefix(16)) }
 
     /// The first 64 bits of the keyed hash, for narrow columns.

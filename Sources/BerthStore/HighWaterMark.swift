@@ -93,7 +93,7 @@ final class HighWaterMark: Sendable {
 
     var position: Position { last.withLock { $0 ?? Position() } }
 
-    /// After a loss was accepted: what there is counts.
+    /// After a loss was accepted, the present position of the database counts.
     func reset(to position: Position) {
         last.withLock { last in
             last = position

@@ -197,7 +197,8 @@ public final class MemoryStore: Store {
             for row in state.ledger { if let account = Account(row.account) { image.balances[account, default: 0] += row.fen } }
             image.balances = image.balances.filter { $0.value != 0 }
             image.bills = Array(state.bills.values)
-            let deposits = Set(image.activeOrders.compactMap { reservation in reservation.prepayNo.map { Payment.key(reservation.appId, "", $0) } })
+            let deposits = Set(
+                image.activeOrders.compactMap { reservation in reservation.prepayNo.map { Payment.key(reservation.appId, "", $0) } })
             image.pendingPayments = state.payments.values.filter { $0.state == .pending || deposits.contains($0.key) }
             image.counters = state.counters.mapValues(\.count).filter { $0.value != 0 }
             image.lastSerial = state.reservations.keys.max() ?? 0

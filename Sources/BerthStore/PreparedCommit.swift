@@ -3,10 +3,10 @@ import BerthWire
 import Foundation
 import Synchronization
 
-/// What a commit writes, made ready by the thread that decided it: the one thread that commits only binds and steps.
-/// Whoever comes first makes it, once.
+/// The rows of a commit, made ready by the thread that decided it: the one thread that commits only binds and steps.
+/// The first thread that needs them makes them, once.
 ///
-/// What happened stands in the commit's entry of the journal, and there once: the rows of its orders, of the messages about them and of the
+/// The events are stored once, in the commit's entry of the journal. The rows of its reservations, of the messages about them and of the
 /// reply only point at the entry, as long as it is short.
 final class PreparedCommit: Sendable {
     /// A value of a row. Texts and blobs lie one after the other in the draft's bytes: one piece of memory for a commit.
@@ -18,7 +18,7 @@ final class PreparedCommit: Sendable {
         case entry
     }
 
-    /// What is done with the next values.
+    /// The use of the next values.
     enum Step: Sendable {
         case row(Statements.Name)
         case reservation(key: Int64, serial: Int64)

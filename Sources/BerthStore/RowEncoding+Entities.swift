@@ -2,8 +2,8 @@ import BerthCore
 import BerthWire
 import Foundation
 
-/// What the rules keep beside orders, as the coder of the language writes it: plain values, keys sorted, read by us alone and never from
-/// the wire.
+/// The entities that the rules keep beside reservations, as the coder of the language writes them: plain values, keys sorted. They are
+/// read by us alone and never from the wire.
 extension RowEncoding {
     /// Kinds of reports that are entities begin with it.
     static let entityMark = "="

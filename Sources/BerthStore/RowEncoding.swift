@@ -4,9 +4,10 @@ import Foundation
 import GRDB
 
 /// Values of the core ↔ the JSON that stands in rows and in the journal. Names are short: a row is written a million times.
-/// A shipped name never changes meaning; what is missing in an old row has its default.
+/// A shipped name never changes meaning; a value that is missing in an old row has its default.
 ///
-/// With a vault, plates, phones and the bodies of what others wrote stand sealed in them; what an older release wrote in clear is read too.
+/// With a vault, plates, phones and the bodies that others wrote are sealed in them.
+/// Values that an older release wrote in clear are read too.
 struct RowEncoding: Sendable {
     struct Unreadable: Error { let what: String }
 
@@ -14,7 +15,7 @@ struct RowEncoding: Sendable {
     static let plain = RowEncoding(vault: nil)
     let vault: FieldCipher?
 
-    /// What stands first in a text that is sealed; no JSON and no counter begins with it.
+    /// The first character of a sealed text; no JSON and no counter begins with it.
     private static let mark: Character = "~"
 
     func seal(_ text: String) -> String {
@@ -33,7 +34,7 @@ struct RowEncoding: Sendable {
     }
 
     func open(_ text: String) throws -> String {
-        // Without a vault nothing is sealed, and what begins with the mark is somebody's own text.
+        // Without a vault nothing is sealed, and a text that begins with the mark is somebody's own.
         guard text.first == RowEncoding.mark, let vault else { return text }
         return try vault.open(String(text.dropFirst()))
     }
@@ -179,7 +180,9 @@ struct RowEncoding: Sendable {
         {
             o.terms.price = SharePrice(mode: mode, fen: fen)
         }
-        if let sealed = r.optionalText("ps") { o.otherPlates = try open(sealed).split(separator: " ").map { try RowEncoding.plate(String($0)) } }
+        if let sealed = r.optionalText("ps") {
+            o.otherPlates = try open(sealed).split(separator: " ").map { try RowEncoding.plate(String($0)) }
+        }
         o.spaceNo = r.optionalText("sp")
         o.offerId = r.optionalText("of")
         o.rehomedFrom = r.optionalText("rf")
@@ -213,7 +216,8 @@ struct RowEncoding: Sendable {
     func visit(_ j: JSON) throws -> Visit {
         let r = CodedRow(j)
         var v = Visit(
-            parkCode: try r.text("lot"), recordNo: try r.text("r"), plate: try RowEncoding.plate(open(r.text("p"))), enterTime: try r.int("et"),
+            parkCode: try r.text("lot"), recordNo: try r.text("r"), plate: try RowEncoding.plate(open(r.text("p"))),
+            enterTime: try r.int("et"),
             gateCode: try r.text("g"), carKind: Int(try r.int("k")), orderNo: r.optionalText("no"))
         v.leaveTime = r.optionalInt("lt")
         v.exitGateCode = r.optionalText("xg")
@@ -466,7 +470,7 @@ struct RowEncoding: Sendable {
         return text.bytes
     }
 
-    /// What a booking brings about is written without a tree.
+    /// Writes an event; the events of a new reservation are written without a tree.
     private func write(_ event: Event, to text: inout JSONWriter) {
         switch event {
         case .reservation(let reservation):

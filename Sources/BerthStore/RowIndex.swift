@@ -2,7 +2,7 @@ import BerthCore
 import BerthWire
 import GRDB
 
-/// Where rows stand, in memory: nearly every booking is new, and must not ask the disk to know it; and no index on random keys
+/// The places of rows, in memory. Nearly every reservation is new, and the disk must not be asked to know that. No index on random keys
 /// has to be written for it.
 struct RowIndex: Sendable {
     struct LogName: Hashable, Sendable {
@@ -30,7 +30,7 @@ struct RowIndex: Sendable {
             if seq == next { rows.append(row) } else { rows[Int(seq - first)] = row }
         }
 
-        /// What comes behind it.
+        /// Appends the run that comes behind this one.
         mutating func append(_ later: Run) {
             if later.first == next {
                 rows += later.rows
@@ -61,7 +61,7 @@ struct RowIndex: Sendable {
     var auditHash = ""
     var down: [LogName: Run] = [:]
 
-    /// What one transaction put where. A row's place is known when it has been written; it is noted by its number in the list.
+    /// The places of one transaction's rows. A row's place is known when it has been written; it is noted by its number in the list.
     struct Fresh: Sendable {
         var reservations: [(key: Int64, serial: Int64)] = []
         var replies: [(key: Int64, row: Int64)] = []

@@ -18,14 +18,18 @@ extension SQLiteStore {
                     .map { try codec.visit(RowEncoding.parse($0)) }
             }
             for (name, report) in touched.reports { values.reports[name] = try row(report, db) }
-            for (name, entity) in touched.entities { values.entities[name] = try row(RowEncoding.row(entity), db).flatMap(RowEncoding.entity) }
+            for (name, entity) in touched.entities {
+                values.entities[name] = try row(RowEncoding.row(entity), db).flatMap(RowEncoding.entity)
+            }
             let bills = try db.cachedStatement(sql: "SELECT body FROM bills WHERE key = ?")
             for key in touched.bills.keys {
                 values.bills[key] = try String.fetchOne(bills, arguments: [key]).map { try RowEncoding.bill(RowEncoding.parse($0)) }
             }
             let payments = try db.cachedStatement(sql: "SELECT body FROM payments WHERE key = ?")
             for key in touched.payments.keys {
-                values.payments[key] = try String.fetchOne(payments, arguments: [key]).map { try RowEncoding.payment(RowEncoding.parse($0)) }
+                values.payments[key] = try String.fetchOne(payments, arguments: [key]).map {
+                    try RowEncoding.payment(RowEncoding.parse($0))
+                }
             }
             return values
         }

@@ -3,8 +3,8 @@ import BerthWire
 import Foundation
 import GRDB
 
-// Rows whose time is over are deleted: replies and settled messages soon, records and the journal after their time. Each transaction takes a slice: whoever
-// wants to write waits for one slice, and not for a year of records.
+// Rows whose time is over are deleted: replies and settled messages soon, records and the journal after their time. Each transaction
+// takes a slice: a writer waits for one slice, and not for a year of records.
 extension SQLiteStore {
     /// Rows that one transaction takes out.
     private static let slice = 2_000
@@ -172,12 +172,15 @@ extension SQLiteStore {
             let rows = try GRDB.Row.fetchAll(
                 db, sql: "SELECT * FROM replies WHERE entry BETWEEN 1 AND ? LIMIT \(SQLiteStore.slice)", arguments: [last])
             for row in rows {
-                let reservations = try events(db, entry: row.int("entry")).compactMap { if case .reservation(let reservation) = $0 { reservation } else { nil } }
+                let reservations = try events(db, entry: row.int("entry")).compactMap {
+                    if case .reservation(let reservation) = $0 { reservation } else { nil }
+                }
                 guard let reservation = reservations.first else { throw RowEncoding.Unreadable(what: "reply") }
                 try db.execute(
                     sql: "UPDATE replies SET data = ?, entry = 0 WHERE id = ?",
                     arguments: [
-                        codec.seal(String(decoding: Encode.orderText(reservation, alternatives: []), as: UTF8.self)), row.int("id") as Int64,
+                        codec.seal(String(decoding: Encode.orderText(reservation, alternatives: []), as: UTF8.self)),
+                        row.int("id") as Int64,
                     ])
             }
             return rows.count

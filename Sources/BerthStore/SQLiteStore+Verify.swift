@@ -5,7 +5,8 @@ import GRDB
 
 /// A table whose rows the journal can make again.
 enum DerivedTable: String, CaseIterable {
-    case lots, positions, closedEpochs = "closed_epochs", reservations = "orders", visits, downLog = "down_log", counters, notices, reports, bills, payments,
+    case lots, positions, closedEpochs = "closed_epochs", reservations = "orders", visits, downLog = "down_log", counters, notices, reports,
+        bills, payments,
         ledger
 
     /// The name of a row is its first columns.
@@ -76,9 +77,9 @@ extension SQLiteStore {
     /// Opens every entry of the journal, makes the derived rows again from it beside the database, and compares them with those that stand
     /// there; adds up the ledger, opens the kept replies, and walks the audit chain. Reads one state of the database while others write.
     /// - Parameters:
-    ///   - retention: how long rows are kept: what is over need not be there.
+    ///   - retention: how long rows are kept; a row past its time need not be there.
     ///   - isWanted: false ends it early (the server stops).
-    /// - Returns: what differs, at most 100 lines; empty when all is as it must be.
+    /// - Returns: the differences, at most 100 lines; empty when all is as it must be.
     public func verify(_ retention: Retention, now: Millis, isWanted: () -> Bool = { true }) throws(StoreError) -> [String] {
         var template = Array((FileManager.default.temporaryDirectory.path + "/berth-verify-XXXXXX").utf8CString)
         guard mkdtemp(&template) != nil else { throw .unavailable("no folder for the copy: \(String(cString: strerror(errno)))") }

@@ -30,7 +30,7 @@ public final class SQLiteStore: Store {
         configuration.busyMode = .timeout(5)
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
-            try DatabaseSchema.migrator(codec).migrate(pool)
+            try DatabaseSchema.migrator.migrate(pool)
             // DatabasePool sets NORMAL after the preparation of a connection, so FULL is forced here and read back.
             try pool.writeWithoutTransaction { db in
                 try db.execute(sql: "PRAGMA synchronous=FULL")
@@ -51,7 +51,7 @@ public final class SQLiteStore: Store {
 
     public func close() {
         checkpointer.close()
-        // The file alone then holds everything: whoever copies it from a stopped server needs nothing beside it.
+        // The file alone then holds everything: a copy of it from a stopped server needs nothing beside it.
         try? pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
         try? pool.close()
     }
@@ -77,9 +77,9 @@ public final class SQLiteStore: Store {
 
     @discardableResult public func commit(_ batch: [Commit]) throws(StoreError) -> Int64 {
         do {
-            // The writer holds what was known; it is gone before that is changed, since whatever is held twice is copied whole.
+            // The writer holds the known index and is gone before the index is changed, since a value that is held twice is copied whole.
             let done = try pool.write { db in
-                // One writer: what is known now stays known while this transaction runs.
+                // There is one writer: the index that is known now stays valid while this transaction runs.
                 let writer = BatchWriter(db: db, known: places.withLock { $0 }, codec: codec)
                 try writer.write(batch)
                 return (written: writer.written, transaction: writer.transaction, entry: writer.journalId, hash: writer.entryHash)
@@ -181,7 +181,7 @@ public final class SQLiteStore: Store {
 
     // MARK: Reading
 
-    /// What happened in one commit.
+    /// The events of one commit.
     func events(_ db: Database, entry: Int64) throws -> [Event] {
         let statement = try db.cachedStatement(sql: "SELECT body FROM journal WHERE id = ?")
         guard let body = try DatabaseValue.fetchOne(statement, arguments: [entry]) else {
@@ -248,7 +248,9 @@ public final class SQLiteStore: Store {
         guard let serial = places.withLock({ $0.reservations[digest] }) else { return nil }
         guard let reservation = try reservation(serial: serial) else { throw .disk("order \(serial) is missing") }
         if reservation.appId == appId, reservation.clientOrderNo == clientOrderNo { return reservation }
-        guard Signature.digest64(reservation.appId, reservation.clientOrderNo) == digest else { throw .disk("order \(serial) is not what it was") }
+        guard Signature.digest64(reservation.appId, reservation.clientOrderNo) == digest else {
+            throw .disk("order \(serial) is not what it was")
+        }
         return nil
     }
 
@@ -310,7 +312,9 @@ public final class SQLiteStore: Store {
                 var data = Array(try codec.open($0["data"] as DatabaseValue).utf8)
                 let showsOrder = (try $0.int("entry")) > 0
                 if showsOrder {
-                    let reservations = try events(db, entry: $0.int("entry")).compactMap { if case .reservation(let reservation) = $0 { reservation } else { nil } }
+                    let reservations = try events(db, entry: $0.int("entry")).compactMap {
+                        if case .reservation(let reservation) = $0 { reservation } else { nil }
+                    }
                     guard let reservation = reservations.first else { throw RowEncoding.Unreadable(what: "reply \(requestId)") }
                     data = Encode.orderText(reservation, alternatives: [])
                 }
@@ -528,7 +532,9 @@ public final class SQLiteStore: Store {
             image.counters[try codec.open(row["key"] as DatabaseValue)] = try row.int("count")
         }
         image.credentials = try String.fetchAll(db, sql: "SELECT body FROM credentials ORDER BY app_id").map { body in
-            guard let credential = Credential(record: try RowEncoding.parse(codec.open(body))) else { throw RowEncoding.Unreadable(what: "credential") }
+            guard let credential = Credential(record: try RowEncoding.parse(codec.open(body))) else {
+                throw RowEncoding.Unreadable(what: "credential")
+            }
             return credential
         }
         image.nonces = try GRDB.Row.fetchAll(
@@ -543,7 +549,9 @@ public final class SQLiteStore: Store {
             {
                 (
                     try $0.int("id"),
-                    Commit(at: try $0.int("at"), events: try RowEncoding.plain.events(RowEncoding.parse(codec.open($0["body"] as DatabaseValue))))
+                    Commit(
+                        at: try $0.int("at"),
+                        events: try RowEncoding.plain.events(RowEncoding.parse(codec.open($0["body"] as DatabaseValue))))
                 )
             }
         }

@@ -6,7 +6,7 @@ import Foundation
 public enum StoreError: Error, Sendable, Equatable {
     /// No space on the disk: nothing of the batch was written.
     case full
-    /// The disk does not do what it is asked (EIO), or takes nothing (EROFS); what SQLite says.
+    /// The disk does not do what it is asked (EIO), or takes nothing (EROFS); with SQLite's message.
     case disk(String)
     /// A counted claim was over its maximum: another writer took it.
     case claimRefused(String)
@@ -16,7 +16,7 @@ public enum StoreError: Error, Sendable, Equatable {
     /// Acknowledged data is not in the database any more: its end was cut off, or a backup was put back.
     case lost(String)
 
-    /// For people: what is wrong, in a sentence.
+    /// The fault in a sentence, for people.
     public var reason: String {
         switch self {
         case .full: "no space on the disk of the database"
@@ -68,7 +68,7 @@ public final class KeptReply: Sendable, Equatable {
         ) && (left.code, left.at, left.showsOrder) == (right.code, right.at, right.showsOrder) && left.data == right.data
     }
 
-    /// Digest of appId and requestId; who finds a reply by it compares both.
+    /// Digest of appId and requestId; a caller that finds a reply by it compares both.
     public static func key(_ appId: String, _ requestId: String) -> Int64 { Signature.digest64(appId, requestId) }
 }
 
@@ -123,7 +123,7 @@ public struct DownRow: Sendable, Equatable {
     }
 }
 
-/// Who did or saw what (section 13): one link of a chain that shows when a row was changed or taken out. Personal data stands in it masked.
+/// An action and its actor (section 13): one link of a chain that shows when a row was changed or taken out. Personal data in it is masked.
 public struct AuditRecord: Sendable, Equatable {
     public var id: Int64
     public var at: Millis
@@ -137,7 +137,7 @@ public struct AuditRecord: Sendable, Equatable {
     public init(
         id: Int64 = 0, at: Millis, actor: String, action: String, target: String, detail: String, hash: String = ""
     ) {
-        // The database's texts end at a NUL: what was hashed would not be what is read.
+        // The database's texts end at a NUL: the hashed text would not be the text that is read.
         func whole(_ text: String) -> String {
             text.utf8.contains(0) ? text.replacingOccurrences(of: "\0", with: "\u{FFFD}") : text
         }
@@ -156,8 +156,8 @@ public struct AuditRecord: Sendable, Equatable {
         return Signature.hash(canonical: body.text(canonical: true))
     }
 
-    /// The first record whose hash does not follow from the one before; nil when the chain holds. What was pruned before the first
-    /// one is not looked for.
+    /// The first record whose hash does not follow from the one before; nil when the chain holds. Records that were pruned before the
+    /// first one are not looked for.
     public static func firstBroken(_ records: [AuditRecord]) -> AuditRecord? {
         for (record, next) in zip(records, records.dropFirst()) where next.hash != next.hash(after: record.hash) || next.id != record.id + 1
         {
@@ -198,7 +198,7 @@ public struct Picture: Sendable, Equatable {
     }
 }
 
-/// What happened at one lot on one day for one provider ("" for what no provider has a part in), by the name of the count (section 6.1 of the seed).
+/// The counts of one lot, day and provider ("" for events without a provider), by the name of the count (section 6.1 of the seed).
 public struct DayCount: Sendable, Equatable {
     public struct Key: Hashable, Sendable {
         /// Civil day, days since 1970-01-01 in the city's zone.
@@ -238,13 +238,13 @@ public struct Retention: Sendable {
 public final class Commit: Sendable {
     /// When it was decided, ms since 1970.
     public let at: Millis
-    /// What happened, in order; empty when a message changed nothing.
+    /// The events, in order; empty when a message changed nothing.
     public let events: [Event]
     /// The answer that is kept for repeats of the request (section 3).
     public let reply: KeptReply?
     /// The results of the log entries that it took (section 5).
     public let up: [UpResult]
-    /// Who did it, where that goes on record (section 13).
+    /// The audit record of the commit, where one is kept (section 13).
     public let audit: AuditRecord?
     /// Dead letters that it makes good.
     public let mended: [UpResult]
@@ -419,7 +419,7 @@ public protocol Store: Sendable {
     /// One transaction for many messages of many lots; when it returns, all of it survives a power cut.
     /// - Returns: the number of the last entry of the journal.
     @discardableResult func commit(_ batch: [Commit]) throws(StoreError) -> Int64
-    /// Does beforehand, on any thread, what ``commit(_:)`` would have to do for this commit; it may be left out.
+    /// Does beforehand, on any thread, the work that ``commit(_:)`` would have to do for this commit; it may be left out.
     func prepare(_ commit: Commit)
     func save(_ credential: Credential) throws(StoreError)
 
@@ -465,7 +465,7 @@ public protocol Store: Sendable {
     /// By lot and day.
     func occupancy(days: ClosedRange<Int64>) throws(StoreError) -> [OccupancyDay]
 
-    /// What moved in an account in a time, oldest first, and what it stood at before.
+    /// The rows of an account in a time, oldest first, and its balance before them.
     func ledger(_ account: Account, from: Millis, to: Millis, limit: Int) throws(StoreError) -> (before: Int64, rows: [LedgerRow])
     /// Visits of a lot that ended in a time, and payments for it made in a time.
     func visits(parkCode: String, leftFrom: Millis, to: Millis, limit: Int) throws(StoreError) -> [Visit]

@@ -137,9 +137,9 @@ public struct CSVFile: Sendable {
 /// Reads CSV as RFC 4180 has it: fields in quotes may contain commas, doubled quotes and line breaks; lines end with LF, CRLF or CR. White space
 /// around a quoted field is ignored, empty lines are skipped.
 ///
-/// A record that cannot be read is reported with its line, and reading goes on with the next line, so that one forgotten quote does not take the
-/// rest of the file along. Outside of quotes a quote may only begin a field. Each byte is therefore looked at a fixed number of times, whatever the
-/// file contains.
+/// A record that cannot be read is reported with its line, and reading goes on with the next line. One forgotten quote therefore
+/// does not take the rest of the file along. Outside of quotes a quote may only begin a field. Each byte of any file is therefore looked at
+/// a fixed number of times.
 public struct CSVReader: Sequence, IteratorProtocol {
     public struct Limits: Sendable {
         /// One field, bytes.

@@ -2,7 +2,7 @@ import BerthCore
 import Crypto
 import Foundation
 
-/// Who calls (interface.md, section 9): a lot's PMS, a parking management platform (停车管理平台) for many lots,
+/// The role of a caller (interface.md, section 9): a lot's PMS, a parking management platform (停车管理平台) for many lots,
 /// a service provider (服务商), or the city's operator.
 public enum Role: String, Sendable, CaseIterable {
     case lot, cloud, provider, `operator`
@@ -10,7 +10,7 @@ public enum Role: String, Sendable, CaseIterable {
     public var speaksForLots: Bool { self == .lot || self == .cloud }
 }
 
-/// What one party proves its messages with, and where it is reached. Secrets never print.
+/// The secrets with which one party proves its messages, and the address where it is reached. Secrets are never printed.
 public struct Credential: Sendable, Equatable, CustomStringConvertible {
     public let appId: String
     /// Signs what is sent to the party.
@@ -68,7 +68,7 @@ public struct Credential: Sendable, Equatable, CustomStringConvertible {
         nextSecret = nil
     }
 
-    /// As it is kept; whoever keeps it seals it.
+    /// The credential as it is kept; the store that keeps it seals it.
     public var record: JSON {
         .compact([
             ("appId", .string(appId)), ("secret", .string(secret)), ("role", .string(role.rawValue)), ("name", .string(name)),
@@ -179,7 +179,7 @@ public enum Topic {
     public static let allUp = "rsp/v1/+/up/#"
     public static let allCloudPresence = "rsp/v1/_cloud/+/status"
 
-    /// What arrived on an uplink topic, by its name alone.
+    /// The kind of a message on an uplink topic, by the topic's name alone.
     public enum Uplink: Equatable {
         case service(parkCode: String, service: String)
         case reply(parkCode: String)

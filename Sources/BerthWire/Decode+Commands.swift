@@ -2,7 +2,7 @@ public import BerthCore
 
 // The services whose final result is kept by requestId → commands of the core.
 extension Decode {
-    /// Who calls, for which lot, and when.
+    /// The caller, its lot, and the time of the call.
     public struct Caller: Sendable {
         public var appId: String
         /// Of the envelope; "" where it names none.

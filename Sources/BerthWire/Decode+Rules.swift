@@ -143,7 +143,8 @@ extension Decode {
         let mode = try fields.optionalInt("feeMode", in: 1...3).flatMap { SharePrice.Mode(rawValue: Int($0)) }
         var subscription = SharedSubscription(
             authNo: try fields.string("authNo", max: 32), appId: "", userToken: "", parkCode: parkCode, offerId: nil,
-            spaceNo: try fields.optionalString("spaceNo", max: 32), plates: plates, segments: try segments(fields) ?? RecurringWindow.always,
+            spaceNo: try fields.optionalString("spaceNo", max: 32), plates: plates,
+            segments: try segments(fields) ?? RecurringWindow.always,
             quietHours: try quietHours(fields), validFrom: try fields.time("validFrom"), validTo: try fields.time("validTo"),
             graceMin: Int(try fields.optionalInt("lateGraceMin", in: 0...1440) ?? 15), price: mode.map { SharePrice(mode: $0, fen: 0) },
             status: .active, strikesMax: 1_000, createdAt: now)
@@ -327,7 +328,7 @@ extension Decode {
         return false
     }
 
-    /// What a kept list entry says.
+    /// The content of a kept list entry.
     public static func listEntry(_ body: String) -> ListEntry? {
         guard let row = try? JSON.parse(Array(body.utf8)) else { return nil }
         return ListEntry(

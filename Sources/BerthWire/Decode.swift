@@ -1,6 +1,6 @@
 public import BerthCore
 
-/// Business fields → command (section 9). Each function reads one service; what it does not read has no effect.
+/// Business fields → command (section 9). Each function reads one service; a field that it does not read has no effect.
 public enum Decode {
     public static func plate(_ fields: FieldReader, _ name: String = "plateNo") throws(WireError) -> Plate {
         let text = try fields.string(name, max: 16)
@@ -216,7 +216,7 @@ public enum Decode {
             confirmBreach: try fields.optionalBool("confirmBreach") ?? false)
     }
 
-    /// U10 `vehicle.entry.report`. A car that came in is a fact: what is optional and wrong is left out (section 5.5).
+    /// U10 `vehicle.entry.report`. A car that came in is a fact: an optional field that is wrong is left out (section 5.5).
     public static func entry(_ data: JSONObject) throws(WireError) -> Passage {
         let fields = FieldReader(data)
         let carKind = try fields.int("carKind", in: 1...9)
@@ -243,7 +243,7 @@ public enum Decode {
         return Remaining(reportedAt: 0, total: Int(total), occupied: Int(total - left), remain: Int(left))
     }
 
-    /// U11 `vehicle.exit.report`. What is optional and wrong is left out.
+    /// U11 `vehicle.exit.report`. An optional field that is wrong is left out.
     public static func exit(_ data: JSONObject, parkCode: String, now: Int64) throws(WireError) -> Passage {
         let fields = FieldReader(data)
         let enterTime = try fields.time("enterTime")
@@ -259,7 +259,7 @@ public enum Decode {
             carKind: Int(optional { () throws(WireError) in try fields.optionalInt("carKind", in: 1...9) } ?? 1),
             orderNo: optional { () throws(WireError) in try fields.optionalString("orderNo", max: 32) }, leaveTime: leaveTime,
             exitGateCode: try fields.string("exitGateCode", max: 32),
-            // What is due is the fee less what was given off (U11).
+            // The amount due is the fee less the discount (U11).
             feeFen: max(0, total - min(total, fen("discountFee") ?? 0)))
         passage.vehicleClass = Int(optional { () throws(WireError) in try fields.optionalInt("vehicleClass", in: 1...6) } ?? 0)
         passage.isInArrears = optional { () throws(WireError) in try fields.optionalInt("leaveKind", in: 1...6) } == 5
@@ -330,7 +330,7 @@ public enum Decode {
         return value
     }
 
-    /// What a record that cannot be taken shows all the same: that a car was at the lot then. nil where it does not say when.
+    /// The fact that a record proves although it cannot be taken: a car was at the lot then. Nil where the record does not say when.
     public static func dispute(service: String, data: JSONObject, parkCode: String, now: Int64) -> Command? {
         guard service == "vehicle.entry.report" || service == "vehicle.exit.report" else { return nil }
         let fields = FieldReader(data)
@@ -342,7 +342,7 @@ public enum Decode {
         return .dispute(parkCode: parkCode, plate: plate, orderNo: orderNo, time: min(time, now), recordNo: recordNo)
     }
 
-    /// A dead letter as a correction makes it: what stands in `after` takes the place of what was said first.
+    /// A dead letter with its correction: the fields in `after` take the place of the fields of the first report.
     /// - Parameter dead: canon(data) of the first report.
     public static func corrected(_ dead: String, _ correction: JSONObject) -> JSONObject {
         var data = (try? JSON.parse(Array(dead.utf8)))?.objectValue ?? JSONObject()

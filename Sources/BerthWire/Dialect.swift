@@ -7,7 +7,7 @@ public struct ResultCode: Sendable, Equatable {
     public let name: String
     public let zh: String
     public let en: String
-    /// What the caller does next, in the dictionary's words: "no", "yes", "new nonce" …
+    /// The caller's next step, in the dictionary's words: "no", "yes", "new nonce" …
     public let retry: String
 
     /// The HTTP status by the rule of section 3.
@@ -39,7 +39,7 @@ public struct ResultCode: Sendable, Equatable {
     public var isKept: Bool { !(300...302).contains(code) && !(500...599).contains(code) }
 }
 
-/// One service of the catalogue (section 9): what it is called, who may call it, how it is guarded against repetition.
+/// One service of the catalogue (section 9): its name, the roles that may call it, and its guard against repetition.
 public struct ServiceDefinition: Sendable {
     public enum Kind: String, Sendable {
         /// An entry of the up or down log: guarded by epoch and seq.
@@ -67,7 +67,7 @@ public struct ServiceDefinition: Sendable {
     public let request: Schema
     public let reply: Schema
 
-    /// Who may call it at the server: a message to lots is called by those who are none, and relayed or logged for the lot.
+    /// The roles that may call it at the server. A message to lots is called by the other roles, and relayed or logged for the lot.
     public var callers: Set<Role> {
         switch direction {
         case "down": roles.filter { !$0.speaksForLots }
@@ -76,7 +76,7 @@ public struct ServiceDefinition: Sendable {
         }
     }
 
-    /// What an entry of an up log counts as whose service cannot stand there: it is consumed as a dead letter.
+    /// Stands for the service of an up-log entry whose own service is not allowed there: the entry is consumed as a dead letter.
     public static let stray = ServiceDefinition(
         id: "", name: "", direction: "up", roles: [.lot, .cloud], kind: .log, zh: "", en: "", mark: "", request: Schema.nothing,
         reply: Schema.nothing)
@@ -89,7 +89,7 @@ public struct ServiceDefinition: Sendable {
     }
 }
 
-/// What a lot must have before it is put into service (annex A of the seed; figures of public siblings).
+/// A requirement that a lot meets before it is put into service (annex A of the seed; figures of public siblings).
 public struct ChecklistItem: Sendable {
     public enum Proof: String, Sendable {
         /// Proved by what the lot sends.
@@ -145,7 +145,7 @@ public struct Dialect: Sendable {
     public let catalogue: [ServiceDefinition]
 
     public let checklist: [ChecklistItem]
-    /// What each policy value means, in the order of ``Policy``.
+    /// The meaning of each policy value, in the order of ``Policy``.
     public let policies: [(name: String, zh: String, en: String, mark: String)]
     /// Public holidays and make-up workdays.
     public let calendar: WorkCalendar

@@ -1,6 +1,6 @@
 public import BerthCore
 
-// What the rules keep beside orders → fields of the wire.
+// The entities that the rules keep beside reservations → fields of the wire.
 extension Encode {
     public static func segments(_ segments: [RecurringWindow]) -> JSON {
         .array(
@@ -13,7 +13,8 @@ extension Encode {
                     }
                 return .compact([
                     ("repeatType", .string(segment.repeats.rawValue)), ("repeatData", data ?? .null),
-                    ("start", .string(RecurringWindow.text(minute: segment.start))), ("end", .string(RecurringWindow.text(minute: segment.end))),
+                    ("start", .string(RecurringWindow.text(minute: segment.start))),
+                    ("end", .string(RecurringWindow.text(minute: segment.end))),
                 ])
             })
     }
@@ -70,7 +71,7 @@ extension Encode {
         writer.add("version", terms.version)
     }
 
-    /// What a person is told beside the code of a refusal.
+    /// The facts for a person beside the code of a refusal.
     public static func note(_ decision: Decision) -> JSON {
         let note = decision.note
         return .compact([
@@ -174,7 +175,7 @@ extension Encode {
         case .offer(let o): offer(o)
         case .subscription(let s): share(s)
         case .place(let p): ["placeCode": .string(p.placeCode), "parkCodes": .array(p.parkCodes.map { .string($0) })]
-        // The window depends on the lots' policies: added by whoever knows them.
+        // The window depends on the lots' policies: a caller that knows them adds it.
         case .appointment(let a):
             .compact([
                 ("extNo", .string(a.extNo)), ("placeCode", .string(a.placeCode)), ("appointTime", .int(a.appointTime)),

@@ -16,7 +16,11 @@ public enum Encode {
                     ("planTime", .int(reservation.planTime)), ("enterStart", .int(reservation.enterStart)),
                     ("enterEnd", .int(reservation.enterEnd)), ("leaveDeadline", .optional(reservation.leaveDeadline)),
                     // A later time to leave is for a car that is inside already.
-                    ("validTo", .int(reservation.status == .inLot ? max(reservation.enterEnd, reservation.leaveDeadline ?? 0) : reservation.enterEnd)),
+                    (
+                        "validTo",
+                        .int(
+                            reservation.status == .inLot ? max(reservation.enterEnd, reservation.leaveDeadline ?? 0) : reservation.enterEnd)
+                    ),
                     ("spaceNo", reservation.purpose == .shared ? .string(known(reservation.spaceNo) ?? "") : .null),
                     ("plateNos", reservation.otherPlates.isEmpty ? .null : .array(reservation.otherPlates.map { .string($0.revealed) })),
                 ])
@@ -77,7 +81,9 @@ public enum Encode {
     }
 
     /// A07 detail; with `alternatives` it is the answer to A04. The plate is shown whole to the provider whose user it belongs to, masked to everyone else.
-    public static func reservation(_ reservation: Reservation, revealsPlate: Bool, alternatives: [Alternative]? = nil, waitPosition: Int? = nil) -> JSON {
+    public static func reservation(
+        _ reservation: Reservation, revealsPlate: Bool, alternatives: [Alternative]? = nil, waitPosition: Int? = nil
+    ) -> JSON {
         var writer = JSONWriter()
         write(reservation, revealsPlate: revealsPlate, alternatives: alternatives, waitPosition: waitPosition, to: &writer)
         return writer.json
@@ -148,8 +154,10 @@ public enum Encode {
         writer.add("status", reservation.status.rawValue)
         writer.beginObject("terms")
         write(
-            reservation.terms, purpose: reservation.purpose, earlyMin: Int((reservation.planTime - reservation.enterStart) / CivilTime.minute),
-            lateMin: Int((reservation.enterEnd - reservation.planTime) / CivilTime.minute), entryLimit: reservation.entryLimit, stayMin: reservation.stayMin,
+            reservation.terms, purpose: reservation.purpose,
+            earlyMin: Int((reservation.planTime - reservation.enterStart) / CivilTime.minute),
+            lateMin: Int((reservation.enterEnd - reservation.planTime) / CivilTime.minute), entryLimit: reservation.entryLimit,
+            stayMin: reservation.stayMin,
             to: &writer)
         writer.endObject()
         writer.add("waitPosition", waitPosition.map { Int64($0) })
@@ -234,12 +242,12 @@ public enum Encode {
         }
     }
 
-    /// What was unusual in a record that was taken.
+    /// The unusual facts of a record that was taken.
     private static func flags(_ decision: Decision) -> (String, JSON) {
         ("flags", decision.flags.isEmpty ? .null : .array(decision.flags.map { .string($0) }))
     }
 
-    /// A17: what a provider is told, and under which service.
+    /// A17: the content of a notification to a provider, and its service.
     public static func notification(_ notification: ProviderNotification) -> (service: String, data: JSON) {
         switch notification.subject {
         case .reservation(let orderNo, let clientOrderNo, let orderVer, let status, let deliver, let occurredAt):
@@ -249,7 +257,7 @@ public enum Encode {
                     ("orderNo", .string(orderNo)), ("clientOrderNo", .string(clientOrderNo)), ("orderVer", .int(orderVer)),
                     ("status", .int(status.rawValue)), ("deliverStatus", .int(deliver.rawValue)),
                     ("occurTime", .int(occurredAt > 0 ? occurredAt : notification.at)),
-                    // What is older than ten minutes is no news for a user (section 6, "Settled" g).
+                    // A change that is older than ten minutes is no news for a user (section 6, "Settled" g).
                     ("late", occurredAt > 0 && notification.at - occurredAt > 600_000 ? true : .null),
                 ])
             )

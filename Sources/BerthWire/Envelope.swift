@@ -19,7 +19,7 @@ public struct WireError: Error, Sendable, Equatable {
     public var code: ResultCode { Dialect.current.code(name) }
 }
 
-/// What a reply repeats of its request, as far as it could be read; "" where it could not (section 3).
+/// The members that a reply repeats of its request, as far as they could be read; "" where they could not (section 3).
 public struct Echo: Sendable, Equatable {
     public var requestId = ""
     public var appId = ""
@@ -254,7 +254,7 @@ extension Envelope {
     }
 }
 
-/// What is answered to a request; the bytes are made by ``MessageWriter``.
+/// The reply to a request; ``MessageWriter`` makes its bytes.
 public struct Reply: Sendable, Equatable {
     /// The data as it was made: a tree, or already its canonical text.
     private enum Content: Sendable {

@@ -40,7 +40,7 @@ public struct JSONObject: Sendable, Equatable {
     /// Appends without looking for the name; the caller knows that it is new.
     public mutating func append(_ name: String, _ value: JSON) { members.append((name: name, value: value)) }
 
-    /// Whether the members stand in canonical order, as they mostly do: what Berth writes is canonical.
+    /// Whether the members are in canonical order, as they mostly are, because Berth itself writes canonical texts.
     var isSorted: Bool {
         for index in members.indices.dropFirst() where !JSON.precedes(members[index - 1].name, members[index].name) {
             return false

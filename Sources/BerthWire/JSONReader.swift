@@ -76,7 +76,7 @@ private struct JSONReader {
     var watchesData = false
     /// The bytes of that member, if they are canonical (``JSON/parseMessage(_:)``).
     private(set) var canonicalData: Range<Int>?
-    /// What has been read since the member began is canonical: no space, no escape, names in their order. An escape can be canonical too; then the
+    /// The text since the member began is canonical: no space, no escape, names in their order. An escape can be canonical too; then the
     /// data is written once more.
     private var isCanonical = false
 

@@ -1,6 +1,6 @@
 import BerthCore
 
-/// Writes a text value by value, without a tree: for the few texts that every booking makes. Whoever wants the canonical form
+/// Writes a text value by value, without a tree: for the few texts that every reservation makes. A caller that wants the canonical form
 /// (section 3) writes the members of an object in its order.
 public struct JSONWriter: Sendable {
     public private(set) var bytes: [UInt8] = []
@@ -10,7 +10,7 @@ public struct JSONWriter: Sendable {
     public init(capacity: Int = 928) { bytes.reserveCapacity(capacity) }
 
     public var string: String { String(decoding: bytes, as: UTF8.self) }
-    /// The text as a tree; what is written here can be read.
+    /// The text as a tree; every text that is written here can be read.
     var json: JSON { (try? JSON.parse(bytes)) ?? [:] }
 
     private mutating func separate() {
@@ -57,7 +57,7 @@ public struct JSONWriter: Sendable {
         isFirst = false
     }
 
-    // MARK: Members; what is nil is left out
+    // MARK: Members; a nil value is left out
 
     public mutating func add(_ name: StaticString, _ value: Int64?) {
         guard let value else { return }

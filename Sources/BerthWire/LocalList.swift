@@ -120,7 +120,7 @@ public struct LocalList: Sendable {
         return (Reply(data: ["accepted": true, "localNo": .string(orderNo)]), reservation)
     }
 
-    /// A message of the log that is not about an order: what it sets is kept by name. Nil for a service that is none of them.
+    /// Applies a message of the log that is not about a reservation: its settings are kept by name. Nil for any other service.
     public mutating func apply(
         standing service: String, _ data: JSON, parkCode: String, now: Int64, inside: (_ authNo: String) -> Plate?
     ) -> (Reply, KeptRecord?)? {

@@ -1,6 +1,6 @@
 /// The nearest existing name to one that does not exist, for messages to the person who typed it.
 package enum NearestName {
-    /// The name with the least edit distance to a wrong one. Case makes no difference, and what is missing at the end makes little.
+    /// The name with the least edit distance to a wrong one. Case makes no difference, and a missing end makes little.
     package static func nearest(to wrong: String, among names: [String]) -> String? {
         let wrong = Array(wrong.lowercased().utf8.prefix(100))
         func distance(to name: String) -> Int {

@@ -22,7 +22,7 @@ public struct PlateColorTable: Sendable {
     ///
     /// - Parameters:
     ///   - theirs: The code, a number or a text; names of colours are compared by bytes.
-    ///   - plate: What the camera read.
+    ///   - plate: The reading of the camera.
     /// - Returns: A member of ``Plate/colors``; nil where the table has no such code.
     public func wireCode(_ theirs: JSON, plate: Plate?) -> Int? {
         let text: String

@@ -75,7 +75,7 @@ public enum Redirect {
         return hosts.contains { $0.lowercased() == host }
     }
 
-    /// The way back: the party's own address with what became of it. A hint only; A17 is what counts.
+    /// The way back: the party's own address with the result. It is only a hint; the notification A17 is what counts.
     public static func back(
         _ url: String, orderNo: String?, result: String, now: Int64, nonce: String, secret: String
     ) -> String {

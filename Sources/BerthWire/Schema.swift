@@ -7,10 +7,10 @@ public enum FieldType: Sendable, Equatable {
     case int(ClosedRange<Int64>)
     case code(Set<Int64>)
     case bool, time, date, hm, hmEnd, money, plateNo, plateColor, plateType, parkCode, lng, lat, region, sha256, uuid
-    /// What a camera read, which need not be a legal plate (section 2).
+    /// The reading of a camera, which need not be a legal plate (section 2).
     case reading
     case object([Field])
-    /// Whatever the sender puts there; kept, never interpreted.
+    /// Any value that the sender puts there; kept, never interpreted.
     case any
 }
 
@@ -169,7 +169,8 @@ public struct Schema: Sendable, Equatable {
     }
 
     private static func check(
-        _ type: FieldType, _ value: JSON?, _ name: String, _ fields: FieldReader, isRequired: Bool, isOptional: Bool, _ faults: inout [Fault]
+        _ type: FieldType, _ value: JSON?, _ name: String, _ fields: FieldReader, isRequired: Bool, isOptional: Bool,
+        _ faults: inout [Fault]
     ) {
         switch value {
         case nil, .null, .string(""):

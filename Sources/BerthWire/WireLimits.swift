@@ -8,9 +8,9 @@ public enum WireLimits {
     public static let intMax: Int64 = 1 << 53
     /// `money`, fen: ten million yuan, far above any parking fee.
     public static let moneyMax: Int64 = 1_000_000_000
-    /// Longest name or number of something, scalars; what may be longer is a text and may have lines.
+    /// Longest name or number of something, scalars; a field that may be longer is a text and may have lines.
     public static let nameMax = 64
-    /// Nesting of JSON: section 3, code 101. Also what bounds the reader's recursion.
+    /// Nesting of JSON: section 3, code 101. It also bounds the reader's recursion.
     public static let depthMax = 32
     /// How far a sender's clock may be off, ms: section 3, code 202.
     public static let clockSkewMillisMax: Int64 = 300_000

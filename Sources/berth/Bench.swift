@@ -49,7 +49,8 @@ struct Bench: AsyncParsableCommand {
                     ]
                 }
                 out += MessageWriter.request(
-                    service: service, data: data, appId: appId, secret: secret, parkCode: nil, requestId: SystemRandom.uuid(), timestamp: now,
+                    service: service, data: data, appId: appId, secret: secret, parkCode: nil, requestId: SystemRandom.uuid(),
+                    timestamp: now,
                     nonce: SystemRandom.nonce())
                 out.append(UInt8(ascii: "\n"))
                 if out.count > 1 << 20 {

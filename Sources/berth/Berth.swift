@@ -1,7 +1,7 @@
 import ArgumentParser
-import BerthSimulator
 import BerthLink
 import BerthServer
+import BerthSimulator
 import BerthWire
 import Foundation
 import Logging

@@ -3,7 +3,7 @@ import BerthLink
 import BerthWire
 import Foundation
 
-// What an operator does with credentials, lots, the audit record and notifications, beside issuing keys.
+// An operator's commands for credentials, lots, the audit record and notifications, beside issuing keys.
 
 /// Runs one command at the desk and prints its answer.
 private func ask(_ command: JSON, data: String) async -> JSON {
@@ -253,7 +253,7 @@ struct Occupancy: AsyncParsableCommand {
             put(JSON.object(JSONObject([("days", .int(rows.count)), ("counts", .int(counts))])).string)
         }
 
-        /// One line of the file: what there is one of, and the row as the server takes it.
+        /// One line of the file: its unique key, and the row as the server takes it.
         private static func row(_ record: CSVReader.Record) throws(CSVReader.Fault) -> (key: String, row: JSON) {
             func wrong(_ reason: String) -> CSVReader.Fault { CSVReader.Fault(line: record.line, reason: reason) }
             let cells = record.fields.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) }

@@ -6,7 +6,8 @@ import Testing
     private func check(_ world: inout World, _ plate: String, reservation: String? = nil, confidence: Int? = nil) -> GateDecision {
         if case .gate(let gate, _) = world.decide(
             .check(
-                parkCode: "P1", GateQuestion(plate: Plate(plate)!, time: world.now, gateCode: "G1", confidence: confidence, orderNo: reservation))
+                parkCode: "P1",
+                GateQuestion(plate: Plate(plate)!, time: world.now, gateCode: "G1", confidence: confidence, orderNo: reservation))
         ).outcome {
             return gate
         }

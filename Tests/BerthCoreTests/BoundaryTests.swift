@@ -126,7 +126,8 @@ import Testing
         #expect((outcome.refusal == .notCancellable) != mayCancel)
     }
 
-    @Test(arguments: [(1_000, Rejection?.none), (1_001, .some(.dailyLimit))]) func theDayHasSoManyAndNoMore(_ count: Int, last: Rejection?) {
+    @Test(arguments: [(1_000, Rejection?.none), (1_001, .some(.dailyLimit))]) func theDayHasSoManyAndNoMore(_ count: Int, last: Rejection?)
+    {
         var world = World(quota: 2_000, policy: BoundaryTests.far { $0.dailyMaxPerUser = 1_000 })
         var outcome: Outcome?
         for _ in 0..<count { outcome = world.book(in: 60, user: "u") }

@@ -24,7 +24,8 @@ import Testing
         world.now += 20 * 60_000
         _ = world.decide(.dispute(parkCode: "P1", plate: World.plate(1), orderNo: nil, time: world.now, recordNo: "r1"))
         world.run(minutes: 60)
-        #expect(world.reservation(reservation.orderNo).status == .noShow && world.evidence().isEmpty, "over, and nothing is held against him")
+        #expect(
+            world.reservation(reservation.orderNo).status == .noShow && world.evidence().isEmpty, "over, and nothing is held against him")
         #expect(world.city.standing(appId: "app1", userToken: "a", at: world.now).first { $0.name == "noShowMaxPerMonth" }?.used == 0)
     }
 
@@ -51,7 +52,9 @@ import Testing
         // It was away all the time; back again, it reads its log without a word about each entry.
         world.acknowledge("P1")
         world.run(minutes: 2)
-        #expect(world.status(reservation.orderNo) == .rejected && world.reservation(reservation.orderNo).isCompensated && world.evidence().isEmpty)
+        #expect(
+            world.status(reservation.orderNo) == .rejected && world.reservation(reservation.orderNo).isCompensated
+                && world.evidence().isEmpty)
     }
 
     @Test func aCorrectedPlateProvesThatHeCame() {

@@ -279,7 +279,9 @@ import Testing
         #expect(world.status(reservation.orderNo) == .noShow)
         let version = world.reservation(reservation.orderNo).orderVer
         world.decide(.moveAppointment(appId: "app1", extNo: "a", to: world.now + 26 * 3_600_000))
-        #expect(world.status(reservation.orderNo) == .noShow && world.reservation(reservation.orderNo).orderVer == version, "what is over stays as it is")
+        #expect(
+            world.status(reservation.orderNo) == .noShow && world.reservation(reservation.orderNo).orderVer == version,
+            "what is over stays as it is")
         #expect(world.city.appointments["app1|a"]?.parkCode == "H1" && world.city.appointments["app1|a"]?.state == .made)
         #expect(
             world.create("pa", lot: "H1", purpose: .publicService, in: 26 * 60) { $0.extNo = "a" }.outcome.reservation != nil,

@@ -20,9 +20,11 @@ import Testing
     }
 
     @Test func theTable() {
-        func decide(_ plate: String, _ reservations: [AuthorisedEntry], gate: String = "G1", _ change: (inout GateBook) -> Void = { _ in }) -> (
-            GateVerdict, Rejection?
-        ) {
+        func decide(_ plate: String, _ reservations: [AuthorisedEntry], gate: String = "G1", _ change: (inout GateBook) -> Void = { _ in })
+            -> (
+                GateVerdict, Rejection?
+            )
+        {
             var book = GateBook()
             book.fuzzyCharsMax = 1
             change(&book)
@@ -124,7 +126,9 @@ import Testing
 
     @Test func theControlRoomAndTheRecord() throws {
         var world = World(quota: 9)
-        func book(_ plate: String) -> Reservation { world.create("u\(world.keys)", in: 10) { $0.plate = Plate(plate)! }.outcome.reservation! }
+        func book(_ plate: String) -> Reservation {
+            world.create("u\(world.keys)", in: 10) { $0.plate = Plate(plate)! }.outcome.reservation!
+        }
         let (one, two) = (book("粤B8A123"), book("湘B8A123"))
         func check(_ plate: String) -> (GateDecision, String?) {
             if case .gate(let gate, let number) = world.decide(
@@ -154,7 +158,8 @@ import Testing
         var world = World(quota: 9)
         world.add("P2", reserve: 5)
         func enter(_ lot: String, _ plate: String, mode: Int = 1, reservation: String? = nil, record: String) -> [Int] {
-            var passage = Passage(recordNo: record, plate: Plate(plate)!, gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: reservation)
+            var passage = Passage(
+                recordNo: record, plate: Plate(plate)!, gateCode: "G1", enterTime: world.now, carKind: 1, orderNo: reservation)
             passage.enterMode = mode
             return world.decide(.enter(parkCode: lot, passage)).events.compactMap {
                 if case .notice(let n) = $0 { n.eventType } else { nil }
@@ -166,7 +171,8 @@ import Testing
         #expect(enter("P1", "无ES16V2A", record: "d") == [1014])
         let reservation = try #require(world.create("u", in: 10).outcome.reservation)
         #expect(
-            enter("P1", "无QR12345", mode: 4, reservation: reservation.orderNo, record: "e").contains(2004) || world.status(reservation.orderNo) == .inLot,
+            enter("P1", "无QR12345", mode: 4, reservation: reservation.orderNo, record: "e").contains(2004)
+                || world.status(reservation.orderNo) == .inLot,
             "a code instead of a plate")
         var old = Passage(
             recordNo: "z", plate: World.plate(7), gateCode: "G1", enterTime: world.now - 366 * 86_400_000, carKind: 1, orderNo: nil)

@@ -43,18 +43,25 @@ import Testing
         var world = World(quota: 5)
         world.decide(.setPolicy(.lot("P1"), ["delayMin": "20", "freeCancelMin": "10", "plateChangesMax": "0"]))
         let reservation = try #require(world.book(in: 40).reservation)
-        #expect(reservation.terms.version == 1 && reservation.terms.delayMin == 20 && reservation.terms.freeCancelUntil == reservation.planTime - 10 * 60_000)
+        #expect(
+            reservation.terms.version == 1 && reservation.terms.delayMin == 20
+                && reservation.terms.freeCancelUntil == reservation.planTime - 10 * 60_000)
         world.decide(.setPolicy(.lot("P1"), ["delayMin": "5", "freeCancelMin": "-1", "plateChangesMax": "3", "lateMin": "5"]))
         world.now += 25 * 60_000
-        #expect(world.reservation(reservation.orderNo).terms == reservation.terms && world.reservation(reservation.orderNo).enterEnd == reservation.enterEnd)
-        let plate = world.decide(.modify(appId: "app1", orderNo: reservation.orderNo, planTime: nil, plate: Plate("粤B55555")!, plateColor: nil))
+        #expect(
+            world.reservation(reservation.orderNo).terms == reservation.terms
+                && world.reservation(reservation.orderNo).enterEnd == reservation.enterEnd)
+        let plate = world.decide(
+            .modify(appId: "app1", orderNo: reservation.orderNo, planTime: nil, plate: Plate("粤B55555")!, plateColor: nil))
         #expect(plate.outcome == .refused(.wrongState) && plate.note?.rule == "plateChangesMax")
         let later = world.decide(.delay(appId: "app1", orderNo: reservation.orderNo)).outcome.reservation
         #expect(later?.enterEnd == reservation.enterEnd + 20 * 60_000)
         // Within its window already, but free to cancel by its own terms.
         guard
-            case .cancelled(_, let isBreach, _, _) = world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: false))
-                .outcome
+            case .cancelled(_, let isBreach, _, _) = world.decide(
+                .cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: false)
+            )
+            .outcome
         else { Issue.record("not cancelled"); return }
         #expect(!isBreach)
         #expect(
@@ -67,7 +74,9 @@ import Testing
         world.decide(.setPolicy(.lot("P1"), ["prepayFen": "500"]))
         func pay(_ reservation: Reservation, _ number: String) -> Outcome {
             _ = world.decide(
-                .pay(appId: "app1", parkCode: "", billNo: reservation.billNo!, payNo: number, amountFen: 500, channel: "c", requestHash: number))
+                .pay(
+                    appId: "app1", parkCode: "", billNo: reservation.billNo!, payNo: number, amountFen: 500, channel: "c",
+                    requestHash: number))
             return world.decide(.conclude(appId: "app1", payNo: number, isPaid: true, message: "{}")).outcome
         }
         let came = try #require(world.book(in: 20).reservation)
@@ -121,7 +130,8 @@ import Testing
         let again = world.create("b", in: 50) { $0.waits = true }
         #expect(again.outcome == .refused(.waitlistFull) && again.note == RuleNote("waitlistPerUser", used: 1, max: 1))
         let promotion = world.decide(.cancel(appId: "app1", orderNo: first.orderNo, confirmBreach: false))
-        #expect(world.status(b.orderNo) == .booked && world.reservation(b.orderNo).downSeq > 0 && world.reservation(b.orderNo).orderVer == 2)
+        #expect(
+            world.status(b.orderNo) == .booked && world.reservation(b.orderNo).downSeq > 0 && world.reservation(b.orderNo).orderVer == 2)
         #expect(promotion.events.contains { if case .notice(let n) = $0 { n.eventType == 2013 && n.orderNo == b.orderNo } else { false } })
         #expect(world.status(c.orderNo) == .waitlisted && world.city.position(of: world.reservation(c.orderNo)) == 1)
         world.run(minutes: 41)

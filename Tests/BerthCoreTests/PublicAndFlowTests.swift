@@ -60,7 +60,8 @@ import Testing
         let reservation = try #require(
             book(&world, "a", plan: time - 60 * 60_000, app: "app2").outcome.reservation, "the same pseudonym in another app")
         #expect(
-            reservation.enterStart == time - 60 * 60_000 && reservation.enterEnd == time + 30 * 60_000 && reservation.leaveDeadline == time + 120 * 60_000)
+            reservation.enterStart == time - 60 * 60_000 && reservation.enterEnd == time + 30 * 60_000
+                && reservation.leaveDeadline == time + 120 * 60_000)
         #expect(book(&world, "a", plan: time).outcome == .refused(.appointmentUsed))
         #expect(
             world.decide(.modify(appId: "app2", orderNo: reservation.orderNo, planTime: time, plate: nil, plateColor: nil)).outcome
@@ -169,7 +170,9 @@ import Testing
         let reservation = try #require(world.create("a", in: 10, plate: 1).outcome.reservation)
         #expect(gate(&world, World.plate(9)).verdict == .local)
         world.decide(.setFlow(flow(world, .bookingOnly)))
-        #expect(gate(&world, World.plate(9)).refusal == .flowControlActive && gate(&world, World.plate(1)).entry?.orderNo == reservation.orderNo)
+        #expect(
+            gate(&world, World.plate(9)).refusal == .flowControlActive && gate(&world, World.plate(1)).entry?.orderNo == reservation.orderNo
+        )
         #expect(world.create("b", in: 10).outcome.reservation != nil, "booking is what it asks for")
         world.decide(.setFlow(flow(world, .closed)))
         let closed = world.create("c", in: 10)
@@ -231,7 +234,9 @@ import Testing
         var world = world()
         world.decide(
             .setFlow(
-                flow(world, .bookingOnly, hours: 240) { $0.segments = [RecurringWindow(.weekly, days: [1, 2, 3, 4, 5], start: 420, end: 540)] }))
+                flow(world, .bookingOnly, hours: 240) {
+                    $0.segments = [RecurringWindow(.weekly, days: [1, 2, 3, 4, 5], start: 420, end: 540)]
+                }))
         func mode(_ hour: Int64, day: Int64 = 4) -> FlowMode {
             world.city.flowMode("P1", at: CivilTime.start(ofDay: CivilTime.day(year: 2026, month: 3, day: day)!) + hour * 3_600_000)
         }
@@ -361,7 +366,9 @@ import Testing
         policy.validFrom = hit.enterStart
         #expect(world.city.affected(by: policy, at: world.now).map(\.orderNo) == [hit.orderNo])
         world.decide(.setFlow(policy))
-        #expect(world.status(hit.orderNo) == .revoked && world.reservation(hit.orderNo).isCompensated && world.status(spared.orderNo) == .booked)
+        #expect(
+            world.status(hit.orderNo) == .revoked && world.reservation(hit.orderNo).isCompensated && world.status(spared.orderNo) == .booked
+        )
         #expect(world.evidence().isEmpty && world.city.counters(of: "a", at: world.now) == 0)
         let others = world.city.alternatives(to: world.reservation(hit.orderNo), policy: world.city.lots["P1"]!.policy, at: world.now)
         #expect(others.map(\.parkCode) == ["P2"])

@@ -11,7 +11,9 @@ import Testing
         #expect(world.status(done.orderNo) == .inLot)
         let entered = world.now
         world.pass(minutes: 30)
-        #expect(world.leave(world.reservation(done.orderNo), record: "r1", entered: entered) == .recorded(recordNo: "r1", .done, isRepeat: false))
+        #expect(
+            world.leave(world.reservation(done.orderNo), record: "r1", entered: entered)
+                == .recorded(recordNo: "r1", .done, isRepeat: false))
 
         let free = try #require(world.book(in: 50).reservation)
         #expect(world.decide(.cancel(appId: "app1", orderNo: free.orderNo, confirmBreach: false)).outcome != .refused(.breachNeedsConfirm))
@@ -69,7 +71,8 @@ import Testing
         world.pass(minutes: 1, isLinked: true)
         #expect(world.status(reservation.orderNo) == .noShow && world.reservation(reservation.orderNo).isPenalised)
         #expect(
-            world.enter(world.reservation(reservation.orderNo), record: "r1", at: reservation.planTime) == .recorded(recordNo: "r1", .inLot, isRepeat: false))
+            world.enter(world.reservation(reservation.orderNo), record: "r1", at: reservation.planTime)
+                == .recorded(recordNo: "r1", .inLot, isRepeat: false))
         #expect(!world.reservation(reservation.orderNo).isPenalised)
 
         let late = try #require(world.book(in: 10).reservation)
@@ -168,7 +171,9 @@ import Testing
                 _ = world.leave(world.reservation(reservation.orderNo), record: record, entered: entered)
                 return true
             }
-            for reservation in open where !world.status(reservation.orderNo).isActive { fates[world.status(reservation.orderNo), default: 0] += 1 }
+            for reservation in open where !world.status(reservation.orderNo).isActive {
+                fates[world.status(reservation.orderNo), default: 0] += 1
+            }
             open.removeAll { !world.status($0.orderNo).isActive }
             world.pass(minutes: 30)
             world.city.forget(endedBefore: world.now - 2 * CivilTime.dayLength)

@@ -67,7 +67,8 @@ import Testing
 
     @Test func aWeekInsideIsNotTooLong() throws {
         var world = world(share: 1)
-        let share = try #require(world.subscribe("s", lot: "S1", plates: [World.plate(1)], segments: RecurringWindow.always, days: 30).subscription)
+        let share = try #require(
+            world.subscribe("s", lot: "S1", plates: [World.plate(1)], segments: RecurringWindow.always, days: 30).subscription)
         _ = world.come(share.authNo, plate: World.plate(1), lot: "S1", record: "r")
         #expect(world.city.subscription(share.authNo)?.leaveBy == share.validTo)
         // Round the Spring Festival of 2026 the off-peak times are open for ten days.
@@ -83,14 +84,16 @@ import Testing
         let sunday = CivilTime.day(year: 2026, month: 9, day: 20)!
         let calendar = WorkCalendar(exceptions: [sunday: .workday])
         let night = CivilTime.start(ofDay: sunday) + 3 * 3_600_000
-        #expect(RecurringWindow.span(RecurringWindow.offPeak, holding: night, calendar)?.to == CivilTime.start(ofDay: sunday) + 8 * 3_600_000)
+        #expect(
+            RecurringWindow.span(RecurringWindow.offPeak, holding: night, calendar)?.to == CivilTime.start(ofDay: sunday) + 8 * 3_600_000)
     }
 
     @Test func anEarlyReturnForOneEvening() throws {
         var world = world()
         world.add("S2", metres: 200, share: 3)
         let offer = world.offer("A1", lot: "S1", price: SharePrice(mode: .hour, fen: 500))
-        let reservation = try #require(world.create("a", lot: "S1", purpose: .shared, in: 30, plate: 1) { $0.stayMin = 60 }.outcome.reservation)
+        let reservation = try #require(
+            world.create("a", lot: "S1", purpose: .shared, in: 30, plate: 1) { $0.stayMin = 60 }.outcome.reservation)
         let times = [RecurringWindow(.daily, start: 0, end: 19 * 60)]
         let before = world.city.summary(at: world.now)
         guard

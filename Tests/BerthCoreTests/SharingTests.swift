@@ -30,11 +30,16 @@ import Testing
         }
         #expect(!open(SharingTests.work, day, 10) && open(SharingTests.work, day + 9, 10) && open(SharingTests.work, day + 1, 10))
         #expect(
-            open(RecurringWindow.offPeak, day, 10) && !open(RecurringWindow.offPeak, day + 1, 10) && open(RecurringWindow.offPeak, day + 1, 7),
+            open(RecurringWindow.offPeak, day, 10) && !open(RecurringWindow.offPeak, day + 1, 10)
+                && open(RecurringWindow.offPeak, day + 1, 7),
             "until 08:00 of the next workday")
         calendar.exceptions = [:]
-        #expect(RecurringWindow.parse("1-5 18:00-08:00; 6-7 00:00-24:00")?.count == 2 && RecurringWindow.parse("22:00-06:00")?[0].repeats == .daily)
-        for text in ["", "25:00-26:00", "8-9 00:00-01:00", "1-5", "18:00", "24:00-25:00"] { #expect(RecurringWindow.parse(text) == nil, "\(text)") }
+        #expect(
+            RecurringWindow.parse("1-5 18:00-08:00; 6-7 00:00-24:00")?.count == 2
+                && RecurringWindow.parse("22:00-06:00")?[0].repeats == .daily)
+        for text in ["", "25:00-26:00", "8-9 00:00-01:00", "1-5", "18:00", "24:00-25:00"] {
+            #expect(RecurringWindow.parse(text) == nil, "\(text)")
+        }
         let night = RecurringWindow.spans([RecurringWindow(.daily, start: 1080, end: 480)], from: at(0), to: at(0, day: 6), calendar)
         #expect(night.count == 3 && night[0] == Window(at(0), at(8)) && night[1] == Window(at(18), at(8, day: 5)))
         #expect(RecurringWindow.covers(RecurringWindow.always, from: at(3), to: at(3, day: 9), calendar), "days join at midnight")
@@ -152,7 +157,9 @@ import Testing
             world.run(minutes: 1)
             _ = world.come(reservation.orderNo, plate: plate, lot: "S1", record: "r\(world.keys)")
             world.run(minutes: 46)
-            #expect(world.reservation(reservation.orderNo).isWarned && !world.reservation(reservation.orderNo).overstay, "reminded fifteen minutes before")
+            #expect(
+                world.reservation(reservation.orderNo).isWarned && !world.reservation(reservation.orderNo).overstay,
+                "reminded fifteen minutes before")
             world.run(minutes: 14)
             #expect(world.reservation(reservation.orderNo).overstay && !world.reservation(reservation.orderNo).isLate)
             world.run(minutes: 16, isLinked: isLinked)
@@ -240,11 +247,14 @@ import Testing
             }.outcome.reservation)
         let before = world.city.summary(at: world.now)
         guard
-            case .consequences(_, let reservations, _, _) = world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: false))
-                .outcome
+            case .consequences(_, let reservations, _, _) = world.decide(
+                .closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: false)
+            )
+            .outcome
         else { Issue.record("not shown"); return }
         #expect(
-            reservations.map(\.orderNo) == [inside.orderNo, booked.orderNo] && world.city.summary(at: world.now) == before, "shown, not done")
+            reservations.map(\.orderNo) == [inside.orderNo, booked.orderNo] && world.city.summary(at: world.now) == before,
+            "shown, not done")
         world.decide(.closeOffer(appId: "app1", offerId: offer.offerId, isConfirmed: true))
         #expect(world.city.offer(offer.offerId)?.status == .closed)
         #expect(world.status(booked.orderNo) == .revoked && world.status(inside.orderNo) == .inLot)
@@ -257,7 +267,8 @@ import Testing
         let offer = world.offer("A1", lot: "S1", segments: SharingTests.work)
         let (one, two) = (World.plate(1), World.plate(2))
         #expect(
-            world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [one], segments: [RecurringWindow(.daily, start: 0, end: 60)]).refusal
+            world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [one], segments: [RecurringWindow(.daily, start: 0, end: 60)])
+                .refusal
                 == .outsideSegment)
         let subscription = try #require(world.subscribe("a", lot: "S1", offerId: offer.offerId, plates: [one, two]).subscription)
         #expect(subscription.status == .active && subscription.spaceNo == "A1" && subscription.segments == SharingTests.work)

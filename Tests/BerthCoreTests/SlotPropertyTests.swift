@@ -27,7 +27,10 @@ import Testing
         world.decide(.openLot(World.profile(quota: purpose == .shared ? number(0...1) : number(1...3), openHours: hours)))
         if purpose == .shared {
             for index in 0..<number(0...3) {
-                let segments = one([RecurringWindow.always, RecurringWindow.offPeak, [RecurringWindow(.daily, start: number(0...1_380), end: number(1...1_440))]])
+                let segments = one([
+                    RecurringWindow.always, RecurringWindow.offPeak,
+                    [RecurringWindow(.daily, start: number(0...1_380), end: number(1...1_440))],
+                ])
                 _ = world.offer("S\(index)", segments: segments)
             }
         }

@@ -166,7 +166,9 @@ import Testing
         }
         func books(_ lot: String) -> Bool {
             let decision = world.create("u\(world.keys)", lot: lot, in: 20) { $0.plate = bad }
-            if let reservation = decision.outcome.reservation { world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: true)) }
+            if let reservation = decision.outcome.reservation {
+                world.decide(.cancel(appId: "app1", orderNo: reservation.orderNo, confirmBreach: true))
+            }
             return decision.outcome.reservation != nil
         }
         list(.lot("P1"), entry)

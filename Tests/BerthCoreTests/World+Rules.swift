@@ -74,7 +74,8 @@ extension World {
     }
 
     mutating func offer(
-        _ space: String?, lot: String? = nil, owner: String = "owner", segments: [RecurringWindow] = RecurringWindow.always, price: SharePrice? = nil,
+        _ space: String?, lot: String? = nil, owner: String = "owner", segments: [RecurringWindow] = RecurringWindow.always,
+        price: SharePrice? = nil,
         count: Int = 1
     ) -> SharedOffer {
         let outcome = decide(

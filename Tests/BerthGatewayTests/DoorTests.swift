@@ -121,7 +121,8 @@ import Testing
         #expect(answered.withLock { $0 } == [602])
         queue.post("gate.control", [:], milliseconds: .max) { _ in }
         #expect(
-            await queue.take(milliseconds: 0).first.map { $0.deadline - SystemClock.monotonic() <= PMSCommandQueue.commandMillisMax } == true)
+            await queue.take(milliseconds: 0).first.map { $0.deadline - SystemClock.monotonic() <= PMSCommandQueue.commandMillisMax }
+                == true)
     }
 
     @Test func noMoreCommandsThanAPMSCanTake() async {

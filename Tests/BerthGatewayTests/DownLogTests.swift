@@ -42,7 +42,8 @@ import Testing
     {
         let bench = try Bench()
         let box = try bench.box()
-        #expect(await box.restore(snapshot: ["downEpoch": "d1", "downSeq": .int(seq), "orders": .array([reservation("YY1")])]) == .unusable)
+        #expect(
+            await box.restore(snapshot: ["downEpoch": "d1", "downSeq": .int(seq), "orders": .array([reservation("YY1")])]) == .unusable)
         #expect(box.member("orders") == 0)
     }
 
@@ -89,7 +90,8 @@ import Testing
         #expect(box.localList.arrayValue?.first?["entriesUsed"] == 1 && box.localList.arrayValue?.first?["inside"] == true)
         try await box.exit(plate: "粤B10001", gateCode: "G2")
         #expect(
-            await box.restore(snapshot: ["downEpoch": "d1", "downSeq": 1, "orders": .array([reservation("YY1", 1, [("status", 2)])])]) == .done)
+            await box.restore(snapshot: ["downEpoch": "d1", "downSeq": 1, "orders": .array([reservation("YY1", 1, [("status", 2)])])])
+                == .done)
         #expect(box.localList.arrayValue?.first?["inside"] == nil, "the car has left")
         #expect(try bench.box().localList == box.localList)
     }
@@ -113,11 +115,13 @@ import Testing
         #expect(await consume(box, "d1", 4, "order.reserve.cancel", ["orderNo": "YY2", "orderVer": 2]).code == 0)
         #expect(box.orderDigest() == Signature.hash(canonical: Array("YY10:1\nYY1:1".utf8)))
         let both: JSON = [
-            "downEpoch": "d1", "downSeq": 4, "orders": .array([reservation("YY1", plate: "粤B10002"), reservation("YY10", plate: "粤B10001")]),
+            "downEpoch": "d1", "downSeq": 4,
+            "orders": .array([reservation("YY1", plate: "粤B10002"), reservation("YY10", plate: "粤B10001")]),
         ]
         #expect(box.matches(snapshot: both))
         #expect(!box.matches(snapshot: ["orders": .array([reservation("YY1")])]), "one too many here")
-        #expect(!box.matches(snapshot: ["orders": .array([reservation("YY1"), reservation("YY10"), reservation("YY3")])]), "one missing here")
+        #expect(
+            !box.matches(snapshot: ["orders": .array([reservation("YY1"), reservation("YY10"), reservation("YY3")])]), "one missing here")
         #expect(!box.matches(snapshot: ["orders": .array([reservation("YY1", 3), reservation("YY10")])]), "an older version here")
     }
 

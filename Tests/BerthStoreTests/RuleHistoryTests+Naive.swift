@@ -6,11 +6,14 @@ extension RuleHistoryTests {
     /// Who holds a place of a pool at a moment, by the orders alone.
     static func holders(_ street: Street, _ lot: String, _ pool: Pool, at time: Millis, except: String? = nil) -> Int {
         var count = 0
-        for reservation in street.city.lots[lot]!.reservations.values where reservation.pool == pool && reservation.spaceNo == nil && reservation.orderNo != except {
+        for reservation in street.city.lots[lot]!.reservations.values
+        where reservation.pool == pool && reservation.spaceNo == nil && reservation.orderNo != except {
             switch reservation.status {
             case .held, .booked: if reservation.enterStart <= time, time < reservation.expectedLeave { count += 1 }
             case .inLot:
-                if min(reservation.enterStart, reservation.enterTime!) <= time, time < max(reservation.expectedLeave, street.now + 1) { count += 1 }
+                if min(reservation.enterStart, reservation.enterTime!) <= time, time < max(reservation.expectedLeave, street.now + 1) {
+                    count += 1
+                }
             default: break
             }
         }
@@ -60,7 +63,8 @@ extension RuleHistoryTests {
     /// Accepting takes no instant over the quota: where an order holds more than before, no moment of it is beyond. What was over already
     /// (overstays, a lowered quota, a right that became an order) is not taken further.
     static func overQuota(_ number: String, _ street: Street, before: Street) -> String? {
-        guard let reservation = street.reservation(number), reservation.status == .held || reservation.status == .booked, reservation.spaceNo == nil,
+        guard let reservation = street.reservation(number), reservation.status == .held || reservation.status == .booked,
+            reservation.spaceNo == nil,
             reservation.pool != .rolling
         else { return nil }
         var time = max(street.now, reservation.enterStart)
@@ -68,7 +72,8 @@ extension RuleHistoryTests {
             let held = holders(street, reservation.parkCode, reservation.pool, at: time)
             let quota = quota(street, reservation.parkCode, reservation.pool, at: time)
             if held > quota, held > holders(before, reservation.parkCode, reservation.pool, at: time) {
-                return "\(number) was accepted into \(reservation.pool.rawValue) with \(held) of \(quota) at +\((time - start) / minute) min"
+                return
+                    "\(number) was accepted into \(reservation.pool.rawValue) with \(held) of \(quota) at +\((time - start) / minute) min"
             }
             time += 5 * minute
         }
@@ -128,10 +133,12 @@ extension RuleHistoryTests {
             for reservation in lot.reservations.values where reservation.spaceNo != nil {
                 if reservation.status == .inLot { standing[reservation.spaceNo!, default: []].append(reservation.orderNo) }
                 if reservation.status == .held || reservation.status == .booked {
-                    spans[reservation.spaceNo!, default: []].append((reservation.orderNo, reservation.enterStart, reservation.expectedLeave))
+                    spans[reservation.spaceNo!, default: []].append(
+                        (reservation.orderNo, reservation.enterStart, reservation.expectedLeave))
                 }
                 if reservation.status == .inLot, reservation.expectedLeave > street.now {
-                    spans[reservation.spaceNo!, default: []].append((reservation.orderNo, reservation.enterTime!, reservation.expectedLeave))
+                    spans[reservation.spaceNo!, default: []].append(
+                        (reservation.orderNo, reservation.enterTime!, reservation.expectedLeave))
                 }
             }
             for subscription in lot.subscriptions.values where subscription.status.holds && subscription.spaceNo != nil {
@@ -166,7 +173,9 @@ extension RuleHistoryTests {
                 if reservation.isPenalised != (city.penalties["\(reservation.orderNo)-N"]?.state == .inForce) {
                     return "\(reservation.orderNo): a penalty without its order"
                 }
-                if reservation.status == .noShow, !reservation.isPenalised, !reservation.isDisputed, city.penalties["\(reservation.orderNo)-N"] == nil {
+                if reservation.status == .noShow, !reservation.isPenalised, !reservation.isDisputed,
+                    city.penalties["\(reservation.orderNo)-N"] == nil
+                {
                     return "a no-show without a penalty"
                 }
             }

@@ -116,7 +116,9 @@ import Testing
             }
             let changed = decision.events.compactMap { if case .reservation(let reservation) = $0 { reservation } else { nil } }
             for reservation in changed where !orderNos.contains(reservation.orderNo) { orderNos.append(reservation.orderNo) }
-            for reservation in changed { acceptFault = acceptFault ?? RuleHistoryTests.overQuota(reservation.orderNo, self, before: before) }
+            for reservation in changed {
+                acceptFault = acceptFault ?? RuleHistoryTests.overQuota(reservation.orderNo, self, before: before)
+            }
             acceptFault = try acceptFault ?? RuleHistoryTests.unfair(decision, self, command)
             for code in ["P1", "P2"] where city.lots[code] != nil {
                 for pool in [Pool.personal, .shared, .publicService] where city.lots[code]!.profile != nil {
@@ -268,11 +270,13 @@ import Testing
                 let open = street.orderNos.compactMap { street.reservation($0) }.filter { [.booked, .noShow, .held].contains($0.status) }
                 guard let reservation = open.randomElement(using: &random) else { continue }
                 let time = number(0...3) == 0 ? min(street.now, reservation.enterEnd) : street.now
-                guard time >= reservation.enterStart - 20 * RuleHistoryTests.minute, street.city.lots[reservation.parkCode]!.inside[reservation.plate] == nil
+                guard time >= reservation.enterStart - 20 * RuleHistoryTests.minute,
+                    street.city.lots[reservation.parkCode]!.inside[reservation.plate] == nil
                 else { continue }
                 street.records += 1
                 let passage = Passage(
-                    recordNo: "r\(street.records)", plate: reservation.plate, gateCode: "G1", enterTime: time, carKind: 5, orderNo: reservation.orderNo)
+                    recordNo: "r\(street.records)", plate: reservation.plate, gateCode: "G1", enterTime: time, carKind: 5,
+                    orderNo: reservation.orderNo)
                 street.seen.append((reservation.parkCode, reservation.plate, time, passage.recordNo))
                 decision = try street.run(.enter(parkCode: reservation.parkCode, passage))
                 street.inside.append((reservation.parkCode, reservation.plate, passage.recordNo, time))
@@ -293,7 +297,9 @@ import Testing
                 }
             case 13:
                 if let car = street.inside.randomElement(using: &random), number(0...1) == 0 { try settle(car.lot, car.record) }
-                try pay(street.orderNos.compactMap { street.reservation($0) }.filter { $0.status == .held }.randomElement(using: &random)?.billNo)
+                try pay(
+                    street.orderNos.compactMap { street.reservation($0) }.filter { $0.status == .held }.randomElement(using: &random)?
+                        .billNo)
                 try pay(street.subscriptions.compactMap { street.city.subscription($0) }.randomElement(using: &random)?.billNo)
             case 14:
                 let offer = SharedOffer(

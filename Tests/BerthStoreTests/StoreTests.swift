@@ -2,6 +2,7 @@ import BerthCore
 import BerthStore
 import BerthWire
 import Foundation
+import GRDB
 import Testing
 
 /// One behaviour for all stores: the in-memory reference and SQLite.
@@ -106,7 +107,9 @@ import Testing
         #expect(try store.visit(parkCode: "P1", recordNo: "r1")?.leaveTime != nil)
         #expect(try store.down(parkCode: "P1", epoch: "d1", after: 2, limit: 3).map(\.seq) == [3, 4, 5])
         #expect(try store.reservations(ReservationFilter(appId: "app1", limit: 2)).map(\.serial) == [6, 5])
-        #expect(try store.reservations(ReservationFilter(status: .rejected)).count == state.reservations.values.filter { $0.status == .rejected }.count)
+        #expect(
+            try store.reservations(ReservationFilter(status: .rejected)).count
+                == state.reservations.values.filter { $0.status == .rejected }.count)
     }
 
     /// State comes up from the store as it was in memory: the next decisions are the same.
@@ -418,47 +421,45 @@ import Testing
         #expect(try store.countedThrough() == 9)
     }
 
-    /// A data folder of the first release opens, and nothing in it is lost: rows are found at their new places.
-    @Test func theFirstSchemaIsBroughtForward() throws {
-        let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        let path = folder + "/berth.sqlite"
-        try DatabaseSchema.create(
-            path: path, upTo: "1 first light",
-            sql: """
-                INSERT INTO lots(lot) VALUES('P1');
-                INSERT INTO positions(lot, down_epoch, down_last, down_ack) VALUES('P1', 'd1', 2, 1);
-                INSERT INTO down_log VALUES('P1', 'd1', 1, 1000, 'O1', 'order.reserve.cancel', '{}', 1);
-                INSERT INTO down_log VALUES('P1', 'd1', 2, 1000, 'O2', 'order.reserve.cancel', '{}', 0);
-                INSERT INTO counters VALUES('ud|19000|a|u', 1, 2);
-                INSERT INTO counters VALUES('pd|19000|粤B12345', 1, 3);
-                INSERT INTO credentials VALUES('lt1', 'plain-secret', 'lot', 'x', 1, 5, 10);
-                INSERT INTO credential_lots VALUES('lt1', 'P1');
-                INSERT INTO visits VALUES('P1', 'r1', 1, '{"lot":"P1","r":"r1","p":"粤B12345","et":1,"g":"G1","k":1}');
-                """)
-        let store = try SQLiteStore(path: path, vault: StoreTests.vault)
-        #expect(try store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [1, 2])
-        let image = try store.load(noncesSince: 0)
-        #expect(image.counters == ["ud|19000|a|u": 1, "pd|19000|粤B12345": 1])
-        #expect(
-            image.credentials == [
-                Credential(appId: "lt1", secret: "plain-secret", role: .lot, name: "x", parkCodes: ["P1"], ratePerSecond: 5, burst: 10)
-            ])
-        #expect(try store.visit(parkCode: "P1", recordNo: "r1")?.plate == Plate("粤B12345"))
-        #expect(image.lots.first?.marks.awaiting == [2: "O2"])
-        // The old counter goes on, and its limit still holds.
-        try store.commit([Commit(at: 1, events: [.counted(key: "ud|19000|a|u", delta: 1, max: 2)])])
-        #expect(try store.load(noncesSince: 0).counters["ud|19000|a|u"] == 2)
+    /// The database has the second word: a counter's limit holds, and a position of a down log is given once, with none left out.
+    @Test func theDatabaseHasTheSecondWord() throws {
+        let store = try StoreTests.make(.sqlite)
+        func entry(_ seq: Int64) -> DownEntry {
+            DownEntry(parkCode: "P1", epoch: "d1", seq: seq, at: 1, message: .cancel(orderNo: "O\(seq)", orderVer: 2, .user))
+        }
+        try store.commit([
+            Commit(
+                at: 1,
+                events: [
+                    .registered(parkCode: "P1"), .down(entry(1)), .down(entry(2)), .counted(key: "ud|19000|a|u", delta: 2, max: 2),
+                    .downSettled(parkCode: "P1", epoch: "d1", ackSeq: 1, [DownResult(seq: 1, isAccepted: true)]),
+                ])
+        ])
         #expect(throws: StoreError.self) {
             try store.commit([Commit(at: 1, events: [.counted(key: "ud|19000|a|u", delta: 1, max: 2)])])
         }
-        // A position of the down log is given once, and none is left out.
+        #expect(try store.load(noncesSince: 0).counters["ud|19000|a|u"] == 2)
         for seq in [2, 4] as [Int64] {
-            let entry = DownEntry(parkCode: "P1", epoch: "d1", seq: seq, at: 1, message: .cancel(orderNo: "O3", orderVer: 2, .user))
-            #expect(throws: StoreError.self) { try store.commit([Commit(at: 1, events: [.down(entry)])]) }
+            #expect(throws: StoreError.self) { try store.commit([Commit(at: 1, events: [.down(entry(seq))])]) }
         }
         try store.prune(Retention(), now: 1_900_000_000_000)
         #expect(try store.down(parkCode: "P1", epoch: "d1", after: 0, limit: 9).map(\.seq) == [2], "the first one is settled and old")
         #expect(try store.load(noncesSince: 0).counters.isEmpty, "and the counter's day long over")
+    }
+
+    /// A database of a development build, which no release made, is refused by name and left as it is.
+    @Test func anUnreleasedDatabaseIsRefused() throws {
+        let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let path = folder + "/berth.sqlite"
+        let queue = try DatabaseQueue(path: path)
+        try queue.write { try $0.execute(sql: "CREATE TABLE journal(id INTEGER PRIMARY KEY, body TEXT)") }
+        try queue.close()
+        do {
+            _ = try SQLiteStore(path: path, vault: StoreTests.vault)
+            Issue.record("it was opened")
+        } catch { #expect(error.reason.contains("development build")) }
+        let again = try DatabaseQueue(path: path)
+        #expect(try again.read { try $0.tableExists("lots") } == false)
     }
 }

@@ -12,7 +12,7 @@ public struct Appointment: Sendable, Equatable, Codable {
     public var state: State = .made
     /// The lot at which a place of the reserved quota is kept for it; nil when the quota was used up.
     public var parkCode: String?
-    /// Under what times that place is kept; a policy that changes later changes nothing in it.
+    /// The times under which that place is kept; a later change of the policy does not change them.
     public var terms: RightTerms?
     public var orderNo: String?
     public var createdAt: Millis
@@ -32,13 +32,13 @@ public struct Appointment: Sendable, Equatable, Codable {
     }
 }
 
-/// When somebody with an appointment may drive in, and for how long he may stay, minutes.
+/// The entry window of an appointment and the length of its stay, minutes.
 public struct RightTerms: Sendable, Equatable, Codable {
-    /// How long before the appointment he may come.
+    /// Minutes before the appointment from which the driver may enter.
     public var beforeMin: Int
-    /// And how long after it.
+    /// Minutes after the appointment until which the driver may enter.
     public var afterMin: Int
-    /// How long he may stay, from the time he booked.
+    /// Minutes that the driver may stay, from the booked time.
     public var stayMin: Int
 
     public init(_ policy: Policy) {

@@ -1,6 +1,6 @@
 // Appointments for public services.
 extension City {
-    /// The lots of a place; a place that nobody described is the lot of that code.
+    /// The lots of a place; a place without a description is the lot of that code.
     public func lots(ofPlace code: String) -> [String] {
         places[code]?.parkCodes ?? (lots[code] == nil ? [] : [code])
     }
@@ -28,7 +28,7 @@ extension City {
             return Decision(.refused(.reservationNotEnabled))
         }
         guard draft.appointTime > now else { return Decision(.refused(.tooLate)) }
-        // A hall that pushes for ever fills no memory: appointments of one provider that are still to come have a bound.
+        // The number of a provider's coming appointments has a bound, so that endless pushes cannot fill the memory.
         let ahead = appointmentsOf[draft.appId]?.count ?? 0
         guard ahead < City.appointmentsMax else {
             return Decision(.illegalValue, RuleNote("appointments", used: ahead, max: City.appointmentsMax))
@@ -66,7 +66,7 @@ extension City {
             .min { $0.appId < $1.appId }
     }
 
-    /// When the appointment of a booking lets its car in, for a refusal to name.
+    /// The entry window of the booking's appointment, as a refusal names it.
     func appointmentWindow(_ booking: Booking, policy: Policy, at now: Millis) -> RuleNote? {
         guard let appointment = booking.extNo.flatMap({ named($0, by: booking) }) else { return nil }
         let window = City.window(of: appointment, terms(of: appointment, at: booking.parkCode))
@@ -75,8 +75,8 @@ extension City {
             : RuleNote("bizAfterMin", max: policy.bizAfterMin, until: window.to)
     }
 
-    /// Minutes of fee relief for a visitor who found the hall's own lots full and parks nearby (R6): he names his appointment, which is of that
-    /// day and has no place of its own.
+    /// Minutes of fee relief for a visitor who parks near the hall because the hall's own lots were full (R6). The booking names an
+    /// appointment of that day that has no place of its own.
     func relief(for booking: Booking) -> Int? {
         guard booking.purpose != .publicService, let extNo = booking.extNo, let appointment = named(extNo, by: booking),
             appointment.state == .made, CivilTime.day(of: appointment.appointTime) == CivilTime.day(of: booking.planTime),
@@ -100,7 +100,7 @@ extension City {
         .first { $0.1.orderNo == reservation.orderNo }
     }
 
-    /// The order is given back, the appointment stands: its right can be used again.
+    /// Frees the appointment of a reservation that has ended: its right can be used again.
     mutating func giveBackAppointment(of reservation: Reservation, _ events: inout [Event]) {
         guard var (_, appointment) = appointment(of: reservation), appointment.state == .booked else { return }
         appointment.state = .made
@@ -111,7 +111,7 @@ extension City {
         noteFreed(reservation.parkCode)
     }
 
-    /// His car is in: the appointment has done its work.
+    /// Marks the appointment as used, because the driver's car is inside.
     mutating func useAppointment(of reservation: Reservation, _ events: inout [Event]) {
         guard var (_, appointment) = appointment(of: reservation), appointment.state == .booked else { return }
         appointment.state = .used
@@ -135,7 +135,7 @@ extension City {
         guard appointment.state == .booked, let orderNo = appointment.orderNo, var reservation = reservation(orderNo, history: history),
             reservation.status == .booked || reservation.status == .held
         else {
-            // Without an order that could come: a right at the new time. What an earlier order of it was charged with stands for itself.
+            // No reservation can still come: the appointment gets a right at the new time. Penalties of its earlier reservations stay.
             appointment.state = .made
             appointment.orderNo = nil
             if let parkCode = appointment.parkCode {
@@ -158,7 +158,7 @@ extension City {
         if reservation.plates.contains(where: { overlap($0, with: reservation) != nil })
             || lacksRoom(&reservation, now: now) != nil
         {
-            // No place at the new time: the order ends without anybody's fault, and the appointment waits for the next place.
+            // There is no place at the new time: the reservation ends without a fault, and the appointment waits for the next place.
             lots[old.parkCode]!.rehold(old, now: now)
             var revoked = old
             appointment.state = .made
@@ -209,7 +209,7 @@ extension City {
         return Decision(.entity(.appointment(appointment)), events)
     }
 
-    /// How the quota of a place stands on a day (`biz.quota.query`).
+    /// The use of a place's quota on one day (`biz.quota.query`).
     public struct PlaceQuota: Sendable, Equatable {
         public var parkCode: String
         public var quota: Int

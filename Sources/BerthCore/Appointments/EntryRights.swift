@@ -1,13 +1,13 @@
 // Entry rights: the place that is kept for an appointment.
 extension City {
-    /// When somebody with this appointment may drive in.
+    /// The window in which a driver with this appointment may enter.
     static func window(of appointment: Appointment, _ terms: RightTerms) -> Window {
         Window(
             appointment.appointTime - Millis(terms.beforeMin) * CivilTime.minute,
             appointment.appointTime + Millis(terms.afterMin) * CivilTime.minute)
     }
 
-    /// The time that a right keeps: a visitor who comes inside the window may stay as long as everybody.
+    /// The time for which a right keeps a place: a driver who enters at the end of the window still has the whole stay.
     static func right(of appointment: Appointment, _ terms: RightTerms) -> Window {
         let window = window(of: appointment, terms)
         return Window(window.from, window.to + Millis(terms.stayMin) * CivilTime.minute)
@@ -66,7 +66,7 @@ extension City {
         lots[parkCode]!.noteDeadline(at: end)
     }
 
-    /// A place of the quota has come back: the earliest appointment without one gets it.
+    /// Gives a place of the quota that has become free to the earliest appointment without one.
     mutating func giveRights(_ parkCode: String, at now: Millis, _ events: inout [Event]) {
         guard let keys = rightless[parkCode] else { return }
         let waiting = keys.compactMap { key in appointments[key.text].map { (key.text, $0) } }
@@ -83,7 +83,7 @@ extension City {
         if rightless[parkCode]?.isEmpty == true { rightless[parkCode] = nil }
     }
 
-    /// The right becomes the order's place.
+    /// Turns the right of an appointment into the place of its reservation.
     mutating func take(_ appointment: Appointment, for reservation: Reservation, _ events: inout [Event]) {
         var appointment = appointment
         let key = City.key(appointment.appId, appointment.extNo)
@@ -92,7 +92,7 @@ extension City {
             noteFreed(parkCode)
         }
         appointment.state = .booked
-        // Its times are the order's now.
+        // The times of the right are those of the reservation now.
         appointment.terms = terms(of: appointment, at: reservation.parkCode)
         appointment.parkCode = reservation.parkCode
         appointment.orderNo = reservation.orderNo
@@ -100,7 +100,7 @@ extension City {
         set(.appointment(appointment), &events)
     }
 
-    /// Rights that nobody used in their window give their place back.
+    /// Frees the places of rights that were not used in their window.
     mutating func dropRights(_ parkCode: String, at now: Millis, next: inout Millis) {
         guard let keys = rightsIn[parkCode] else { return }
         for key in keys.map(\.text) {

@@ -1,4 +1,4 @@
-/// How many places of one pool are held at each moment: a row of counters per day, one per step (default 15 minutes).
+/// The number of held places of one pool at each moment: a row of counters per day, one per step (default 15 minutes).
 ///
 /// "Never more than the quota at any moment" is a check over a run of counters. Places of a pool are interchangeable and
 /// intervals are counted, so a count that never exceeds the quota means that an assignment of places exists.

@@ -50,7 +50,7 @@ extension Lot {
         }
     }
 
-    /// Makes the hold that an order of the lot has by its present state, in place of the one it had.
+    /// Replaces the hold of a reservation by the one that its present state asks for.
     mutating func rehold(_ reservation: Reservation, now: Millis) {
         release(reservation)
         let hold = hold(of: reservation, now: now)
@@ -58,7 +58,7 @@ extension Lot {
         reservations.set(hold, of: reservation.serial)
     }
 
-    /// Ends what an order holds, until ``rehold(_:now:)``.
+    /// Ends the hold of a reservation until ``rehold(_:now:)``.
     mutating func release(_ reservation: Reservation) {
         guard let hold = reservations.hold(of: reservation.serial) else { return }
         unplace(hold, reservation.orderNo)
@@ -71,11 +71,11 @@ extension Lot {
         switch reservation.status {
         case .held, .booked: return hold
         case .inLot:
-            // What is long past is no hold any more.
+            // The hold begins at most one day before the entry window; an older past needs no hold.
             hold.from = max(
                 min(reservation.enterStart, reservation.enterTime ?? reservation.enterStart), reservation.enterStart - CivilTime.dayLength)
             hold.grows = true
-            // On whole steps from here on, so that what is released is what was held.
+            // The hold ends on a whole step from here on, so that its release takes back exactly what was added.
             if hold.to <= now { hold.to = endOfStep(now) } else if hold.space == nil { hold.to = endOfStep(hold.to - 1) }
             nextExtension = min(nextExtension, hold.to)
             return hold
@@ -83,7 +83,7 @@ extension Lot {
         }
     }
 
-    /// Ends what an appointment or a subscription holds.
+    /// Ends the hold of an appointment or a subscription.
     mutating func release(_ holder: String) {
         guard let hold = holds.removeValue(forKey: holder) else { return }
         unplace(hold, holder)
@@ -94,7 +94,7 @@ extension Lot {
         holds[holder] = hold
     }
 
-    /// Keeps a place of a pool for something that is not an order: the right of an appointment.
+    /// Keeps a place of a pool for something that is not a reservation: the right of an appointment.
     mutating func keep(_ holder: String, _ pool: Pool, _ span: Window?) {
         release(holder)
         guard let span else { return }
@@ -116,11 +116,11 @@ extension Lot {
         subscriptionSpaces[subscription.authNo] = subscription.spaceNo ?? ""
     }
 
-    /// A subscriber's car is inside: beyond the time that it is inside for it keeps its place until it has left.
+    /// Holds the place of a subscriber's car that is inside: beyond its time the car keeps the place until it has left.
     mutating func occupy(_ subscription: SharedSubscription, now: Millis) {
         vacate(subscription.authNo)
         guard subscription.insidePlate != nil else { return }
-        // One that has ended holds nothing else any more.
+        // A subscription that has ended holds nothing else.
         let from = endOfStep((subscription.status.holds ? subscription.leaveBy ?? now : now) - 1)
         let hold = Hold(
             pool: .shared, space: subscription.spaceNo, from: from, to: max(from, now < from ? from : endOfStep(now)), grows: true)

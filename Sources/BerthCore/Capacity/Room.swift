@@ -1,6 +1,6 @@
-// How many places of a lot are free.
+// The free places of a lot.
 extension Lot {
-    /// What the lot opened to a business.
+    /// The number of places that the lot opened to a business.
     public func quota(_ purpose: Purpose) -> Int { profile?.quotas[purpose] ?? 0 }
 
     func opened(_ pool: Pool) -> Int {
@@ -12,12 +12,12 @@ extension Lot {
         }
     }
 
-    /// Places of a pool at a moment: what a policy says, else what the lot opened.
+    /// Places of a pool at a moment: the number that a policy sets, else the number that the lot opened.
     public func quota(_ pool: Pool, at time: Millis) -> Int {
         poolRules.last { $0.pool == pool && !$0.spans(from: time, to: time + 1).isEmpty }?.count ?? opened(pool)
     }
 
-    /// Whether a policy names the pool at some moment of the interval: then its being full is 1110 and not 1101.
+    /// Whether a policy names the pool at some moment of the interval: then a full pool is refused with 1110 and not with 1101.
     func isNamed(_ pool: Pool, from: Millis, to: Millis) -> Bool {
         poolRules.contains { $0.pool == pool && !$0.spans(from: from, to: to).isEmpty }
     }
@@ -33,13 +33,13 @@ extension Lot {
         return zip(points, points.dropFirst()).map { Window($0, $1) }
     }
 
-    /// The most places of a pool held at any moment of the interval, from now on: the past cannot be sold any more.
+    /// The most places of a pool held at any moment of the interval from now on. The past does not count, because it cannot be booked.
     func peak(_ pool: Pool, from: Millis, to: Millis, now: Millis) -> Int {
         pools[pool]?.peak(from: max(from, now), to: max(to, now + 1)) ?? 0
     }
 
-    /// Whether one more order may hold the interval: at no moment of it is the pool at, or over, its quota, and what is kept for walk-ins
-    /// stays free.
+    /// Whether one more reservation may hold the interval. The pool must be below its quota at every moment of it, and the places for
+    /// walk-ins must stay free.
     func hasRoom(_ pool: Pool, from: Millis, to: Millis, now: Millis) -> Bool {
         guard !poolRules.isEmpty else { return peak(pool, from: from, to: to, now: now) < opened(pool) }
         let (from, to) = (max(from, now), max(to, now + 1))
@@ -51,10 +51,10 @@ extension Lot {
         }
     }
 
-    /// When places are promised to cars that are not in yet: orders, rights and subscriptions, cut to the interval.
-    /// - Parameter except: holders that do not count, since it is their own booking that is looked at.
+    /// The times for which places are promised to cars that are not in yet (reservations, rights, subscriptions), cut to the interval.
+    /// - Parameter except: holders that do not count, because their own booking is being decided.
     private func promised(from: Millis, to: Millis, now: Millis, except: Set<String>) -> [Window] {
-        /// A subscriber who is inside is counted there, until the time that he is inside for is over.
+        /// Whether the holder is a subscriber whose car is inside; until the time of that hold is over the car counts as inside.
         func isInside(_ holder: String, _ from: Millis) -> Bool {
             guard from <= now, !subscriptions.isEmpty else { return false }
             return subscriptions[String(holder.prefix { $0 != "#" && $0 != "^" })]?.insidePlate != nil
@@ -73,7 +73,7 @@ extension Lot {
         return spans
     }
 
-    /// Whether what somebody holds grows, since his car is inside.
+    /// Whether the hold of a holder grows, because the holder's car is inside.
     func grows(_ holder: String) -> Bool {
         (holds[holder] ?? reservations[holder].flatMap { reservations.hold(of: $0.serial) })?.grows == true
     }
@@ -99,20 +99,20 @@ extension Lot {
         return (profile?.totalCount ?? 0) - occupied - most - quota(.walkIn, at: from)
     }
 
-    /// One slot of `slot.query`: what can still be booked for arrival inside it.
+    /// One slot of `slot.query`: the places that can still be booked for an arrival inside it.
     public struct Slot: Sendable, Equatable {
         public var start: Millis
         public var end: Millis
         public var quota: Int
-        /// The least over the arrival times in it that can still be booked; never negative.
+        /// The smallest number of places over the arrival times in it that can still be booked; never negative.
         public var remain: Int
-        /// By how many places the pool is over its quota at the worst moment (overstays, a lowered quota).
+        /// The number of places by which the pool is over its quota at the worst moment (overstays, a lowered quota).
         public var excess: Int
         public var isFull: Bool
         public var reason: Rejection?
     }
 
-    /// Places of a pool that nobody holds at any moment of the interval, and by how many the pool is over its quota at the worst one.
+    /// Places of a pool that are free during the whole interval, and the number by which it is over its quota at the worst moment.
     func room(_ pool: Pool, from: Millis, to: Millis, now: Millis) -> (left: Int, excess: Int) {
         let (from, to) = (max(from, now), max(to, now + 1))
         guard !poolRules.isEmpty else {
@@ -131,12 +131,12 @@ extension Lot {
         return (max(0, least), max(0, -least))
     }
 
-    /// Places of a pool that nobody holds at this moment.
+    /// Free places of a pool at this moment.
     public func free(_ pool: Pool, at time: Millis) -> Int {
         max(0, quota(pool, at: time) - (pools[pool]?.peak(from: time, to: time + 1) ?? 0))
     }
 
-    /// By how many places the pool is over its quota at this moment: what overstays, disproved no-shows and a lowered quota may bring about.
+    /// The number of places by which the pool is over its quota at this moment, through overstays, disproved no-shows or a lowered quota.
     public func excess(_ pool: Pool, at time: Millis) -> Int {
         max(0, (pools[pool]?.peak(from: time, to: time + 1) ?? 0) - quota(pool, at: time))
     }

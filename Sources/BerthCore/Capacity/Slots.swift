@@ -2,8 +2,8 @@
 extension City {
     /// The slots of a day as `reservation.create` would find them: a slot is full exactly when no time in it can be booked (A03).
     ///
-    /// The room that a booking finds changes at steps of the calendar, at opening hours and at windows, all of them on whole minutes: each slot is
-    /// looked at every five minutes, and from the first moments at which something opens in it.
+    /// The room that a booking finds changes at steps of the calendar, at opening hours and at windows, all of them on whole minutes. So
+    /// each slot is looked at every five minutes, and from the first moments at which something opens in it.
     public func slots(_ parkCode: String, _ purpose: Purpose, day: Int64, now: Millis) -> [Lot.Slot] {
         guard let lot = lots[parkCode], let profile = lot.profile else { return [] }
         let policy = lot.policy(purpose)
@@ -31,7 +31,7 @@ extension City {
                 if found.left > 0 {
                     least = min(least, found.left)
                 } else if slot.reason == nil || slot.reason == .tooLate || slot.reason == .lotClosed {
-                    // The reason that helps most: a shortage rather than a closed door.
+                    // A shortage is named rather than a closed lot, because that reason helps the driver more.
                     slot.reason = found.refusal ?? slot.reason
                 }
             }
@@ -58,7 +58,7 @@ extension City {
         return marks
     }
 
-    /// How many more orders of a business a lot would take for a time of arrival, and why it takes none.
+    /// The number of further reservations of a business that a lot would take for a time of arrival; where it is 0, also the reason.
     private func bookable(
         _ lot: Lot, _ profile: LotProfile, _ purpose: Purpose, at planTime: Millis, now: Millis
     ) -> (left: Int, excess: Int, refusal: Rejection?) {
@@ -106,7 +106,7 @@ extension City {
 
     private static let probePlate = Plate("粤B00000")!
 
-    /// An order of nobody, for asking what one would find.
+    /// A reservation without a user, to find out the answer that a real one would get.
     static func probe(_ parkCode: String, _ purpose: Purpose, planTime: Millis, stayMin: Int) -> Reservation {
         Reservation(
             serial: 0, orderNo: "", clientOrderNo: "", requestHash: "", appId: "", userToken: "", parkCode: parkCode, purpose: purpose,

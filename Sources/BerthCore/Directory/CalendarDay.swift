@@ -1,4 +1,4 @@
-/// A day that is not what its weekday says.
+/// A day whose kind differs from that of its weekday.
 public struct CalendarDay: Sendable, Equatable, Codable {
     public var day: Int64
     /// Nil: an ordinary day again.

@@ -1,8 +1,8 @@
-/// How a booking becomes certain (section 6, confirm mode).
+/// The way in which a reservation becomes certain (section 6, confirm mode).
 public enum ConfirmMode: String, Sendable, CaseIterable { case trust, ask }
 
-/// The values of the policy engine with the defaults of section 7: what is in force for one lot and product, after all scopes were laid over
-/// each other (``PolicyScope``).
+/// The values of the policy engine with the defaults of section 7. They are in force for one lot and product, after all scopes were laid
+/// over each other (``PolicyScope``).
 public struct Policy: Sendable, Equatable {
     public var advanceMaxMin = 60
     /// For places to charge (R2); 0: as `advanceMaxMin`.
@@ -23,7 +23,7 @@ public struct Policy: Sendable, Equatable {
     public var cancelMaxPerMonth = 5
     /// Minutes before the booked time until which a cancel is free; -1: until the entry window opens (R1).
     public var freeCancelMin = -1
-    /// A deposit in fen that makes an order certain; 0 none. Until it is paid the place is held for `holdMin`.
+    /// A deposit in fen that makes a reservation certain; 0 none. Until it is paid the place is held for `holdMin`.
     public var prepayFen = 0
     public var noShowMaxPerMonth = 3
     /// The same counted per plate (R3); 0 does not count.
@@ -32,7 +32,7 @@ public struct Policy: Sendable, Equatable {
     public var noShowMaxPerYear = 0
     public var waitlistPerUser = 1
     public var waitlistCloseMin = 10
-    /// Orders that may wait at one lot at a time.
+    /// Reservations that may wait at one lot at a time.
     public var waitlistMax = 100
     public var appealWorkdays = 2
     /// Days in which a penalty can be appealed against.
@@ -42,20 +42,21 @@ public struct Policy: Sendable, Equatable {
     public var bizAfterMin = 30
     public var bizStayMin = 180
     public var bizAdvanceMaxMin = 43_200
-    /// Fee relief of a public-service order, minutes free of charge.
+    /// Fee relief of a public-service reservation, minutes free of charge.
     public var bizFreeMin = 0
     public var shareLateGraceMin = 15
-    /// How long before his time is up a driver is reminded.
+    /// Minutes before the time to leave at which the driver is reminded.
     public var shareWarnMin = 15
     /// Late departures in a year after which a user no longer shares in the group (R10).
     public var shareLateStrikes = 2
     /// 1: an owner's offer is open when an operator has reviewed it; 0: at once.
     public var shareReview = 1
-    /// 1: a subscription waits for an operator's word.
+    /// 1: a subscription waits for an operator's review.
     public var subscriptionReview = 0
     /// Price of a month in the lot's own shared pool, fen.
     public var shareMonthlyFen = 0
-    /// How far a driver may be re-homed whose place is still taken, m, and how long before his time that is decided.
+    /// The distance within which a driver may be re-homed whose place is still taken, m. The minutes before the entry window at which that
+    /// is decided.
     public var rehomeMetres = 2_000
     public var rehomeLeadMin = 15
     /// Per cent of a city-billed fee that the platform keeps, and that the lot gets where the space is an owner's; the owner has the rest.
@@ -67,8 +68,8 @@ public struct Policy: Sendable, Equatable {
     public var membersOnly = 0
     /// 1: police, fire, ambulance, rescue, military and filed vehicles need no booking (R5).
     public var exemptClasses = 1
-    /// How many confusable characters an almost-match at the gate may differ in; 0 admits exact plates only. Up to which confidence of
-    /// the reading, per cent.
+    /// The number of confusable characters in which an almost-match at the gate may differ; 0 admits exact plates only. The highest
+    /// confidence of the reading at which it counts, per cent.
     public var fuzzyCharsMax = 1
     public var fuzzyConfidenceMax = 100
     /// Alternatives in a "full" answer: how many, and how far, m; walking speed, m a minute.
@@ -76,11 +77,11 @@ public struct Policy: Sendable, Equatable {
     public var alternativesMetres = 5_000
     public var walkMetresPerMin = 80
     public var confirmMode = ConfirmMode.trust
-    /// When the lot's shared pool is open (``RecurringWindow/parse(_:)``); "" is off-peak: workdays 18:00 to 08:00, days of rest all day.
+    /// The hours of the lot's shared pool (``RecurringWindow/parse(_:)``); "" is off-peak: workdays 18:00 to 08:00, days of rest all day.
     public var shareWindow = ""
-    /// When nobody passes, `22:00-06:00` (R10); "" always.
+    /// The hours in which no car may pass, `22:00-06:00` (R10); "" for none.
     public var quietHours = ""
-    /// Gates that an order may use, separated by spaces; "" all.
+    /// Gates that a reservation may use, separated by spaces; "" all.
     public var gateCodes = ""
     /// The sharing agreement that an owner must have accepted; "" any.
     public var agreementVersion = ""
@@ -123,7 +124,7 @@ public struct Policy: Sendable, Equatable {
     ]
 
     /// Sets one value by its name.
-    /// - Returns: false when there is no such value, or it cannot be this.
+    /// - Returns: false when no value has this name, or when this is no legal value for it.
     public mutating func set(_ name: String, _ value: String) -> Bool {
         if name == "confirmMode" {
             guard let mode = ConfirmMode(rawValue: value) else { return false }
@@ -148,7 +149,7 @@ public struct Policy: Sendable, Equatable {
             + Policy.texts.map { ($0.name, self[keyPath: $0.path]) }
     }
 
-    /// What differs from another policy.
+    /// The values that differ from another policy.
     public func differences(from other: Policy) -> [String: String] {
         let old = Dictionary(uniqueKeysWithValues: other.values)
         return Dictionary(uniqueKeysWithValues: values.filter { old[$0.name] != $0.value })
@@ -157,7 +158,8 @@ public struct Policy: Sendable, Equatable {
     var quiet: [RecurringWindow] { quietHours.isEmpty ? [] : RecurringWindow.parse(quietHours) ?? [] }
 }
 
-/// For whom a policy value is set. A narrower scope lies over a wider one: city, product, operator group, lot, product of a lot.
+/// The lots and products for which a policy value is set. A narrower scope lies over a wider one: city, product, operator group, lot,
+/// product of a lot.
 public enum PolicyScope: Hashable, Sendable {
     case city
     case product(Purpose)
@@ -202,7 +204,7 @@ public enum PolicyScope: Hashable, Sendable {
     }
 }
 
-/// What one scope sets, in one version. Older versions stay on record: an order names the version under which it was made.
+/// The values that one scope sets, in one version. Older versions stay on record: a reservation names the version under which it was made.
 public struct PolicyOverride: Sendable, Equatable, Codable {
     public var scope: String
     /// Counted over the whole city.
@@ -218,7 +220,7 @@ public struct PolicyOverride: Sendable, Equatable, Codable {
     }
 }
 
-/// The terms under which an order is made: shown before booking, kept in the order, pushed to the lot and enforced at its gate.
+/// The terms under which a reservation is made: shown before booking, kept in the reservation, pushed to the lot and enforced at its gate.
 public struct Terms: Sendable, Equatable {
     /// Version of the policy that they come from.
     public var version: Int64 = 0
@@ -233,9 +235,9 @@ public struct Terms: Sendable, Equatable {
     public var freeMin = 0
     public var prepayFen: Int64 = 0
     public var gateCodes: [String] = []
-    /// What the owner of the space asked for when it was booked; nil: the lot's tariff.
+    /// The price that the owner of the space asked at the time of booking; nil: the lot's tariff.
     public var price: SharePrice?
-    /// How long before his time is up the driver is reminded, minutes.
+    /// Minutes before the time to leave at which the driver is reminded.
     public var warnMin = 15
 
     public init() {}

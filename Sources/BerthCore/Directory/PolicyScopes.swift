@@ -53,7 +53,7 @@ extension City {
 
     // MARK: Policies
 
-    /// Sets values of a scope in a new version; an empty value takes the scope's own value away.
+    /// Sets values of a scope in a new version; an empty value removes the scope's own value.
     mutating func setPolicy(_ scope: PolicyScope, _ values: [String: String], at now: Millis) -> Decision {
         if let parkCode = scope.parkCode, lots[parkCode] == nil { return Decision(.refused(.lotNotRegistered)) }
         var probe = policy
@@ -79,7 +79,7 @@ extension City {
         return Decision(.entity(.policy(override)), events)
     }
 
-    /// What a lot's box needs of its policy to decide as the server does: told through its log (D19) when it changes.
+    /// Sends the policy values by which a lot's gateway decides as the server does, through the lot's log (D19), when they have changed.
     mutating func tellGateRules(_ parkCode: String, since told: GateRules, inLog: Bool = true, at now: Millis, _ events: inout [Event]) {
         guard let lot = lots[parkCode], lot.profile != nil else { return }
         let rules = GateRules(lot.policy)
@@ -111,7 +111,7 @@ extension City {
                 for (name, value) in override.values { _ = result.set(name, value) }
                 version = max(version, override.version)
             }
-            // Intervals already held stand on the calendar step of the city.
+            // The city's calendar step stays, because the intervals already held are counted in it.
             result.calendarStepMin = policy.calendarStepMin
             return (result, version)
         }
@@ -126,7 +126,7 @@ extension City {
         }
     }
 
-    /// The terms under which an order for this time would be made now.
+    /// The terms under which a reservation for this time would be made now.
     public func terms(_ lot: Lot, _ purpose: Purpose, planTime: Millis) -> Terms {
         let policy = lot.policy(purpose)
         let early = purpose == .publicService ? policy.bizBeforeMin : policy.earlyMin

@@ -14,7 +14,7 @@ extension City {
         for policy in flows.values where policy.areaId == area.areaId {
             tellLots(of: policy, always: true, at: now, &events)
             noteClock(policy, at: now)
-            // A lot that left the area is free of it.
+            // A policy of the area ends at a lot that left the area.
             for parkCode in old where !area.parkCodes.contains(parkCode) && now < policy.validTo {
                 append(.flow(policy, .off), to: parkCode, about: "", at: now, &events)
                 noteFreed(parkCode)
@@ -31,8 +31,8 @@ extension City {
             let level = self.lots[parkCode]!.saturation.perMille
             let told = self.lots[parkCode]!.toldLevel
             let policies = flows.isEmpty ? [] : flows(of: parkCode).filter { $0.areaId.isEmpty && $0.isBySaturation && now < $0.validTo }
-            // Nearly full from where the lot's policy opens again, else from 90 %; back to normal only well below, so that one car does not
-            // make a row of events.
+            // A lot is nearly full from the lower end of its policies on, else from 90 %. It is normal again only well below, so that one
+            // car does not cause a series of events.
             let nearly = (policies.map(\.openPercent).min() ?? 90) * 10
             let now2 =
                 level >= 1000 ? 2 : level >= nearly ? max(1, told == 2 && level > 950 ? 2 : 1) : told > 0 && level > nearly - 50 ? told : 0
@@ -77,7 +77,8 @@ extension City {
         if !policy.areaId.isEmpty { tellLots(of: policy, always: false, at: now, &events) }
     }
 
-    /// Tells that flow control begins (4004) or ends (4005) at the lots of a policy; where it ends, or its pools change, somebody may get a place.
+    /// Reports that flow control begins (4004) or ends (4005) at the lots of a policy. When it ends or its pools change, a waiting
+    /// reservation may get a place.
     mutating func noteSwitch(_ policy: FlowPolicy, from was: Bool, at now: Millis, _ events: inout [Event]) {
         let isOn = policy.mode(at: now, calendar) != .off
         for parkCode in lots(of: policy) where lots[parkCode] != nil {
@@ -101,7 +102,7 @@ extension City {
         lots[first]?.noteDeadline(at: isBehind ? now : policy.nextChange(after: now))
     }
 
-    /// When a policy that a lot looks at may begin or end next.
+    /// The next time at which a policy that a lot looks at may begin or end.
     func nextClock(_ parkCode: String, after now: Millis) -> Millis {
         guard !flows.isEmpty else { return .max }
         return flows(of: parkCode).filter { lots(of: $0).first == parkCode }.map { $0.nextChange(after: now) }.min() ?? .max

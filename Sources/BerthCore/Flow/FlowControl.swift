@@ -6,7 +6,7 @@ extension City {
             .sorted { ($0.areaId, $0.policyId) < ($1.areaId, $1.policyId) }
     }
 
-    /// What is demanded of a lot at a moment: the strictest of its policies.
+    /// The mode that is demanded of a lot at a moment: that of the strictest of its policies.
     public func flowMode(_ parkCode: String, at time: Millis) -> FlowMode {
         guard !flows.isEmpty else { return .off }
         return flows(of: parkCode).map { $0.mode(at: time, calendar) }.max() ?? .off
@@ -26,7 +26,7 @@ extension City {
         return Saturation(occupied: occupied, capacity: capacity).perMille
     }
 
-    /// A lot keeps what it is told by `policyId` alone, so two policies that meet in a lot have two names.
+    /// Whether another policy of these lots has this `policyId`: a lot keeps policies by `policyId` alone, so each needs its own.
     func isNameTaken(_ policy: FlowPolicy, by parkCodes: [String], at now: Millis) -> Bool {
         parkCodes.contains { parkCode in
             flows(of: parkCode).contains {
@@ -50,7 +50,7 @@ extension City {
         else { return Decision(.illegalValue, RuleNote("pools")) }
         guard !isNameTaken(policy, by: lots(of: policy), at: now) else { return Decision(.illegalValue, RuleNote("policyId")) }
         let old = flows[key(of: policy)]
-        // What its saturation has switched on stays on until the lower end, also over a change of its text.
+        // A policy that its saturation has switched on stays on until the lower end, also when its text changes.
         policy.isOn = old?.isOn ?? false
         policy.isOn = policy.isBySaturation && policy.isOn(atPerMille: saturation(of: policy))
         let isInForce = policy.isInForce(at: now, calendar)
@@ -72,8 +72,8 @@ extension City {
         FlowKey(parkCode: policy.parkCode, areaId: policy.areaId, policyId: policy.policyId)
     }
 
-    /// Orders already made that a policy hits when it is set, or, by saturation, when that switches it on: those whose window it closes. Of a
-    /// policy by saturation nobody knows how long it will be on: it hits windows that are open at that moment.
+    /// Reservations whose window a policy closes when it is set or, by saturation, when that switches it on. A policy by saturation hits
+    /// the windows that are open at that moment, because the time at which it ends is not known.
     public func affected(by policy: FlowPolicy, at now: Millis) -> [Reservation] {
         guard policy.mode == .closed else { return [] }
         return lots(of: policy).flatMap { lots[$0]?.reservations.values.map { $0 } ?? [] }.filter { reservation in
@@ -83,7 +83,7 @@ extension City {
             if policy.isBySaturation {
                 return from == now && now <= reservation.enterEnd && policy.validFrom <= now && policy.holdsSegment(at: now, calendar)
             }
-            // Part of a window that stays open is enough to come.
+            // A window that stays open in part is not hit, because the car can still come.
             let window = Window(max(from, policy.validFrom), min(reservation.enterEnd, policy.validTo))
             let closed =
                 policy.segments.isEmpty ? [window] : RecurringWindow.spans(policy.segments, from: window.from, to: window.to, calendar)
@@ -92,7 +92,7 @@ extension City {
         }.sorted { $0.serial < $1.serial }
     }
 
-    /// Orders that exist already count against a quota of the day that is set now.
+    /// Counts the reservations that exist already against a daily quota that is set now.
     private mutating func countDailyQuotas(of policy: FlowPolicy, at now: Millis, _ events: inout [Event]) {
         guard !policy.dailyQuotas.isEmpty else { return }
         for parkCode in lots(of: policy) {
@@ -125,8 +125,8 @@ extension City {
         }
     }
 
-    /// D18: a lot's own policy goes to it whole, and it follows its own saturation and clock, also alone; of an area's policy it is told what
-    /// is demanded now.
+    /// D18: a lot gets its own policy whole, and follows its own saturation and clock, also offline. Of an area's policy it gets the mode
+    /// that is demanded now.
     mutating func tellLots(of policy: FlowPolicy, always: Bool, at now: Millis, _ events: inout [Event]) {
         var policy = policy
         let mode = policy.areaId.isEmpty ? policy.mode : policy.mode(at: now, calendar)

@@ -1,6 +1,6 @@
-// Flow policies at booking: what they demand, and daily quotas.
+// Flow policies at booking: their demands, and daily quotas.
 extension City {
-    /// What flow control says to a new or moved order, and which daily quotas it counts against.
+    /// The refusal of flow control for a new or moved reservation, and the daily quotas that it counts against.
     /// - Parameters:
     ///   - except: holders of places that are its own: they do not stand in its way.
     ///   - hasRight: its place is kept for it already, so nothing is added by booking it.
@@ -9,7 +9,7 @@ extension City {
     ) {
         guard !flows.isEmpty else { return (nil, []) }
         for policy in flows(of: reservation.parkCode) {
-            // A policy by saturation says how it is now; what it will say at the time of entry nobody knows.
+            // A policy by saturation is read as it is now, because its state at the time of entry is not known.
             let time = policy.isBySaturation ? now : max(now, reservation.planTime)
             let mode = policy.mode(at: time, calendar)
             guard mode != .off else { continue }
@@ -36,7 +36,7 @@ extension City {
         return (nil, claims)
     }
 
-    /// The daily quotas (R5) that an order falls under by its day.
+    /// The daily quotas (R5) that a reservation falls under by its day.
     func quotas(of reservation: Reservation) -> [(key: String, max: Int)] {
         quotas(reservation.parkCode, reservation.pool, planTime: reservation.planTime)
     }
@@ -55,12 +55,12 @@ extension City {
         }
     }
 
-    /// Counts an order against the daily quotas that it falls under now, and no longer against those of its old day.
+    /// Counts a reservation against the daily quotas that it falls under now, and no longer against those of its old day.
     mutating func countQuotas(of reservation: inout Reservation, _ events: inout [Event]) {
         let keys = quotas(of: reservation).map(\.key)
         for key in reservation.quotaKeys where !keys.contains(key) { count(key, by: -1, &events) }
         for key in keys where !reservation.quotaKeys.contains(key) { count(key, by: 1, &events) }
-        // Most have none, and an order that is written to may be copied.
+        // Most reservations have no quotas, and a write may copy the reservation.
         if reservation.quotaKeys != keys { reservation.quotaKeys = keys }
     }
 

@@ -11,7 +11,7 @@ public struct FlowArea: Sendable, Equatable, Codable {
     }
 }
 
-/// How a lot takes cars (D18 `mode`).
+/// The way in which a lot takes cars (D18 `mode`).
 public enum FlowMode: Int, Sendable, Codable, Comparable {
     case off = 0
     /// No walk-ins.
@@ -27,7 +27,7 @@ public enum FlowMode: Int, Sendable, Codable, Comparable {
 /// A rule of flow control 流量管控 for one lot or one area: by hand (in force while it is valid), by schedule, or by saturation.
 public struct FlowPolicy: Sendable, Equatable, Codable {
     public var policyId: String
-    /// One of them is "".
+    /// The lot or the area that it is for; the other one is "".
     public var parkCode: String
     public var areaId: String
     public var mode: FlowMode
@@ -41,17 +41,17 @@ public struct FlowPolicy: Sendable, Equatable, Codable {
     public var bookingLimitPercent = 100
     /// Places by pool, in place of what the lot opened.
     public var pools: [String: Int] = [:]
-    /// Orders of a civil day by pool, over all lots of the area (R5).
+    /// Reservations of a civil day by pool, over all lots of the area (R5).
     public var dailyQuotas: [String: Int] = [:]
-    /// Orders already made for its time are revoked when it is set.
+    /// Whether reservations already made for its time are revoked when it is set.
     public var revokes = false
     public var validFrom: Millis
     public var validTo: Millis
     /// Whether its saturation has switched it on.
     public var isOn = false
-    /// What the lots were told last.
+    /// The mode that was sent to the lots last.
     public var told: FlowMode?
-    /// Whether it was in force when it was last looked at: what begins and ends by the clock is told once.
+    /// Whether it was in force at the last look: a begin or end by the clock is reported once.
     public var wasInForce: Bool?
 
     public init(policyId: String, parkCode: String, areaId: String, mode: FlowMode, validFrom: Millis, validTo: Millis) {
@@ -71,11 +71,11 @@ public struct FlowPolicy: Sendable, Equatable, Codable {
         return saturation >= closePercent * 10 ? true : saturation < openPercent * 10 ? false : isOn
     }
 
-    /// The two ends of the hysteresis, 90 and 95 where nothing is said; one that is given alone keeps the other five beside it.
+    /// The two ends of the hysteresis, by default 90 and 95; where one end alone is given, the other one lies five beside it.
     public var openPercent: Int { saturationOpen ?? min(90, max(0, (saturationClose ?? 95) - 5)) }
     public var closePercent: Int { saturationClose ?? max(95, min(100, openPercent + 5)) }
 
-    /// What it demands at a moment.
+    /// The mode that it demands at a moment.
     public func mode(at time: Millis, _ calendar: WorkCalendar) -> FlowMode {
         isInForce(at: time, calendar) ? mode : .off
     }
@@ -84,7 +84,7 @@ public struct FlowPolicy: Sendable, Equatable, Codable {
         validFrom <= time && time < validTo && (!isBySaturation || isOn) && holdsSegment(at: time, calendar)
     }
 
-    /// When the clock may begin or end it next; `.max` when it does not any more.
+    /// The next time at which the clock may begin or end it; `.max` when there is none.
     func nextChange(after now: Millis) -> Millis {
         if now < validFrom { return validFrom }
         if now >= validTo { return wasInForce == true ? now : .max }

@@ -1,6 +1,6 @@
 // The forecast of saturation.
 extension City {
-    /// S_book(t) of section 8, per thousand: expected cars, and orders that hold a place and are not in yet, of the capacity.
+    /// S_book(t) of section 8, per thousand of the capacity: expected cars, and reservations that hold a place and are not in yet.
     public func bookedSaturation(_ parkCode: String, at time: Millis, now: Millis, except: Set<String> = []) -> Int {
         guard let lot = lots[parkCode], let capacity = lot.profile?.totalCount else { return 0 }
         return Saturation(
@@ -11,9 +11,9 @@ extension City {
 }
 
 extension Lot {
-    /// Cars expected at a moment (section 8): those of now, less those of orders and subscriptions whose time is over by then, and how cars
-    /// without an order usually change from now until then (last four same weekdays). Without that history they stay as they are; `dayCount`
-    /// says what it rests on.
+    /// Cars expected at a moment (section 8): those of now, less those of reservations and subscriptions whose time is over by then. The
+    /// usual change of cars without a reservation until then is added (last four same weekdays). Without that history their number stays;
+    /// `dayCount` is the number of days used.
     public func expectedOccupied(at time: Millis, now: Millis, _ calendar: WorkCalendar) -> (count: Int, dayCount: Int) {
         let present = occupied
         guard time > now else { return (present, 0) }
@@ -27,7 +27,7 @@ extension Lot {
         return (min(capacity, max(0, present - leaving + then.count - today.count)), min(then.days, today.days))
     }
 
-    /// Cars without an order, as a rule, at this time of this weekday.
+    /// The usual number of cars without a reservation at this time of this weekday.
     func usual(at time: Millis, _ calendar: WorkCalendar) -> (count: Int, days: Int)? {
         guard let profile = occupancy[calendar.weekday(ofDay: CivilTime.day(of: time))], profile.occupied.count == 48 else { return nil }
         let minute = CivilTime.minuteOfDay(time)
@@ -36,18 +36,19 @@ extension Lot {
         return (profile.occupied[index] + (next - profile.occupied[index]) * part / 30, profile.dayCount)
     }
 
-    /// Cars that are in without an order or a subscription, as profiles count them.
+    /// Cars that are in without a reservation or a subscription, as profiles count them.
     public var walkInCount: Int {
         max(0, occupied - inside.values.reduce(0) { $0 + (visits[$1]?.orderNo == nil ? 0 : 1) })
     }
 }
 
 extension OccupancyProfile {
-    /// How far ahead the error is measured: half an hour to two hours, in half hours.
+    /// The times ahead for which the error is measured: half an hour to two hours, in half hours.
     private static let horizons = 1...4
 
-    /// The profile of a weekday from days of it, each 48 counts, the newest last; at most four are used. Its error is that of the forecast as it
-    /// is made (the count of a moment, and how the other days changed from then on), half an hour to two hours ahead, on each day held out.
+    /// The profile of a weekday from days of it, each 48 counts, the newest last; at most four are used. Its error is measured on each day
+    /// held out, half an hour to two hours ahead. The forecast is made as in use: the count of a moment plus the change of the other days
+    /// from then on.
     public static func make(parkCode: String, weekday: Int, days: [[Int]], capacity: Int) -> OccupancyProfile? {
         let days = Array(days.filter { $0.count == 48 }.suffix(5))
         guard !days.isEmpty else { return nil }

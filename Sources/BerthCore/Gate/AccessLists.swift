@@ -1,6 +1,6 @@
 // Lists of plates: of one lot, of a group of lots, of the city.
 extension City {
-    /// Where the entries of a lot stand that concern it: its own, those of its group, those of the city.
+    /// The places of the list entries that concern a lot: its own, those of its group, those of the city.
     static func listPlaces(_ parkCode: String, group: String) -> [String] { [parkCode, "@\(group)", ""] }
 
     /// The lists of a kind that hold at a lot.
@@ -14,7 +14,7 @@ extension City {
         !lists.isEmpty && lists(kind, at: parkCode).contains { $0[plate]?.holds(at: time) ?? false }
     }
 
-    /// Until when a plate is on a black list that holds at a lot, the lot's own among them; nil when it is on none.
+    /// The time until which a plate is on a black list that holds at a lot, also the lot's own; nil when there is none.
     public func blacklisted(_ parkCode: String, _ plate: Plate, at time: Millis) -> Millis? {
         guard !lists.isEmpty else { return nil }
         return (lists(City.blackKind, at: parkCode) + lists(City.localBlackKind, at: parkCode)).compactMap { list in
@@ -22,13 +22,13 @@ extension City {
         }.max()
     }
 
-    /// What a kept list entry says, as the rules read it.
+    /// Restores a kept list entry, in the form that the rules read.
     public mutating func restore(list kind: String, _ place: String, _ plate: Plate, _ entry: ListEntry) {
         lists[RecordKind(parkCode: place, kind: kind), default: [:]][plate] = entry
     }
 
-    /// A list entry of one lot, of its group, or of the city. It is kept where it was made, so that it holds for lots that come later too; each lot
-    /// that it concerns is told through its own log.
+    /// A list entry of one lot, of its group, or of the city. It is kept in its scope, so that it holds for lots that are added later too.
+    /// Each lot that it concerns is told through its own log.
     mutating func list(
         _ scope: ListScope, service: String, body: String, kind: String, plate: Plate, _ entry: ListEntry?, kept: String, isExempt: Bool,
         at now: Millis
@@ -58,7 +58,7 @@ extension City {
         var position: (String, Int64)?
         for parkCode in concerned {
             append(.relay(service: service, body: body), to: parkCode, about: "", at: now, &events)
-            // A lot keeps one entry a plate: what another scope says for longer is said again.
+            // A lot keeps one entry a plate, so an entry of another scope that lasts longer is sent again.
             let longest = City.listPlaces(parkCode, group: group(of: parkCode)).filter { $0 != place }.compactMap { other in
                 lists[RecordKind(parkCode: other, kind: kind)]?[plate].map { (other, $0) }
             }.filter { $0.1.isInForce && now <= $0.1.to }.max { $0.1.to < $1.1.to }
@@ -72,7 +72,7 @@ extension City {
         return Decision(.posted(epoch: position?.0 ?? "", seq: position?.1 ?? 0), events)
     }
 
-    /// A lot that comes to the city or to a group is told what stands on its lists.
+    /// Sends the entries of its lists to a lot that is new in the city or in a group.
     mutating func tellLists(_ parkCode: String, at now: Millis, _ events: inout [Event]) {
         for kind in [City.blackKind, City.whiteKind] {
             for place in City.listPlaces(parkCode, group: group(of: parkCode)).dropFirst() {
@@ -89,7 +89,7 @@ extension City {
     }
 }
 
-/// From when to when a list entry holds.
+/// The time in which a list entry holds.
 public struct ListEntry: Sendable, Equatable {
     public var isInForce: Bool
     public var from: Millis

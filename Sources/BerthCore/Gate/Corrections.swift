@@ -1,6 +1,6 @@
 // Corrections of records by operators and lots (U13).
 
-/// What is wrong with a record (U13).
+/// The correction of a record (U13).
 public enum Correction: Sendable, Equatable {
     case plate(Plate)
     case times(enter: Millis?, leave: Millis?)
@@ -51,7 +51,7 @@ extension City {
         return Decision(.recorded(recordNo: recordNo, nil, isRepeat: false), events)
     }
 
-    /// A reading that was no plate gets its plate while the car is inside: its order, if it has one, finds it.
+    /// Gives a reading that was no plate its plate while the car is inside; a reservation of that plate is then found.
     mutating func name(_ visit: inout Visit, _ plate: Plate, at now: Millis, history: some History) -> Decision {
         let old = visit.insideKey
         let recordNo = visit.recordNo
@@ -74,7 +74,7 @@ extension City {
         return Decision(.recorded(recordNo: recordNo, nil, isRepeat: false), events)
     }
 
-    /// A late departure that this record was the evidence of.
+    /// Undoes a late departure of which this record was the evidence.
     private mutating func undoLate(_ visit: Visit, by: String, at now: Millis, _ events: inout [Event]) {
         guard let number = visit.orderNo else { return }
         let letter = Penalty.Kind.lateDeparture.letter
@@ -88,7 +88,7 @@ extension City {
         }
     }
 
-    /// What a corrected record proves: that somebody came after all, or left in time.
+    /// Applies the proof of a corrected record: the driver came after all, or left in time.
     private mutating func followCorrection(
         _ visit: inout Visit, _ correction: Correction, at now: Millis, history: some History, _ events: inout [Event]
     ) {

@@ -1,11 +1,12 @@
 // Entries of cars, as lots report them (U10).
 extension City {
-    // The lot is not held on to here: it changes, and a value that is held twice is copied first, with all its visits and orders.
+    // No reference to the lot is kept here. The lot changes, and a value that is held twice is copied first, with its visits and
+    // reservations.
     mutating func enter(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
         guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
         var decision = takeEntry(parkCode, passage, at: now, history: history)
-        // A record that could not be taken shows all the same that the car was there: nothing is held against its order.
-        // So does a record of a booked plate that names no order, or whose order did not carry it.
+        // A refused record still shows that the car was there, so its reservation gets no penalty. The same holds for a record of a booked
+        // plate that names no reservation, or whose reservation did not cover it.
         let standsAlone = lots[parkCode]?.visits[passage.recordNo].map { $0.orderNo == nil } ?? false
         if decision.outcome.refusal != nil || standsAlone {
             dispute(
@@ -16,8 +17,8 @@ extension City {
         return decision
     }
 
-    /// Marks orders whose car may have come: those whose window holds the time of a record that was refused or that names no order.
-    /// - Parameter plate: as it was read; nil where nobody could read it.
+    /// Marks reservations whose car may have come: their window holds the time of a record that was refused or names no reservation.
+    /// - Parameter plate: as it was read; nil where it could not be read.
     mutating func dispute(
         _ parkCode: String, plate: Plate?, orderNo: String?, time: Millis, recordNo: String, at now: Millis, _ events: inout [Event]
     ) {
@@ -118,7 +119,7 @@ extension City {
             }
         }
         noteEntry(parkCode, passage, at: now, &events)
-        // The car is inside whatever its order says: the record stands, and a code beside it tells that the order did not carry it.
+        // The car is inside even without a valid reservation: the record is kept, and a code says that the reservation did not cover it.
         if let reservation = linked, reservation.status == .inLot, reservation.recordNo == passage.recordNo {
             // The lot said before (U14) that it is in, under this record.
             visit.orderNo = reservation.orderNo
@@ -186,7 +187,7 @@ extension City {
     /// Records older than this many days are not taken any more (1503; section 13 keeps them for a year).
     static let recordDaysMax: Millis = 365
 
-    /// Why an entry at this time is not the order's, or nil.
+    /// The reason for which an entry at this time is not the reservation's; nil when it is.
     func refuseEntry(of reservation: Reservation, _ passage: Passage, at now: Millis) -> Rejection? {
         switch reservation.status {
         case .held, .booked, .noShow: return passage.enterTime > reservation.enterEnd ? .tooLateToEnter : nil
@@ -200,7 +201,7 @@ extension City {
         }
     }
 
-    /// Whether the place that an order gave back when its car left is somebody else's by now: then it cannot come in again on it.
+    /// The refusal of a further entry when the place that the reservation gave back at the exit is taken by another one; nil otherwise.
     func refuseReturn(of reservation: Reservation, at now: Millis) -> Rejection? {
         guard let lot = lots[reservation.parkCode] else { return nil }
         if let space = reservation.spaceNo {
@@ -212,7 +213,7 @@ extension City {
             ? nil : .noBookableSpace
     }
 
-    /// The order's car is in. A no-show that this disproves loses its penalty (section 5.5).
+    /// Notes that the reservation's car is inside. A no-show that this disproves loses its penalty (section 5.5).
     mutating func admit(
         _ reservation: inout Reservation, recordNo: String, enterTime: Millis, at now: Millis, _ events: inout [Event]
     ) {

@@ -95,7 +95,7 @@ extension City {
         return decision
     }
 
-    /// How the stay of an order is paid, when its car has left (section 6, `payState`).
+    /// Sets how the stay of a reservation is paid, when its car has left (section 6, `payState`).
     mutating func settleStay(
         _ orderNo: String, _ recordNo: String, _ parkCode: String, at now: Millis, history: some History, _ events: inout [Event]
     ) {

@@ -1,4 +1,4 @@
-/// A car at a gate that somebody has to look at, or that a rule admitted although its plate was not read as ordered.
+/// A car at a gate that the control room must look at, or that a rule admitted although its plate was read differently.
 public struct GateCase: Sendable, Equatable, Codable {
     public enum State: String, Sendable, Codable {
         /// One candidate: admitted by the rule of almost-matches.
@@ -15,7 +15,7 @@ public struct GateCase: Sendable, Equatable, Codable {
     public var plate: Plate
     public var at: Millis
     public var confidence: Int?
-    /// Orders or subscriptions whose plates could have been read so.
+    /// Reservations or subscriptions whose plates a camera could have read like this.
     public var candidates: [String]
     public var state: State
     public var orderNo: String?

@@ -3,10 +3,10 @@ extension City {
     /// Cases of one lot that may be younger than ``wordMillis``.
     static let youngCasesMax = 1_000
 
-    /// How long the control room's word on a car stands.
+    /// The time for which the control room's decision on a car holds, ms.
     static let wordMillis: Millis = 600_000
 
-    /// What the control room said of a car that is not in yet.
+    /// The control room's decision on a car that is not in yet; nil when there is none.
     func word(on plate: Plate, _ parkCode: String, at now: Millis) -> GateCase? {
         gateCases.values.filter {
             $0.parkCode == parkCode && $0.plate == plate && ($0.state == .admitted || $0.state == .refused) && $0.recordNo == nil
@@ -42,8 +42,8 @@ extension City {
         return Decision(.entity(.gateCase(gateCase)), events)
     }
 
-    /// Whether a car that was read as `plate` may stand for an order of `plates`: the plate itself, a car without a plate that showed the order's
-    /// code, an almost-match that was admitted, or one that the lot's own box admitted when nobody else was asked.
+    /// Whether a car that was read as `plate` may use a reservation of `plates`. It may with the plate itself, or without a plate by the
+    /// reservation's code. It also may as an almost-match that the control room, the rule or the lot's gateway alone admitted.
     func mayStand(_ plate: Plate, for plates: [Plate], orderNo: String, passage: Passage, policy: Policy, parkCode: String) -> Bool {
         if plates.contains(plate) { return true }
         if plate.isVirtual { return passage.enterMode == 4 }
@@ -66,7 +66,7 @@ extension City {
         }.max { ($0.at, $0.caseNo) < ($1.at, $1.caseNo) }
     }
 
-    /// A car that was admitted under another reading than its order's plate: on record, and the case of it is used up.
+    /// Records that a car was admitted under another reading than its reservation's plate, and uses up its case.
     mutating func noteReading(
         _ plates: [Plate], _ orderNo: String, _ passage: Passage, _ parkCode: String, at now: Millis, _ events: inout [Event]
     ) {

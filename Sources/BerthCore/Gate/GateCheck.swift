@@ -25,7 +25,7 @@ extension City {
             book.walkIns = lot.walkIns.filter { $0 > now - 5 * CivilTime.minute && $0 <= now }.count
             book.walkInsMax = demanding.filter { $0.mode == .throttle }.compactMap(\.maxEntriesPer5min).min()
         }
-        // Who has a booking anywhere, is inside anywhere or is somebody's car is no misreading.
+        // A plate that has a booking anywhere, is inside anywhere or belongs to a user is no misreading.
         book.isKnown =
             plateSpans[question.plate] != nil || insideLots[question.plate] != nil
             || report("", kind: "plateOwner", key: question.plate.revealed) != nil
@@ -36,7 +36,8 @@ extension City {
         let time = question.time
         book.isBlack = { plate in black.contains { $0[plate]?.holds(at: time) ?? false } }
         let reservations = lot.reservations.values.map(AuthorisedEntry.init(reservation:))
-        // The control room's word on this car stands for ten minutes, or until the car is in: on whose right it stands, not whether that holds.
+        // The control room's decision on this car holds for ten minutes or until the car is in. It says which right the car uses, not
+        // whether that right holds.
         let word = word(on: question.plate, parkCode, at: now)
         var decision: GateDecision
         if let word, word.state == .admitted, let number = word.orderNo {
@@ -45,7 +46,7 @@ extension City {
             if word?.state == .refused { book.fuzzyCharsMax = 0 }
             decision = GatePolicy.decide(question, reservations: reservations, book)
         }
-        // One space, one car: a car that stands in it keeps the next one out, whatever the right of the next one.
+        // A space holds one car: while a car stands in it the next one is refused, even if the next one has a right.
         if decision.verdict == .allow, let number = decision.entry?.orderNo ?? decision.subscription?.authNo,
             let space = lot.reservations[number]?.spaceNo ?? decision.subscription?.spaceNo,
             lot.isTaken(space, except: number, by: question.plate)
@@ -54,7 +55,7 @@ extension City {
             decision.refusal = .sharedSpaceOccupied
             decision.candidates = []
         }
-        // A place that was given back when the car left may be somebody else's by now.
+        // A place that was given back when the car left may be taken by another reservation by now.
         if decision.verdict == .allow, let reservation = decision.entry.flatMap({ lot.reservations[$0.orderNo] }),
             reservation.status == .done,
             let refusal = refuseReturn(of: reservation, at: now)
@@ -81,17 +82,17 @@ extension City {
         }) {
             return Decision(.gate(decision, caseNo: open.caseNo), events)
         }
-        // A lot that asks about ever new readings opens no more cases than a control room can look at.
+        // Young cases have a bound: a lot that asks about ever new readings opens no more cases than a control room can look at.
         let young = gateCases.values.reduce(0) { $0 + ($1.parkCode == parkCode && $1.at > now - City.wordMillis ? 1 : 0) }
         guard young < City.youngCasesMax else { return Decision(.gate(decision, caseNo: nil), events) }
         let caseNo = openCase(parkCode, question, decision, at: now, &events)
         return Decision(.gate(decision, caseNo: caseNo), events)
     }
 
-    /// Plates of which a refused check was told lately.
+    /// The most plates for which the report of a refused check is remembered.
     static let blackSeenMax = 10_000
 
-    /// What an entry shows beside itself: tailgating, a car without a plate, the same plate in two lots.
+    /// Raises the events that an entry shows: tailgating, a car without a plate, the same plate in two lots, a plate on a black list.
     mutating func noteEntry(_ parkCode: String, _ passage: Passage, at now: Millis, _ events: inout [Event]) {
         func notice(_ type: Int, _ detail: String) {
             events.append(

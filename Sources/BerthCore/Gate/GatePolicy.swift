@@ -1,4 +1,4 @@
-/// What a gate needs to know of an order: the same at the server and in a lot's local list.
+/// The part of a reservation that a gate needs: the same at the server and in a lot's local list.
 public struct AuthorisedEntry: Sendable, Equatable {
     public var orderNo: String
     public var purpose: Purpose
@@ -12,7 +12,7 @@ public struct AuthorisedEntry: Sendable, Equatable {
     public var isInForce: Bool
     /// Gates that it may use; empty: all.
     public var gateCodes: [String] = []
-    /// It waits for the lot's own word, or for its deposit.
+    /// It waits for the lot's answer or for its deposit.
     public var isPending = false
     public var isInside = false
 
@@ -52,9 +52,9 @@ public struct GateQuestion: Sendable, Equatable {
     public var gateCode: String
     /// Per cent; nil where the camera does not say.
     public var confidence: Int?
-    /// The order whose code a car without a plate shows.
+    /// The reservation whose code a car without a plate shows.
     public var orderNo: String?
-    /// Colour code of section 15.2; nil where nobody says it.
+    /// Colour code of section 15.2; nil where it is not given.
     public var color: Int?
 
     public init(plate: Plate, time: Millis, gateCode: String, confidence: Int? = nil, orderNo: String? = nil, color: Int? = nil) {
@@ -67,7 +67,7 @@ public struct GateQuestion: Sendable, Equatable {
     }
 }
 
-/// What is in force at a gate, beside the orders that speak for a plate.
+/// The rules and facts in force at a gate, beside the reservations that name a plate.
 public struct GateBook: Sendable {
     public var subscriptions: [SharedSubscription] = []
     public var isInside = false
@@ -75,15 +75,15 @@ public struct GateBook: Sendable {
     public var isWhitelisted = false
     public var isExempt = false
     public var flow = FlowMode.off
-    /// Which policy demands it, and until when.
+    /// The policy that demands it, and its end.
     public var flowNote: RuleNote?
-    /// Cars without an order in the last five minutes, and the most that are let in.
+    /// Cars without a reservation in the last five minutes, and the most that are let in.
     public var walkIns = 0
     public var walkInsMax: Int?
-    /// The plate is known to be somebody's elsewhere.
+    /// The plate is known elsewhere in the city, so it is no misreading.
     public var isKnown = false
     public var calendar = WorkCalendar()
-    /// How many confusable characters an almost-match may differ in.
+    /// The number of confusable characters in which an almost-match may differ.
     public var fuzzyCharsMax = 0
     public var fuzzyConfidenceMax = 100
     /// Whether a plate that a reading may stand for is on a black list.
@@ -95,7 +95,7 @@ public struct GateBook: Sendable {
 /// The decision at the barrier: the codes of U09.
 public enum GateVerdict: Int, Sendable {
     case allow = 1
-    /// Decide by the lot's own rule: no order speaks for this plate.
+    /// The lot's own rule decides, because no reservation names this plate.
     case local = 0
     case refuse = -1
 }
@@ -105,7 +105,7 @@ public struct GateDecision: Sendable, Equatable {
     public var refusal: Rejection?
     public var entry: AuthorisedEntry?
     public var subscription: SharedSubscription?
-    /// Orders and subscriptions that an almost-match could mean; one of them was admitted, or the control room is asked.
+    /// Reservations and subscriptions that an almost-match could mean; one of them was admitted, or the control room is asked.
     public var candidates: [String] = []
     /// Beside a refusal: the rule, and when it ends.
     public var note: RuleNote?
@@ -136,7 +136,7 @@ public struct GateRules: Sendable, Equatable {
     }
 }
 
-/// May this plate enter now? One rule for the server's pre-entry check and for a gateway whose line is down.
+/// Decides whether a plate may enter now. The server's pre-entry check and a gateway that is offline use the same rule.
 public enum GatePolicy {
     public static func decide(_ question: GateQuestion, reservations: [AuthorisedEntry], _ book: GateBook) -> GateDecision {
         if book.isBlacklisted { return GateDecision(verdict: .refuse, refusal: .plateBlacklisted, entry: nil) }
@@ -148,12 +148,12 @@ public enum GatePolicy {
         if own.verdict == .allow { return own }
         if book.isExempt || book.isWhitelisted { return GateDecision(verdict: .allow, refusal: nil, entry: nil) }
         if own.verdict == .refuse { return own }
-        // A plate that somebody has is no misreading of another one.
+        // A known plate is no misreading of another one.
         let isKnown =
             book.isKnown || reservations.contains { $0.speaks(for: question.plate) }
             || book.subscriptions.contains { $0.plates.contains(question.plate) }
         if !isKnown, let almost = decideAlmost(question, reservations: reservations, book) { return almost }
-        // Without an order: flow control, then the lot's own rule.
+        // A car without a reservation: first flow control decides, then the lot's own rule.
         var isTurnedAway = book.flow == .bookingOnly || book.flow == .closed
         if book.flow == .throttle, let most = book.walkInsMax { isTurnedAway = book.walkIns >= most }
         guard isTurnedAway else { return own }
@@ -162,7 +162,7 @@ public enum GatePolicy {
         return decision
     }
 
-    /// A car that stands for one order or subscription by other means than its plate: its code, or the control room's word.
+    /// Decides for a car that uses a reservation or subscription by other means than its plate: its code, or the control room's decision.
     public static func decide(_ question: GateQuestion, named number: String, reservations: [AuthorisedEntry], _ book: GateBook)
         -> GateDecision
     {
@@ -187,7 +187,7 @@ public enum GatePolicy {
             verdict: refusal == nil ? .allow : .refuse, refusal: refusal, entry: nil, subscription: subscription)
     }
 
-    /// The time of an order's window that a refusal is about.
+    /// The time of a reservation's window that a refusal is about.
     private static func note(_ refusal: Rejection, _ entry: AuthorisedEntry) -> RuleNote? {
         switch refusal {
         case .tooEarlyToEnter: RuleNote("enterStart", until: entry.enterStart)
@@ -208,7 +208,7 @@ public enum GatePolicy {
             }
             guard entry.isInForce else { continue }
             guard let refusal = refuse(entry, question) else { return GateDecision(verdict: .allow, refusal: nil, entry: entry) }
-            // The reason that helps the driver most: what is still to come before what is over.
+            // The reason that helps the driver most is kept: a window still to come rather than one that is over.
             if best == nil || refusal == .tooEarlyToEnter || refusal == .gateNotCovered {
                 best = GateDecision(verdict: .refuse, refusal: refusal, entry: entry)
                 best?.note = note(refusal, entry)
@@ -221,7 +221,7 @@ public enum GatePolicy {
             if best == nil { best = GateDecision(verdict: .refuse, refusal: refusal, entry: nil, subscription: subscription) }
         }
         guard let best else { return GateDecision(verdict: .local, refusal: nil, entry: nil) }
-        // What is used up or ended does not stand in the way of an ordinary visit.
+        // A right that is used up or has ended does not prevent an ordinary visit.
         switch best.refusal {
         case .entriesUsedUp: if let entry = best.entry, question.time <= entry.enterEnd { return best }
         case .subscriptionExpired, .lateDepartureStrikes, .outsideSegment: break
@@ -233,7 +233,7 @@ public enum GatePolicy {
     }
 
     private static func refuse(_ entry: AuthorisedEntry, _ question: GateQuestion) -> Rejection? {
-        // First car of a group in: the others wait for it.
+        // The first car of a group is inside: the others wait until it has left.
         if entry.isInside, !entry.otherPlates.isEmpty, entry.purpose == .shared { return .sharedSpaceOccupied }
         if entry.entryLimit >= 0, entry.entriesUsed >= entry.entryLimit { return .entriesUsedUp }
         if question.time < entry.enterStart { return .tooEarlyToEnter }
@@ -242,7 +242,7 @@ public enum GatePolicy {
         return nil
     }
 
-    /// Why a car may not use a subscription at this moment.
+    /// The reason for which a car may not use a subscription at this moment; nil when it may.
     static func refuse(_ subscription: SharedSubscription, plate: Plate, at time: Millis, _ calendar: WorkCalendar) -> Rejection? {
         switch subscription.status {
         case .pending: return .approvalPending
@@ -262,7 +262,7 @@ public enum GatePolicy {
         return nil
     }
 
-    /// A reading that is nobody's plate, but nearly somebody's: one candidate is admitted, several go to the control room.
+    /// Decides for a reading that is no known plate but nearly one: a single candidate is admitted, several go to the control room.
     private static func decideAlmost(_ question: GateQuestion, reservations: [AuthorisedEntry], _ book: GateBook) -> GateDecision? {
         guard book.fuzzyCharsMax > 0, (question.confidence ?? 0) <= book.fuzzyConfidenceMax else { return nil }
         func isNear(_ plates: [Plate]) -> Bool {

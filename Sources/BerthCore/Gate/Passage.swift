@@ -12,9 +12,9 @@ public struct Passage: Sendable {
     /// U10 `enterMode`: 4 is a QR code, 5 tailgating.
     public var enterMode = 1
     public var vehicleClass = 0
-    /// What the lot took for it (U11 `payments[]`).
+    /// The payments that the lot took for it (U11 `payments[]`).
     public var payments: [Payment] = []
-    /// How many places the lot counts after the passage (U10 `remain`).
+    /// The lot's count of places after the passage (U10 `remain`).
     public var remain: Remaining?
     /// U11 `leaveKind` 5: the driver left without paying.
     public var isInArrears = false

@@ -1,11 +1,11 @@
 // The down log of a lot: messages about reservations.
 extension City {
-    /// Appends a message to the lot's down log and notes in the order where it stands.
+    /// Appends a message to the lot's down log and notes its position in the reservation.
     mutating func send(_ message: LotMessage, for reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
         send({ _ in message }, of: &reservation, at: now, &events)
     }
 
-    /// The same for a message that carries the order as it is from here on.
+    /// The same for a message that carries the reservation with its new position in the log.
     mutating func send(_ message: (Reservation) -> LotMessage, of reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
         reservation.downSeq = lots[reservation.parkCode]!.downLast + 1
         reservation.deliver = .new

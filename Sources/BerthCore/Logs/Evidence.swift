@@ -1,4 +1,4 @@
-// The evidence that a lot's word gives, and the time of which it is evidence (interface.md, section 5.5).
+// The evidence that a lot's message gives, and the time of which it is evidence (interface.md, section 5.5).
 extension City {
     /// The lot's log has passed `time`: by an entry of the log that says when it happened, or by a heartbeat with an empty queue.
     /// A time that lies more than five minutes ahead is evidence of nothing; no message is evidence of a time after its sending.
@@ -9,10 +9,10 @@ extension City {
         lots[parkCode]!.passedThrough = time
     }
 
-    /// How far a reported time may lie ahead of the clock (section 5.5).
+    /// The most by which a reported time may lie ahead of the clock, ms (section 5.5).
     public static let aheadMillisMax: Millis = 300_000
 
-    /// A reported time as the city takes it: what lies too far ahead counts as now, and is an event 6010.
+    /// A reported time as the city takes it: a time too far ahead counts as now and raises event 6010.
     mutating func present(_ time: Millis, _ name: String, _ parkCode: String, at now: Millis, _ events: inout [Event]) -> Millis {
         guard time > now + City.aheadMillisMax else { return time }
         events.append(.notice(LotEvent(parkCode: parkCode, eventType: 6010, occurredAt: now, detail: "\(name) \(time)")))

@@ -1,9 +1,9 @@
 // Reports that are kept by name.
 
-// What is reported and kept by name, without a rule of its own: spaces, tariffs, devices, lists, subscriptions (U05 to U25), and
-// what an operator sends to a lot (section 9.2).
+// Records that are reported and kept by name, without a rule of their own: spaces, tariffs, devices, lists, subscriptions (U05 to U25).
+// Messages of an operator to a lot are kept as well (section 9.2).
 
-/// Something reported under a name of its own; the latest wins. The core knows its kind and key, the wire what its body says.
+/// A record that is reported under a name of its own; the latest one counts. The core knows its kind and key, the wire knows its body.
 public struct KeptRecord: Sendable, Equatable {
     /// Of the lot concerned; "" where it belongs to none.
     public var parkCode: String
@@ -38,7 +38,7 @@ extension City {
         }
     }
 
-    /// What is in force of one kind, by key.
+    /// The records of one kind that are in force, by key.
     public func reports(_ parkCode: String, kind: String) -> [KeptRecord] {
         (reports[RecordKind(parkCode: parkCode, kind: kind)] ?? [:]).values.sorted { $0.key < $1.key }
     }
@@ -60,7 +60,7 @@ extension City {
         events.append(.report(report))
     }
 
-    /// - Parameter replaces: what was there before of this kind is gone.
+    /// - Parameter replaces: the kind whose earlier records are removed.
     mutating func file(
         _ parkCode: String, _ filed: [KeptRecord], replaces: String?, at now: Millis, knownBy: String?, notice: LotEvent?
     ) -> Decision {
@@ -83,7 +83,7 @@ extension City {
         return Decision(.filed(filed.count), events)
     }
 
-    /// A message of an operator for a lot's down log; what it sets stays in force for snapshots.
+    /// A message of an operator for a lot's down log; the record that it sets stays in force for snapshots.
     mutating func post(_ parkCode: String, service: String, body: String, sets report: KeptRecord?, at now: Millis) -> Decision {
         guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
         var events: [Event] = []

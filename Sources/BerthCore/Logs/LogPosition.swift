@@ -1,4 +1,4 @@
-/// Where the reader of a log stands: the open epoch, the highest contiguous `seq` consumed, and the epochs that were closed
+/// The position of the reader of a log: the open epoch, the highest contiguous `seq` consumed, and the epochs that were closed
 /// (interface.md, section 5). The same value serves the server for the up log and the gateway for the down log.
 public struct LogPosition: Sendable, Equatable {
     public private(set) var epoch: String?
@@ -11,7 +11,7 @@ public struct LogPosition: Sendable, Equatable {
         self.closed = closed
     }
 
-    /// What to do with an entry that has just arrived.
+    /// The treatment of an entry that has just arrived.
     public enum Admission: Sendable, Equatable {
         /// It is the next one.
         case next

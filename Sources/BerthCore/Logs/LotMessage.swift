@@ -1,4 +1,4 @@
-/// What the lot says of an order (`reservation.status.report`).
+/// A lot's statement about a reservation (`reservation.status.report`).
 public enum LotStatement: Int, Sendable {
     case accepted = 2
     case refused = 3
@@ -20,7 +20,7 @@ public struct DownResult: Sendable, Equatable {
     }
 }
 
-/// A message to a lot, before the wire gives it words.
+/// A message to a lot, before the wire encodes it.
 public indirect enum LotMessage: Sendable, Equatable {
     case reserve(Reservation)
     case modify(Reservation)
@@ -33,7 +33,7 @@ public indirect enum LotMessage: Sendable, Equatable {
     /// A message that the core only carries: its service, and its data in canonical JSON.
     case relay(service: String, body: String)
 
-    /// The order that the message is about; "" where it is about none.
+    /// The reservation that the message is about; "" where it is about none.
     public var orderNo: String {
         switch self {
         case .reserve(let reservation), .modify(let reservation): reservation.orderNo
@@ -43,7 +43,7 @@ public indirect enum LotMessage: Sendable, Equatable {
     }
 }
 
-/// Why a lot is told to drop an order (D03 `cancelType`).
+/// The reason for which a lot is told to drop a reservation (D03 `cancelType`).
 public enum CancelType: Int, Sendable {
     case user = 1
     case breach = 2

@@ -39,7 +39,7 @@ extension City {
                     .notice(LotEvent(parkCode: parkCode, eventType: 2008, occurredAt: occurred, orderNo: orderNo)))
             }
         case (.notArrived, .booked):
-            // Its log must have passed the window, whatever it says.
+            // The lot's log must have passed the window; its statement alone is not enough.
             guard now > reservation.enterEnd, lots[parkCode]!.passedThrough >= reservation.enterEnd else {
                 return Decision(.wrongState, RuleNote("enterEnd", until: reservation.enterEnd))
             }
@@ -54,7 +54,7 @@ extension City {
         return Decision(.recorded(recordNo: recordNo ?? "", reservation.status, isRepeat: false), events)
     }
 
-    /// The lot has the order and will honour it: where it got it before the window was over.
+    /// Notes that the lot has the reservation and will honour it, if it got the reservation before the window was over.
     private mutating func accept(_ reservation: inout Reservation, occurred: Millis, at now: Millis, _ events: inout [Event]) {
         let old = reservation
         reservation.deliver =

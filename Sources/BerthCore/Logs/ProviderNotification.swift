@@ -1,8 +1,8 @@
-/// What a service provider is told without asking (A17): an order, a payment or a refund has changed, a penalty was given or undone.
-/// Kept until the provider has confirmed it.
+/// A notification to a service provider (A17): a reservation, a payment or a refund has changed, a penalty was given or undone.
+/// It is kept until the provider has confirmed it.
 public struct ProviderNotification: Sendable, Equatable {
     public enum Subject: Sendable, Equatable {
-        /// `occurredAt`: when it came about, which may be long before it became known.
+        /// `occurredAt`: the time of the change, which may be long before it became known.
         case reservation(
             orderNo: String, clientOrderNo: String, orderVer: Int64, ReservationStatus, deliver: DeliverStatus = .new,
             occurredAt: Millis = 0)
@@ -18,7 +18,7 @@ public struct ProviderNotification: Sendable, Equatable {
     public var at: Millis
     public var subject: Subject
 
-    /// Kinds of reports under which tidings stand: those to be told, and those that were given up after the last attempt.
+    /// Kinds of records under which notifications are kept: those to be sent, and those that were given up after the last attempt.
     public static let kind = "tiding"
     public static let failedKind = "tiding.failed"
 
@@ -79,15 +79,15 @@ public struct ProviderNotification: Sendable, Equatable {
     }
 }
 
-/// How far a lot is on its way into service (annex A).
+/// The stage of a lot on its way into service (annex A).
 public enum LotStage: String, Sendable, CaseIterable {
     /// Registered; nothing is known of it yet.
     case applied
-    /// It reports; what it must have is being proved.
+    /// It reports; its checklist is being proved.
     case testing
-    /// It may be booked for what is opened.
+    /// It may be booked for the purposes that are opened.
     case live
-    /// Taken out of service: no new orders; what is in force stays.
+    /// It is out of service: it gets no new reservations, and everything in force stays.
     case suspended
 }
 
@@ -99,7 +99,7 @@ extension City {
         keep(ProviderNotification(id: lastNotification, appId: appId, at: now, subject: subject).report, &events)
     }
 
-    /// Tells an order's provider how it stands, and when that came about (section 6, "Settled" g).
+    /// Tells a reservation's provider its state, and the time of the change (section 6, "Settled" g).
     mutating func tellOf(_ reservation: Reservation, at now: Millis, _ events: inout [Event]) {
         let occurred: Millis? =
             switch reservation.status {
@@ -114,7 +114,7 @@ extension City {
                 deliver: reservation.deliver == .sent ? .new : reservation.deliver, occurredAt: occurred ?? now), at: now, &events)
     }
 
-    /// What a provider has not confirmed yet, oldest first.
+    /// The notifications that a provider has not confirmed yet, oldest first.
     public func notifications(_ appId: String) -> [ProviderNotification] {
         reports(appId, kind: ProviderNotification.kind).compactMap(ProviderNotification.init(report:))
     }
@@ -133,7 +133,7 @@ extension City {
         return Decision(.done, events)
     }
 
-    /// One that was given up is told again.
+    /// Sends a notification again that was given up.
     mutating func revive(_ appId: String, key: String) -> Decision {
         guard var report = report(appId, kind: ProviderNotification.failedKind, key: key) else { return Decision(.done) }
         var events: [Event] = []
@@ -192,7 +192,7 @@ extension City {
         return Decision(.done, events)
     }
 
-    /// Keys that are good once stand here for an hour; nothing that could come again lives longer.
+    /// Keys that are good once are kept here for an hour; no request that could be repeated lives longer.
     public static let onceKind = "once"
     public static let onceMillis: Millis = 3_600_000
 }

@@ -4,46 +4,46 @@ public struct Lot: Sendable {
     public internal(set) var profile: LotProfile?
     public internal(set) var policy: Policy
     public internal(set) var stage = LotStage.applied
-    /// What it may be booked for, where lots are reviewed.
+    /// The purposes for which it may be booked, where lots are reviewed.
     public internal(set) var opened: Set<Purpose> = []
     public internal(set) var gates: TextTable<Gate> = [:]
     public internal(set) var remaining: Remaining?
-    /// Orders that are active, and those that ended lately.
+    /// Reservations that are active, and those that ended lately.
     public internal(set) var reservations = ReservationTable()
     /// Cars inside, and visits that ended lately, by recordNo.
     public internal(set) var visits: TextTable<Visit> = [:]
-    /// Which record a car inside stands under.
+    /// The record of each car that is inside.
     public internal(set) var inside: [Plate: String] = [:]
     public internal(set) var up = LogPosition()
     public internal(set) var downEpoch: String?
     public internal(set) var downLast: Int64 = 0
     public internal(set) var downAck: Int64 = 0
-    /// Entries of the down log whose result is not known yet, and the order that each one carries.
+    /// Entries of the down log whose result is not known yet, and the reservation that each one carries.
     public internal(set) var awaiting: [Int64: String] = [:]
-    /// The lot has told us everything that happened before this time: its log has passed it (section 5.5).
+    /// The time before which the lot has reported everything: its log has passed it (section 5.5).
     public internal(set) var passedThrough: Millis = 0
-    /// When something of the lot falls due next; `.max` when nothing does.
+    /// The next time at which something of the lot falls due; `.max` when nothing does.
     public internal(set) var nextDeadline: Millis = .max
 
     /// Subscriptions and offers of this lot, by number.
     public internal(set) var offers: TextTable<SharedOffer> = [:]
     public internal(set) var subscriptions: TextTable<SharedSubscription> = [:]
-    /// The policy of each product; what differs by product only.
+    /// The policies of the products that differ from the lot's common one.
     var productPolicies: [Purpose: Policy] = [:]
     /// The newest version of the overrides that its policies come from.
     public internal(set) var policyVersion: Int64 = 0
     /// Quotas that policies set in place of what the lot opened.
     var poolRules: [PoolRule] = []
     var tariffs: [LotTariff] = []
-    /// How the lot usually fills, by weekday.
+    /// The usual filling of the lot, by weekday.
     public internal(set) var occupancy: [Int: OccupancyProfile] = [:]
-    /// Which level of saturation was told last (events 4001 to 4003).
+    /// The level of saturation that was reported last (events 4001 to 4003).
     var toldLevel = 0
-    /// Cars that came without an order, lately: for the throttle.
+    /// Cars that came without a reservation, lately: for the throttle.
     var walkIns: [Millis] = []
 
     var pools: [Pool: CapacityCalendar] = [:]
-    /// Of appointments and subscriptions, by their numbers; what an order holds stands with the order.
+    /// The holds of appointments and subscriptions, by their numbers; the hold of a reservation is kept with the reservation.
     var holds: TextTable<Hold> = [:]
     var spaces = SpaceCalendar()
     var nextExtension: Millis = .max
@@ -68,7 +68,7 @@ public struct Lot: Sendable {
 
     var subscriptionSpaces: TextTable<String> = [:]
 
-    /// Orders that wait for a place, in their order.
+    /// The reservations that wait for a place, the oldest first.
     public var waiting: [Reservation] { reservations.values.filter { $0.status == .waitlisted }.sorted { $0.serial < $1.serial } }
 
     /// Whether another car stands in an individual space.
@@ -79,12 +79,12 @@ public struct Lot: Sendable {
             }
     }
 
-    /// Orders that the lot must have in its local list now.
+    /// Reservations that the lot must have in its local list now.
     public var inForce: [Reservation] {
         reservations.values.filter { $0.status.isActive }.sorted { $0.serial < $1.serial }
     }
 
-    /// Drops what ended a while ago, orders excepted: it is in the store, and every reader of it asks there.
+    /// Drops things that ended a while ago, except reservations: they are in the store, and every reader asks there.
     mutating func forget(endedBefore time: Millis) {
         for (recordNo, visit) in visits {
             if let leave = visit.leaveTime, leave < time, inside[visit.insideKey] != recordNo { visits.removeValue(forKey: recordNo) }

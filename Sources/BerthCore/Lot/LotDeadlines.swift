@@ -1,6 +1,6 @@
-// When something of a lot falls due.
+// The deadlines of a lot.
 extension Lot {
-    /// When an order falls due by time alone; nil when time brings nothing about.
+    /// The time at which a reservation falls due by time alone; nil when it does not.
     static func deadline(of reservation: Reservation) -> Millis? {
         switch reservation.status {
         case .held: return reservation.holdDeadline
@@ -18,7 +18,7 @@ extension Lot {
 
     mutating func noteDeadline(of reservation: Reservation) {
         if let deadline = Lot.deadline(of: reservation) { nextDeadline = min(nextDeadline, deadline) }
-        // Before an order's time its individual space is looked at: somebody may still be in it.
+        // The individual space of a reservation is looked at before its window, because another car may still be in it.
         if reservation.spaceNo != nil, reservation.status == .booked { noteDeadline(at: look(before: reservation)) }
     }
 
@@ -33,7 +33,7 @@ extension Lot {
         if let hold = subscription.holdDeadline { times.append(hold) }
         if let leaveBy = subscription.leaveBy, !subscription.isLate {
             if subscription.warnedFor != leaveBy { times.append(leaveBy - subscription.warnMillis) }
-            // Then the next one is looked after.
+            // At the time to leave, the next holder of the place may have to be re-homed.
             times.append(leaveBy)
             times.append(leaveBy + Millis(subscription.graceMin) * CivilTime.minute)
         }

@@ -1,11 +1,11 @@
-/// The lots by their codes. A lot is a large value: who reads one thing of it is lent the lot, where a dictionary would copy it.
+/// The lots by their codes. A lot is a large value: the subscript lends it to a reader of one thing, where a dictionary would copy it.
 public struct LotTable: Sendable, Sequence {
     private var places: [String: Int] = [:]
     private var slots: [Lot?] = []
 
     public init() {}
 
-    /// Nil for a lot that is not registered; whoever sets one registers it.
+    /// Nil for a lot that is not registered; setting a lot registers it.
     public subscript(parkCode: String) -> Lot? {
         _read {
             if let place = places[parkCode] { yield slots[place] } else { yield nil }
@@ -14,7 +14,7 @@ public struct LotTable: Sendable, Sequence {
             if let place = places[parkCode] {
                 yield &slots[place]
             } else {
-                // Whoever asks an unknown lot to change has not made one.
+                // A change of an unknown lot leaves it nil and registers nothing.
                 var fresh: Lot?
                 yield &fresh
                 if let fresh {
@@ -27,8 +27,8 @@ public struct LotTable: Sendable, Sequence {
 
     func contains(_ parkCode: String) -> Bool { places[parkCode] != nil }
 
-    /// Lends a lot for a look at many things of it, copied once at most; one thing is read by the subscript without a copy. Nil for a lot that
-    /// is not registered.
+    /// Lends a lot for a look at many things of it, copied once at most; one thing is read by the subscript without a copy. Nil for a lot
+    /// that is not registered.
     func withLot<Value>(_ parkCode: String, _ body: (Lot) -> Value) -> Value? {
         guard let place = places[parkCode], slots[place] != nil else { return nil }
         return slots.withUnsafeBufferPointer { slots in

@@ -1,15 +1,15 @@
-// Money that has moved (U22, U23, D11, D12, A13): a payNo pays once, a refundNo refunds once, nobody gets back more than he paid.
+// Money that has moved (U22, U23, D11, D12, A13): a payNo pays once, a refundNo refunds once, nobody gets back more than they paid.
 
-/// What a car owes at a moment, as its lot or the server said.
+/// The amount that a car owes at a moment, as its lot or the server stated it.
 public struct Bill: Sendable, Equatable {
     public var billNo: String
     public var parkCode: String
     public var recordNo: String
     public var payableFen: Int64
     public var paidBy: String?
-    /// Afterwards the fee has to be asked again.
+    /// The time after which the fee has to be asked for again.
     public var expireAt: Millis
-    /// An order's deposit or a subscription that it makes certain, where it is not for a stay.
+    /// The reservation whose deposit it is, or the subscription; nil for a stay.
     public var subject: String?
     /// The lot that gave the number; "" for a bill of the city's own (section 2).
     public var giver = ""

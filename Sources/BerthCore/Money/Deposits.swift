@@ -1,6 +1,6 @@
 // Deposits of reservations.
 extension City {
-    /// The deposit is there: the order is certain, and its lot is told. False when it is too late for that.
+    /// Makes a reservation certain because its deposit is paid, and tells its lot. Returns false when it is too late for that.
     mutating func certifyPaid(_ orderNo: String, by payNo: String, at now: Millis, _ events: inout [Event]) -> Bool {
         guard var reservation = known(orderNo), reservation.status == .held, reservation.prepayNo == nil
         else { return false }
@@ -10,7 +10,7 @@ extension City {
         return true
     }
 
-    /// Nobody's fault: the deposit goes back.
+    /// Returns the deposit of a reservation that ended without a fault.
     mutating func returnDeposit(of reservation: Reservation, at now: Millis, _ events: inout [Event]) {
         if let payNo = reservation.prepayNo {
             giveBack(
@@ -18,7 +18,7 @@ extension City {
         }
     }
 
-    /// The driver came: the deposit is the lot's. The driver did not come, or cancelled too late: it is the lot's as a penalty.
+    /// Gives the deposit to the lot: as income when the driver came, as a penalty when they did not come or cancelled too late.
     mutating func settleDeposit(of reservation: Reservation, _ kind: Posting.Kind, at now: Millis, _ events: inout [Event]) {
         let held = -balances[.deposit(reservation.orderNo), default: 0]
         guard held > 0 else { return }
@@ -29,7 +29,7 @@ extension City {
             &events)
     }
 
-    /// A breach or no-show that an appeal undid: the deposit that was kept for it goes back.
+    /// Returns the deposit that was kept for a breach or no-show, because an appeal has undone it.
     mutating func returnForfeit(
         of reservation: Reservation, reference: String, at now: Millis, history: some History, _ events: inout [Event]
     ) {

@@ -1,6 +1,6 @@
 // Tariffs and fees of stays.
 
-// Settlement: who bills, what it costs, and whose the money is.
+// Settlement: the party that bills, the fee, and the owners of the money.
 
 /// A tariff as a lot reported it (U06): from when, for which business and class of vehicle.
 public struct LotTariff: Sendable, Equatable {
@@ -31,7 +31,7 @@ extension City {
     /// The tariff of a lot for a business and a class of vehicle at a time: the latest in force, the more exact one first.
     public func tariff(_ parkCode: String, _ purpose: Purpose, vehicleClass: Int = 0, at time: Millis) -> Tariff? {
         let rows = (lots[parkCode]?.tariffs ?? []).filter { $0.from <= time && ($0.business == 0 || $0.business == purpose.rawValue) }
-        // A class that is not known is charged by what holds for all, else as a small car.
+        // An unknown class is charged by the tariff for all classes, else as a small car.
         let general = rows.filter { $0.vehicleClass == 0 }
         let fitting =
             vehicleClass > 0
@@ -44,18 +44,18 @@ extension City {
         }?.tariff
     }
 
-    /// By what an order is charged where the city bills: its offer's price when it was booked, else the lot's tariff.
+    /// The tariff of a reservation where the city bills: its offer's price at the time of booking, else the lot's tariff.
     func sessionTariff(of reservation: Reservation, vehicleClass: Int = 0, at time: Millis) -> Tariff? {
         if let price = reservation.terms.price, price.mode != .month {
             return Tariff(price: price, overtimePercent: reservation.terms.overtimePercent)
         }
         var tariff = tariff(reservation.parkCode, reservation.purpose, vehicleClass: vehicleClass, at: time)
-        // The lot's own multiplier, else the one that the order was made under.
+        // The lot's own multiplier counts, else the one under which the reservation was made.
         if tariff?.overtimePercent == 100 { tariff?.overtimePercent = reservation.terms.overtimePercent }
         return tariff
     }
 
-    /// What a stay of the usual length would cost from the start of a slot, fen; nil where no price is known.
+    /// The price of a stay of the usual length from the start of a slot, fen; nil where none is known.
     public func slotPrice(_ parkCode: String, _ purpose: Purpose, _ slot: Lot.Slot) -> Int64? {
         guard let lot = lots[parkCode] else { return nil }
         let policy = lot.policy(purpose)
@@ -67,23 +67,23 @@ extension City {
         return tariff(parkCode, purpose, at: slot.start)?.fee(from: slot.start, to: slot.start + stay, calendar: calendar)
     }
 
-    /// What a car owes now, where the city bills; nil where the lot does.
+    /// The fee that a car owes now where the city bills; nil where the lot bills.
     public func sessionFee(_ parkCode: String, recordNo: String, at now: Millis, history: some History) -> SessionFee? {
         guard let visit = visit(parkCode, recordNo, history: history), !visit.isVoid, let number = visit.orderNo,
             let stay = sharedStay(parkCode, recordNo, history: history)
         else { return nil }
         var left = visit.leaveTime ?? now
-        // Who has paid has time to drive out.
+        // A driver who has paid gets time to drive out: within it the fee ends at the payment.
         let buffer = Millis(lots[parkCode]?.profile?.leaveBufferMin ?? 0) * CivilTime.minute
         if let paidAt = visit.paidAt, visit.paidFen > 0, paidAt < left, left <= paidAt + buffer { left = paidAt }
-        /// Overtime begins with the deadline for whoever stays beyond the grace, and for nobody else.
+        /// The start of overtime: the deadline for a car that stays beyond the grace, nil for any other car.
         func overtime(from deadline: Millis?, graceMin: Int) -> Millis? {
             deadline.flatMap { left > $0 + Millis(graceMin) * CivilTime.minute ? $0 : nil }
         }
         var fee = SessionFee(visit: visit, orderNo: number, totalFen: 0, discountFen: 0, paidFen: visit.paidFen)
         switch stay {
         case .reservation(let reservation):
-            // What was in force when the car came in; a lot that reported none until later is billed by that.
+            // The tariff in force at the entry counts; where the lot had not reported one by then, the present one counts.
             let tariff =
                 sessionTariff(of: reservation, vehicleClass: visit.vehicleClass, at: visit.enterTime)
                 ?? sessionTariff(of: reservation, vehicleClass: visit.vehicleClass, at: now)
@@ -105,7 +105,7 @@ extension City {
             } else if left > leaveBy + Millis(subscription.graceMin) * CivilTime.minute,
                 var tariff = tariff(parkCode, .shared, vehicleClass: visit.vehicleClass, at: visit.enterTime)
             {
-                // A month is paid beforehand; what goes beyond its times costs what the lot charges.
+                // A month is paid beforehand; a stay beyond the time to leave is charged by the lot's tariff.
                 if tariff.overtimePercent == 100 { tariff.overtimePercent = percent }
                 fee.totalFen = tariff.fee(from: leaveBy, to: left, deadline: leaveBy, calendar: calendar)
             }

@@ -1,20 +1,20 @@
-// Double entry: every movement of money is a posting whose legs sum to zero. What the platform owes is negative, what it is owed positive.
+// Double entry: every movement of money is a posting whose legs sum to zero. A debt of the platform is negative, a claim of it positive.
 
-/// Whose money an amount is.
+/// The owner of an amount of money.
 public enum Account: Hashable, Sendable, Comparable {
-    /// What a service provider has collected from drivers and owes the platform.
+    /// Money that a service provider has collected from drivers and owes the platform.
     case provider(String)
-    /// What is owed to a lot, and what the lot has collected itself.
+    /// Money that is owed to a lot (`lot`), and money that the lot has collected itself (`till`).
     case lot(String)
     case till(String)
     /// The income of an owner who shares: app and pseudonym.
     case owner(String, String)
-    /// What a driver owes beyond what he paid: the cost of re-homing somebody whose place he did not leave.
+    /// Debt of a driver beyond their payments: the cost of re-homing the next driver, whose space they did not leave in time.
     case user(String, String)
     /// A deposit that nobody has earned yet.
     case deposit(String)
     case platform
-    /// Differences that re-homing costs, between their being caused and their being used.
+    /// The extra cost of re-homing, from the time it is caused until the time it is used.
     case compensation
     /// Paid out to owners.
     case payout
@@ -70,7 +70,7 @@ public struct Posting: Sendable, Equatable {
 
     public var at: Millis
     public var kind: Kind
-    /// The payment, refund, order or payout that it belongs to.
+    /// The payment, refund, reservation or payout that it belongs to.
     public var reference: String
     public var legs: [Leg]
 
@@ -83,7 +83,7 @@ public struct Posting: Sendable, Equatable {
     }
 }
 
-/// How a fee that the city bills is shared: platform, lot, owner. The remainders of rounding go to whom the space belongs.
+/// The shares of a fee that the city bills: platform, lot, owner. The remainder of rounding goes to the party that owns the space.
 public struct FeeSplit: Sendable, Equatable {
     public var platform: Int64
     public var lot: Int64

@@ -18,13 +18,13 @@ public struct Payment: Sendable, Equatable {
     public var state: PaymentState
     public var payTime: Millis?
     public var refundedFen: Int64 = 0
-    /// Digest of what was asked, so that a repeat is known from another use of the number.
+    /// Digest of the request, to tell a repeat from another use of the number.
     public var requestHash: String
-    /// The order whose deposit it is, or the subscription; nil for a stay.
+    /// The reservation whose deposit it is, or the subscription; nil for a stay.
     public var subject: String?
-    /// Who got how much of it: what a refund takes back in the same proportions.
+    /// The accounts that got it, each with its amount; a refund takes it back in the same proportions.
     public var legs: [Posting.Leg] = []
-    /// It stood in an exit's record (U11).
+    /// It was part of an exit's record (U11).
     public var cameWithExit = false
 
     /// Its place among all payments: a number is unique in the provider or lot that gave it (section 2).

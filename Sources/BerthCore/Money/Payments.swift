@@ -13,13 +13,13 @@ extension City {
     /// A bill that a provider asked for.
     public func bill(_ billNo: String, askedBy appId: String) -> Bill? { bill(billNo, appId: appId, parkCode: "", amountFen: nil) }
 
-    /// A payment of late that a provider took for a lot.
+    /// A recent payment that a provider took for a lot.
     public func payment(_ payNo: String, at parkCode: String) -> Payment? {
         payments.values.filter { $0.payNo == payNo && $0.parkCode == parkCode }.min { $0.key < $1.key }
     }
 
-    /// The bill of a provider's number: the city's own, or a lot's that this provider asked for. Two lots may have given the same number:
-    /// then the lot that the caller names, the amount, and the time of asking tell which one is meant.
+    /// The bill of a provider's number: the city's own, or a lot's that this provider asked for. Two lots may have given the same number.
+    /// Then the lot that the caller names, the amount, and the time of asking tell which bill is meant.
     func bill(_ billNo: String, appId: String, parkCode: String, amountFen: Int64?) -> Bill? {
         if let own = bills[Bill.key("", billNo)] { return own.askedBy.contains { $0 == appId } ? own : nil }
         let known = bills.values.filter {
@@ -29,7 +29,7 @@ extension City {
         return known.max { ($0.payableFen == amountFen ? 1 : 0, $0.expireAt) < ($1.payableFen == amountFen ? 1 : 0, $1.expireAt) }
     }
 
-    /// Payments whose channel has not had the last word.
+    /// Payments whose channel has not reported a final result.
     public var pendingPayments: [Payment] { payments.values.filter { $0.state == .pending }.sorted { $0.payNo < $1.payNo } }
 
     /// A payment taken at the lot. The number counts once in that lot.
@@ -44,7 +44,7 @@ extension City {
                     && known.amountFen == payment.amountFen && known.cameWithExit != payment.cameWithExit)
             return isSame ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.alreadyPaid))
         }
-        // Where the city bills, the lot takes nothing beforehand; what it took with the exit is known all the same.
+        // A lot takes no payment beforehand for a stay that the city bills; a payment with the exit is accepted all the same.
         let stay = sharedStay(payment.parkCode, payment.recordNo, history: history)
         if stay != nil, !payment.cameWithExit { return Decision(.refused(.platformBilled)) }
         var events: [Event] = []
@@ -67,7 +67,7 @@ extension City {
 
     mutating func bill(_ bill: Bill) -> Decision {
         var bill = bill
-        // Asked again under the same number: what is paid, or being paid, stays so.
+        // A bill that is asked for again under the same number keeps its payment, made or pending.
         if let known = bills[bill.key] {
             if let paidBy = known.paidBy, !isVoid(paidBy) { bill.paidBy = paidBy }
             for appId in known.askedBy where !bill.askedBy.contains(where: { $0 == appId }) { bill.askedBy.append(appId) }
@@ -80,14 +80,14 @@ extension City {
     /// - Parameter key: ``Payment/key``.
     func isVoid(_ key: String) -> Bool { payments[key].map { $0.state == .failed || $0.state == .refunded } ?? false }
 
-    /// Whether an order or subscription still waits for the payment of a bill.
+    /// Whether a reservation or subscription still waits for the payment of a bill.
     private func awaits(_ subject: String, _ billNo: String) -> Bool {
         if let share = subscription(subject) { return share.status.holds && share.billNo == billNo }
         guard let reservation = known(subject) else { return false }
         return reservation.status == .held && reservation.billNo == billNo && reservation.prepayNo == nil
     }
 
-    /// A stay that is paid under one bill is not paid under another that was asked for before.
+    /// Closes the other bills of a stay that is paid, so that none of them is paid as well.
     private mutating func close(billsOf payment: Payment, _ events: inout [Event]) {
         guard !payment.recordNo.isEmpty else { return }
         for var other in bills.values.sorted(by: { $0.billNo < $1.billNo })
@@ -113,7 +113,7 @@ extension City {
         guard var bill = bill(billNo, appId: appId, parkCode: parkCode, amountFen: amountFen) else { return Decision(.refused(.noBill)) }
         if let earlier = bill.paidBy, !isVoid(earlier) { return Decision(.refused(.alreadyPaid)) }
         guard now <= bill.expireAt, bill.subject.map({ awaits($0, bill.billNo) }) ?? true else { return Decision(.refused(.billExpired)) }
-        // One payment of a stay at a time: the other one may be through any moment.
+        // A stay has one pending payment at a time, because the other one may succeed at any moment.
         if !bill.recordNo.isEmpty,
             let other = payments.values.first(where: {
                 $0.state == .pending && $0.parkCode == bill.parkCode && $0.recordNo == bill.recordNo
@@ -133,7 +133,7 @@ extension City {
         return Decision(.paid(payment, isRepeat: false), [.bill(bill), .payment(payment)])
     }
 
-    /// The payment channel's word. A payment made tells the lot through its down log, until the lot has it.
+    /// Takes the payment channel's result. A payment that succeeded is sent to the lot through its down log, until the lot has it.
     mutating func conclude(_ appId: String, _ payNo: String, isPaid: Bool, message: String, at now: Millis, history: some History)
         -> Decision
     {
@@ -144,7 +144,7 @@ extension City {
         payments[payment.key] = payment
         var events: [Event] = [.payment(payment)]
         if isPaid {
-            // What is not for a stay is no affair of the gate's.
+            // Only a payment for a stay is sent to the lot, because the gate needs no other.
             if payment.subject == nil {
                 append(.relay(service: "payment.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
                 close(billsOf: payment, &events)
@@ -184,10 +184,10 @@ extension City {
         guard payment.state == .paid || payment.state == .partlyRefunded, amountFen > 0 else {
             return Decision(.refused(.refundNotAllowed))
         }
-        // A deposit follows its order: it comes back with a free cancel and is kept with a breach.
+        // A deposit follows its reservation: it is returned with a free cancel and kept with a breach.
         var share = payment.subject.flatMap { subscription($0) }
         if let orderNo = payment.subject, share == nil { return Decision(.refundNotAllowed, RuleNote("deposit of \(orderNo)")) }
-        // What an owner who came back has given back is not given again.
+        // The part that an owner's early return has refunded already is not refunded again.
         let left = min(payment.amountFen - payment.refundedFen, share.map { $0.paidFen ?? 0 } ?? .max)
         guard amountFen <= left else {
             return Decision(.refundTooLarge, RuleNote("paid", used: Int(payment.amountFen - left), max: Int(payment.amountFen)))

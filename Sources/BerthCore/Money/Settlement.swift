@@ -1,4 +1,4 @@
-// Postings: who gets what of a payment, refunds, withdrawals.
+// Postings: the shares of a payment, refunds, withdrawals.
 extension City {
     mutating func post(_ posting: Posting, _ events: inout [Event]) {
         guard !posting.legs.isEmpty else { return }
@@ -13,7 +13,7 @@ extension City {
         }
     }
 
-    /// Whose a fee is that the city bills.
+    /// The accounts that share a fee that the city bills, each with its amount (negative).
     func shares(_ fen: Int64, _ parkCode: String, offer: SharedOffer?) -> [(Account, Int64)] {
         let hasOwner = offer.map { !$0.providerToken.isEmpty } ?? false
         let split = FeeSplit(fen: fen, policy: lots[parkCode]?.policy(.shared) ?? policy, hasOwner: hasOwner)
@@ -22,7 +22,7 @@ extension City {
         return legs
     }
 
-    /// Money that a provider has collected. What it was for may have ended meanwhile: then it goes back.
+    /// Posts money that a provider has collected. It is returned if the reservation that it was for has ended meanwhile.
     mutating func post(paid payment: Payment, at now: Millis, history: some History, _ events: inout [Event]) {
         if let subject = payment.subject {
             if let share = subscription(subject), share.status.holds, share.billNo == payment.billNo {
@@ -49,7 +49,7 @@ extension City {
                 at: now,
                 &events)
         case .reservation(let reservation):
-            // What re-homing cost more is paid by whoever caused it.
+            // The party that caused the re-homing pays its extra cost.
             let helped = compensation(of: reservation, payment.parkCode, payment.recordNo, history: history)
             shareOut(
                 payment,
@@ -67,7 +67,7 @@ extension City {
         if let orderNo = visit.orderNo { settleStay(orderNo, visit.recordNo, visit.parkCode, at: now, history: history, &events) }
     }
 
-    /// Posts a payment and keeps with it who got how much.
+    /// Posts a payment and keeps with it the amount that each account got.
     private mutating func shareOut(
         _ payment: Payment, _ legs: [(Account, Int64)], helped: Int64 = 0, at now: Millis, _ events: inout [Event]
     ) {
@@ -80,7 +80,7 @@ extension City {
         events.append(.payment(kept))
     }
 
-    /// A deposit that nothing stands for any more.
+    /// Returns a deposit that no longer secures anything.
     /// - Parameter key: of the payment (``Payment/key``).
     mutating func giveBack(_ key: String, of subject: String, refundNo: String, at now: Millis, _ events: inout [Event]) {
         let held = -balances[.deposit(subject), default: 0]
@@ -94,7 +94,7 @@ extension City {
         tell(payment.appId, .refund(payNo: payment.payNo, refundNo: refundNo, amountFen: held), at: now, &events)
     }
 
-    /// A stay that was re-homed and costs its driver nothing: the lot and the owner get from its compensation what it costs.
+    /// Settles a re-homed stay that costs its driver nothing: the lot and the owner get its fee from the compensation.
     mutating func settleCompensation(
         of reservation: Reservation, _ visit: inout Visit, at now: Millis, history: some History, _ events: inout [Event]
     ) {
@@ -112,7 +112,7 @@ extension City {
             &events)
     }
 
-    /// What a stay that the city bills rests on.
+    /// The reservation or subscription of a stay that the city bills.
     enum SharedStay {
         case reservation(Reservation)
         case subscription(SharedSubscription)
@@ -125,7 +125,7 @@ extension City {
         return .reservation(reservation)
     }
 
-    /// Of an order's compensation, what its first payment uses.
+    /// The part of a reservation's compensation that its first payment uses.
     func compensation(of reservation: Reservation, _ parkCode: String, _ recordNo: String, history: some History) -> Int64 {
         guard reservation.discountFen > 0, visit(parkCode, recordNo, history: history)?.compensatedFen == 0,
             let fee = sessionFee(parkCode, recordNo: recordNo, at: .max / 4, history: history)
@@ -133,7 +133,7 @@ extension City {
         return min(reservation.discountFen, fee.totalFen)
     }
 
-    /// Money that a lot took itself: it is the lot's, and it has it.
+    /// Posts money that a lot took itself: the lot owns it and has it already.
     mutating func post(till payment: Payment, at now: Millis, _ events: inout [Event]) {
         post(
             Posting(
@@ -141,7 +141,7 @@ extension City {
                 [(.till(payment.parkCode), payment.amountFen), (.lot(payment.parkCode), -payment.amountFen)]), &events)
     }
 
-    /// Money that a lot took although the city bills: the lot has it, and those get it whose it is.
+    /// Posts money that a lot took although the city bills: the lot has it, and the accounts that share the fee are credited.
     mutating func post(till payment: Payment, of stay: SharedStay, at now: Millis, history: some History, _ events: inout [Event]) {
         let offerId: String? =
             switch stay {
@@ -159,9 +159,9 @@ extension City {
         keep(visit, &events)
     }
 
-    /// A refund takes from everybody what the payment gave him, in the same proportions.
+    /// Posts a refund: it takes from each account in the proportions in which the payment gave to them.
     mutating func post(refund fen: Int64, of payment: Payment, reference: String, at now: Millis, _ events: inout [Event]) {
-        // What all refunds together take is what one of that amount would, so that rounding adds nothing up.
+        // All refunds together take the same as one refund of their sum, so that rounding errors do not add up.
         func taken(_ sum: Int64) -> [Int64] {
             var parts = payment.legs.map { share(-$0.fen, sum, of: payment.amountFen) }
             if !parts.isEmpty { parts[0] += sum - parts.reduce(0, +) }
@@ -178,7 +178,7 @@ extension City {
         post(Posting(at: now, kind: .refund, reference: reference, legs), &events)
     }
 
-    /// A15 `share.withdraw.apply`: an owner takes out what he has earned.
+    /// A15 `share.withdraw.apply`: an owner withdraws their income.
     mutating func withdraw(appId: String, providerToken: String, fen: Int64, reference: String, at now: Millis) -> Decision {
         let account = Account.owner(appId, providerToken)
         let earned = -balances[account, default: 0]
@@ -190,6 +190,6 @@ extension City {
         return Decision(.withdrawn(reference: reference, fen: fen, left: earned - fen), events)
     }
 
-    /// What all accounts come to: nothing, always.
+    /// The sum of all accounts; it is always 0.
     public var ledgerSum: Int64 { balances.values.reduce(0, +) }
 }

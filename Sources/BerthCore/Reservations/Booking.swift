@@ -1,4 +1,4 @@
-/// A wish of a driver, already understood.
+/// The request of a driver, already decoded.
 public struct Booking: Sendable {
     public var appId: String
     public var clientOrderNo: String
@@ -11,12 +11,12 @@ public struct Booking: Sendable {
     public var planTime: Millis
     public var mobile: String
     public var extNo: String?
-    /// Waits where it is full (候补).
+    /// Whether it waits when there is no place (候补).
     public var waits = false
     public var otherPlates: [Plate] = []
     public var pool: Pool?
     public var offerId: String?
-    /// How long he wants to stay in a shared place, minutes.
+    /// The length of stay in a shared place that the driver asks for, minutes.
     public var stayMin: Int?
     public var seats: Int?
     public var heightMm: Int?

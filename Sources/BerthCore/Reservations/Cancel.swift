@@ -13,7 +13,7 @@ extension City {
         case .done: return Decision(.refused(.orderFinished))
         default: return Decision(.refused(.notCancellable))
         }
-        // When his window is over he has come or he has not: the lot's log says which.
+        // After the end of the window a cancel is refused, because the lot's log says whether the driver came.
         if reservation.status == .booked, now > reservation.enterEnd {
             return Decision(.notCancellable, RuleNote("enterEnd", until: reservation.enterEnd))
         }
@@ -26,7 +26,7 @@ extension City {
         if isLate, !confirmBreach {
             return Decision(.breachNeedsConfirm, RuleNote("freeCancelUntil", until: reservation.terms.freeCancelUntil))
         }
-        // What was never certain is given back freely.
+        // A held reservation was never certain, so the limits of cancels do not apply to it.
         let isOverLimit = reservation.status == .booked && (leftToday <= 0 || leftThisMonth <= 0)
         if isOverLimit, !confirmBreach {
             return Decision(
@@ -41,7 +41,7 @@ extension City {
         let isBreach = isLate || isOverLimit
 
         var events: [Event] = []
-        // What was never certain does not count as a cancel.
+        // A reservation whose deposit was not paid was never certain, so it does not count as a cancel.
         let wasHeld = reservation.terms.prepayFen > 0 && reservation.prepayNo == nil
         if !wasHeld {
             count(dayKey, by: 1, &events)
@@ -57,12 +57,12 @@ extension City {
                 leftThisMonth: max(0, leftThisMonth - 1)), events)
     }
 
-    /// A booking that ended without the user's fault does not count against his day.
+    /// Takes a reservation that ended without the user's fault out of the counters of its day.
     mutating func giveBackDailyCount(of reservation: Reservation, _ events: inout [Event]) {
         for key in City.dayKeys(reservation) + reservation.quotaKeys { count(key, by: -1, &events) }
     }
 
-    /// The counters of its day that an order is counted in: its user's, and those of its plates.
+    /// The counters of the day in which a reservation is counted: its user's, and those of its plates.
     static func dayKeys(_ reservation: Reservation) -> [String] {
         let day = CivilTime.day(of: reservation.planTime)
         return [userDayKey(reservation, day: day)] + reservation.plates.map { plateDayKey($0, day: day) }

@@ -19,7 +19,7 @@ extension City {
         // A place of an appointment moves with the appointment, a shared one is chosen anew.
         if reservation.purpose == .publicService, planTime != nil { return Decision(.refused(.wrongState)) }
         let policy = lot.policy(reservation.purpose)
-        // The lot as it is now is not held on to: changing it would copy it.
+        // No reference to the lot is kept, because a change would then copy it.
         let policyVersion = lot.policyVersion
         let old = reservation
         if let plate { reservation.plate = plate }
@@ -29,7 +29,7 @@ extension City {
             reservation.planTime = planTime
             reservation.enterStart += planTime - old.planTime
             reservation.enterEnd += planTime - old.planTime
-            // What could not be cancelled freely any more cannot be moved into being free again.
+            // A reservation that can no longer be cancelled freely does not become free to cancel by a move.
             if now < reservation.terms.freeCancelUntil { reservation.terms.freeCancelUntil += planTime - old.planTime }
             if reservation.leaveDeadline != nil { reservation.leaveDeadline = planTime + Millis(reservation.stayMin) * CivilTime.minute }
         }
@@ -65,7 +65,7 @@ extension City {
         let (gone, fresh) = (City.dayKeys(old), City.dayKeys(reservation))
         if let refused = refuseDay(of: reservation, fresh, policy: policy, except: Set(gone)) { return refused }
         if reservation.planTime != old.planTime {
-            // Its own place does not stand in its way.
+            // The reservation's own place does not count against it.
             lots[reservation.parkCode]!.advance(to: now)
             lots[reservation.parkCode]!.release(reservation)
             var shortage: Rejection?
@@ -78,7 +78,7 @@ extension City {
                 case .success(let place):
                     reservation.spaceNo = place.space
                     reservation.offerId = place.offer?.offerId
-                    // Moved within its offer it costs what was agreed.
+                    // A reservation that moves within its offer keeps the agreed price.
                     if reservation.offerId == offerId { reservation.terms.price = old.terms.price }
                 case .failure(let refusal): shortage = refusal
                 }
@@ -94,7 +94,7 @@ extension City {
                 return full(shortage, reservation, policy: policy, at: now)
             }
         }
-        // What rests on the old terms keeps them; the version says under which the change was made.
+        // The other terms stay the old ones; the version is the one under which the change was made.
         reservation.terms.version = max(reservation.terms.version, policyVersion)
         var events: [Event] = []
         for key in gone where !fresh.contains(key) { count(key, by: -1, &events) }
@@ -108,14 +108,14 @@ extension City {
         return Decision(.reservation(lots[reservation.parkCode]!.reservations[orderNo]!, isRepeat: false), events)
     }
 
-    /// Tells the lot of a change, when it has heard of the order at all.
+    /// Tells the lot of a change, if the lot has heard of the reservation.
     mutating func sendChange(_ reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
         guard reservation.downSeq > 0 else { return }
         send(LotMessage.modify, of: &reservation, at: now, &events)
     }
 
-    /// A08: once, a later end of the entry window; for a car that is inside and has a time to leave, a later one. Where the place would not
-    /// be his any more it is held for longer, when nobody follows.
+    /// A08: extends the entry window once; for a car inside that has a time to leave, extends that time. A place whose hold would end
+    /// before the new window ends is held for longer, if nobody follows.
     mutating func delay(appId: String, orderNo: String, at now: Millis, history: some History) -> Decision {
         guard var reservation = reservation(orderNo, history: history), reservation.appId == appId else {
             return Decision(.refused(.orderNotFound))
@@ -146,7 +146,7 @@ extension City {
             if now > reservation.enterEnd { return Decision(.tooLate, RuleNote("enterEnd", until: reservation.enterEnd)) }
             var later = reservation.enterEnd + more
             if later > reservation.expectedLeave {
-                // As much of a stay as he had.
+                // The end of the stay moves as far as the end of the window, so that the driver keeps as much of the stay.
                 let added = later - reservation.enterEnd
                 if canStay(reservation, from: reservation.expectedLeave, to: reservation.expectedLeave + added, now: now) {
                     if let deadline = reservation.leaveDeadline { reservation.leaveDeadline = deadline + added }
@@ -166,7 +166,7 @@ extension City {
         return Decision(.reservation(lots[reservation.parkCode]!.reservations[orderNo]!, isRepeat: false), events)
     }
 
-    /// Whether nobody follows in the order's place in this time.
+    /// Whether the reservation's place has no next holder in this time.
     private func canStay(_ reservation: Reservation, from: Millis, to: Millis, now: Millis) -> Bool {
         guard let lot = lots[reservation.parkCode] else { return false }
         guard let space = reservation.spaceNo else {

@@ -1,4 +1,4 @@
-// What time brings about: holds that run out, no-shows, deliveries that came too late, overstays.
+// The effects of time: holds that run out, no-shows, deliveries that came too late, overstays.
 extension City {
     mutating func expire(_ parkCode: String, at now: Millis) -> Decision {
         guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
@@ -23,7 +23,7 @@ extension City {
         }
         dropRights(parkCode, at: now, next: &next)
         let current = lots[parkCode]!
-        // What waits for the lot's log is looked at again every second.
+        // A deadline that waits for the lot's log is looked at again every second.
         func note(_ deadline: Millis) { next = min(next, deadline <= now ? now + 1000 : deadline) }
         for reservation in current.reservations.values {
             if let deadline = Lot.deadline(of: reservation) { note(deadline) }
@@ -59,8 +59,8 @@ extension City {
         }
     }
 
-    /// A car whose time is nearly up, up, or over: reminded, marked as overstaying, and charged when the grace is over and the lot's log shows
-    /// no exit.
+    /// Reminds a driver whose time is nearly up, and marks a car whose time is over as overstaying. The user is charged when the grace is
+    /// over and the lot's log shows no exit.
     private mutating func stay(_ reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
         guard let deadline = reservation.leaveDeadline else { return }
         if reservation.purpose == .shared, !reservation.isWarned {

@@ -1,6 +1,6 @@
-// Which vehicles, plates, users and times may be booked.
+// The checks of a booking: vehicle, plate, user and time.
 extension City {
-    /// What speaks against the vehicle itself.
+    /// The refusal because of the vehicle itself; nil when there is none.
     func refuseVehicle(_ booking: Booking, lot: Lot, profile: LotProfile, policy: Policy, at now: Millis) -> Decision? {
         guard booking.plate.fits(color: booking.plateColor) else { return Decision(.refused(.plateColorMismatch)) }
         if booking.otherPlates.count >= policy.platesPerOrderMax {
@@ -24,7 +24,7 @@ extension City {
         return nil
     }
 
-    /// What speaks against a plate, beside its owner's standing.
+    /// The refusal because of a plate, apart from its owner's standing; nil when there is none.
     func refusePlate(_ plate: Plate, lot: Lot, policy: Policy, at now: Millis) -> Decision? {
         if let until = blacklisted(lot.parkCode, plate, at: now) { return Decision(.plateBlacklisted, RuleNote("blackList", until: until)) }
         if isExempt(plate, lot: lot, policy: policy, at: now) { return Decision(.exemptVehicle, RuleNote("exemptClasses")) }
@@ -34,7 +34,7 @@ extension City {
         return nil
     }
 
-    /// One car is in one place at a time.
+    /// The refusal because a plate has another reservation at the same time; nil when none has.
     func refuseOverlap(of reservation: Reservation) -> Decision? {
         for plate in reservation.plates {
             guard let other = overlap(plate, with: reservation) else { continue }
@@ -46,7 +46,7 @@ extension City {
     /// The plate category that a colour stands for; nil where it says nothing.
     static func plateType(color: Int) -> String? { [0: "02", 1: "01", 4: "52", 5: "51"][color] }
 
-    /// Bookings of the day, by user and plate.
+    /// The refusal because of the number of bookings of the day, by user and plate; nil when there is none.
     func refuseDay(of reservation: Reservation, _ keys: [String], policy: Policy, except known: Set<String> = []) -> Decision? {
         for (index, key) in keys.enumerated() where !known.contains(key) {
             let (rule, max) =
@@ -65,7 +65,7 @@ extension City {
         lot.stage != .suspended && (!reviewsLots || (lot.stage == .live && lot.opened.contains(purpose)))
     }
 
-    /// Whether a lot takes arrivals at this time at all, and whether it can be booked yet and still.
+    /// The refusal because of the time: the lot takes no arrivals then, or the time cannot be booked yet or any more.
     func refuseTime(
         _ planTime: Millis, lot: Lot, profile: LotProfile, purpose: Purpose, pool: Pool? = nil, at now: Millis
     ) -> Decision? {

@@ -1,5 +1,5 @@
-/// Why a reservation ends without a stay. Each reason has one row of ``effects``; nothing else decides what an ending brings with it
-/// (interface.md, section 6; decision 0007).
+/// The reason for which a reservation ends without a stay. Each reason has one row of ``effects``, and that row alone decides the effects
+/// of the ending (interface.md, section 6; decision 0007).
 enum EndReason: CaseIterable, Sendable {
     /// The user cancels while that is free.
     case cancelled
@@ -17,10 +17,10 @@ enum EndReason: CaseIterable, Sendable {
     case appointmentCancelled, appointmentMoved
     /// The space is taken beyond its time, or its owner takes it back.
     case displaced
-    /// The window is over and the lot's log shows no entry: by the driver's fault, without it, or because the lot never had the reservation.
+    /// The window is over and the log shows no entry: by the driver's fault, without it, or because the lot never had the reservation.
     case noShow, noShowExcused, neverDelivered
 
-    /// What becomes of a deposit that was paid.
+    /// The treatment of a deposit that was paid.
     enum Deposit: Sendable {
         case returned
         /// It is the lot's, as a penalty.
@@ -38,9 +38,9 @@ enum EndReason: CaseIterable, Sendable {
         var freesAppointment = true
         var deposit = Deposit.returned
         var penalty: Penalty.Kind?
-        /// What the lot is told, if it has heard of the reservation.
+        /// The message to the lot, if it has heard of the reservation.
         var message: CancelType?
-        /// How far the lot's latest message is, where the ending itself says so.
+        /// The delivery state of the lot's latest message, where the ending itself sets it.
         var deliver: DeliverStatus?
         /// The event that is raised (section 10).
         var event: Int?
@@ -72,7 +72,7 @@ enum EndReason: CaseIterable, Sendable {
 extension City {
     /// Ends a reservation, with everything that the reason brings with it (``EndReason/effects``). A held place is free from here on.
     /// - Parameters:
-    ///   - time: when what ended it happened, where that was not now: the time of the event.
+    ///   - time: the time of the event that ended it, where that was not now.
     ///   - evidence: of a penalty.
     ///   - detail: of the event.
     mutating func end(
@@ -105,8 +105,8 @@ extension City {
             ))
     }
 
-    /// The window is over and the lot's log shows no entry. A car on a black list could not come in, and a record that was refused leaves it open
-    /// whether the driver came: nothing is held against them. Where the lot never had the reservation, the driver is owed compensation.
+    /// Ends a reservation whose window is over and whose lot's log shows no entry. The driver gets no penalty if the car was on a black
+    /// list or a refused record leaves open whether they came. They are owed compensation if the lot never had the reservation.
     mutating func judgeNoShow(_ reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
         let isBanned = reservation.plates.contains { blacklisted(reservation.parkCode, $0, at: reservation.enterEnd) != nil }
         let reason: EndReason =
@@ -120,7 +120,7 @@ extension City {
         end(&reservation, as: reason, evidence: evidence, at: reservation.enterEnd, now: now, &events)
     }
 
-    /// Tells the lot that an order is no more, when it has heard of it at all.
+    /// Tells the lot that a reservation has ended, if the lot has heard of it.
     private mutating func sendCancel(_ reservation: inout Reservation, _ type: CancelType, at now: Millis, _ events: inout [Event]) {
         guard reservation.downSeq > 0 else {
             reservation.deliver = .notNeeded

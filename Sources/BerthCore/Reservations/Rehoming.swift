@@ -1,6 +1,6 @@
-// The owner's return is a hard limit: who stays too long, or takes his space back, moves the next one and pays for it.
+// The owner's return is a hard limit. A driver who stays too long, or an owner who takes a space back, pays for moving the next driver.
 extension City {
-    /// The owner's return is a hard limit: whoever is booked into a space that is still taken gets another one by himself.
+    /// Gives another space to each reservation whose space is still taken, without a request: the owner's return is a hard limit.
     mutating func rehomeFollowers(_ parkCode: String, at now: Millis, _ events: inout [Event]) {
         guard let lot = lots[parkCode] else { return }
         let lead = Millis(lot.policy(.shared).rehomeLeadMin) * CivilTime.minute
@@ -17,8 +17,8 @@ extension City {
         }
     }
 
-    /// A late record has put a car into a space that was given on when nobody seemed to come: whoever booked it since gets another one. It is
-    /// nobody's fault; what it costs more is the platform's.
+    /// Moves later reservations out of a space whose car had seemed not to come, because a late record shows it there. It is nobody's
+    /// fault, so the platform bears the extra cost.
     mutating func makeWay(for reservation: Reservation, at now: Millis, _ events: inout [Event]) {
         guard let space = reservation.spaceNo, let lot = lots[reservation.parkCode] else { return }
         let others = lot.reservations.values.filter {
@@ -28,7 +28,7 @@ extension City {
         for other in others.sorted(by: { $0.serial < $1.serial }) { displace(other, payer: .platform, at: now, &events) }
     }
 
-    /// Who stands in a space although his time is over.
+    /// The account of the user whose car is in a space although its time is over; nil when there is none.
     private func overstayer(in space: String, of lot: Lot, before reservation: Reservation, at now: Millis) -> Account? {
         if let other = lot.reservations.values.first(where: {
             $0.spaceNo == space && $0.status == .inLot && $0.orderNo != reservation.orderNo && ($0.leaveDeadline ?? .max) <= now
@@ -42,7 +42,8 @@ extension City {
         return nil
     }
 
-    /// Gives an order another place: in the same lot, else in the nearest one; what that costs more is the payer's. Nobody is left without a word.
+    /// Gives a reservation another place: in the same lot, else in the nearest one. The payer bears the extra cost, and the user is always
+    /// told.
     mutating func displace(_ displaced: Reservation, payer: Account, at now: Millis, _ events: inout [Event]) {
         var reservation = displaced
         lots[reservation.parkCode]!.advance(to: now)
@@ -59,7 +60,7 @@ extension City {
             record(estimate(moved, at: now) - old, of: &moved, payer: payer, at: now, &events)
             sendChange(&moved, at: now, &events)
             update(moved, at: now, &events)
-            // Its state is as it was; that its space is another one is news all the same.
+            // The state is unchanged, but the provider is told because the space is another one.
             tellOf(moved, at: now, &events)
             events.append(
                 .notice(
@@ -79,7 +80,7 @@ extension City {
         reservation.rehomedTo = next.orderNo
         end(&reservation, as: .displaced, detail: "re-homed to \(next.orderNo), paid by \(payer.text)", now: now, &events)
         record(estimate(next, at: now) - old, of: &next, payer: payer, at: now, &events)
-        // The user did not ask for it: no limit of theirs stands in its way.
+        // The user did not ask for it, so none of their limits applies.
         next.quotaKeys = []
         claim(&next, policy: lots[next.parkCode]!.policy(next.purpose), isAsked: false, &events)
         certify(&next, policy: lots[next.parkCode]!.policy(next.purpose), at: now, &events)
@@ -110,7 +111,7 @@ extension City {
         return next
     }
 
-    /// What the booked stay would cost, fen.
+    /// The price of the booked stay, fen; 0 where no tariff is known.
     func estimate(_ reservation: Reservation, at now: Millis) -> Int64 {
         sessionTariff(of: reservation, at: now)?.fee(from: reservation.planTime, to: reservation.expectedLeave, calendar: calendar) ?? 0
     }

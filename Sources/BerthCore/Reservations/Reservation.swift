@@ -12,13 +12,13 @@ public enum ReservationStatus: Int, Sendable, CaseIterable {
     case waitlisted = 9
     case waitlistFailed = 10
 
-    /// Whether the order still holds, or may hold, a place.
+    /// Whether the reservation still holds, or may hold, a place.
     public var isActive: Bool { self == .held || self == .booked || self == .inLot }
-    /// Whether something can still become of it.
+    /// Whether it is active or waits for a place.
     public var isOpen: Bool { isActive || self == .waitlisted }
 }
 
-/// How far an order's latest message is at the lot (section 6).
+/// The delivery state of a reservation's latest message to the lot (section 6).
 public enum DeliverStatus: Int, Sendable {
     case new = 0
     case sent = 1
@@ -28,12 +28,12 @@ public enum DeliverStatus: Int, Sendable {
     case notNeeded = 5
 }
 
-/// What an order is; read and changed through ``Reservation``.
+/// The fields of a reservation; read and changed through ``Reservation``.
 public struct ReservationFields: Sendable, Equatable {
     public var serial: Int64
     public var orderNo: String
     public var orderVer: Int64 = 1
-    /// The version that the lot was told last: what its own list has.
+    /// The version that the lot was told last; the lot's own list has this one.
     public var pushedVer: Int64 = 1
     public var clientOrderNo: String
     /// canon(data) of the request that made it, hashed: tells a repeat from a reused key.
@@ -54,7 +54,7 @@ public struct ReservationFields: Sendable, Equatable {
     public var entryLimit: Int
     public var status: ReservationStatus
     public var deliver: DeliverStatus = .new
-    /// Position of the order's latest message in the lot's down log.
+    /// Position of the reservation's latest message in the lot's down log.
     public var downSeq: Int64 = 0
     public var holdDeadline: Millis?
     public var createdAt: Millis
@@ -67,11 +67,11 @@ public struct ReservationFields: Sendable, Equatable {
     public var enterTime: Millis?
     public var leaveTime: Millis?
     public var overstay = false
-    /// A no-show's penalty stands in the user's counters, so that a late record can take it back.
+    /// The penalty of a no-show is in the user's counters; a late record can take it back.
     public var isPenalised = false
     /// The lot or the city took it back without the user's fault: compensation is due (state 8).
     public var isCompensated = false
-    /// Whose quota it counts against.
+    /// The pool whose quota it counts against.
     public var pool: Pool
     public var terms = Terms()
     /// Further plates that may come in its place; the first to enter takes it.
@@ -79,24 +79,24 @@ public struct ReservationFields: Sendable, Equatable {
     /// The individual space that it has, of an offer or of the lot.
     public var spaceNo: String?
     public var offerId: String?
-    /// It was moved away because its place was still taken: from this order, or to that one.
+    /// The reservation that it was re-homed from, and the one that it was re-homed to, because the place was still taken.
     public var rehomedFrom: String?
     public var rehomedTo: String?
-    /// What re-homing costs more, borne by the account named.
+    /// The extra cost of re-homing, borne by the account named.
     public var discountFen: Int64 = 0
     public var discountBy: String?
     /// The bill for the deposit that makes it certain, and the payment of it.
     public var billNo: String?
     public var prepayNo: String?
-    /// He has been reminded that his time is nearly up.
+    /// The driver has been reminded that the time is nearly up.
     public var isWarned = false
-    /// His late departure has been counted.
+    /// The driver's late departure has been counted.
     public var isLate = false
     /// Daily quotas (R5) that it is counted in.
     public var quotaKeys: [String] = []
-    /// A record of its car in its window was refused: whether the driver came cannot be told, and nothing is held against them.
+    /// A record of its car in its window was refused: it is not known whether the driver came, and they get no penalty.
     public var isDisputed = false
-    /// How the stay itself stands: 0 nothing due, 1 unpaid, 2 paid, 3 refunded, 4 in arrears (section 6, `payState`).
+    /// The payment state of the stay itself: 0 nothing due, 1 unpaid, 2 paid, 3 refunded, 4 in arrears (section 6, `payState`).
     public var stayPayState = 0
 
     public init(
@@ -132,8 +132,7 @@ public struct ReservationFields: Sendable, Equatable {
 
 /// A reservation (预约停车), with the terms under which it was made.
 ///
-/// A value like any other, but large, and many hold it: the lot, the events, the answer. It is kept once, and copied when one of them changes
-/// its own.
+/// It is a large value that the lot, the events and the answer share. It is stored once, and copied when one of them changes its own.
 @dynamicMemberLookup
 public struct Reservation: Sendable, Equatable, CustomStringConvertible {
     @usableFromInline var box: Box
@@ -155,7 +154,7 @@ public struct Reservation: Sendable, Equatable, CustomStringConvertible {
     public static func == (left: Reservation, right: Reservation) -> Bool { left.box === right.box || left.box.fields == right.box.fields }
     public var description: String { "\(box.fields)" }
 
-    /// The serial number with which an order number ends; nil when it is none of ours.
+    /// The serial number with which an order number ends; nil when it is no order number of this system.
     public static func serial(in orderNo: String) -> Int64? {
         let bytes = orderNo.utf8
         guard bytes.count >= 12 else { return nil }
@@ -170,7 +169,7 @@ public struct Reservation: Sendable, Equatable, CustomStringConvertible {
     public var plates: [Plate] { self.otherPlates.isEmpty ? [self.plate] : [self.plate] + self.otherPlates }
     public func speaks(for plate: Plate) -> Bool { self.plate == plate || self.otherPlates.contains(plate) }
 
-    /// Until when a place is held for it, while the car is not yet in.
+    /// The time until which a place is held for it, while the car is not yet in.
     public var expectedLeave: Millis { self.leaveDeadline ?? self.planTime + Millis(self.stayMin) * CivilTime.minute }
 
     public init(
@@ -204,11 +203,11 @@ public struct Visit: Sendable, Equatable {
     public var vehicleClass = 0
     /// Corrected away (U13): it happened in another record, or not at all.
     public var isVoid = false
-    /// What has been paid for it through the city, less what was given back, fen.
+    /// The amount paid for it through the city, less refunds, fen.
     public var paidFen: Int64 = 0
-    /// When it was paid last.
+    /// The time of the last payment.
     public var paidAt: Millis?
-    /// Of that, what somebody else bore: the compensation of a re-homed order, used once.
+    /// The part of the fee that another party bore, fen: the compensation of a re-homed reservation, used once.
     public var compensatedFen: Int64 = 0
     /// The entry time as the lot reported it, where it lay too far ahead (section 5.5).
     public var reportedEnterTime: Millis?
@@ -217,7 +216,7 @@ public struct Visit: Sendable, Equatable {
     /// The car left without paying what the lot asked for (U11 `leaveKind` 5).
     public var isInArrears = false
 
-    /// Under which its car stands in the list of cars inside: a reading that is no plate may be that of several cars.
+    /// The key of its car in the list of cars inside. A reading that is no plate may be that of several cars, so it gets a key of its own.
     var insideKey: Plate {
         plate.isLegal ? plate : Plate(reading: "?" + String(recordNo.fingerprint >> 4, radix: 36, uppercase: true)) ?? plate
     }

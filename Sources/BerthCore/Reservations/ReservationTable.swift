@@ -1,5 +1,5 @@
-/// The orders of a lot by their serial numbers, each with the place that it holds. An order's number ends with its serial number: a number is
-/// hashed and compared faster than a text, and what is compared lies in the table.
+/// The reservations of a lot by their serial numbers, each with the place that it holds. An order number ends with the serial number. A
+/// number is hashed and compared faster than a text, and it lies in the table itself.
 public struct ReservationTable: Sendable {
     fileprivate struct Slot: Sendable {
         var reservation: Reservation
@@ -8,10 +8,10 @@ public struct ReservationTable: Sendable {
 
     private var slots: [Int64: Slot] = [:]
 
-    /// How many orders there are.
+    /// The number of reservations.
     public var count: Int { slots.count }
 
-    /// The order with this whole number; nil when there is none.
+    /// The reservation with this whole number; nil when there is none.
     public subscript(orderNo: String) -> Reservation? {
         guard let serial = Reservation.serial(in: orderNo), let reservation = slots[serial]?.reservation, reservation.orderNo == orderNo
         else { return nil }
@@ -20,25 +20,25 @@ public struct ReservationTable: Sendable {
 
     subscript(serial serial: Int64) -> Reservation? { slots[serial]?.reservation }
 
-    /// All orders, in no order of theirs.
+    /// All reservations, in no particular order.
     public var values: Values { Values(slots: slots) }
 
-    /// The orders of a table as it was when it was asked for them.
+    /// The reservations that were in the table at the time of the request for them.
     public struct Values: Sequence, Sendable {
         fileprivate let slots: [Int64: Slot]
         public var underestimatedCount: Int { slots.count }
 
-        /// One order after the other.
+        /// One reservation after the other.
         public struct Iterator: IteratorProtocol {
             fileprivate var slots: Dictionary<Int64, Slot>.Values.Iterator
-            /// The next order; nil after the last one.
+            /// The next reservation; nil after the last one.
             public mutating func next() -> Reservation? { slots.next()?.reservation }
         }
 
         public func makeIterator() -> Iterator { Iterator(slots: slots.values.makeIterator()) }
     }
 
-    /// - Returns: what the order was before; nil when it is new.
+    /// - Returns: the value before; nil when the reservation is new.
     mutating func put(_ reservation: Reservation) -> Reservation? {
         func exchange(_ slot: inout Slot?) -> Reservation? {
             guard let old = slot?.reservation else {
@@ -58,11 +58,11 @@ public struct ReservationTable: Sendable {
 
     mutating func remove(_ reservation: Reservation) { slots[reservation.serial] = nil }
 
-    // MARK: What they hold
+    // MARK: Holds
 
     func hold(of serial: Int64) -> Lot.Hold? { slots[serial]?.hold }
     mutating func set(_ hold: Lot.Hold?, of serial: Int64) { slots[serial]?.hold = hold }
 
-    /// Those who hold a place, and what.
+    /// The reservations that hold a place, each with its hold.
     var holds: [(reservation: Reservation, hold: Lot.Hold)] { slots.values.compactMap { slot in slot.hold.map { (slot.reservation, $0) } } }
 }

@@ -1,7 +1,7 @@
 // Making a reservation (interface.md, section 6; defaults of section 7).
 extension City {
     mutating func create(_ booking: Booking, at now: Millis, history: some History) -> Decision {
-        // The provider's own key, before any state: an equal request gets its order in its present state.
+        // The provider's own key is checked before any state: an equal request gets its reservation in the present state.
         if let known = reservation(appId: booking.appId, clientOrderNo: booking.clientOrderNo, history: history) {
             return known.requestHash == booking.requestHash
                 ? Decision(.reservation(known, isRepeat: true)) : Decision(.refused(.keyReused))
@@ -11,7 +11,7 @@ extension City {
             return Decision(.refused(.lotNotRegistered))
         }
         if let refused = look.refused { return refused }
-        // Taken out, the order is held by nobody else and need not be copied when it changes.
+        // The reservation is taken out, so that nothing else holds it and a change does not copy it.
         var reservation = look.reservation.take()!
         guard !look.waits else { return wait(&reservation, policy: look.policy, at: now) }
         lastSerial = reservation.serial
@@ -22,7 +22,7 @@ extension City {
         return Decision(.reservation(reservation, isRepeat: false), events)
     }
 
-    /// What comes of a booking, before anything is changed: either a refusal or an order.
+    /// The assessment of a booking, before anything is changed: either a refusal or a reservation.
     private struct BookingAssessment {
         var refused: Decision?
         var reservation: Reservation?
@@ -97,7 +97,7 @@ extension City {
         return BookingAssessment(reservation: reservation, waits: true, policy: policy)
     }
 
-    /// The order as it would be, by the lot's terms of now.
+    /// The reservation as it would be made under the lot's present terms.
     func draft(
         _ booking: Booking, serial: Int64, lot: Lot, policy: Policy, appointment: Appointment?, at now: Millis
     ) -> Reservation {
@@ -128,8 +128,8 @@ extension City {
         return reservation
     }
 
-    /// Counts an accepted order against its user's and plates' day, and against daily quotas.
-    /// - Parameter isAsked: the user wants it, so that his limits have been looked at; what is done for him is counted and has no limit.
+    /// Counts an accepted reservation against the day of its user and plates, and against daily quotas.
+    /// - Parameter isAsked: whether the user asked for it, so that their limits have been checked; otherwise it is counted without a limit.
     mutating func claim(
         _ reservation: inout Reservation, _ dayKeys: [String]? = nil, policy: Policy, isAsked: Bool = true, _ events: inout [Event]
     ) {
@@ -140,7 +140,7 @@ extension City {
         countQuotas(of: &reservation, &events)
     }
 
-    /// Makes an accepted order certain, or holds its place until its deposit is paid or its lot has answered, and tells the lot.
+    /// Makes an accepted reservation certain, or holds its place until its deposit is paid or its lot has answered, and tells the lot.
     mutating func certify(_ reservation: inout Reservation, policy: Policy, at now: Millis, _ events: inout [Event]) {
         let owes = reservation.terms.prepayFen > 0 && reservation.prepayNo == nil
         reservation.status = owes || policy.confirmMode == .ask ? .held : .booked
@@ -160,7 +160,8 @@ extension City {
         update(reservation, at: now, &events)
     }
 
-    /// Whether the order's pool has no room; a public-service order may then be released from what the gates count (R6).
+    /// The refusal when the reservation's pool has no room; nil otherwise. A public-service reservation may then get a place that the gates
+    /// count as free (R6).
     func lacksRoom(_ reservation: inout Reservation, now: Millis) -> Rejection? {
         lacksRoom(&reservation, in: lots[reservation.parkCode]!, now: now)
     }

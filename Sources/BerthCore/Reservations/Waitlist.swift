@@ -1,6 +1,6 @@
-// Waiting for a place 候补 (R1): one a user, in order, promoted by itself, closed ten minutes before.
+// Waiting for a place 候补 (R1): one reservation a user, in order, promoted automatically, closed ten minutes before.
 extension City {
-    /// Puts a new order on the list, since it found its window full.
+    /// Puts a new reservation on the waitlist, because its window is full.
     mutating func wait(_ reservation: inout Reservation, policy: Policy, at now: Millis) -> Decision {
         let closes = reservation.planTime - Millis(policy.waitlistCloseMin) * CivilTime.minute
         guard now < closes else {
@@ -32,7 +32,7 @@ extension City {
         return decision
     }
 
-    /// Its place in the order of those who wait at the lot, from 1.
+    /// The position of a reservation among those that wait at the lot, from 1.
     public func position(of reservation: Reservation) -> Int? {
         guard reservation.status == .waitlisted else { return nil }
         return lots[reservation.parkCode]?.waiting.firstIndex { $0.orderNo == reservation.orderNo }.map { $0 + 1 }
@@ -54,7 +54,7 @@ extension City {
             events)
     }
 
-    /// Who waits comes before who asks now, also for a place that has become free by time alone.
+    /// Promotes waiting reservations before a new booking is decided, also into a place that has become free by time alone.
     mutating func promoteFirst(_ parkCode: String, at now: Millis) -> [Event] {
         guard waitingIn[parkCode, default: 0] > 0 else { return [] }
         var events: [Event] = []
@@ -63,9 +63,9 @@ extension City {
         return events
     }
 
-    /// Gives what has become free to appointments without a place and to those who wait, in their order.
+    /// Gives places that have become free to appointments without a place and to waiting reservations, in their order.
     mutating func giveFreedPlaces(at now: Millis, _ events: inout [Event]) {
-        // Giving frees nothing, but an order that is promoted may end others' waiting: one round looks at every one of them.
+        // A promotion frees no place, but it may end the waiting of others: one round looks at every waiting reservation.
         let lots = freed.sorted()
         freed = []
         for parkCode in lots {
@@ -96,7 +96,7 @@ extension City {
         }
         let controls = flowDemands(on: reservation, at: now)
         guard controls.refusal == nil else { return }
-        // What he may not do any more, he may not get either; he goes on waiting.
+        // A reservation that its user or plates may not make any more is not promoted and keeps its position.
         let day = CivilTime.day(of: reservation.planTime)
         guard counted(City.userDayKey(reservation, day: day)) < policy.dailyMaxPerUser,
             reservation.plates.allSatisfy({ counted(City.plateDayKey($0, day: day)) < policy.dailyMaxPerPlate }),

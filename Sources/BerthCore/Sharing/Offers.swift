@@ -30,7 +30,7 @@ extension City {
         return Decision(.entity(.offer(offer)), events)
     }
 
-    /// When the lot's own shared places may be used: off-peak hours where no policy says otherwise (section 7, `shareWindow`).
+    /// The hours in which the lot's own shared places may be used: off-peak where no policy says otherwise (section 7, `shareWindow`).
     public func poolWindow(_ policy: Policy) -> [RecurringWindow] { defaultSegments(policy) }
 
     func defaultSegments(_ policy: Policy) -> [RecurringWindow] {
@@ -56,8 +56,8 @@ extension City {
         return Decision(.entity(.offer(offer)), events)
     }
 
-    /// New times must hold what is booked, or, confirmed, move it at the owner's cost (an early return for one evening); a new price is for new
-    /// bookings.
+    /// Changes an offer. New times must hold the bookings or, if the owner confirms, move them at the owner's cost (an early return for one
+    /// evening). A new price is for new bookings.
     mutating func updateOffer(
         appId: String, _ offerId: String, segments: [RecurringWindow]?, price: SharePrice?, isConfirmed: Bool, at now: Millis
     ) -> Decision {
@@ -90,7 +90,7 @@ extension City {
         return Decision(.entity(.offer(offer)), events)
     }
 
-    /// Of what is booked, what new times would not hold.
+    /// The reservations and subscriptions that new times would not hold.
     func outside(_ segments: [RecurringWindow], _ reservations: [Reservation], _ subscriptions: [SharedSubscription], at now: Millis) -> (
         reservations: [Reservation], subscriptions: [SharedSubscription]
     ) {
@@ -102,7 +102,7 @@ extension City {
         )
     }
 
-    /// Who is booked into an offer from now on, beside cars that are inside.
+    /// The reservations and subscriptions in force in an offer from now on, those of cars inside among them.
     func affected(by offer: SharedOffer, at now: Millis) -> (reservations: [Reservation], subscriptions: [SharedSubscription]) {
         guard let lot = lots[offer.parkCode] else { return ([], []) }
         return (
@@ -111,8 +111,8 @@ extension City {
         )
     }
 
-    /// The owner wants his space back before the time he gave it for: first he sees whom it hits, then he confirms it. Who is inside stays until
-    /// his time is up; who has booked is re-homed at the owner's cost.
+    /// Closes an offer before its end. The owner first sees the bookings that this hits, and then confirms it. A driver who is inside stays
+    /// until their time is up; a driver who has booked is re-homed at the owner's cost.
     mutating func closeOffer(appId: String, _ offerId: String, isConfirmed: Bool, at now: Millis, history: some History) -> Decision {
         guard let parkCode = lotOfShare[offerId], let offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
             return Decision(.refused(.notFound))
@@ -140,7 +140,7 @@ extension City {
         return offer
     }
 
-    /// Whom a change would hit, and what it would cost its owner: found by doing it to a copy.
+    /// The bookings that a change would hit, and its cost for the owner. The cost is found by making the change in a copy of the city.
     func consequences(
         _ offer: SharedOffer, _ reservations: [Reservation], _ subscriptions: [SharedSubscription], at now: Millis
     ) -> Decision {
@@ -155,7 +155,7 @@ extension City {
         return Decision(.consequences(offer, reservations: reservations, subscriptions: subscriptions, costFen: cost))
     }
 
-    /// Who bears what an offer's owner causes.
+    /// The account that pays the costs that an offer's owner causes.
     func payer(of offer: SharedOffer) -> Account {
         offer.providerToken.isEmpty ? .lot(offer.parkCode) : .owner(offer.appId, offer.providerToken)
     }
@@ -183,7 +183,7 @@ extension City {
         }
     }
 
-    /// Offers of one lot, and places that all of them stand for.
+    /// The most offers of one lot, and the most places of all of them together.
     static let offersMax = 10_000
 
     static let offeredPlacesMax = 1_000_000_000
@@ -198,7 +198,7 @@ extension City {
                     return Decision(.refused(.unknownSpace))
                 }
             }
-            // An owner's own offer is not the lot's to change, and no lot gives a number of the server's series.
+            // A lot may not change an owner's own offer, and may not give a number of the server's series.
             if let old = lot.offers[offer.offerId], !old.appId.isEmpty { return Decision(.refused(.wrongState)) }
             if City.isOwnNumber(offer.offerId) { return Decision(.illegalValue, RuleNote("offerId")) }
         }

@@ -1,5 +1,5 @@
-// What the rules of standing, sharing, public service and flow control keep beside orders. Each is a whole value that the journal carries;
-// a field that is added later is optional, so that old rows can be read.
+// The entities of standing, sharing, public service and flow control, beside reservations. Each is a whole value that the journal
+// carries; a field that is added later is optional, so that old rows can be read.
 
 /// State of a space that is offered for sharing (section 6, `offerStatus`).
 public enum OfferStatus: Int, Sendable, Codable {
@@ -11,7 +11,7 @@ public enum OfferStatus: Int, Sendable, Codable {
     case withdrawn = 5
 }
 
-/// What sharing costs (U16): for one use, for a started hour, or for a month.
+/// The price of sharing (U16): for one use, for a started hour, or for a month.
 public struct SharePrice: Sendable, Equatable, Codable {
     public enum Mode: Int, Sendable, Codable { case once = 1, hour = 2, month = 3 }
     public var mode: Mode
@@ -45,7 +45,7 @@ public struct SharedOffer: Sendable, Equatable, Codable {
     public var proofs: [String]
     public var agreementVersion: String
     public var createdAt: Millis
-    /// Why a review did not pass it, or why it was taken down.
+    /// The reason for which a review did not pass it, or for which it was taken down.
     public var remark: String?
 
     public init(
@@ -72,10 +72,10 @@ public struct SharedOffer: Sendable, Equatable, Codable {
         self.createdAt = createdAt
     }
 
-    /// How many places it stands for.
+    /// The number of places that it offers.
     public var unitCount: Int { spaceNo == nil ? max(1, count) : 1 }
 
-    /// What the names of its places begin with; a space's name has 32 characters at most.
+    /// The prefix of the names of its places; a space's name has 32 characters at most.
     var unitPrefix: String {
         guard offerId.unicodeScalars.count > 24 else { return offerId + "#" }
         return String(offerId.fingerprint, radix: 16) + "#"

@@ -32,22 +32,22 @@ public struct SharedSubscription: Sendable, Equatable, Codable {
     public var status: ShareStatus
     public var strikes = 0
     public var strikesMax: Int
-    /// Until when it waits for its payment or its review.
+    /// The time until which it waits for its payment or its review.
     public var holdDeadline: Millis?
     public var billNo: String?
     public var createdAt: Millis
     public var recordNo: String?
     public var insidePlate: Plate?
-    /// When the car that is inside has to be gone.
+    /// The time by which the car that is inside must leave.
     public var leaveBy: Millis?
     public var isLate = false
     /// A renewal that waits for its payment.
     public var renewTo: Millis?
-    /// What has been paid for its time and not given back, fen.
+    /// The amount paid for its time and not refunded, fen.
     public var paidFen: Int64?
-    /// By which payment last.
+    /// The last payment for it.
     public var payNo: String?
-    /// The time to leave of which it has been reminded, and how many minutes before that is.
+    /// The time to leave of which the driver has been reminded, and the minutes before it at which the reminder is due.
     public var warnedFor: Millis?
     public var warnMin: Int?
     var warnMillis: Millis { Millis(warnMin ?? 15) * CivilTime.minute }

@@ -5,14 +5,14 @@ extension City {
         var space: String?
     }
 
-    /// When a booking fits into open times: its window of entry, its time to leave, and the open time that holds both.
+    /// The fit of a booking into open times: its entry window, its time to leave, and the open time that holds both.
     private struct SharedFit {
         var window: Window
         var leave: Millis
         var open: Window
     }
 
-    /// Entry and leave inside one open time, before it is taken back, and at no time at which nobody may pass.
+    /// Fits entry and exit into one open time, before the space is taken back and outside quiet hours.
     private func fit(
         _ segments: [RecurringWindow], _ quiet: [RecurringWindow], until: Millis, plan: Millis, stay: Millis, policy: Policy
     ) -> Result<SharedFit, Rejection> {
@@ -28,7 +28,7 @@ extension City {
                 if span.from <= plan, plan < span.to { return .failure(.quietHours) }
                 if span.to <= plan { window.from = max(window.from, span.to) }
                 if span.from > plan { window.to = min(window.to, span.from) }
-                // A car that cannot drive out then has to leave before.
+                // The car cannot drive out in quiet hours, so it has to leave before them.
                 if span.from > plan, span.from <= leave, leave < span.to { leave = span.from }
             }
         }
@@ -36,14 +36,14 @@ extension City {
         return .success(SharedFit(window: window, leave: leave, open: open))
     }
 
-    /// Open times that many offers share are looked at once.
+    /// The key of open times; those that many offers share are computed once.
     private struct OpenTimes: Hashable {
         var segments: [RecurringWindow]
         var quiet: [RecurringWindow]
         var until: Millis
     }
 
-    /// The offers that could hold a booking, each with how it fits; and why those that could not do not.
+    /// The offers that can hold a booking, each with its fit, and the reason for which the others cannot.
     private func fitting(_ offers: some Sequence<SharedOffer>, plan: Millis, stay: Millis, policy: Policy) -> (
         fits: [(offer: SharedOffer, fit: SharedFit)], worst: Rejection
     ) {
@@ -52,7 +52,7 @@ extension City {
         var fits: [(SharedOffer, SharedFit)] = []
         let quiet = policy.quiet
         for offer in offers where offer.isBookable && offer.validFrom <= plan && plan < offer.validTo {
-            // An offer that ends long after the stay ends at no time that matters.
+            // An end long after the stay does not matter, so it is cut off and more offers share their open times.
             let until = min(offer.validTo, plan + stay + 400 * CivilTime.dayLength)
             let times = OpenTimes(segments: offer.segments, quiet: offer.quietHours + quiet, until: until)
             let found: Result<SharedFit, Rejection>
@@ -70,8 +70,8 @@ extension City {
         return (fits, worst)
     }
 
-    /// The place in which an order could stand: of the offer it names, else the offered space whose calendar it cuts up least, else the lot's
-    /// own shared pool. Its window and its time to leave are cut to the times in which that place is shared.
+    /// The place that a reservation could get: of the offer it names, else the offered space that it cuts up least, else the lot's own
+    /// shared pool. Its window and its time to leave are cut to the times in which that place is shared.
     func sharedPlace(
         for reservation: inout Reservation, offerId: String?, stayMin: Int?, lot: Lot, except taken: String? = nil, at now: Millis
     ) -> Result<SharedPlace, Rejection> {
@@ -131,12 +131,12 @@ extension City {
                 ? .poolEmpty : worst)
     }
 
-    /// How a booking fits into the lot's own shared pool.
+    /// The fit of a booking into the lot's own shared pool.
     private func poolFit(_ plan: Millis, _ stay: Millis, _ policy: Policy) -> Result<SharedFit, Rejection> {
         fit(poolWindow(policy), policy.quiet, until: .max / 4, plan: plan, stay: stay, policy: policy)
     }
 
-    /// How many shared places could still be booked for an order's time (`slot.query`).
+    /// The number of shared places that could still be booked for a reservation's time (`slot.query`).
     func sharedRoom(for reservation: inout Reservation, lot: Lot, at now: Millis) -> Result<Int, Rejection> {
         let policy = lot.policy(.shared)
         let (plan, stay) = (reservation.planTime, Millis(policy.stayMin) * CivilTime.minute)
@@ -177,7 +177,7 @@ extension City {
         return spaces
     }
 
-    /// When what an order asks for is shared next, within a fortnight.
+    /// The next time, within a fortnight, at which a place that the reservation asks for is shared.
     func opening(for reservation: Reservation, in lot: Lot) -> Millis? {
         let offers = reservation.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.filter(\.isBookable)
         var windows = offers.map(\.segments)
@@ -189,7 +189,7 @@ extension City {
         .min()
     }
 
-    /// When the hours end in which nobody may pass.
+    /// The end of the quiet hours in which the reservation's time lies.
     func quietEnd(for reservation: Reservation, in lot: Lot) -> Millis? {
         let offers = reservation.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.filter(\.isBookable)
         let quiet = lot.policy(.shared).quiet

@@ -18,7 +18,7 @@ extension City {
         tell(subscription.appId, .share(authNo: subscription.authNo, .inUse), at: now, &events)
     }
 
-    /// Until when a car of a subscription may stay that came in at a moment.
+    /// The time to leave of a subscription's car that entered at a moment.
     func timeToLeave(_ subscription: SharedSubscription, enteredAt time: Millis) -> Millis {
         min(subscription.validTo, RecurringWindow.span(subscription.segments, holding: time, calendar)?.to ?? subscription.validTo)
     }
@@ -45,7 +45,7 @@ extension City {
         if isLate, !wasLate {
             strike(subscription, deadline: deadline, recordNo: recordNo ?? "", at: now, &events)
         } else if wasLate, !isLate {
-            // A late record shows that he was gone in time.
+            // A late record shows that the driver left in time.
             undo("\(subscription.authNo)-L\(recordNo ?? "")", by: "record", at: now, &events)
             if var current = self.subscription(subscription.authNo, in: subscription.parkCode), current.strikes > 0 {
                 current.strikes -= 1
@@ -65,7 +65,7 @@ extension City {
         set(.offer(offer), &events)
     }
 
-    /// He stayed beyond the grace: counted, and after so many the subscription ends (R10).
+    /// Counts a stay beyond the grace; after so many of them the subscription ends (R10).
     mutating func strike(
         _ subscription: SharedSubscription, deadline: Millis, recordNo: String, at now: Millis, _ events: inout [Event]
     ) {
@@ -82,7 +82,7 @@ extension City {
         if current.strikes >= current.strikesMax { end(current, as: .terminated, reason: "late departures", at: now, &events) }
     }
 
-    /// What time brings about for a subscription.
+    /// Applies the deadlines of a subscription.
     mutating func expire(_ subscription: SharedSubscription, at now: Millis, _ events: inout [Event]) {
         var subscription = subscription
         if let deadline = subscription.holdDeadline, deadline <= now {

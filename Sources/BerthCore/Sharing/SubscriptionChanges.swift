@@ -65,7 +65,7 @@ extension City {
                 return Decision(.refused(.segmentOverlap))
             }
         } else {
-            // Its own places do not stand in its way.
+            // The subscription's own places do not count against it.
             lots[subscription.parkCode]!.drop(spansOf: authNo)
             let hasRoom = spans.allSatisfy { lots[subscription.parkCode]!.hasRoom(.shared, from: $0.from, to: $0.to, now: now) }
             holdTimes(of: subscription, now: now)
@@ -115,11 +115,11 @@ extension City {
         return Decision(.share(subscription, feeFen: fee), events)
     }
 
-    /// D05 by an operator: an authorisation that he made elsewhere. A newer version replaces an older one.
+    /// D05 by an operator: an authorisation that the operator made elsewhere. A newer version replaces an older one.
     mutating func push(_ pushed: SharedSubscription, at now: Millis) -> Decision {
         var subscription = pushed
         guard let lot = lots[subscription.parkCode] else { return Decision(.refused(.lotNotRegistered)) }
-        // No operator gives a number of the server's series; a newer version of a subscription that has one is no new number.
+        // An operator may not give a new number of the server's series; a newer version of a known subscription gives none.
         if City.isOwnNumber(subscription.authNo), lot.subscriptions[subscription.authNo] == nil {
             return Decision(.illegalValue, RuleNote("authNo"))
         }
@@ -128,7 +128,7 @@ extension City {
             subscription.appId = old.appId
             subscription.userToken = old.userToken
             guard old.version < subscription.version else { return Decision(.refused(.newerVersionExists)) }
-            // Whose car is inside is a fact, whatever is agreed.
+            // The car that is inside is a fact; a new version does not change it.
             subscription.insidePlate = old.insidePlate
             subscription.recordNo = old.recordNo
             subscription.leaveBy = old.leaveBy
@@ -136,7 +136,7 @@ extension City {
             subscription.strikes = old.strikes
             if old.insidePlate != nil, subscription.status == .active { subscription.status = .inUse }
         }
-        // One space, one holder.
+        // A space has one holder at a time.
         if let space = subscription.spaceNo {
             let spans = times(of: subscription, from: now)
             guard spans.allSatisfy({ lot.spaces.isFree(space, from: $0.from, to: $0.to, except: subscription.authNo) }) else {
@@ -152,7 +152,7 @@ extension City {
 
     mutating func revokeShare(_ parkCode: String, _ authNo: String, authVer: Int64, reason: String, at now: Millis) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
-        // What was said of an older state of it does not touch the newer one.
+        // A revocation of an older version does not end a newer one.
         if let known = lot.subscriptions[authNo], authVer < known.version { return Decision(.refused(.newerVersionExists)) }
         var events: [Event] = []
         if var subscription = lot.subscriptions[authNo], subscription.status.holds {
@@ -164,7 +164,7 @@ extension City {
         return Decision(.posted(epoch: lots[parkCode]!.downEpoch!, seq: lots[parkCode]!.downLast), events)
     }
 
-    /// Its bill is paid: it comes into force, or goes on.
+    /// Puts a subscription into force or renews it, because its bill is paid.
     mutating func paid(_ authNo: String, at now: Millis, _ events: inout [Event]) {
         guard var subscription = subscription(authNo), subscription.status.holds else { return }
         if let validTo = subscription.renewTo {

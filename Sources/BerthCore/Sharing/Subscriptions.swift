@@ -1,7 +1,7 @@
 // Subscriptions of shared places: the times that they hold, the space that they get.
 extension City {
-    /// The times of a subscription from a moment on.
-    /// The times that it holds its place, for a year and a month ahead: "for ever" is held anew when the past is forgotten.
+    /// The times from a moment on at which a subscription holds its place, for a year and a month ahead. A hold "for ever" is renewed when
+    /// the past is forgotten.
     func times(of subscription: SharedSubscription, from: Millis) -> [Window] {
         let start = max(from, subscription.validFrom)
         let end = min(max(subscription.validTo, subscription.renewTo ?? 0), start + City.heldDays * CivilTime.dayLength)
@@ -89,7 +89,7 @@ extension City {
         }
     }
 
-    /// What has been paid for the time that an owner takes back goes back to the subscriber, at the owner's cost.
+    /// Refunds to the subscriber the amount paid for the time that an owner takes back, at the owner's cost.
     mutating func giveBackRest(of given: SharedSubscription, payer: Account, at now: Millis, _ events: inout [Event]) -> SharedSubscription
     {
         var subscription = given
@@ -123,7 +123,7 @@ extension City {
             if offer.status == .underReview || offer.status == .draft { return .failure(.offerUnderAudit) }
             guard offer.isBookable else { return .failure(.offerClosed) }
         }
-        // The same plate twice at one lot in one time is one right too many.
+        // A plate may not have two rights at one lot for the same time.
         let asked = draft.segments
         let candidates = (draft.offerId.flatMap { lot.offers[$0] }.map { [$0] } ?? lot.offers.values.sorted { $0.offerId < $1.offerId })
             .filter { $0.isBookable && $0.validFrom <= max(now, draft.validFrom) && draft.validTo <= $0.validTo }

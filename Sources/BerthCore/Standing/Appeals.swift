@@ -36,7 +36,7 @@ extension City {
         return Decision(.entity(.appeal(appeal)), events)
     }
 
-    /// What a penalty brought with it beside its counters: the deposit that was kept, the subscription that it ended.
+    /// Undoes the consequences of a penalty beside its counters: the deposit that was kept, the subscription that it ended.
     private mutating func makeGood(_ penalty: Penalty, by reference: String, at now: Millis, history: some History, _ events: inout [Event])
     {
         if var reservation = reservation(penalty.orderNo, history: history) {
@@ -45,7 +45,7 @@ extension City {
                 update(reservation, at: now, &events)
             }
             if penalty.kind == .breach {
-                // As if it had been free: it counts against no limit.
+                // The cancel is treated as a free one: it counts against no limit.
                 for key in City.cancelKeys(reservation, at: penalty.at) where counted(key) > 0 { count(key, by: -1, &events) }
                 for key in City.dayKeys(reservation) + reservation.quotaKeys where counted(key) > 0 { count(key, by: -1, &events) }
             }

@@ -1,4 +1,4 @@
-/// What a user is charged with, and the evidence for it. It is undone with its evidence, or by an appeal.
+/// A charge against a user, and the evidence for it. It is undone with its evidence, or by an appeal.
 public struct Penalty: Sendable, Equatable, Codable {
     public enum Kind: String, Sendable, Codable { case noShow, breach, lateDeparture }
     public enum State: String, Sendable, Codable { case inForce, undone }
@@ -10,12 +10,12 @@ public struct Penalty: Sendable, Equatable, Codable {
     public var plate: Plate
     public var parkCode: String
     public var group: String
-    /// The order or subscription.
+    /// The reservation or subscription.
     public var orderNo: String
     public var at: Millis
     /// The time that the counters charge it to.
     public var chargedAt: Millis
-    /// What was seen: the window and how far the lot's log had come, the deadline and the exit.
+    /// The facts seen: the window and the position of the lot's log, the deadline and the exit.
     public var evidence: String
     public var state: State = .inForce
     public var undoneBy: String?

@@ -13,7 +13,7 @@ extension City {
 
     func group(of parkCode: String) -> String { lots[parkCode]?.profile?.group ?? "" }
 
-    /// The ban under which a user or plate stands at a lot; nil when there is none.
+    /// The ban on a user or plate at a lot; nil when there is none.
     func standing(
         of appId: String, _ userToken: String, _ plate: Plate, lot: Lot, purpose: Purpose, policy: Policy, at now: Millis
     ) -> (Rejection, RuleNote)? {
@@ -75,9 +75,9 @@ extension City {
         public var used: Int
         public var max: Int
         public var until: Millis
-        /// Of which operator's lots; "" of all that have none.
+        /// The operator of the lots that it is for; "" for all lots without one.
         public var group: String
-        /// What happens when it is reached.
+        /// The refusal when it is reached.
         public var refusal: Rejection
     }
 
@@ -90,10 +90,10 @@ extension City {
         )
     }
 
-    /// The counters of a user (A11), before they hurt: those of the city, and those of each group in which something counts against him.
+    /// The counters of a user (A11), also below their limits: those of the city, and those of each group in which one is not zero.
     /// - Parameters:
     ///   - parkCode: of the lot whose limits are asked for, and its operator's; the city's and every operator's with a record when nil.
-    ///   - purpose: of what is to be booked there.
+    ///   - purpose: of the booking there.
     public func standing(
         appId: String, userToken: String, plate: Plate? = nil, parkCode: String? = nil, purpose: Purpose = .reservation, at now: Millis
     ) -> [Counter] {

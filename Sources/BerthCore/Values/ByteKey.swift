@@ -1,5 +1,5 @@
-/// A text as a key: hashed and compared by its bytes. Two texts that only Unicode calls equal are two keys; what the city counts by is
-/// in one form, and most of it is not ASCII, for which the language's own comparison takes the long way.
+/// A text as a key: hashed and compared by its bytes. Two texts that are equal only by Unicode rules are two keys. The city's keys are in
+/// one form, and most are not ASCII, for which the language's own comparison is slow.
 public struct ByteKey: Hashable, Sendable {
     public let text: String
     /// Made once: a table that grows need not look at its texts again, and keys that differ are told apart without them.

@@ -64,7 +64,7 @@ public enum CivilTime {
 
     static func year(of time: Millis) -> Int64 { date(ofDay: day(of: time)).year }
 
-    /// Started calendar months between two moments, at least one: a month lasts to the same day and time of the next one, or to the end of
+    /// Started calendar months between two moments, at least one. A month lasts to the same day and time of the next one, or to the end of
     /// its last day (section 2).
     public static func months(from: Millis, to: Millis) -> Int {
         let day = day(of: from)

@@ -1,4 +1,4 @@
-/// The city's counters by key, in shards: a sweep of one shard keeps nobody waiting, also where a million users are counted.
+/// The city's counters by key, in shards: a sweep of one shard is short even when a million users are counted.
 struct CounterTable: Sendable {
     static let shardCount = 64
     private var shards = [[ByteKey: Int]](repeating: [:], count: shardCount)
@@ -13,7 +13,7 @@ struct CounterTable: Sendable {
         _modify { yield &shards[key.shard(of: CounterTable.shardCount)][key, default: fallback] }
     }
 
-    /// Forgets what is over in one shard.
+    /// Removes the counters of one shard whose period is over.
     mutating func forget(shard: Int, where isOver: (String) -> Bool) {
         for key in shards[shard].keys where isOver(key.text) { shards[shard][key] = nil }
     }

@@ -8,7 +8,7 @@ public struct GeoPoint: Sendable, Equatable {
         self.latitude = latitude
     }
 
-    /// Decimal texts of at most 7 places, as they are; what is not a number is 0.
+    /// Decimal texts of at most 7 places, as they are; a text that is not a number is 0.
     public init(longitude: String, latitude: String) {
         self.init(longitude: GeoPoint.units(longitude), latitude: GeoPoint.units(latitude))
     }
@@ -16,7 +16,7 @@ public struct GeoPoint: Sendable, Equatable {
     private static func units(_ text: String) -> Int64 {
         let isNegative = text.hasPrefix("-")
         let parts = (isNegative ? text.dropFirst() : text[...]).split(separator: ".", maxSplits: 1)
-        // Nothing on the ground has more than 180 degrees: what is no such number is 0.
+        // No position has more than 180 degrees: a text that is no such number is 0.
         guard let whole = parts.first.flatMap({ Int64($0) }), (0...180).contains(whole) else { return 0 }
         let fraction = parts.count > 1 ? String(parts[1].prefix(7)) : ""
         let units = whole * 10_000_000 + (Int64(fraction + String(repeating: "0", count: 7 - fraction.utf8.count)) ?? 0)

@@ -1,4 +1,4 @@
-/// What a booking is for (业务类型): 1 reservation parking 预约停车, 2 shared parking 共享停车, 3 public-service parking 公共业务停车.
+/// The purpose of a booking (业务类型): 1 reservation parking 预约停车, 2 shared parking 共享停车, 3 public-service parking 公共业务停车.
 public enum Purpose: Int, Sendable, CaseIterable, Codable {
     case reservation = 1
     case shared = 2
@@ -47,14 +47,15 @@ public struct LotProfile: Sendable, Equatable {
     public var openHours: [OpenHours]
     public var freeMin: Int
     public var leaveBufferMin: Int
-    /// The operator's code or name: lots of one operator share no-shows, bans and lists (section 7, scope group). "" is the city's own group.
+    /// The operator's code or name: lots of one operator share no-shows, bans and lists (section 7, scope group). "" is the city's own
+    /// group.
     public var group = ""
-    /// Which vehicles fit: 0 and an empty set say nothing.
+    /// The vehicles that fit; 0 and an empty set say nothing.
     public var maxSeats = 0
     public var maxHeightMm = 0
     /// Plate categories admitted (section 15.3).
     public var plateTypes: Set<String> = []
-    /// Where it is on the ground, for distances.
+    /// Its position on the ground, for distances.
     public var position: GeoPoint
 
     public init(
@@ -82,7 +83,7 @@ public struct LotProfile: Sendable, Equatable {
 
     public func isOpen(at time: Millis, _ calendar: WorkCalendar) -> Bool { openHours.contains { $0.contains(time, calendar) } }
 
-    /// When it opens after a moment at which it is closed, to the minute; nil when it does not within a fortnight.
+    /// The time at which it opens after a moment at which it is closed, to the minute; nil when it does not within a fortnight.
     func opens(after time: Millis, _ calendar: WorkCalendar) -> Millis? {
         let day = CivilTime.day(of: time)
         for day in day...(day + 14) {

@@ -1,4 +1,4 @@
-/// A plate number in its normal form (interface.md, section 15.1), or what a camera read (section 2, `plateNo`). Prints masked.
+/// A plate number in its normal form (interface.md, section 15.1), or a camera's reading (section 2, `plateNo`). Prints masked.
 public struct Plate: Hashable, Sendable, CustomStringConvertible {
     /// The whole number. Named so that a reader of the code sees where personal data leaves.
     public let revealed: String
@@ -6,7 +6,7 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
 
     private enum Kind { case ordinary, police, newEnergySmall, newEnergyLarge, embassy, armedPolice, military, emergency, virtual, reading }
 
-    /// 粤B***45: what logs, pages and queries outside the lot concerned may show (section 13).
+    /// 粤B***45: the form that logs, pages and queries outside the lot concerned may show (section 13).
     public var description: String { masked }
     public var masked: String {
         let characters = Array(revealed)
@@ -170,7 +170,7 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
         ["0", "O", "D", "Q"], ["8", "B"], ["1", "I", "L", "T"], ["2", "Z"], ["5", "S"], ["6", "G"],
     ]
 
-    /// Provinces that border on each other: the cars that come, and the characters that are taken for one another.
+    /// Provinces that border on each other: their cars come often, and their characters are taken for one another.
     private static let neighbours: [Character: String] = [
         "京": "津冀", "津": "京冀", "冀": "京津晋蒙辽鲁豫", "晋": "冀蒙陕豫", "蒙": "黑吉辽冀晋陕宁甘", "辽": "吉蒙冀", "吉": "黑辽蒙", "黑": "吉蒙",
         "沪": "苏浙", "苏": "沪浙皖鲁", "浙": "沪苏皖赣闽", "皖": "苏浙赣鄂豫鲁", "闽": "浙赣粤", "赣": "浙皖鄂湘粤闽", "鲁": "冀豫皖苏", "豫": "冀晋陕鄂皖鲁",
@@ -178,7 +178,7 @@ public struct Plate: Hashable, Sendable, CustomStringConvertible {
         "云": "川贵桂藏", "藏": "云川青新", "陕": "晋蒙宁甘川渝鄂豫", "甘": "陕宁蒙新青川", "青": "甘新藏川", "宁": "陕蒙甘", "新": "甘青藏",
     ]
 
-    /// In how many characters a reading differs from this plate, when every difference is one that cameras make; nil otherwise.
+    /// The number of characters in which a reading differs from this plate, when every difference is one that cameras make; nil otherwise.
     public func misreadings(as other: Plate) -> Int? {
         let (left, right) = (Array(revealed), Array(other.revealed))
         guard left.count == right.count, !isVirtual, !other.isVirtual else { return nil }

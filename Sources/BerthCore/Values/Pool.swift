@@ -1,18 +1,18 @@
-/// Whose places are counted together (配额池; section 8).
+/// A group of places that are counted together (配额池; section 8).
 public enum Pool: String, Sendable, CaseIterable, Codable {
     case personal = "PERSONAL"
     case merchant = "MERCHANT"
     case publicService = "PUBLIC_BIZ"
     case charging = "CHARGING"
     case shared = "SHARED"
-    /// Kept for cars that come without an order: the other pools together leave so many places free.
+    /// Places kept for cars without a reservation: the other pools together leave so many places free.
     case walkIn = "WALK_IN"
     /// Released on the day itself from what the gates count, when the public-service quota is used up (R6).
     case rolling = "ROLLING"
 }
 
 extension Purpose {
-    /// The pool of an order that names none.
+    /// The pool of a reservation that names none.
     public var pool: Pool {
         switch self {
         case .reservation: .personal
@@ -32,7 +32,7 @@ struct PoolRule: Sendable, Equatable {
     var segments: [RecurringWindow] = []
     var calendar = WorkCalendar()
 
-    /// When it holds between two moments.
+    /// The times between two moments at which it holds.
     func spans(from: Millis, to: Millis) -> [Window] {
         let span = Window(max(from, self.from), min(to, self.to))
         guard span.from < span.to else { return [] }
@@ -40,16 +40,16 @@ struct PoolRule: Sendable, Equatable {
     }
 }
 
-/// Who has which individual space and when: an interval has one holder.
+/// The holder of each individual space at each time: an interval has one holder.
 struct SpaceCalendar: Sendable {
     struct Entry: Sendable, Equatable {
-        /// The order or subscription.
+        /// The reservation or subscription.
         var holder: String
         var span: Window
     }
 
     private(set) var entries: TextTable<[Entry]> = [:]
-    /// Of offers of a number of places: which of them somebody holds, by what their names begin with.
+    /// The held places of offers of several places, by the prefix of their names.
     private var heldUnits: TextTable<Set<Int>> = [:]
 
     /// The place of an offer that a name stands for; nil for a space with a number of its own.
@@ -60,7 +60,7 @@ struct SpaceCalendar: Sendable {
         return (String(space[...mark]), number)
     }
 
-    /// Places of an offer among which the best one is: those that somebody holds at some time, and the first that nobody holds.
+    /// Places of an offer among which the best one is: those with a hold at some time, and the first one without any.
     func candidates(of offer: SharedOffer) -> [String] {
         if let space = offer.spaceNo { return [space] }
         let (prefix, count) = (offer.unitPrefix, offer.unitCount)
@@ -70,8 +70,8 @@ struct SpaceCalendar: Sendable {
         return names
     }
 
-    /// How many places of an offer nobody holds in an interval.
-    /// - Parameter isTaken: a place that cannot be given although nobody holds it.
+    /// The number of places of an offer that are free in an interval.
+    /// - Parameter isTaken: whether a place cannot be given although it has no hold.
     func free(of offer: SharedOffer, from: Millis, to: Millis, except isTaken: (String) -> Bool) -> Int {
         if let space = offer.spaceNo { return isFree(space, from: from, to: to) && !isTaken(space) ? 1 : 0 }
         let (prefix, count) = (offer.unitPrefix, offer.unitCount)
@@ -103,7 +103,7 @@ struct SpaceCalendar: Sendable {
         if heldUnits[prefix]?.isEmpty == true { heldUnits.removeValue(forKey: prefix) }
     }
 
-    /// How much free time around the interval is left over in its gap: the smaller, the less is cut to pieces.
+    /// The free time that is left around the interval in its gap: the smaller it is, the less the calendar is cut up.
     func slack(_ space: String, from: Millis, to: Millis, within span: Window) -> Millis {
         var (start, end) = (span.from, span.to)
         for entry in entries[space] ?? [] {
@@ -113,7 +113,7 @@ struct SpaceCalendar: Sendable {
         return (from - start) + (end - to)
     }
 
-    /// Who holds a space next after a moment.
+    /// The next entry of another holder of a space after a moment.
     func next(_ space: String, after time: Millis, except holder: String) -> Entry? {
         entries[space]?.filter { $0.holder != holder && $0.span.from >= time }.min { $0.span.from < $1.span.from }
     }

@@ -45,8 +45,8 @@ public struct RecurringWindow: Sendable, Hashable, Codable {
         self.end = end
     }
 
-    /// Off-peak sharing where nothing else is said (section 7): workdays 18:00 to 08:00, days of rest all day and until 08:00 of the next workday,
-    /// whichever day that is (a Saturday may be followed by a make-up workday).
+    /// Off-peak sharing where nothing else is said (section 7): workdays 18:00 to 08:00, days of rest all day and until 08:00 of the next
+    /// workday. That may be any day, since a make-up workday may follow a Saturday.
     public static let offPeak = [
         RecurringWindow(.daily, start: 1080, end: 480), RecurringWindow(.weekly, days: [6, 7], start: 0, end: 1440),
     ]
@@ -61,7 +61,7 @@ public struct RecurringWindow: Sendable, Hashable, Codable {
         }
     }
 
-    /// When these segments are open between two moments, joined and in order.
+    /// The times between two moments at which these segments are open, joined and in order.
     public static func spans(_ segments: [RecurringWindow], from: Millis, to: Millis, _ calendar: WorkCalendar) -> [Window] {
         guard from < to else { return [] }
         var spans: [Window] = []
@@ -81,7 +81,7 @@ public struct RecurringWindow: Sendable, Hashable, Codable {
     public static func span(_ segments: [RecurringWindow], holding time: Millis, _ calendar: WorkCalendar) -> Window? {
         let year = 366 * CivilTime.dayLength
         if segments.contains(where: { $0.repeats == .daily && $0.start == 0 && $0.end == 1440 }) { return Window(time - year, time + year) }
-        // Far enough to see its ends: most are within a day or a week.
+        // The search widens until both ends are seen: most are within a day or a week.
         for days in [2, 10, 60] as [Millis] {
             let (from, to) = (time - days * CivilTime.dayLength, time + days * CivilTime.dayLength)
             guard let span = spans(segments, from: from, to: to, calendar).first(where: { $0.from <= time && time < $0.to }) else {

@@ -1,8 +1,9 @@
-/// What parking costs (U06), for sessions that the city bills itself.
+/// The price of parking (U06), for sessions that the city bills itself.
 ///
-/// A stay is cut into started steps. Each step costs what the first rule says that is in force when the step starts: by weekday, time of day and
-/// length of the stay so far. A rule's cap holds for one period of a day, the tariff's for one civil day. A stay not longer than the free minutes
-/// of the rule in force at its entry costs nothing; a longer one is charged from its entry. After the leave deadline a step costs `overtimePercent`.
+/// A stay is cut into started steps. The price of a step is that of the first rule in force when the step starts: by weekday, time of day
+/// and length of the stay so far. A rule's cap holds for one period of a day, the tariff's for one civil day. A stay not longer than the
+/// free minutes of the rule in force at its entry costs nothing; a longer one is charged from its entry. After the leave deadline a step
+/// costs `overtimePercent`.
 public struct Tariff: Sendable, Equatable {
     public struct Rule: Sendable, Equatable {
         /// 1 Monday … 7 Sunday; empty is every day.
@@ -20,7 +21,7 @@ public struct Tariff: Sendable, Equatable {
 
         public init() {}
 
-        /// For how many minutes it goes on to hold from a moment at which it holds.
+        /// The minutes for which it still holds from a moment at which it holds.
         func minutesLeft(at time: Millis, elapsed: Int, _ calendar: WorkCalendar) -> Int {
             let minute = CivilTime.minuteOfDay(time)
             var left = toMin.map { $0 - elapsed } ?? .max
@@ -45,7 +46,7 @@ public struct Tariff: Sendable, Equatable {
     public var overtimePercent = 100
     /// In words, as the lot gave it.
     public var text = ""
-    /// Longest stay that is computed, minutes: a year; what is longer costs what a year costs.
+    /// Longest stay that is computed, minutes: a year; a longer stay costs as much as a year.
     static let minutesMax = 366 * 1440
     /// One price for one use; beyond the time to leave it is due again, at the overtime rate, for each started day.
     var perUseFen: Int64?
@@ -98,7 +99,7 @@ public struct Tariff: Sendable, Equatable {
             }
             let rule = rules[index]
             let day = CivilTime.day(of: time)
-            // A step ends with its rule at the latest; what is free has no step (U06).
+            // A step ends with its rule at the latest; a free rule has no step (U06).
             let length = rule.stepFen == 0 ? 1 : min(max(1, rule.stepMin), rule.minutesLeft(at: time, elapsed: elapsed, calendar))
             var fen = rule.stepFen
             if let deadline, time >= deadline { fen = fen * Int64(overtimePercent) / 100 }
@@ -117,12 +118,12 @@ public struct Tariff: Sendable, Equatable {
 /// The bill of a session that the city itself charges.
 public struct SessionFee: Sendable, Equatable {
     public var visit: Visit
-    /// The order or subscription.
+    /// The reservation or subscription.
     public var orderNo: String
     public var totalFen: Int64
     public var discountFen: Int64
     public var paidFen: Int64
-    /// After what re-homing cost more, which somebody else bears.
+    /// The fee without the extra cost of re-homing, which another party bears, and without payments.
     public var payableFen: Int64 { max(0, totalFen - discountFen - paidFen) }
 }
 

@@ -36,6 +36,6 @@ extension Optional where Wrapped == String {
 }
 
 extension String {
-    /// FNV-1a over the bytes: a short name of a long one where nobody gains by a collision; never for authenticity.
+    /// FNV-1a over the bytes: a short name for a long one where a collision is of no use to an attacker; never for authenticity.
     var fingerprint: UInt64 { utf8.reduce(14_695_981_039_346_656_037) { ($0 ^ UInt64($1)) &* 1_099_511_628_211 } }
 }

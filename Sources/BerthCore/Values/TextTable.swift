@@ -5,7 +5,7 @@ public struct TextTable<Value> {
 
     public init() {}
 
-    /// The last of two entries of one key stays.
+    /// Of two entries with one key the last one is kept.
     public init(_ entries: some Sequence<(String, Value)>) {
         for (key, value) in entries { values_[ByteKey(key)] = value }
     }

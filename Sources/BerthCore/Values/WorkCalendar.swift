@@ -1,10 +1,10 @@
-/// Which days the public rests: weekends, but for public holidays and the workdays that make up for them.
+/// The public days of rest: weekends, with public holidays and the workdays that make up for them as exceptions.
 ///
 /// Rules that name weekdays follow it: on a public holiday Sunday's rules hold, on a make-up workday Monday's.
 public struct WorkCalendar: Sendable, Equatable {
     public enum Kind: String, Sendable, Codable { case holiday, workday }
 
-    /// Days that are not what their weekday says.
+    /// Days whose kind differs from that of their weekday.
     public var exceptions: [Int64: Kind]
 
     public init(exceptions: [Int64: Kind] = [:]) { self.exceptions = exceptions }

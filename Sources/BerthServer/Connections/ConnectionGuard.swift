@@ -36,7 +36,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var announced = 0
     /// The room that this connection's unfinished body has taken.
     private var taken = 0
-    /// The connection is about to be closed: what still comes is dropped.
+    /// The connection is about to be closed: bytes that still arrive are dropped.
     private var isRefused = false
     /// The context of the handler beside the socket: it closes without the farewell of TLS, for which a hostile sender can be waited for.
     private var socket: ChannelHandlerContext?

@@ -9,7 +9,7 @@ import NIOPosix
 import NIOSSL
 import Synchronization
 
-/// The signed interface over HTTPS (interface.md, section 3): what all connections of one front share.
+/// The signed interface over HTTPS (interface.md, section 3): the state that all connections of one front share.
 final class SignedFront: Sendable {
     let pipeline: Pipeline
     let connections: Connections
@@ -124,7 +124,7 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case draining(Pipeline.SignedReply, HTTPResponseStatus?)
         /// The request is being decided.
         case deciding
-        /// The connection is about to be closed: what still comes is dropped.
+        /// The connection is about to be closed: bytes that still arrive are dropped.
         case closing
     }
 
@@ -202,7 +202,7 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
         guard head.method == .POST else { return refuse("unknownService", "services are called by POST") }
         let length = head.headers.first(name: "content-length").flatMap { Int($0) }
-        // Whether the body is acceptable is known before it is read; what remains of it is read and thrown away.
+        // The head tells whether the body is acceptable, before the body is read. The rest of a refused body is read and thrown away.
         if let length, length > WireLimits.bodyBytesMax {
             refuse("tooLarge", "body over 1 MiB")
             // A client that asked first is told, and sends nothing.
