@@ -30,11 +30,39 @@ BANNED = [
     (r"Task\.detached", "work belongs to a task group", {"BerthGateway/Gateway.swift"}),
     (r"JSONDecoder|JSONEncoder|JSONSerialization", "the wire's own JSON is strict and keeps order",
      {"BerthStore/RowEncoding+Entities.swift"}),
-    (r"\busleep\(|Thread\.sleep", "waiting is the supervisor's of child processes alone", {"BerthServer/EmbeddedBroker.swift", "BerthSimulator/CityRun.swift"}),
+    (r"\busleep\(|Thread\.sleep", "waiting is the supervisor's of child processes alone", {"BerthServer/Broker/EmbeddedBroker.swift", "BerthSimulator/CityRun.swift"}),
     (r"@unchecked Sendable", "only where the language cannot see it, with the reason beside it", {"BerthCore/Reservations/Reservation.swift", "BerthLink/MQTTReactor.swift"}),
     (r"\b(TODO|FIXME|XXX)\b", "finish it, or file an issue", set()),
 ]
 LINES_MAX = 620
+#: A file of the core holds one subject.
+CORE_LINES_MAX = 300
+FUNCTION_LINES_MAX = 70
+#: Functions that are one table or one list, and those that are still to be divided.
+LONG_FUNCTIONS = {
+    "BerthCore/City+Decide.swift carryOut", "BerthWire/Decode+Commands.swift command", "BerthWire/Dialect.swift init", "BerthWire/Envelope.swift init",
+    "BerthStore/RowEncoding.swift write", "BerthDocs/Vectors.swift document", "BerthServer/Composition/Server.swift run",
+    "BerthServer/Composition/Settings.swift read", "BerthServer/Services/Admin.swift run", "BerthServer/Services/Pipeline+Rules.swift ruleQuery",
+    "BerthCore/Gate/Entries.swift takeEntry", "BerthCore/Gate/Exits.swift exit", "BerthCore/Gate/GateCheck.swift check",
+    "BerthCore/Reservations/Change.swift modify", "BerthScene/SceneRunner.swift perform", "BerthServer/Deciding/Sequencer+UpLog.swift consume",
+    "berth/Doctor.swift run", "BerthServer/Services/Pipeline+Lots.swift feeQuery", "BerthStore/Store.swift load",
+}
+#: Comments: people are the driver, the user, the operator, they; a sentence begins with its subject (house rules).
+HEADLESS = re.compile(r"^\s*///? (?:- (?:Returns|Parameter \w+): )?(?:Who|What|Whoever|Whatever)\b|//.*[a-z)`][.:;] (?:Who|What|Whoever|Whatever) ")
+PERSON = re.compile(r"//.*\b(?:he|him|his|himself)\b", re.I)
+FUNCTION = re.compile(r"^(\s*)(?:(?:public|package|private|fileprivate|static|mutating|override|final|@\w+(?:\([^)]*\))?) )*(?:func (\w+)|(init)\b)")
+
+
+def functions(lines):
+    """Name, first line and length of each function; its end is the first line that closes it at its own indentation."""
+    for start, line in enumerate(lines):
+        found = FUNCTION.match(line)
+        if not found or line.rstrip().endswith("}"):
+            continue
+        for end in range(start + 1, len(lines)):
+            if lines[end] == found.group(1) + "}":
+                yield found.group(2) or "init", start + 1, end - start + 1
+                break
 
 faults = []
 for file in sorted((ROOT / "Sources").rglob("*.swift")):
@@ -48,6 +76,15 @@ for file in sorted((ROOT / "Sources").rglob("*.swift")):
         for pattern, why, files in BANNED:
             if re.search(pattern, code) and name not in files:
                 faults.append(f"{name}:{number}: {why}: {line.strip()}")
+        if HEADLESS.search(line):
+            faults.append(f"{name}:{number}: a comment begins with its subject: {line.strip()}")
+        if PERSON.search(line):
+            faults.append(f"{name}:{number}: people are the driver, the user, the operator, they: {line.strip()}")
+    for function, number, length in functions(text.splitlines()):
+        if length > FUNCTION_LINES_MAX and f"{name} {function}" not in LONG_FUNCTIONS:
+            faults.append(f"{name}:{number}: {function} has {length} lines")
+    if target == "BerthCore" and len(text.splitlines()) > CORE_LINES_MAX:
+        faults.append(f"{name}: {len(text.splitlines())} lines; a file of the core holds one subject")
     if len(text.splitlines()) > LINES_MAX:
         faults.append(f"{name}: {len(text.splitlines())} lines; does it still tell one story?")
 # What a document points at is there: files by link, and the tests that it names.

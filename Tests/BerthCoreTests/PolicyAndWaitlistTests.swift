@@ -103,6 +103,15 @@ import Testing
         world.decide(.cancel(appId: "app1", orderNo: late.orderNo, confirmBreach: true))
         #expect(world.city.balances[.lot("P1")] == -1000 && world.city.ledgerSum == 0, "a breach forfeits it")
 
+        // A reservation whose deposit was not paid counts as no cancel, and its reply says so.
+        let doubtful = try #require(world.book(in: 60).reservation)
+        guard
+            case .cancelled(_, isBreach: false, let left, _) = world.decide(
+                .cancel(appId: "app1", orderNo: doubtful.orderNo, confirmBreach: false)
+            ).outcome
+        else { Issue.record("not cancelled"); return }
+        #expect(left == Policy().cancelMaxPerDay)
+
         let unpaid = try #require(world.book(in: 20).reservation)
         world.run(minutes: 6)
         #expect(world.status(unpaid.orderNo) == .rejected && world.reservation(unpaid.orderNo).downSeq == 0)

@@ -40,7 +40,7 @@ def service_row(s):
     name = s["name"]
     where = files(re.escape(f'"{name}"'))
     if not where:
-        where = {"live": "BerthServer/LotCalls.swift", "log": "BerthServer/Deliverer.swift", "kept": "BerthServer/Pipeline.swift"}.get(s["kind"], "BerthServer/Pipeline+Queries.swift")
+        where = {"live": "BerthServer/Delivery/LotCalls.swift", "log": "BerthServer/Delivery/Deliverer.swift", "kept": "BerthServer/Gatekeeping/Pipeline.swift"}.get(s["kind"], "BerthServer/Services/Pipeline+Queries.swift")
     test = first(lambda carrier, service, code: service == name and code in (0, None))
     if test is None and s["direction"] != "callback":
         test = first(lambda carrier, service, code: service == name and code not in (103, 204))
@@ -49,14 +49,14 @@ def service_row(s):
 
 def code_row(c):
     name, number = c["name"], c["code"]
-    where = files(rf'Decision\(\s*\.{name}\b', rf'\.failure\(\.{name}\)', rf'worst = \.?(Refusal\.)?{name}\b', rf'full\(\.{name}', rf'WireError\(\s*"{name}"', rf'\.refused\(\.{name}\)', rf'code\("{name}"\)', rf'\? \.{name} :', rf'return \.{name}\b', rf'refusal = .*\.{name}\b',
+    where = files(rf'Decision\(\s*\.{name}\b', rf'\.failure\(\.{name}\)', rf'worst = \.?(Rejection\.)?{name}\b', rf'full\(\.{name}', rf'WireError\(\s*"{name}"', rf'\.refused\(\.{name}\)', rf'code\("{name}"\)', rf'\? \.{name} :', rf'return \.{name}\b', rf'refusal = .*\.{name}\b',
                   rf': \.{name}\b', rf'recordedWith\(\.{name}', rf'refuse\("{name}"', rf'\.{name}, orderNo')
     if number == 0:
         where = "BerthWire/Encode.swift"
     if number == 1:
         return f"| {number} | {c['en']} | a fall-back for codes that the dictionary does not know | nothing sends it | nothing sends it | {c['mark']} |"
     if number in (503, 1104) and not where:
-        where = "BerthCore/City+Standing.swift" if number == 1104 else "BerthServer/Pipeline.swift"
+        where = "BerthCore/Standing/Standing.swift" if number == 1104 else "BerthServer/Gatekeeping/Pipeline.swift"
     if number == 503:
         return f"| {number} | {c['en']} | for a service whose rules a profile leaves out | nothing sends it | nothing sends it | {c['mark']} |"
     if number == 401:
@@ -66,7 +66,7 @@ def code_row(c):
     if not where and not https:
         why = "reserved"
         return f"| {number} | {c['en']} | {why}: nothing sends it yet | {why} | {why} | {c['mark']} |"
-    return f"| {number} | {c['en']} | {where or 'the lot says it; passed on by BerthServer/LotCalls.swift'} | {https or ''} | {mqtt or NOT_MQTT(number)} | {c['mark']} |"
+    return f"| {number} | {c['en']} | {where or 'the lot says it; passed on by BerthServer/Delivery/LotCalls.swift'} | {https or ''} | {mqtt or NOT_MQTT(number)} | {c['mark']} |"
 
 
 def NOT_MQTT(number):
@@ -87,7 +87,7 @@ SERVER_EVENTS = {1006, 1014, 1015, 2010, 2011, 2013, 3001, 3002, 3003, 3004, 300
 
 def event_row(e):
     number = e["code"]
-    where = ("raised by the server, and " if number in SERVER_EVENTS else "") + "kept from event.report: BerthCore/City.swift"
+    where = ("raised by the server, and " if number in SERVER_EVENTS else "") + "kept from event.report: BerthCore/City+Decide.swift"
     return f"| {number} | {e['zh']} {e['en']} | {where} | {first(lambda carrier, service, code: service == f'event {number}') or ''} | {e['mark']} |"
 
 

@@ -53,8 +53,8 @@ extension City {
             &events)
         return Decision(
             .cancelled(
-                lots[reservation.parkCode]!.reservations[orderNo]!, isBreach: isBreach, leftToday: max(0, leftToday - 1),
-                leftThisMonth: max(0, leftThisMonth - 1)), events)
+                known(orderNo) ?? reservation, isBreach: isBreach, leftToday: max(0, leftToday - (wasHeld ? 0 : 1)),
+                leftThisMonth: max(0, leftThisMonth - (wasHeld ? 0 : 1))), events)
     }
 
     /// Takes a reservation that ended without the user's fault out of the counters of its day.

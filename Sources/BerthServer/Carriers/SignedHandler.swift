@@ -57,7 +57,7 @@ final class SignedFront: Sendable {
 
     /// The reply to a body for which all unfinished bodies together leave no room (``ConnectionGuard``).
     @Sendable func noRoom() -> (head: HTTPResponseHead, body: ByteBuffer) {
-        message(pipeline.refuse("tooManyInFlight", "too many unfinished bodies"), date: ReplyQueue.text(of: Date()), closes: true)
+        message(pipeline.refuse("tooManyInFlight", "too many unfinished bodies"), date: ReplyQueue.text(of: pipeline.clock()), closes: true)
     }
 }
 
@@ -66,7 +66,7 @@ private final class ReplyQueue: Sendable {
     private typealias Waiting = (reply: Pipeline.SignedReply, handler: NIOLoopBound<SignedHandler>)
     private let loop: any EventLoop
     private let replies = Mutex<[Waiting]>([])
-    private let lastDate = Mutex<(second: Int, text: String)>((0, ""))
+    private let lastDate = Mutex<(second: Int64, text: String)>((0, ""))
 
     init(loop: any EventLoop) { self.loop = loop }
 
@@ -89,21 +89,20 @@ private final class ReplyQueue: Sendable {
     }
 
     /// The `Date` of a response (RFC 9110, section 5.6.7); it is written once a second.
-    var date: String {
-        let now = Date()
-        let second = Int(now.timeIntervalSince1970)
+    func date(at now: Millis) -> String {
+        let second = now / 1000
         return lastDate.withLock { last in
             if last.second != second { last = (second, ReplyQueue.text(of: now)) }
             return last.text
         }
     }
 
-    static func text(of date: Date) -> String {
+    static func text(of time: Millis) -> String {
         let formatter = DateFormatter()
         formatter.locale = Locale(identifier: "en_US_POSIX")
         formatter.timeZone = TimeZone(secondsFromGMT: 0)
         formatter.dateFormat = "EEE, dd MMM yyyy HH:mm:ss 'GMT'"
-        return formatter.string(from: date)
+        return formatter.string(from: Date(timeIntervalSince1970: Double(time) / 1000))
     }
 }
 
@@ -280,7 +279,7 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
             front.connections.noteKnown(source)
         }
         let closes = !keepsAlive || isHalfClosed
-        let (head, body) = front.message(reply, status: status, date: queue.date, closes: closes)
+        let (head, body) = front.message(reply, status: status, date: queue.date(at: front.pipeline.clock()), closes: closes)
         phase = closes ? .closing : .passing
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
