@@ -39,3 +39,6 @@ python_tools() {
     .venv/bin/pip install -q --disable-pip-version-check pytest paho-mqtt selenium \
       schemathesis openapi-spec-validator jsonschema tuspy cryptography
 }
+
+# Runs a command that mounts and changes its root.
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n --preserve-env=PATH "$@"; fi; }

@@ -9,19 +9,10 @@ public enum OpenAPI {
         for service in profile.catalogue where !service.callers.isEmpty {
             paths.append("/api/v1/" + service.name.split(separator: ".").joined(separator: "/"), ["post": operation(service, profile)])
         }
-        paths.append(
-            "/healthz",
-            [
-                "get": [
-                    "operationId": "healthz", "summary": "服务是否在运行 / is the server up", "tags": ["sys"], "security": [],
-                    "responses": [
-                        "200": [
-                            "description": "是 / yes",
-                            "content": ["application/json": ["schema": ["type": "object", "required": ["status"]]]],
-                        ]
-                    ],
-                ]
-            ])
+        for (path, zh, en) in [
+            ("/livez", "进程是否在运行", "does the process live"), ("/healthz", "同 /livez", "the same as /livez"),
+            ("/readyz", "能否处理业务：数据库、消息代理、磁盘", "can it do its work: store, broker, disk"),
+        ] { paths.append(path, ["get": probe(path, zh, en)]) }
         var webhooks = JSONObject()
         for service in profile.catalogue where service.direction == "callback" || (service.direction == "down" && service.kind == .log) {
             webhooks.append(
@@ -85,6 +76,21 @@ public enum OpenAPI {
 
     private static func body(_ schema: JSON) -> JSON {
         ["required": true, "content": ["application/json": ["schema": schema]]]
+    }
+
+    private static func probe(_ path: String, _ zh: String, _ en: String) -> JSON {
+        let content: JSON = ["application/json": ["schema": ["type": "object", "required": ["status", "version"]]]]
+        var responses: JSON = ["200": ["description": "是 / yes", "content": content]]
+        if path == "/readyz" {
+            responses = [
+                "200": ["description": "是 / yes", "content": content],
+                "503": ["description": "否，`checks` 说明原因 / no, `checks` says why", "content": content],
+            ]
+        }
+        return [
+            "operationId": .string(String(path.dropFirst())), "summary": .string("\(zh) / \(en)"), "tags": ["sys"], "security": [],
+            "responses": responses,
+        ]
     }
 
     private static func operation(_ service: ServiceDefinition, _ profile: Dialect) -> JSON {

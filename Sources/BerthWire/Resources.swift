@@ -15,7 +15,8 @@ public enum Resources {
             return ["/usr/share/berth"]
         }
         let folder = (program as NSString).deletingLastPathComponent
-        return [folder, (folder as NSString).deletingLastPathComponent + "/share/berth", "/usr/share/berth"]
+        let shared = (folder as NSString).deletingLastPathComponent + "/share/"
+        return [folder, shared + (program as NSString).lastPathComponent, shared + "berth", "/usr/share/berth"]
     }()
 
     /// - Returns: the path of a folder of a target's bundle, e.g. `Dialect` of `BerthWire`.

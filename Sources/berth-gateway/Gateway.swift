@@ -24,7 +24,7 @@ enum Main {
 
 struct BerthGatewayCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "berth-gateway", abstract: "车场前置机: the box at a parking lot.", subcommands: [Run.self])
+        commandName: "berth-gateway", abstract: "车场前置机: the box at a parking lot.", version: Version.text, subcommands: [Run.self])
 
     struct Run: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

@@ -18,7 +18,7 @@ enum Main {
 struct Berth: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "berth",
-        abstract: "泊位 Berth: reservation and sharing of parking spaces for a city.",
+        abstract: "泊位 Berth: reservation and sharing of parking spaces for a city.", version: Version.text,
         subcommands: [
             Serve.self, City.self, Bench.self, Keys.self, Lots.self, Audit.self, Notices.self, Call.self, Sign.self, Doctor.self,
             Docs.self, Status.self, SceneCommand.self, Occupancy.self, Verify.self, Restored.self,

@@ -8,6 +8,7 @@ import pathlib
 import re
 import resource
 import secrets
+import signal
 import socket
 import ssl
 import threading
@@ -852,6 +853,31 @@ def test_a_kept_reply_that_cannot_be_read(faulty, service):
     assert later.duplicate and later.code == 0 and ledger() == before, later
 
 
+def probe(server, path):
+    """Status and body of a page that probes ask for."""
+    connection = server.connection()
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def test_a_server_without_its_broker_is_not_ready(own_server):
+    server = own_server.start()
+    status, ready = probe(server, "/readyz")
+    assert status == 200 and ready["status"] == "ready" and set(ready["checks"].values()) == {"ok"} and ready["version"], ready
+    # As often as it comes back: until a probe meets the time between.
+    def is_down():
+        os.kill(json.loads(server.cli("status"))["brokerPid"], signal.SIGKILL)
+        seen = [probe(server, "/readyz") for _ in range(10)]
+        return any(status == 503 and ready["checks"]["broker"] == "down" for status, ready in seen)
+    eventually(is_down, 30)
+    assert probe(server, "/healthz")[0] == 200
+    eventually(lambda: probe(server, "/readyz")[0] == 200, 30)
+
+
 @pytest.mark.parametrize("name, word", [("full", "no space"), ("readonly", None), ("broken", None)])
 def test_writes_that_fail(faulty, name, word):
     """ENOSPC, EROFS and EIO: writes are 501 and say which it is, reads are answered, and all goes on afterwards. Only a full disk is called full."""
@@ -866,6 +892,9 @@ def test_writes_that_fail(faulty, name, word):
     assert server.call(provider, "order.detail", {"orderNo": order}).data["status"] == 1
     assert server.call(provider, "slot.query", {"parkCode": "FAULT", "date": fuzz.today(), "bizType": 1}).code == 0
     assert server.call(provider, "order.list", {}).code == 0
+    status, ready = probe(server, "/readyz")
+    assert status == 503 and ready["checks"]["store"] == "refuses" and ready["checks"]["broker"] == "ok", ready
+    assert probe(server, "/livez")[0] == 200, "a server that cannot write is not restarted for it"
     said = " | ".join([*(t for r in replies for t in (r.json.get("hint", ""), r.json["message"])), server.since_start()[at:]])
     said = said.lower()
     if word:
@@ -874,6 +903,7 @@ def test_writes_that_fail(faulty, name, word):
         assert "no space" not in said and not re.search(r"\bfull\b", said), said[-2000:]
     server.heal()
     eventually(lambda: server.call(provider, "order.create", booking("FAULT")).code == 0, 10)
+    eventually(lambda: probe(server, "/readyz")[0] == 200, 10)
     assert server.sql("SELECT count(*) FROM orders WHERE lot = 'FAULT'")[0][0] == 2, "what was refused left nothing"
 
 

@@ -1,6 +1,7 @@
 /// The reason for which a reservation ends without a stay. Each reason has one row of ``effects``, and that row alone decides the effects
-/// of the ending (interface.md, section 6; decision 0007).
-enum EndReason: CaseIterable, Sendable {
+/// of the ending (interface.md, section 6; decision 0007). docs/rules.md shows
+/// the table to integrators, in the order of these cases.
+package enum EndReason: CaseIterable, Sendable {
     /// The user cancels while that is free.
     case cancelled
     /// The user cancels too late, or more often than is free, and confirmed the breach.
@@ -13,15 +14,15 @@ enum EndReason: CaseIterable, Sendable {
     case refusedByLot, revokedByLot
     /// A flow policy closes the lot for the whole entry window.
     case closedByFlow
-    /// The hall cancels the appointment, or moves it to a time at which there is no place.
-    case appointmentCancelled, appointmentMoved
     /// The space is taken beyond its time, or its owner takes it back.
     case displaced
+    /// The hall cancels the appointment, or moves it to a time at which there is no place.
+    case appointmentCancelled, appointmentMoved
     /// The window is over and the log shows no entry: by the driver's fault, without it, or because the lot never had the reservation.
     case noShow, noShowExcused, neverDelivered
 
     /// The treatment of a deposit that was paid.
-    enum Deposit: Sendable {
+    package enum Deposit: Sendable {
         case returned
         /// It is the lot's, as a penalty.
         case kept
@@ -30,25 +31,25 @@ enum EndReason: CaseIterable, Sendable {
     }
 
     /// One row of the table.
-    struct Effects: Sendable {
-        var status: ReservationStatus
+    package struct Effects: Sendable {
+        package var status: ReservationStatus
         /// The reservation counts no more against the day of its user and plates, nor against daily quotas.
-        var freesDay = true
+        package var freesDay = true
         /// Its appointment can be used again.
-        var freesAppointment = true
-        var deposit = Deposit.returned
-        var penalty: Penalty.Kind?
+        package var freesAppointment = true
+        package var deposit = Deposit.returned
+        package var penalty: Penalty.Kind?
         /// The message to the lot, if it has heard of the reservation.
-        var message: CancelType?
+        package var message: CancelType?
         /// The delivery state of the lot's latest message, where the ending itself sets it.
-        var deliver: DeliverStatus?
+        package var deliver: DeliverStatus?
         /// The event that is raised (section 10).
-        var event: Int?
+        package var event: Int?
         /// The driver is owed compensation.
-        var isCompensated = false
+        package var isCompensated = false
     }
 
-    var effects: Effects {
+    package var effects: Effects {
         switch self {
         case .cancelled: Effects(status: .cancelled, message: .user)
         case .cancelledLate: Effects(status: .cancelledBreach, freesDay: false, deposit: .kept, penalty: .breach, message: .breach)

@@ -110,8 +110,9 @@ public final class Server: Sendable {
 
         let gate = ReadyGate()
         let connections = Connections()
-        logger.info("connections", metadata: ["most": "\(connections.most)"])
-        let pages = PublicSite(live: live, redirects: redirects, clock: clock)
+        logger.info("berth \(Version.text)", metadata: ["connections": "\(connections.most)"])
+        let health = Health(sequencer: sequencer, isBrokerUp: { ears.isUp }, dataDirectory: folder.path)
+        let pages = PublicSite(live: live, redirects: redirects, health: health, clock: clock)
         let backstage = InternalEndpoints(
             settings: settings, credentials: credentials, live: live, presence: presence, statistics: statistics, clock: clock)
         let front = HTTPFront(pages: pages, tus: Tus(pictures: pictures), backstage: backstage)
@@ -144,6 +145,7 @@ public final class Server: Sendable {
                 isCutOff.withLock { $0 = true }
                 return await group.triggerGracefulShutdown()
             }
+            ServiceManager.ready()
             onReady(
                 Ready(
                     https: "https://127.0.0.1:\(ports["https"] ?? 0)", mqtt: "mqtts://127.0.0.1:\(mqttPort)",
@@ -156,6 +158,7 @@ public final class Server: Sendable {
             if error is IOError { try Ports.check(places) }
             throw error
         }
+        ServiceManager.stopping()
         client.close()
         statistics.flush()
         await callbacks.close()

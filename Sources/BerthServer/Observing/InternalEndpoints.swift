@@ -100,6 +100,7 @@ struct InternalEndpoints: Sendable {
         let links = presence.snapshot
         _ = live.city(now: clock())
         let lots = live.measures.map { ($0.parkCode, $0.perMille, $0.inForce, $0.inside) }
+        out.add("berth_build_info", "gauge", "", Exposition.labels([("version", Version.number), ("build", Version.build ?? "")]), 1)
         out.add("berth_lots", "gauge", "", "", Double(lots.count))
         out.add("berth_links_online", "gauge", "", "", Double(links.values.reduce(0) { $0 + ($1.isOnline ? 1 : 0) }))
         out.add("berth_orders_active", "gauge", "", "", Double(lots.reduce(0) { $0 + $1.2 }))

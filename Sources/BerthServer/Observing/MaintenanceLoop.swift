@@ -80,6 +80,7 @@ struct MaintenanceLoop: Service {
                             watchDisk(now: now)
                         }, isCounting)
                 }
+                if beat % 20 == 0 { ServiceManager.alive() }
                 let due = sequencer.readUndurable { city in city.lots.keys.filter { city.isDue($0, at: deadline) } }
                 for parkCode in due { sequencer.perform(.expire(parkCode: parkCode), now: deadline) }
                 if beat % 120 == 0 {

@@ -100,7 +100,8 @@ struct Exposition {
     private var order: [String] = []
     /// The meaning of each family of ours.
     private static let help = [
-        "berth_lots": "Lots registered.", "berth_links_online": "Lots that can be reached over MQTT.",
+        "berth_build_info": "Always 1; its labels are the version and the build.", "berth_lots": "Lots registered.",
+        "berth_links_online": "Lots that can be reached over MQTT.",
         "berth_orders_active": "Orders held, booked or in a lot.", "berth_cars_inside": "Cars inside by the lots' own records.",
         "berth_lot_saturation_permille": "Occupied places per thousand, by lot.",
         "berth_lot_online": "Whether the lot can be reached over MQTT.",

@@ -14,6 +14,7 @@ struct PublicSite: HTTPResponder {
 
     let live: LiveFeed
     let redirects: Redirects
+    let health: Health
     let clock: @Sendable () -> Millis
     /// Our own files; `serve` does not start without them.
     private static let folder = (try? Resources.folder("Pages", of: "BerthServer")) ?? ""
@@ -46,7 +47,12 @@ struct PublicSite: HTTPResponder {
             // The head of the stream, which has no end.
             guard request.method == .get else { return Response(status: .ok, headers: PublicSite.stream) }
             return events()
-        case "/healthz": return json("{\"status\":\"ok\"}")
+        case "/livez", "/healthz": return json(health.alive.string)
+        case "/readyz":
+            let (isReady, text) = try await Blocking.value { health.ready() }
+            var response = json(text.string)
+            if !isReady { response.status = .serviceUnavailable }
+            return response
         case let path where path.hasPrefix("/lib/leaflet/"):
             let name = String(path.dropFirst("/lib/leaflet/".utf8.count))
             guard !name.contains(".."), !name.hasPrefix("/") else { return Response(status: .notFound) }

@@ -1,0 +1,143 @@
+"""The Debian packages in a clean root without a toolchain (debootstrap): installed, started by the command of their unit, and used.
+Runs as root: `./test package`."""
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "Tests/e2e"))
+from berth import Gateway, Process, Server, booking, eventually  # noqa: E402
+
+#: The release of the machine itself, from the mirror that debootstrap takes by default.
+RELEASE = dict(line.split("=", 1) for line in open("/etc/os-release").read().splitlines() if "=" in line)["VERSION_CODENAME"]
+
+
+def run(*args, **more):
+    done = subprocess.run([str(a) for a in args], capture_output=True, text=True, **more)
+    assert done.returncode == 0, f"{args}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    out = tmp_path_factory.mktemp("packages")
+    run(ROOT / "scripts/package.sh", out)
+    return {p.name.split("_")[0]: p for p in out.glob("*.deb")}
+
+
+@pytest.fixture(scope="module")
+def clean(packages, tmp_path_factory):
+    """A root with nothing but a minimal Debian and the two packages."""
+    root = tmp_path_factory.mktemp("clean") / "root"
+    run("debootstrap", "--variant=minbase", RELEASE, root)
+    for part in ("resolv.conf", "hosts"):
+        if pathlib.Path("/etc", part).exists():
+            shutil.copy(f"/etc/{part}", root / "etc" / part)
+    mounts = [("proc", root / "proc"), ("sysfs", root / "sys")]
+    for kind, place in mounts:
+        run("mount", "-t", kind, kind, place)
+    try:
+        for package in packages.values():
+            shutil.copy(package, root / "tmp" / package.name)
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+        run("chroot", root, "apt-get", "update", "-qq", env=env)
+        run("chroot", root, "apt-get", "install", "-y", "-qq", "--no-install-recommends",
+            *[f"/tmp/{p.name}" for p in packages.values()], env=env)
+        yield root
+    finally:
+        for _, place in reversed(mounts):
+            subprocess.run(["umount", "-l", place], check=False)
+
+
+def unit(root, name):
+    """The settings of a unit's service, as systemd reads them."""
+    lines = (root / f"usr/lib/systemd/system/{name}.service").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+class Installed(Server):
+    """The server of a clean root, started by the command of its unit under the user of its unit."""
+
+    def __init__(self, root, folder):
+        super().__init__(folder)
+        self.root, self.data = root, root / "var/lib/berth"
+
+    def start(self):
+        settings = unit(self.root, "berth")
+        notify = self.root / "run/notify.sock"
+        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.manager.bind(str(notify))
+        notify.chmod(0o666)
+        self.manager.settimeout(60)
+        command = settings["ExecStart"].split() + ["--https-port", self.https_port, "--mqtt-port", self.mqtt_port]
+        name, value = settings["Environment"].split("=", 1)
+        self.process = Process(
+            ["chroot", f"--userspec={settings['User']}:{settings['Group']}", self.root, *command], self.folder / "server.log",
+            env={"NOTIFY_SOCKET": "/run/notify.sock", "HOME": "/", name: value})
+        self.ready = self.process.ready()
+        import ssl
+        self.ca = str(self.root) + self.ready["ca"]
+        self.context = ssl.create_default_context(cafile=self.ca)
+        return self
+
+    def cli(self, *args):
+        return run("chroot", "--userspec=berth:berth", self.root, "/usr/bin/berth", *args, "--data", "/var/lib/berth")
+
+
+def test_the_programs_need_nothing_but_debian(clean):
+    assert not list(clean.glob("usr/bin/swift*")) and not list(clean.glob("usr/lib/**/libswiftCore.so"))
+    for name in ("berth", "berth-gateway"):
+        version = run("chroot", clean, name, "--version").strip()
+        assert version.startswith("0.") and "+" in version, version
+        manual = run("gzip", "-dc", clean / f"usr/share/man/man1/{name}.1.gz")
+        assert f".Nm {name}" in manual and ".Sh COMMANDS" in manual
+        assert (clean / f"usr/share/bash-completion/completions/{name}").stat().st_size > 1000
+        run("systemd-analyze", "verify", f"--root={clean}", "--man=no", "--recursive-errors=no", f"{name}.service")
+
+
+def test_a_city_runs_from_the_package(clean, tmp_path):
+    server = Installed(clean, tmp_path).start()
+    gateway = None
+    try:
+        assert b"READY=1" in server.manager.recv(1000)
+        assert server.data.stat().st_mode & 0o777 == 0o700
+        provider = server.issue("provider")
+        key = server.issue("lot", "PKG1")
+        operator = server.issue("operator")
+        assert operator.secret
+        # The box of the lot, from the other package, under its own user.
+        gateway = Gateway(server, tmp_path, [(key, {})])
+        config = json.loads(gateway.config.read_text())
+        config["spool"] = "/var/lib/berth-gateway/spool.sqlite"
+        shutil.copy(server.ca, clean / "etc/berth/ca.pem")
+        config["ca"] = "/etc/berth/ca.pem"
+        place = clean / "etc/berth/gateway.json"
+        place.write_text(json.dumps(config))
+        owner = run("stat", "-c", "%u:%g", clean / "etc/berth").strip()
+        run("chown", owner, place, clean / "etc/berth/ca.pem")
+        settings = unit(clean, "berth-gateway")
+        gateway.process = Process(
+            ["chroot", f"--userspec={settings['User']}:{settings['Group']}", clean, *settings["ExecStart"].split()], tmp_path / "gateway.log",
+            env={"HOME": "/"})
+        assert gateway.process.ready()["event"] == "ready"
+        made = eventually(lambda: (lambda r: r if r.code == 0 else None)(server.call(provider, "order.create", booking("PKG1"))), 30)
+        order = made.data["orderNo"]
+        assert eventually(lambda: order in gateway.in_force("PKG1"), 30)
+        connection = server.connection()
+        for path, status in (("/livez", "ok"), ("/readyz", "ready"), ("/healthz", "ok")):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+            assert answer.status == 200 and body["status"] == status and "+" in body["version"], body
+        connection.close()
+    finally:
+        if gateway and gateway.process:
+            gateway.process.stop()
+        server.stop()
+        server.manager.close()
