@@ -2,6 +2,7 @@
 # Builds the Debian packages of the server and of the gateway into a folder: the Swift runtime is in the programs, resources are in /usr/share/berth.
 #   scripts/package.sh [FOLDER]          BERTH_PROGRAMS names a folder of programs that are built already
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")/.."
 . scripts/prepare.sh
 out=${1:-$PWD/.build/packages}
@@ -62,11 +63,12 @@ CONTROL
   cat >"$root/DEBIAN/postinst" <<POSTINST
 #!/bin/sh
 set -e
-if command -v systemd-sysusers >/dev/null; then systemd-sysusers $name.conf; systemd-tmpfiles --create $name.conf || true
+if command -v systemd-sysusers >/dev/null; then systemd-sysusers $name.conf
 elif ! getent passwd $name >/dev/null; then
-  useradd --system --no-create-home --home-dir /var/lib/$name --shell /usr/sbin/nologin $name
-  install -d -m 0700 -o $name -g $name /var/lib/$name
+  useradd --system --user-group --no-create-home --home-dir /var/lib/$name --shell /usr/sbin/nologin $name
 fi
+install -d -m 0700 -o $name -g $name /var/lib/$name
+[ $name != berth-gateway ] || install -d -m 0750 -o $name -g $name /etc/berth
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; systemctl try-restart $name.service || true; fi
 POSTINST
   cat >"$root/DEBIAN/prerm" <<PRERM
@@ -79,7 +81,7 @@ PRERM
   dpkg-deb --build --root-owner-group "$root" "$out/${name}_${version}_$(dpkg --print-architecture).deb"
 }
 
-package berth "Berth server: reservation and sharing of parking in a city" "mosquitto, openssl, libjs-leaflet" \
+package berth "Berth server: reservation and sharing of parking in a city" "mosquitto, openssl, ca-certificates, libjs-leaflet" \
   "docs/operating.md docs/operating.zh-CN.md docs/integrating.md docs/integrating.zh-CN.md docs/rules.md docs/rules.zh-CN.md"
 package berth-gateway "Berth gateway: the box at a parking lot" "" "docs/gateway.md docs/gateway.zh-CN.md"
 ls -l "$out"

@@ -928,6 +928,65 @@ def raw_tls(server):
     return server.context.wrap_socket(socket.create_connection(("127.0.0.1", server.https_port), timeout=10), server_hostname="127.0.0.1")
 
 
+def until_closed(line, seconds):
+    """Everything that still comes, and after how many seconds the other end closed; None where it did not."""
+    started, came = time.monotonic(), b""
+    line.settimeout(1)
+    while time.monotonic() - started < seconds:
+        try:
+            more = line.recv(65_536)
+        except (TimeoutError, socket.timeout):
+            continue
+        except OSError:
+            more = b""
+        if not more:
+            return came, time.monotonic() - started
+        came += more
+    return came, None
+
+
+def test_requests_that_are_sent_ahead(server):
+    """Ten thousand requests in one go, the first of which takes its time: each is answered, in order, and the server lives."""
+    count = 10_000
+    line = raw_tls(server)
+    line.settimeout(60)
+    line.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    sender = threading.Thread(target=lambda: line.sendall(b"GET /api/v1/ HTTP/1.1\r\nhost: x\r\n\r\n" * count))
+    sender.start()
+    came = b""
+    while came.count(b'"code":103') < count:
+        more = line.recv(1 << 20)
+        assert more, f"closed after {came.count(b'103')} of {count}"
+        came = came + more if len(came) < 1 << 28 else came
+    sender.join()
+    assert came.startswith(b"HTTP/1.1 200"), "the page was asked for first"
+    line.close()
+    assert server.post("/api/v1/sys/time/get", b"{}").code == 100
+
+
+def test_the_time_of_a_connection(server):
+    """A body that does not come ends the connection in 20 s, also when its head was sent ahead; a connection that is idle after a refusal stays."""
+    ahead = raw_tls(server)
+    ahead.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\nPOST /api/v1/sys/time/get HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                  b"content-length: 100\r\n\r\n")
+    idle = raw_tls(server)
+    refused = b"POST /api/v1/sys/time/get HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+    def refuse():
+        idle.settimeout(5)
+        idle.sendall(refused)
+        came = b""
+        while not came.endswith(b"}"):
+            more = idle.recv(65_536)
+            assert more, "it was closed too early"
+            came += more
+        assert b'"code":100' in came
+    refuse()
+    _, after = until_closed(ahead, 40)
+    assert after and 10 < after < 30, after
+    time.sleep(max(0, 24 - after))
+    refuse()
+
+
 def read_head(line, rest=b""):
     end = time.monotonic() + 10
     while b"\r\n\r\n" not in rest:

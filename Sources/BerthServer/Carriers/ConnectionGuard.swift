@@ -20,6 +20,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var timerAt = NIODeadline.distantFuture
     private var isInRequest = false
     private var hasEnded = true
+    /// The head of the response has been written.
+    private var hasResponse = false
     /// The response has been written; the request may still be coming.
     private var isAnswered = false
     /// Bytes have come since the last look.
@@ -136,7 +138,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         isRefused = true
-        if let noRoom, isInRequest {
+        if let noRoom, isInRequest, !hasResponse {
             let (head, body) = noRoom()
             context.write(wrapOutboundOut(.head(head)), promise: nil)
             context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
@@ -154,11 +156,13 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         switch unwrapInboundIn(data) {
         case .head(let head):
             deadline = nil
+            sawBytes = false
             hasPartialHead = false
             isInRequest = true
             hasEnded = false
             isAnswered = false
-            isUpload = head.uri.hasPrefix("/upload/")
+            hasResponse = false
+            isUpload = SignedHandler.path(of: head)?.hasPrefix("/upload/") ?? false
             cameBytes = 0
             isHead = head.method == .HEAD
             let length = head.headers.first(name: "content-length").flatMap { Int($0) } ?? WireLimits.bodyBytesMax
@@ -174,6 +178,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
                 expect(within: ConnectionGuard.requestTime, context)
             }
         case .end:
+            // The bytes that have come are those of this request.
+            sawBytes = false
             hasEnded = true
             giveRoom()
             deadline = nil
@@ -186,7 +192,13 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private static func mayContinue(_ head: HTTPRequestHead) -> Bool {
         guard let text = head.headers.first(name: "content-length") else { return true }
         guard let length = Int(text) else { return false }
-        return !head.uri.hasPrefix("/api/") || length <= WireLimits.bodyBytesMax
+        return SignedHandler.path(of: head)?.hasPrefix("/api/") != true || length <= WireLimits.bodyBytesMax
+    }
+
+    /// A request that was sent ahead is delivered after the response to the one before, when no bytes come: it is looked at here.
+    func channelReadComplete(context: ChannelHandlerContext) {
+        settle(context)
+        context.fireChannelReadComplete()
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
@@ -197,7 +209,10 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             isAnswered = true
             if hasEnded { rest(context) }
             context.write(data, promise: promise)
-        case .head, .body: context.write(data, promise: promise)
+        case .head(let head):
+            if head.status.code >= 200 { hasResponse = true }
+            context.write(data, promise: promise)
+        case .body: context.write(data, promise: promise)
         }
     }
 

@@ -138,6 +138,8 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// The other end has closed its side; Hummingbird is told after the reply, since it closes the connection at once.
     private var isHalfClosed = false
     private var context: ChannelHandlerContext?
+    /// A reply is being written.
+    private var isSending = false
     private var hasNotedSource = false
     private var certificate: String?
     /// The time that a refused sender has to read the reply.
@@ -163,7 +165,8 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
             case .deciding:
                 isHalfClosed = true
                 return
-            case .reading, .draining, .closing:
+            case .closing: return
+            case .reading, .draining:
                 context.close(promise: nil)
                 return
             }
@@ -186,7 +189,7 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// The path of a request; of an absolute address too.
-    private static func path(of head: HTTPRequestHead) -> Substring? {
+    static func path(of head: HTTPRequestHead) -> Substring? {
         let uri = head.uri
         guard uri.utf8.first == UInt8(ascii: "/") else { return Substring(URI(uri).path) }
         return uri.prefix { $0 != "?" && $0 != "#" }
@@ -274,6 +277,14 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func send(_ reply: Pipeline.SignedReply, status: HTTPResponseStatus?) {
         guard let context else { return }
+        // The end of a response delivers the next request that was sent ahead, which may be answered at once: its reply waits for the next turn of
+        // the loop, so that ten thousand of them do not use up the stack.
+        guard !isSending else {
+            phase = .deciding
+            return context.eventLoop.assumeIsolated().execute { [weak self] in self?.send(reply, status: status) }
+        }
+        isSending = true
+        defer { isSending = false }
         if reply.isAuthentic, !hasNotedSource, let source = context.remoteAddress?.ipAddress {
             hasNotedSource = true
             front.connections.noteKnown(source)

@@ -1,6 +1,6 @@
 import BerthWire
 
-/// What a probe is told: whether the process lives, and whether the server can do its work now.
+/// The answers to probes: whether the process lives, and whether the server can do its work now.
 struct Health: Sendable {
     let sequencer: Sequencer
     let isBrokerUp: @Sendable () -> Bool
