@@ -110,7 +110,7 @@ import Testing
                 .cancel(appId: "app1", orderNo: doubtful.orderNo, confirmBreach: false)
             ).outcome
         else { Issue.record("not cancelled"); return }
-        #expect(left == Policy().cancelMaxPerDay)
+        #expect(left == world.city.policy.cancelMaxPerDay)
 
         let unpaid = try #require(world.book(in: 20).reservation)
         world.run(minutes: 6)
