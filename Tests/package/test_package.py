@@ -16,6 +16,8 @@ from berth import Gateway, Process, Server, booking, eventually  # noqa: E402
 
 #: The release of the machine itself, from the mirror that debootstrap takes by default.
 RELEASE = dict(line.split("=", 1) for line in open("/etc/os-release").read().splitlines() if "=" in line)["VERSION_CODENAME"]
+#: Programs that are built already; no setting of a server, so it is not handed on.
+PROGRAMS = os.environ.pop("BERTH_PROGRAMS", "")
 
 
 def run(*args, **more):
@@ -27,7 +29,7 @@ def run(*args, **more):
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
     out = tmp_path_factory.mktemp("packages")
-    run(ROOT / "scripts/package.sh", out)
+    run(ROOT / "scripts/package.sh", out, env={**os.environ, "BERTH_PROGRAMS": PROGRAMS})
     return {p.name.split("_")[0]: p for p in out.glob("*.deb")}
 
 
