@@ -1,4 +1,4 @@
-// Where each kind of entity is kept.
+// The place of each kind of entity in the city.
 extension City {
     /// Puts an entity where the rules find it.
     mutating func place(_ entity: Entity) {

@@ -11,7 +11,7 @@ public enum OpenAPI {
         }
         for (path, zh, en) in [
             ("/livez", "进程是否在运行", "does the process live"), ("/healthz", "同 /livez", "the same as /livez"),
-            ("/readyz", "能否处理业务：数据库、消息代理、磁盘", "can it do its work: store, broker, disk"),
+            ("/readyz", "能否处理业务：数据库、消息代理", "can it do its work: store, broker"),
         ] { paths.append(path, ["get": probe(path, zh, en)]) }
         var webhooks = JSONObject()
         for service in profile.catalogue where service.direction == "callback" || (service.direction == "down" && service.kind == .log) {

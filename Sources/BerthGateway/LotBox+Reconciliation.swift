@@ -92,7 +92,7 @@ extension LotBox {
     /// The numbers of the records of cars inside.
     func insideRecords() -> Set<String> { state.withLock { Set($0.inside.values.map(\.recordNo)) } }
 
-    /// The digest of `recon.reservation.digest` over the orders that are in force here.
+    /// The digest of `recon.order.digest` over the orders that are in force here.
     package func orderDigest() -> String {
         let lines = state.withLock { $0.list.linesInForce(at: now()) }
         return Signature.hash(canonical: Array(lines.joined(separator: "\n").utf8))

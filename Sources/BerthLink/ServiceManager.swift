@@ -4,8 +4,11 @@ import Foundation
 /// Tells systemd how the service is (sd_notify(3)): that it is ready, that it is alive, that it stops. Without a manager nothing is sent.
 /// Any thread may call it; a message that cannot be sent is dropped.
 public enum ServiceManager {
+    /// Everything listens; systemd ends the start of a unit of `Type=notify`.
     public static func ready() { send("READY=1\nSTATUS=serving") }
+    /// A sign of life; a unit with `WatchdogSec` is restarted without it.
     public static func alive() { send("WATCHDOG=1") }
+    /// The service has stopped listening and ends.
     public static func stopping() { send("STOPPING=1") }
 
     private static let address = ProcessInfo.processInfo.environment["NOTIFY_SOCKET"].flatMap { $0.isEmpty ? nil : $0 }

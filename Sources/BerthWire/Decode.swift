@@ -163,7 +163,7 @@ public enum Decode {
         return Int(try fields.int("plateColor", among: Plate.colors))
     }
 
-    /// A04 `reservation.create`; `plateColor` left out means undetermined (9).
+    /// A04 `order.create`; `plateColor` left out means undetermined (9).
     public static func booking(_ data: JSONObject, appId: String, dataHash: String) throws(WireError) -> Booking {
         let fields = FieldReader(data)
         var booking = Booking(
@@ -195,7 +195,7 @@ public enum Decode {
         return booking
     }
 
-    /// A05 `reservation.modify`.
+    /// A05 `order.modify`.
     public static func modification(_ data: JSONObject, appId: String) throws(WireError) -> Command {
         let fields = FieldReader(data)
         let orderNo = try fields.string("orderNo", max: 32)
@@ -207,7 +207,7 @@ public enum Decode {
             plateColor: try color(fields, isMandatory: false))
     }
 
-    /// A06 `reservation.cancel`.
+    /// A06 `order.cancel`.
     public static func cancellation(_ data: JSONObject, appId: String) throws(WireError) -> Command {
         let fields = FieldReader(data)
         _ = try fields.optionalString("reason", max: 256)
@@ -278,7 +278,7 @@ public enum Decode {
         return passage
     }
 
-    /// U14 `reservation.status.report`.
+    /// U14 `order.status.report`.
     public static func orderStatus(_ data: JSONObject, parkCode: String) throws(WireError) -> Command {
         let fields = FieldReader(data)
         return .state(

@@ -73,7 +73,7 @@ public struct Envelope: Sendable {
         }
         guard let members = value.objectValue else { throw WireError("malformedBody", "the body is not an object") }
         var envelope = try Envelope(members, echo: &echo)
-        // Where there is no object, the data counts as `{}`.
+        // Data that is null or missing counts as `{}`, which no bytes of the message say.
         if case .object = members["data"], let canonicalData { envelope.canonicalData = bytes[canonicalData] }
         return envelope
     }

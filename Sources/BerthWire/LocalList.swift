@@ -169,7 +169,7 @@ public struct LocalList: Sendable {
         return reservation.entry.isInside || (reservation.entry.entriesUsed == 0 && now <= reservation.entry.enterEnd)
     }
 
-    /// The lines that `recon.reservation.digest` hashes: number and version of each order in force, ascending by bytes.
+    /// The lines that `recon.order.digest` hashes: number and version of each order in force, ascending by bytes.
     public func linesInForce(at now: Int64) -> [String] {
         reservations.values.filter { LocalList.isOpen($0, at: now) }.map { "\($0.orderNo):\($0.orderVer)" }
             .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }

@@ -19,7 +19,7 @@ public enum Resources {
         return [folder, shared + (program as NSString).lastPathComponent, shared + "berth", "/usr/share/berth"]
     }()
 
-    /// - Returns: the path of a folder of a target's bundle, e.g. `Dialect` of `BerthWire`.
+    /// - Returns: the path of a folder of a target's bundle, e.g. `Profile` of `BerthWire`.
     public static func folder(_ name: String, of target: String) throws(Missing) -> String {
         for place in places {
             let path = "\(place)/berth_\(target).resources/\(name)"

@@ -2,6 +2,7 @@ import Foundation
 
 /// The version of the programs, as the changelog names it.
 public enum Version {
+    /// Major, minor and patch, as in the changelog and in the packages.
     public static let number = "0.1.0"
 
     /// The build, from the file BUILD that a package puts beside the dictionary: a commit; nil for a build from a checkout.

@@ -1,7 +1,7 @@
 import BerthCore
 import Testing
 
-/// `slot.query` says exactly what `reservation.create` would say (A03): over random opening hours, windows, quotas, policies, offers, flow control and
+/// `slot.query` says exactly what `order.create` would say (A03): over random opening hours, windows, quotas, policies, offers, flow control and
 /// bookings, a slot is full when and only when no time in it can be booked, and what remains is what can be booked.
 @Suite struct SlotPropertyTests {
     private static let step = 5 * World.minute

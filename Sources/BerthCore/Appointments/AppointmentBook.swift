@@ -144,7 +144,7 @@ extension City {
             }
             return Decision(.entity(.appointment(giveRight(key, appointment, at: now, &events))), events)
         }
-        let policy = lots[reservation.parkCode]!.policy(.publicService)
+        let policy = lots[reservation.parkCode]?.policy(.publicService) ?? self.policy
         let window = City.window(of: appointment, terms(of: appointment, at: reservation.parkCode))
         let old = reservation
         reservation.planTime = min(max(reservation.planTime + shift, window.from), window.to)
@@ -153,13 +153,13 @@ extension City {
         reservation.leaveDeadline = reservation.planTime + Millis(reservation.stayMin) * CivilTime.minute
         reservation.terms.freeCancelUntil = window.from
         reservation.pool = .publicService
-        lots[reservation.parkCode]!.advance(to: now)
-        lots[reservation.parkCode]!.release(reservation)
+        lots[reservation.parkCode]?.advance(to: now)
+        lots[reservation.parkCode]?.release(reservation)
         if reservation.plates.contains(where: { overlap($0, with: reservation) != nil })
             || lacksRoom(&reservation, now: now) != nil
         {
             // There is no place at the new time: the reservation ends without a fault, and the appointment waits for the next place.
-            lots[old.parkCode]!.rehold(old, now: now)
+            lots[old.parkCode]?.rehold(old, now: now)
             var revoked = old
             appointment.state = .made
             appointment.orderNo = nil
@@ -169,7 +169,7 @@ extension City {
             end(&revoked, as: .appointmentMoved, detail: "appointment", now: now, &events)
             return Decision(.entity(.appointment(appointment)), events)
         }
-        lots[reservation.parkCode]!.rehold(old, now: now)
+        lots[reservation.parkCode]?.rehold(old, now: now)
         set(.appointment(appointment), &events)
         moveDay(from: old, to: &reservation, policy: policy, &events)
         reservation.orderVer += 1
@@ -227,8 +227,8 @@ extension City {
         let ofDay = (appointmentsOn[PlaceDay(place: code, day: day)] ?? []).compactMap { appointments[$0.text] }
         return lots(ofPlace: code).compactMap { parkCode in
             guard lots[parkCode]?.profile != nil else { return nil }
-            lots[parkCode]!.advance(to: now)
-            let lot = lots[parkCode]!
+            lots[parkCode]?.advance(to: now)
+            guard let lot = lots[parkCode] else { return nil }
             return PlaceQuota(
                 parkCode: parkCode, quota: lot.quota(.publicService, at: max(now, CivilTime.start(ofDay: day))),
                 kept: ofDay.filter { $0.parkCode == parkCode && $0.state == .made }.count,

@@ -32,10 +32,10 @@ extension City {
             }
             let terms = RightTerms(lot.policy(.publicService))
             let span = City.right(of: appointment, terms)
-            lots[parkCode]!.advance(to: now)
-            guard span.to > now, lots[parkCode]!.hasRoom(.publicService, from: span.from, to: span.to, now: now) else { continue }
-            lots[parkCode]!.keep(City.holder(key), .publicService, span)
-            lots[parkCode]!.noteDeadline(at: City.window(of: appointment, terms).to)
+            lots[parkCode]?.advance(to: now)
+            guard span.to > now, lots[parkCode]?.hasRoom(.publicService, from: span.from, to: span.to, now: now) == true else { continue }
+            lots[parkCode]?.keep(City.holder(key), .publicService, span)
+            lots[parkCode]?.noteDeadline(at: City.window(of: appointment, terms).to)
             appointment.parkCode = parkCode
             appointment.terms = terms
             break
@@ -62,8 +62,8 @@ extension City {
         let terms = terms(of: appointment, at: parkCode)
         let end = City.window(of: appointment, terms).to
         guard end > now else { return }
-        lots[parkCode]!.keep(City.holder(key), .publicService, City.right(of: appointment, terms))
-        lots[parkCode]!.noteDeadline(at: end)
+        lots[parkCode]?.keep(City.holder(key), .publicService, City.right(of: appointment, terms))
+        lots[parkCode]?.noteDeadline(at: end)
     }
 
     /// Gives a place of the quota that has become free to the earliest appointment without one.
@@ -76,8 +76,9 @@ extension City {
                 rightless[parkCode]?.remove(ByteKey(key))
                 continue
             }
-            let span = City.right(of: appointment, RightTerms(lots[parkCode]!.policy(.publicService)))
-            guard lots[parkCode]!.hasRoom(.publicService, from: span.from, to: span.to, now: now) else { continue }
+            guard let policy = lots[parkCode]?.policy(.publicService) else { continue }
+            let span = City.right(of: appointment, RightTerms(policy))
+            guard lots[parkCode]?.hasRoom(.publicService, from: span.from, to: span.to, now: now) == true else { continue }
             _ = giveRight(key, appointment, at: now, &events)
         }
         if rightless[parkCode]?.isEmpty == true { rightless[parkCode] = nil }
@@ -107,7 +108,7 @@ extension City {
             guard let appointment = appointments[key], appointment.parkCode == parkCode, appointment.state == .made else { continue }
             let end = City.window(of: appointment, terms(of: appointment, at: parkCode)).to
             if end <= now {
-                lots[parkCode]!.release(City.holder(key))
+                lots[parkCode]?.release(City.holder(key))
                 noteFreed(parkCode)
             } else {
                 next = min(next, end)

@@ -1,6 +1,6 @@
 // Bookable places by slot (`slot.query`).
 extension City {
-    /// The slots of a day as `reservation.create` would find them: a slot is full exactly when no time in it can be booked (A03).
+    /// The slots of a day as `order.create` would find them: a slot is full exactly when no time in it can be booked (A03).
     ///
     /// The room that a booking finds changes at steps of the calendar, at opening hours and at windows, all of them on whole minutes. So
     /// each slot is looked at every five minutes, and from the first moments at which something opens in it.

@@ -1,4 +1,4 @@
-/// A lot's statement about a reservation (`reservation.status.report`).
+/// A lot's statement about a reservation (`order.status.report`).
 public enum LotStatement: Int, Sendable {
     case accepted = 2
     case refused = 3

@@ -9,7 +9,8 @@ struct Health: Sendable {
     /// `/livez` and `/healthz`: the process answers. Always 200.
     var alive: JSON { ["status": "ok", "version": .string(Version.text)] }
 
-    /// `/readyz`: each check by name, `ok` or a word that says what is wrong. The page is public, so reasons are in the log and not here.
+    /// `/readyz`: each check by name, `ok` or a word that says what is wrong. A nearly full disk is shown and does not end the readiness, since
+    /// the server still works; on a full one the store refuses. The page is public, so reasons are in the log and not here.
     /// - Returns: whether requests can be decided and lots can be reached.
     func ready() -> (isReady: Bool, JSON) {
         let disk = DiskUsage(path: dataDirectory)
@@ -18,7 +19,7 @@ struct Health: Sendable {
             ("broker", isBrokerUp() ? "ok" : "down"),
             ("disk", disk.map { $0.percent >= Limits.diskPercentMax ? "nearly full" : "ok" } ?? "unreadable"),
         ]
-        let isReady = checks.allSatisfy { $0.1 == "ok" }
+        let isReady = checks.allSatisfy { $0.1 == "ok" || $0.0 == "disk" }
         return (
             isReady,
             [

@@ -332,7 +332,7 @@ extension Pipeline {
         }
     }
 
-    /// `recon.reservation.digest`: both sides hash the same lines, and see at once whether their lists are the same.
+    /// `recon.order.digest`: both sides hash the same lines, and see at once whether their lists are the same.
     func orderDigest(_ parkCode: String, completion: @escaping Sequencer.Completion) {
         sequencer.read(
             parkCode,
