@@ -34,13 +34,14 @@ package() { # name, description, needed packages, documents
     "$root/usr/share/fish/vendor_completions.d" "$root/usr/share/doc/$name"
   strip -o "$root/usr/bin/$name" "$program"
   # The gateway reads the dictionary alone; each package has files of its own.
-  if [ "$name" = berth ]; then resources="BerthServer BerthScene BerthWire"; else resources="BerthWire"; fi
+  if [ "$name" = berth ]; then resources="BerthServer BerthScene BerthWeb BerthWire"; else resources="BerthWire"; fi
   local place=$root/usr/share/$name
   mkdir -p "$place"
   for target in $resources; do cp -r "$programs/berth_$target.resources" "$place/"; done
   [ -z "$commit" ] || echo "$commit" >"$place/berth_BerthWire.resources/BUILD"
   [ "$name" = berth ] || rmdir "$root/usr/share/berth"
   cp "packaging/$name.service" "$root/usr/lib/systemd/system/"
+  [ "$name" != berth ] || cp packaging/berth-nightly.service packaging/berth-nightly.timer "$root/usr/lib/systemd/system/"
   cp "packaging/$name.sysusers" "$root/usr/lib/sysusers.d/$name.conf"
   cp "packaging/$name.tmpfiles" "$root/usr/lib/tmpfiles.d/$name.conf"
   python3 packaging/manual.py "$program" "$version" | gzip -9n >"$root/usr/share/man/man1/$name.1.gz"
@@ -48,6 +49,7 @@ package() { # name, description, needed packages, documents
   "$program" --generate-completion-script zsh >"$root/usr/share/zsh/vendor-completions/_$name"
   "$program" --generate-completion-script fish >"$root/usr/share/fish/vendor_completions.d/$name.fish"
   cp $4 "$root/usr/share/doc/$name/"
+  [ "$name" != berth ] || cp -r packaging/monitoring "$root/usr/share/doc/$name/"
   cp LICENSE "$root/usr/share/doc/$name/copyright"
   gzip -9nc CHANGELOG.md >"$root/usr/share/doc/$name/changelog.gz"
   cat >"$root/DEBIAN/control" <<CONTROL
@@ -68,20 +70,21 @@ elif ! getent passwd $name >/dev/null; then
   useradd --system --user-group --no-create-home --home-dir /var/lib/$name --shell /usr/sbin/nologin $name
 fi
 install -d -m 0700 -o $name -g $name /var/lib/$name
+[ $name != berth ] || install -d -m 0700 -o berth -g berth /var/backups/berth
 [ $name != berth-gateway ] || install -d -m 0750 -o $name -g $name /etc/berth
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; systemctl try-restart $name.service || true; fi
 POSTINST
   cat >"$root/DEBIAN/prerm" <<PRERM
 #!/bin/sh
 set -e
-if [ "\$1" = remove ] && [ -d /run/systemd/system ]; then systemctl disable --now $name.service || true; fi
+if [ "\$1" = remove ] && [ -d /run/systemd/system ]; then systemctl disable --now $name.service $([ "$name" != berth ] || echo berth-nightly.timer) || true; fi
 PRERM
   chmod 0755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm"
   chmod -R u=rwX,go=rX "$root/usr"
   dpkg-deb --build --root-owner-group "$root" "$out/${name}_${version}_$(dpkg --print-architecture).deb"
 }
 
-package berth "Berth server: reservation and sharing of parking in a city" "mosquitto, openssl, ca-certificates, libjs-leaflet" \
-  "docs/operating.md docs/operating.zh-CN.md docs/integrating.md docs/integrating.zh-CN.md docs/rules.md docs/rules.zh-CN.md"
+package berth "Berth server: reservation and sharing of parking in a city" "mosquitto, openssl, ca-certificates, libjs-leaflet, libjs-leaflet.markercluster" \
+  "docs/berth.example.json docs/operating.md docs/operating.zh-CN.md docs/integrating.md docs/integrating.zh-CN.md docs/rules.md docs/rules.zh-CN.md docs/pages.md docs/pages.zh-CN.md"
 package berth-gateway "Berth gateway: the box at a parking lot" "" "docs/gateway.md docs/gateway.zh-CN.md"
 ls -l "$out"

@@ -1,5 +1,5 @@
 # Shared by ./start and ./test: packages and builds. Sourced, not run.
-RUN_PACKAGES="mosquitto libmosquitto-dev libsqlite3-dev libjs-leaflet openssl pkg-config"
+RUN_PACKAGES="mosquitto libmosquitto-dev libsqlite3-dev libqrencode-dev libjs-leaflet libjs-leaflet.markercluster openssl pkg-config"
 TEST_PACKAGES="python3 python3-venv mosquitto-clients chromium chromium-driver fonts-noto-cjk curl faketime chrony prometheus jq golang-go nodejs openjdk-17-jdk-headless"
 
 say() { printf '\n泊位 Berth: %s\n' "$*"; }
@@ -27,7 +27,7 @@ need_packages() {
 # A release build that says how it is getting on: the first one compiles all libraries and takes minutes.
 build_release() {
   command -v swift >/dev/null || { say "a Swift toolchain (6.2 or newer) is needed: https://www.swift.org/install/linux/debian/"; exit 1; }
-  [ -d .build/release ] || say "first build: this compiles the libraries too and takes 5 to 15 minutes on two cores"
+  [ -d .build/release ] || say "first build: this compiles the libraries too and takes 5 to 20 minutes on two cores"
   say "swift build -c release $*"
   swift build -c release "$@"
 }
@@ -35,9 +35,12 @@ build_release() {
 # The test tools, in a folder of their own.
 python_tools() {
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  .venv/bin/python -c 'import pytest, paho.mqtt, selenium, schemathesis, openapi_spec_validator, jsonschema, tusclient, cryptography' 2>/dev/null ||
+  .venv/bin/python -c 'import pytest, paho.mqtt, selenium, schemathesis, openapi_spec_validator, jsonschema, tusclient, cryptography, axe_core_python, xdist' 2>/dev/null ||
     .venv/bin/pip install -q --disable-pip-version-check pytest paho-mqtt selenium \
-      schemathesis openapi-spec-validator jsonschema tuspy cryptography
+      schemathesis openapi-spec-validator jsonschema tuspy cryptography axe-core-python pytest-xdist
+  # An aggregator's own reader of open data, apart: it wants other versions of the same libraries.
+  [ -x .venv-datex/bin/python ] || python3 -m venv .venv-datex
+  .venv-datex/bin/python -c 'import parkapi_sources' 2>/dev/null || .venv-datex/bin/pip install -q --disable-pip-version-check parkapi-sources
 }
 
 # Runs a command that mounts and changes its root.

@@ -119,6 +119,7 @@ extension City {
         case .useOnce(let key): return useOnce(key, at: now)
         case .settleNotification(let notification, let isDelivered): return settle(notification, isDelivered: isDelivered)
         case .reviveNotification(let appId, let key): return revive(appId, key: key)
+        case .people(let command): return decide(command, at: now)
         case .nothing: return Decision(.done)
         case .delay(let appId, let orderNo): return delay(appId: appId, orderNo: orderNo, at: now, history: history)
         case .takeIn(let payment):

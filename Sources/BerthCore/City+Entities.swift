@@ -30,6 +30,8 @@ extension City {
         case .appeal(let appeal): appeals[appeal.appealId] = appeal
         case .gateCase(let gateCase): gateCases[gateCase.caseNo] = gateCase
         case .occupancy(let profile): lots[profile.parkCode]?.occupancy[profile.weekday] = profile
+        case .person(let person): place(person)
+        case .signInCode(let code): signInCodes[code.login] = code
         }
     }
 

@@ -143,7 +143,7 @@ extension City {
             place(entity)
             refreshPoolRules(lots(of: flow))
             noteClock(flow, at: time)
-        case .offer, .place, .penalty, .appeal, .gateCase, .occupancy: place(entity)
+        case .offer, .place, .penalty, .appeal, .gateCase, .occupancy, .person, .signInCode: place(entity)
         }
     }
 
@@ -185,6 +185,8 @@ extension City {
         case .penalty(let penalty): penalties[penalty.penaltyId] = nil
         case .appeal(let appeal): appeals[appeal.appealId] = nil
         case .gateCase(let gateCase): gateCases[gateCase.caseNo] = nil
+        case .person(let person): remove(person)
+        case .signInCode(let code): signInCodes[code.login] = nil
         }
     }
 }

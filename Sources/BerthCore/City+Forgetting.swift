@@ -31,7 +31,7 @@ extension City {
     /// The parts of the tables that belong to no lot; they come after the lots, all of them and in order.
     public static let sharedParts = 0..<(SharedPart.allCases.count + CounterTable.shardCount + 1)
 
-    private enum SharedPart: Int, CaseIterable { case bills, keys, appointments, penalties, appeals, cases, flows, payments }
+    private enum SharedPart: Int, CaseIterable { case bills, keys, appointments, penalties, appeals, cases, flows, payments, people }
 
     /// One part of ``sharedParts``.
     public mutating func forgetShared(_ part: Int, endedBefore time: Millis) {
@@ -54,6 +54,7 @@ extension City {
         case .flows: flows = flows.filter { !City.isOver(.flow($0.value), at: over) }
         case .payments:
             payments = payments.filter { isDeposit($0.value) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time }
+        case .people: forgetPeople(endedBefore: time)
         case nil:
             // Periods of counters are days and longer: they are looked at once a day.
             let shard = part - SharedPart.allCases.count

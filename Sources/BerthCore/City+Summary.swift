@@ -46,6 +46,8 @@ extension City {
         lines += penalties.sorted { $0.key < $1.key }.map { "\($0.value)" }
         lines += appeals.sorted { $0.key < $1.key }.map { "\($0.value)" }
         lines += gateCases.sorted { $0.key < $1.key }.map { "\($0.value)" }
+        lines += people.sorted { $0.key < $1.key }.map { "\($0.value)" }
+        lines += signInCodes.sorted { $0.key < $1.key }.map { "\($0.value)" }
         lines += balances.sorted { $0.key < $1.key }.map { "\($0.key.text) = \($0.value)" }
         lines += waitingOf.filter { $0.value != 0 }.sorted { $0.key < $1.key }.map { "waiting \($0.key) \($0.value)" }
         lines += rightless.sorted { $0.key < $1.key }.compactMap { parkCode, keys in

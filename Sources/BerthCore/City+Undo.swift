@@ -52,7 +52,7 @@ public struct Touched: Sendable {
         case .entity(let entity):
             switch entity {
             case .policy, .calendarDay, .area, .place, .occupancy: isWholeCity = true
-            case .offer, .subscription, .appointment, .flow, .penalty, .appeal, .gateCase: break
+            case .offer, .subscription, .appointment, .flow, .penalty, .appeal, .gateCase, .person, .signInCode: break
             }
             let place = entity.place
             entities[Touched.name(place.parkCode, place.kind, place.key)] = entity

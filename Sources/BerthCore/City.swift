@@ -69,6 +69,12 @@ public struct City: Sendable {
     var insideLots: [Plate: Set<String>] = [:]
     /// The time of the last event 7001 for a refused check, by plate: a waiting car is reported once a minute.
     var blackSeen: [Plate: Millis] = [:]
+    /// Accounts of people, by number, and the ways to them.
+    public internal(set) var people: TextTable<Person> = [:]
+    var personOfLogin: TextTable<String> = [:]
+    var sessionOwners: TextTable<String> = [:]
+    var signInCodes: TextTable<SignInCode> = [:]
+    var lastPerson: Int64 = 0
     /// The positions of the lots, for the search of the nearest ones.
     var grid = GeoGrid()
 

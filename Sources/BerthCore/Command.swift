@@ -78,6 +78,8 @@ public enum Command: Sendable {
     /// The result of a notification to a provider (A17).
     case settleNotification(ProviderNotification, isDelivered: Bool)
     case reviveNotification(appId: String, key: String)
+    /// Accounts of people.
+    case people(PeopleCommand)
     /// Changes nothing; the caller knows the answer.
     case nothing
     case takeIn(Payment)

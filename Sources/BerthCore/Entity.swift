@@ -12,6 +12,8 @@ public enum Entity: Sendable, Equatable {
     case appeal(Appeal)
     case gateCase(GateCase)
     case occupancy(OccupancyProfile)
+    case person(Person)
+    case signInCode(SignInCode)
 
     /// The name under which it is kept, its lot ("" for none), and the time from which it can be forgotten (nil: never).
     public var place: (kind: String, parkCode: String, key: String, endsAt: Millis?) {
@@ -28,6 +30,8 @@ public enum Entity: Sendable, Equatable {
         case .appeal(let a): ("appeal", "", a.appealId, a.createdAt)
         case .gateCase(let c): ("gateCase", c.parkCode, c.caseNo, c.at)
         case .occupancy(let o): ("occupancy", o.parkCode, "\(o.weekday)", nil)
+        case .person(let p): ("person", "", p.personId, p.state == .deleted ? p.changedAt : nil)
+        case .signInCode(let c): ("signInCode", "", c.login, c.expiresAt)
         }
     }
 }

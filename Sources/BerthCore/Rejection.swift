@@ -16,6 +16,7 @@ public enum Rejection: String, Error, Sendable, CaseIterable {
     case lateDepartureStrikes, providerNotCertified, platformBilled
     case appointmentCancelled, appointmentUsed, outsideAppointment, publicQuotaUsedUp
     case recordTooOld, notFound, illegalValue
+    case ticketInvalid, rateLimited
     case noBill, noPaymentNeeded, billExpired, amountMismatch, alreadyPaid, paymentFailed, refundNotAllowed, refundTooLarge
 }
 

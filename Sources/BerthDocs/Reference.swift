@@ -8,57 +8,66 @@ public struct Reference: Sendable {
     }
 
     enum Block {
-        case heading(Int, String)
+        /// The last value is the anchor, which stays when the text changes.
+        case heading(Int, String, String)
         case text(String)
         case code(String)
-        case table([String], [[String]])
+        /// Numbered steps.
+        case steps([String])
+        case list([String])
+        /// Head, rows, and the anchors of rows that others point at.
+        case table([String], [[String]], [String] = [])
         case machine(StateMachine)
+        /// An executed request and its reply; on the page alone.
+        case example(request: JSON, reply: JSON)
     }
 
     let language: Language
-    private let profile: Dialect
+    let profile: Dialect
 
     public init(_ language: Language, profile: Dialect = .current) {
         self.language = language
         self.profile = profile
     }
 
-    private func say(_ zh: String, _ en: String) -> String { language == .zh ? zh : en }
+    func say(_ zh: String, _ en: String) -> String { language == .zh ? zh : en }
 
     var blocks: [Block] {
         var blocks: [Block] = [
-            .heading(1, say("泊位 Berth 接口参考", "Berth interface reference")),
+            .heading(1, say("泊位 Berth 接口参考", "Berth interface reference"), "top"),
             .text(
                 say(
                     "本文由代码中的同一份目录生成，测试保证其不过期。机器可读的版本：`/openapi.json`（HTTPS）、`/asyncapi.json`（MQTT）；签名向量：`vectors.json`。",
                     "Generated from the one catalogue in the code; a test fails when it is stale. For machines: `/openapi.json` (HTTPS), `/asyncapi.json` (MQTT); signature vectors: `vectors.json`."
                 )),
         ]
-        blocks += envelope + topics
+        let contract = ContractText.blocks(language == .zh ? profile.contract.zh : profile.contract.en)
+        blocks += guide + types + envelope + replyEnvelope + topics + contract.before
         for (direction, zh, en) in [
             ("up", "上行：车场或停车管理平台 → 平台", "Uplink: lot or management platform → server"),
             ("down", "下行：平台 → 车场或停车管理平台", "Downlink: server → lot or management platform"),
             ("app", "服务商与应用 → 平台", "Service provider and app → server"),
             ("callback", "回调：平台 → 服务商", "Callbacks: server → service provider"),
         ] {
-            blocks.append(.heading(2, say(zh, en)))
+            blocks.append(.heading(2, say(zh, en), direction))
             for service in profile.catalogue where service.direction == direction { blocks += describe(service) }
         }
-        blocks.append(.heading(2, say("结果码", "Result codes")))
+        blocks.append(.heading(2, say("结果码", "Result codes"), "codes"))
         blocks.append(
             .table(
                 [say("码", "code"), say("名称", "name"), say("含义", "meaning"), say("可重试", "retry"), "HTTP"],
                 profile.codes.values.sorted { $0.code < $1.code }.map {
                     [String($0.code), "`\($0.name)`", say($0.zh, $0.en), $0.retry, String($0.httpStatus)]
-                }))
-        blocks.append(.heading(2, say("事件类型", "Event types")))
+                }, profile.codes.values.sorted { $0.code < $1.code }.map { "code-\($0.code)" }))
+        blocks.append(.heading(2, say("事件类型", "Event types"), "events"))
         blocks.append(
             .table(
                 [say("类型", "type"), say("事件", "event")],
-                profile.events.sorted { $0.key < $1.key }.map { [String($0.key), say($0.value.zh, $0.value.en)] }))
-        blocks.append(.heading(2, say("状态机", "State machines")))
+                profile.events.sorted { $0.key < $1.key }.map { [String($0.key), say($0.value.zh, $0.value.en)] },
+                profile.events.keys.sorted().map { "event-\($0)" }))
+        blocks.append(.heading(2, say("状态机", "State machines"), "states"))
         for machine in profile.machines {
-            blocks.append(.heading(3, say(machine.zh, machine.en)))
+            blocks.append(.heading(3, say(machine.zh, machine.en), "state-\(machine.name)"))
             blocks.append(.machine(machine))
             blocks.append(
                 .table(
@@ -66,7 +75,7 @@ public struct Reference: Sendable {
                     machine.states.map { [String($0.code), "`\($0.name)`", say($0.zh, $0.en)] }))
         }
         blocks += policies
-        blocks.append(.heading(2, say("车场建设清单（附录 A）", "What a lot must have (annex A)")))
+        blocks.append(.heading(2, say("车场建设清单（附录 A）", "What a lot must have (annex A)"), "checklist"))
         blocks.append(
             .table(
                 [say("编号", "item"), say("名称", "name"), say("要求", "rule"), say("证明方式", "proved by"), "bizType", say("来源", "source")],
@@ -77,8 +86,8 @@ public struct Reference: Sendable {
                         item.purposes.map(\.rawValue).sorted().map { String($0) }.joined(separator: ", "), item.source,
                     ]
                 }))
-        blocks += plateColors
-        blocks.append(.heading(2, say("术语", "Terms")))
+        blocks += plateColors + contract.after
+        blocks.append(.heading(2, say("术语", "Terms"), "terms"))
         blocks.append(
             .table(
                 [say("术语", "term"), say("英文", "Chinese"), say("代码中", "in code"), say("说明", "note")],
@@ -90,7 +99,7 @@ public struct Reference: Sendable {
     private var plateColors: [Block] {
         let (own, others) = (profile.plateColors.first?.rows ?? [], profile.plateColors.dropFirst())
         return [
-            .heading(2, say("车牌颜色对照", "Plate colours")),
+            .heading(2, say("车牌颜色对照", "Plate colours"), "plate-colours"),
             .text(
                 say(
                     "报文中的 `plateColor` 用第一列；其他系统的代码互相冲突，前置机可按车场换算（`plateColors`，见 gateway.md）。一个代码可能对应多种颜色时，取与车牌相符的一种。",
@@ -112,7 +121,7 @@ public struct Reference: Sendable {
         let defaults = Dictionary(uniqueKeysWithValues: Policy().values.map { ($0.name, $0.value) })
         let ranges = Dictionary(uniqueKeysWithValues: Policy.numbers.map { ($0.name, "\($0.range.lowerBound)…\($0.range.upperBound)") })
         return [
-            .heading(2, say("规则参数", "Policy values")),
+            .heading(2, say("规则参数", "Policy values"), "policies"),
             .text(
                 say(
                     "按范围设置（`policy.set`），窄者优先：`city` → `product:业务` → `group:经营单位` → `lot:车场` → `lot:车场/业务`；每次设置一个新版本，订单保留订立时的条款（`terms`）。",
@@ -123,7 +132,7 @@ public struct Reference: Sendable {
                 profile.policies.map { row in
                     ["`\(row.name)`", defaults[row.name] ?? "", ranges[row.name] ?? say("文字", "text"), say(row.zh, row.en), row.mark]
                 }),
-            .heading(3, say("拒绝时说明规则", "A refusal names its rule")),
+            .heading(3, say("拒绝时说明规则", "A refusal names its rule"), "refusals"),
             .text(
                 say(
                     "被规则拒绝的应答在 `data` 中给出：`rule` 规则参数（或配额池、策略号）、`used` 已用、`max` 上限、`until` 何时解除；约满、饱和、管控时另有 `alternatives[]`：附近在同一时段有位的车场，由近及远，含距离与步行分钟。",
@@ -140,7 +149,7 @@ public struct Reference: Sendable {
 
     private var envelope: [Block] {
         [
-            .heading(2, say("信封与签名", "Envelope and signature")),
+            .heading(2, say("信封与签名", "Envelope and signature"), "envelope"),
             .text(
                 say(
                     "HTTPS 以 `POST /api/v1/{服务名，点换成斜杠}` 发送，MQTT 以消息体发送；两者的信封、签名与代码相同。金额为整数分，时间为自 1970 年起的整数毫秒，经纬度为十进制字符串，报文中没有浮点数。",
@@ -178,7 +187,7 @@ public struct Reference: Sendable {
 
     private var topics: [Block] {
         [
-            .heading(2, say("MQTT 主题", "MQTT topics")),
+            .heading(2, say("MQTT 主题", "MQTT topics"), "mqtt"),
             .table(
                 [say("主题", "topic"), say("用途", "for")],
                 [
@@ -207,7 +216,7 @@ public struct Reference: Sendable {
         let kind = kinds[service.kind]!
         let roles = service.roles.map(\.rawValue).sorted().joined(separator: say("、", ", "))
         var blocks: [Block] = [
-            .heading(3, "\(service.id) `\(service.name)` \(say(service.zh, ""))".trimmedEnd),
+            .heading(3, "\(service.id) `\(service.name)` \(say(service.zh, ""))".trimmedEnd, service.name),
             .text(
                 (language == .en ? service.en + ". " : "") + say(kind.0, kind.1) + say("；角色：", "; roles: ") + roles
                     + say("；来源：", "; source: ") + service.mark),
@@ -216,6 +225,7 @@ public struct Reference: Sendable {
             blocks.append(
                 .table([title, say("类型", "type"), say("必填", "mandatory"), say("含义", "meaning")], rows(shape.fields, "")))
         }
+        if let example = Dialect.examples[service.name] { blocks.append(.example(request: example.request, reply: example.reply)) }
         return blocks
     }
 
@@ -261,10 +271,15 @@ public struct Reference: Sendable {
         var out = ""
         for block in blocks {
             switch block {
-            case .heading(let level, let text): out += String(repeating: "#", count: level) + " " + text + "\n\n"
+            case .heading(let level, let text, _): out += String(repeating: "#", count: level) + " " + text + "\n\n"
             case .text(let text): out += text + "\n\n"
             case .code(let text): out += "```\n" + text + "\n```\n\n"
-            case .table(let header, let rows):
+            case .steps(let steps):
+                for (index, step) in steps.enumerated() { out += "\(index + 1). \(step)\n" }
+                out += "\n"
+            case .list(let items): out += items.map { "- \($0)\n" }.joined() + "\n"
+            case .example: break
+            case .table(let header, let rows, _):
                 out += "| " + header.joined(separator: " | ") + " |\n|" + String(repeating: "---|", count: header.count) + "\n"
                 for row in rows {
                     out += "| " + row.map { $0.split(separator: "|").joined(separator: "\\|") }.joined(separator: " | ") + " |\n"

@@ -41,10 +41,21 @@ public final class Gateway: Sendable {
     public func sever(_ parkCode: String) { links[parkCode]?.mqtt?.sever() }
 
     public func decide(
-        _ parkCode: String, plate: String, plateColor: Int, gateCode: String, confidence: Int? = nil, orderNo: String? = nil
+        _ parkCode: String, plate: String, plateColor: Int, gateCode: String, confidence: Int? = nil, orderNo: String? = nil,
+        imageId: String? = nil
     ) async throws -> JSON {
         guard let link = links[parkCode] else { throw LotBox.Refused(status: 404, name: "lotNotRegistered", description: "no such lot") }
-        return try await link.decide(plate: plate, plateColor: plateColor, gateCode: gateCode, confidence: confidence, orderNo: orderNo)
+        return try await link.decide(
+            plate: plate, plateColor: plateColor, gateCode: gateCode, confidence: confidence, orderNo: orderNo, imageId: imageId)
+    }
+
+    /// Sends a picture of a car to the server, for the control room (U18).
+    /// - Parameter bytes: a JPEG or PNG of at most ``LocalAPI/pictureBytesMax``.
+    /// - Returns: its imageId.
+    /// - Throws: `LotBox.Refused` for what is no picture, and when the server cannot be reached or refuses it.
+    public func sendPicture(_ parkCode: String, _ bytes: [UInt8]) async throws -> String {
+        guard let link = links[parkCode] else { throw LotBox.Refused(status: 404, name: "lotNotRegistered", description: "no such lot") }
+        return try await link.sendPicture(bytes)
     }
 
     /// Keeps both logs moving until the task is cancelled. Connections start a little apart, so that a city does not handshake at once.

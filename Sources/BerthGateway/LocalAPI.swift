@@ -26,6 +26,8 @@ struct LocalAPI: HTTPResponder {
     let gateway: Gateway
     let door: Doorkeeper
     static let bodyBytesMax = 64 << 10
+    /// A picture of a car.
+    static let pictureBytesMax = 2 << 20
     /// A head and a body must each be there within this time, s.
     private static let requestSeconds: Int64 = 20
     /// A connection on which nothing happens is closed, s; longer than a long poll.
@@ -78,11 +80,12 @@ struct LocalAPI: HTTPResponder {
     /// Reads the body to its end or to the limit.
     /// - Returns: its bytes, nil where they are over the limit or nobody is to have them; and whether its end was read.
     private func collect(_ request: Request, isKept: Bool) async throws -> (ByteBuffer?, isWhole: Bool) {
+        let most = request.uri.path.hasSuffix("/picture") ? LocalAPI.pictureBytesMax : LocalAPI.bodyBytesMax
         var bytes = ByteBuffer()
         var total = 0
         for try await var part in request.body {
             total += part.readableBytes
-            guard total <= LocalAPI.bodyBytesMax else { return (nil, false) }
+            guard total <= most else { return (nil, false) }
             if isKept { bytes.writeBuffer(&part) }
         }
         return (isKept ? bytes : nil, true)
@@ -104,6 +107,7 @@ struct LocalAPI: HTTPResponder {
                 404, parts.first == "pms" ? "lotNotRegistered" : "notFound", "GET /, /healthz, /status; GET and POST /pms/{parkCode}/…")
         }
         if request.method == .get { return try await get(parts[2], box, request) }
+        if parts[2] == "picture" { return try await picture(box, request, body) }
         try Doorkeeper.checkContentType(request.headers[.contentType])
         guard let body else { return refuse(413, "tooLarge", "at most 64 KiB") }
         guard let data = try? JSON.parse(Array(buffer: body)), data.objectValue != nil else {
@@ -111,6 +115,15 @@ struct LocalAPI: HTTPResponder {
         }
         return try await LocalPost(gateway: gateway, box: box, data: data).respond(
             parts[2], session: try Doorkeeper.session(request.headers[LocalAPI.sessionHeader]))
+    }
+
+    /// A picture of a car at the gate: the bytes themselves; the answer is its number for `decide`.
+    private func picture(_ box: LotBox, _ request: Request, _ body: ByteBuffer?) async throws -> Response {
+        guard ["image/jpeg", "image/png"].contains(request.headers[.contentType]?.lowercased()) else {
+            return refuse(415, "malformedBody", "content-type: image/jpeg or image/png expected")
+        }
+        guard let body else { return refuse(413, "tooLarge", "at most 2 MiB") }
+        return json(["imageId": .string(try await gateway.sendPicture(box.entry.parkCode, Array(buffer: body)))])
     }
 
     private static let sessionHeader = HTTPField.Name("X-PMS-Session")!

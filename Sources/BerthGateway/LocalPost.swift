@@ -17,7 +17,7 @@ struct LocalPost {
             return LocalAPI.json(
                 try await gateway.decide(
                     box.entry.parkCode, plate: text("plateNo"), plateColor: plateColor, gateCode: text("gateCode"),
-                    confidence: data["confidence"]?.intValue.map { Int($0) }, orderNo: optional("orderNo")))
+                    confidence: data["confidence"]?.intValue.map { Int($0) }, orderNo: optional("orderNo"), imageId: optional("imageId")))
         case "entry": return try await entry()
         case "exit":
             let recordNo = try await box.exit(
@@ -31,6 +31,7 @@ struct LocalPost {
         case "correct":
             try await box.correct(data.objectValue ?? JSONObject())
             return LocalAPI.json([:])
+        case "payment": return LocalAPI.json(["payNo": .string(try await box.pay(data.objectValue ?? JSONObject()))])
         case "answer": return try answer(session)
         case "inbox":
             guard let id = data["through"]?.intValue, id >= 0 else {
@@ -43,7 +44,8 @@ struct LocalPost {
             try await box.event(type: Int(type), level: Int(data["level"]?.intValue ?? 2), detail: data["detail"] ?? [:])
             return LocalAPI.json([:])
         default:
-            return LocalAPI.refuse(404, "notFound", "POST /pms/{parkCode}/decide, entry, exit, correct, occupied, event, answer or inbox")
+            return LocalAPI.refuse(
+                404, "notFound", "POST /pms/{parkCode}/decide, picture, entry, exit, payment, correct, occupied, event, answer or inbox")
         }
     }
 
@@ -96,7 +98,7 @@ struct LocalPost {
 
     private func check() throws {
         do throws(WireError) {
-            for (name, max) in [("plateNo", 64), ("gateCode", 32), ("orderNo", 32), ("recordNo", 48)] {
+            for (name, max) in [("plateNo", 64), ("gateCode", 32), ("orderNo", 32), ("recordNo", 48), ("imageId", 64)] {
                 _ = try fields.optionalString(name, max: max)
             }
             for name in ["enterTime", "leaveTime"] { _ = try fields.optionalTime(name) }

@@ -9,16 +9,7 @@ extension LotBox {
     /// - Throws: ``LotBox/Refused``: 400 or 422 for a body that the server would refuse by its form, with the field; 422 (1502) for a car inside.
     package func correct(_ data: JSONObject) async throws {
         let lot = entry.parkCode
-        let command: Command
-        do throws(WireError) {
-            command = try Decode.logEntry(service: "vehicle.record.correct", data: data, parkCode: lot, now: now())
-        } catch {
-            throw Refused(status: Dialect.current.code(error.name).httpStatus, name: error.name, description: error.hint)
-        }
-        guard JSON.object(data).depth <= Bounds.batchDepthMax else {
-            throw Refused(status: 400, name: "illegalValue", description: "nested deeper than \(Bounds.batchDepthMax)")
-        }
-        guard case .correct(_, let recordNo, let correction) = command else { return }
+        guard case .correct(_, let recordNo, let correction) = try command("vehicle.record.correct", data) else { return }
         let wasRefused: Bool
         do { wasRefused = try await spool.isDead(lot, recordNo: recordNo) } catch { throw LotBox.noDisk }
         _ = try await recorded { [self] state, done in
@@ -44,6 +35,21 @@ extension LotBox {
                 done($0 ? true : nil)
             }
         }
+    }
+
+    /// The command of a body that goes into the up log as it is.
+    /// - Throws: ``LotBox/Refused`` for one that the server would refuse by its form, with the field.
+    func command(_ service: String, _ data: JSONObject) throws -> Command {
+        let command: Command
+        do throws(WireError) {
+            command = try Decode.logEntry(service: service, data: data, parkCode: entry.parkCode, now: now())
+        } catch {
+            throw Refused(status: Dialect.current.code(error.name).httpStatus, name: error.name, description: error.hint)
+        }
+        guard JSON.object(data).depth <= Bounds.batchDepthMax else {
+            throw Refused(status: 400, name: "illegalValue", description: "nested deeper than \(Bounds.batchDepthMax)")
+        }
+        return command
     }
 
     /// The car as it is after a correction; nil where its record does not stand for a car inside any more.

@@ -59,7 +59,7 @@ extension LotBox {
             let missed = older?.orderNo.flatMap { isLatest ? state.list.reservations[$0] : nil }
             let rows = [missed, used].compactMap { $0 }
             append(
-                &state, service: "vehicle.entry.report", data: passageData(car, inside: state.inside.count, enterMode: enterMode), at: time,
+                &state, service: "vehicle.entry.report", data: passageData(car, occupied: occupied(state), enterMode: enterMode), at: time,
                 change: older == nil ? 1 : 0
             ) { db in
                 if isLatest {
@@ -148,7 +148,7 @@ extension LotBox {
             state.remainChanged = true
             let used = reservation.flatMap { state.list.reservations[$0] }
             append(
-                &state, service: "vehicle.exit.report", data: exitData(car, inside: state.inside.count, gateCode, at: time, feeFen: feeFen),
+                &state, service: "vehicle.exit.report", data: exitData(car, occupied: occupied(state), gateCode, at: time, feeFen: feeFen),
                 at: time, change: known == nil ? 0 : -1
             ) { db in
                 try db.execute(sql: "DELETE FROM inside WHERE lot = ? AND plate = ?", arguments: [lot, car.plate.revealed])
@@ -210,11 +210,11 @@ extension LotBox {
 
     // MARK: The log
 
-    private func passageData(_ car: InsideCar, inside: Int, enterMode: Int = 1) -> JSON {
-        .object(passage(car, inside: inside, enterMode: enterMode))
+    private func passageData(_ car: InsideCar, occupied: Int, enterMode: Int = 1) -> JSON {
+        .object(passage(car, occupied: occupied, enterMode: enterMode))
     }
 
-    private func passage(_ car: InsideCar, inside: Int, enterMode: Int = 1) -> JSONObject {
+    private func passage(_ car: InsideCar, occupied: Int, enterMode: Int = 1) -> JSONObject {
         var data = JSONObject([
             ("recordNo", .string(car.recordNo)), ("plateNo", .string(car.plate.revealed)), ("plateColor", .int(car.plateColor)),
             ("vehicleClass", 1), ("carKind", .int(car.carKind)), ("enterTime", .int(car.enterTime)),
@@ -226,12 +226,12 @@ extension LotBox {
         }
         if let orderNo = car.orderNo { data.append("orderNo", .string(orderNo)) }
         data.append("enterMode", .int(enterMode))
-        data.append("remain", ["total": .int(entry.totalCount), "remain": .int(max(0, entry.totalCount - inside))])
+        data.append("remain", ["total": .int(entry.totalCount), "remain": .int(max(0, entry.totalCount - occupied))])
         return data
     }
 
-    private func exitData(_ car: InsideCar, inside: Int, _ gateCode: String, at time: Int64, feeFen: Int64) -> JSON {
-        var data = passage(car, inside: inside)
+    private func exitData(_ car: InsideCar, occupied: Int, _ gateCode: String, at time: Int64, feeFen: Int64) -> JSON {
+        var data = passage(car, occupied: occupied)
         data.append("leaveTime", .int(max(time, car.enterTime)))
         data.append("parkSeconds", .int(max(0, time - car.enterTime) / 1000))
         data.append("exitGateCode", .string(gateCode))

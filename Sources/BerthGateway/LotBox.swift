@@ -164,7 +164,7 @@ public final class LotBox: Sendable {
         let isInside = state.inside[question.plate].map { LotBox.isRepeat(of: $0, at: question.time) } ?? false
         return state.list.decide(
             question, exactly: exactly, isInside: isInside,
-            occupied: min(entry.totalCount, state.inside.count + state.reportedOccupied), capacity: entry.totalCount)
+            occupied: occupied(state), capacity: entry.totalCount)
     }
 
     /// The lot's own rule for plates that no order speaks for.
@@ -172,7 +172,7 @@ public final class LotBox: Sendable {
         switch verdict {
         case .allow: true
         case .refuse: false
-        case .local: entry.admitsUnknownPlates && state.inside.count < entry.totalCount
+        case .local: entry.admitsUnknownPlates && occupied(state) < entry.totalCount
         }
     }
 
@@ -214,7 +214,10 @@ public final class LotBox: Sendable {
 
     public var backlog: Int64 { state.withLock { $0.upLast - $0.upAck } }
     /// Spaces taken: the count of the PMS, and never less than the cars recorded.
-    public var occupied: Int { state.withLock { min(entry.totalCount, $0.inside.count + $0.reportedOccupied) } }
+    public var occupied: Int { state.withLock { occupied($0) } }
+
+    /// Cars that passed here, and those that the PMS counts beside them.
+    func occupied(_ state: borrowing State) -> Int { min(entry.totalCount, state.inside.count + state.reportedOccupied) }
 
     /// The PMS counts cars that never came past this box.
     public func reportOccupied(_ count: Int) {

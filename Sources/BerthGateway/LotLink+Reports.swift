@@ -91,7 +91,7 @@ extension LotLink {
 
     /// Decides for a car at the barrier: by the server within 800 ms while it can be reached, else by the local list.
     func decide(
-        plate text: String, plateColor: Int, gateCode: String, confidence: Int? = nil, orderNo: String? = nil
+        plate text: String, plateColor: Int, gateCode: String, confidence: Int? = nil, orderNo: String? = nil, imageId: String? = nil
     ) async throws -> JSON {
         let plate = try LotBox.reading(text)
         try box.demandGate(gateCode)
@@ -100,6 +100,7 @@ extension LotLink {
             let asked: JSON = .compact([
                 ("gateCode", .string(gateCode)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(plateColor)),
                 ("captureTime", .int(time)), ("confidence", .optional(confidence.map { Int64($0) })), ("orderNo", .optional(orderNo)),
+                ("imageId", .optional(imageId)),
             ])
             if let answer = try? await call("vehicle.preentry.check", asked, timeoutMillis: LotLink.gateMillis), answer.code == 0,
                 let verdict = answer.data["decision"]?.intValue, (-1...1).contains(verdict), case .object(var data) = answer.data
@@ -121,6 +122,35 @@ extension LotLink {
         data["by"] = "local"
         if decision.verdict == .local { data["displayText"] = .string(admits ? "欢迎光临" : "非预约车辆") }
         return .object(data)
+    }
+
+    /// Sends a picture in three steps: ticket, bytes, check (U18). Nothing of it is kept in the spool: a picture is dropped while the server cannot be reached.
+    func sendPicture(_ bytes: [UInt8]) async throws -> String {
+        let isJPEG = bytes.starts(with: [0xFF, 0xD8, 0xFF])
+        guard isJPEG || bytes.starts(with: [0x89, 0x50, 0x4E, 0x47]) else {
+            throw LotBox.Refused(status: 400, name: "illegalValue", description: "the body is neither a JPEG nor a PNG")
+        }
+        let away = LotBox.Refused(status: 503, name: "dependencyUnavailable", description: "the server cannot be reached now")
+        func ask(_ service: String, _ data: JSON) async throws -> JSON {
+            guard let answer = try? await call(service, data) else { throw away }
+            guard answer.code == 0 else {
+                let code = Dialect.current.codes[answer.code]
+                throw LotBox.Refused(
+                    status: code?.httpStatus ?? 500, name: code?.name ?? "internalError",
+                    description: "the server answered \(answer.code) \(answer.hint)")
+            }
+            return answer.data
+        }
+        let ticket = try await ask(
+            "image.ticket.apply",
+            [
+                "type": 2, "ext": isJPEG ? "jpg" : "png", "size": .int(bytes.count), "sha256": .string(Signature.hash(canonical: bytes)),
+            ])
+        guard let imageId = ticket["imageId"]?.stringValue, let url = ticket["uploadUrl"]?.stringValue, await http.upload(url, bytes) else {
+            throw away
+        }
+        _ = try await ask("image.upload.complete", ["imageId": .string(imageId)])
+        return imageId
     }
 
     /// A driver does not wait for a server that is known not to answer.

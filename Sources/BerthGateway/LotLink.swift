@@ -55,7 +55,7 @@ final class LotLink: MQTTListener {
 
     let box: LotBox
     let configuration: GatewayConfiguration
-    private let http: SignedClient
+    let http: SignedClient
     let state: Mutex<State>
     private let client = Mutex<MQTTClient?>(nil)
     let logger: Logger

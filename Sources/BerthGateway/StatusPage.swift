@@ -38,23 +38,9 @@ enum StatusPage {
     }
 
     private static func cell(_ value: JSON?, of kind: String = "") -> String {
-        "<td\(kind)>" + escaped(value?.stringValue ?? value?.string ?? "–") + "</td>"
+        "<td\(kind)>" + HTML.escape(value?.stringValue ?? value?.string ?? "–") + "</td>"
     }
 
     /// A count that should be 0.
     private static func counter(_ value: JSON?) -> String { cell(value, of: (value?.intValue ?? 0) > 0 ? " class=bad" : "") }
-
-    private static func escaped(_ text: String) -> String {
-        var out = ""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "&": out += "&amp;"
-            case "<": out += "&lt;"
-            case ">": out += "&gt;"
-            case "\"": out += "&quot;"
-            default: out.unicodeScalars.append(scalar)
-            }
-        }
-        return out
-    }
 }

@@ -10,6 +10,8 @@ public struct MQTTConfiguration: Sendable {
     public var host: String
     public var port: Int
     public var caFile: String
+    /// Whether the certificate has to name the host.
+    public var checksHost = true
     public var clientId: String
     public var username: String
     public var password: String
@@ -210,6 +212,7 @@ public final class MQTTReactor: Sendable {
                 destroy(loop: loop)
                 return retry("the CA certificate \(configuration.caFile) cannot be read")
             }
+            if !configuration.checksHost { mosquitto_tls_insecure_set(mosquitto, true) }
             if let will = configuration.will {
                 mosquitto_will_set(mosquitto, will.topic, Int32(will.payload.utf8.count), will.payload, 1, true)
             }

@@ -72,4 +72,22 @@ public final class SignedClient: Sendable {
         throw .notAuthentic(
             status: status, code: (reply?["code"]?.intValue).map { Int($0) }, message: reply?["message"]?.stringValue ?? "")
     }
+
+    /// Puts a picture to the address of its upload ticket (U18).
+    public func upload(_ url: String, _ bytes: [UInt8]) async -> Bool {
+        var request = HTTPClientRequest(url: url)
+        request.method = .PUT
+        request.body = .bytes(ByteBuffer(bytes: bytes))
+        guard let response = try? await http.execute(request, timeout: .seconds(60)) else { return false }
+        _ = try? await response.body.collect(upTo: 1 << 16)
+        return (200..<300).contains(Int(response.status.code))
+    }
+
+    /// Fetches a picture of at most 20 MB from the address that a look at it gave (U18); nil where none comes.
+    public func download(_ url: String) async -> [UInt8]? {
+        guard let response = try? await http.execute(HTTPClientRequest(url: url), timeout: .seconds(60)), response.status == .ok else {
+            return nil
+        }
+        return (try? await response.body.collect(upTo: 20 << 20)).map { Array(buffer: $0) }
+    }
 }

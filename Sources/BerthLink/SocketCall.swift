@@ -23,8 +23,11 @@ public enum SocketCall {
         request.method = .POST
         request.body = .bytes(ByteBuffer(bytes: body.text()))
         let response: HTTPClientResponse
-        do { response = try await HTTPClient.shared.execute(request, timeout: .seconds(120)) } catch {
-            throw NobodyThere()
+        // `verify` of a large database takes its time.
+        do { response = try await HTTPClient.shared.execute(request, timeout: .hours(6)) } catch {
+            // The server took the connection and is ending, or does not answer.
+            guard knock(socketPath) == 0 else { throw NobodyThere() }
+            throw Refused(description: "\(socketPath): the server does not answer: \(error)")
         }
         let bytes = Array(buffer: try await response.body.collect(upTo: 64 << 20))
         let answer = try JSON.parse(bytes)

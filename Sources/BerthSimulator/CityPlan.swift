@@ -32,22 +32,48 @@ public struct PlannedLot: Sendable, Equatable {
         let open = max(1, capacity * (isShared ? 25 : 30) / 100)
         return [
             "parkCode": .string(parkCode), "parkName": .string(name), "address": .string(address),
-            "regionCode": "440305", "lng": .string(longitude), "lat": .string(latitude), "coordType": 1,
+            "regionCode": .string(regionCode), "lng": .string(longitude), "lat": .string(latitude), "coordType": 1,
             "lotType": .int(lotType), "lotClass": 2, "totalSpace": .int(capacity),
             "reserveSpace": .int(isShared ? 0 : open), "shareSpace": .int(isShared ? open : 0),
             // A hospital keeps a tenth of its places for those who have an appointment.
             "publicBizSpace": .int(kind == .hospital && !isShared ? max(1, capacity / 10) : 0),
             "reserveEnabled": .bool(!isShared), "shareEnabled": .bool(isShared),
             "publicBizEnabled": .bool(kind == .hospital && !isShared), "operatorName": .string("\(kind)"),
-            "freeMin": 15, "leaveBufferMin": 15,
+            "freeMin": 15, "leaveBufferMin": 15, "offlineCapable": true, "servicePhone": "0755-88880000",
+            "vendor": .string(["捷停", "云泊", "安行"][capacity % 3]), "softVersion": "5.2",
+            "limits": ["maxHeightMm": .int(2000 + capacity % 5 * 100)],
             "openHours": [["days": [1, 2, 3, 4, 5, 6, 7], "start": "00:00", "end": "24:00"]],
         ]
     }
 
     public var gates: JSON {
         [
-            ["gateCode": "G1", "gateName": "入口 Entrance", "direction": 1],
-            ["gateCode": "G2", "gateName": "出口 Exit", "direction": 2],
+            ["gateCode": "G1", "gateName": "入口 Entrance", "direction": 1, "cameraCount": 1, "remoteControl": true],
+            ["gateCode": "G2", "gateName": "出口 Exit", "direction": 2, "cameraCount": 1, "remoteControl": true],
+        ]
+    }
+
+    /// The district that its address or name says; Nanshan where neither does.
+    private var regionCode: String {
+        let districts = [
+            ("福田", "440304"), ("罗湖", "440303"), ("宝安", "440306"), ("龙岗", "440307"), ("龙华", "440309"), ("盐田", "440308"), ("坪山", "440310"),
+            ("光明", "440311"), ("大鹏", "440343"),
+        ]
+        return districts.first { address.contains($0.0) || name.contains($0.0) }?.1 ?? "440305"
+    }
+
+    /// The body of `lot.tariff.report`: by the hour, with a cap for a day.
+    var tariff: JSON {
+        let step: Int64 = kind == .hospital ? 500 : kind == .scenic || kind == .venue ? 1000 : 600
+        return [
+            "tariffId": "T1", "effectiveFrom": 1_700_000_000_000, "bizType": 1, "vehicleClass": 1,
+            "rules": [
+                [
+                    "days": [1, 2, 3, 4, 5, 6, 7], "start": "00:00", "end": "24:00", "freeMin": 15, "stepMin": 60, "stepFee": .int(step),
+                    "durStartMin": 0, "durEndMin": -1,
+                ]
+            ], "dailyCap": .int(step * 10),
+            "text": .string("前 15 分钟免费，每小时 \(step / 100) 元，每日最高 \(step / 10) 元"),
         ]
     }
 }

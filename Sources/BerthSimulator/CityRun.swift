@@ -20,8 +20,12 @@ public struct CityRun: Sendable {
         public var httpsPort: Int
         public var mqttPort: Int
         public var pagePort: Int
+        /// The hour of the day with which the demand begins; nil for the present one.
+        public var hour: Int?
         /// Seconds to run; nil until Ctrl-C.
         public var seconds: Int?
+        /// The verifier of a password, for the accounts of the demo's staff; nil makes none.
+        public var verifier: (@Sendable (String) async throws -> String)?
 
         public init(
             program: String, data: String, lotsFile: String?, skipsBadRows: Bool, lotCount: Int, speed: Double, httpsPort: Int,
@@ -81,19 +85,19 @@ public struct CityRun: Sendable {
         configuration.carrier = .mqtt
         configuration.logsLinks = false
         let gateway = try Gateway(configuration, logger: logger)
-        for (lot, level) in zip(fleet.lots, CityRun.levels(fleet.lots.count)) {
-            gateway.box(lot.parkCode)?.reportOccupied(lot.capacity * level / 100)
-        }
+        let demand = Demand(hour: options.hour)
+        CityRun.turnTide(fleet.lots, gateway, demand)
         let client = try SignedClient(base: https, caFile: ca)
         let drivers = Drivers(
             lots: fleet.lots, gateway: gateway, client: client, appId: fleet.drivers.0, secret: fleet.drivers.1,
-            speed: options.speed)
+            speed: options.speed, demand: demand)
         let people = fleet.desk.map {
             SimulatedUsers(lots: fleet.lots, gateway: gateway, client: client, app: fleet.drivers, desk: $0, speed: options.speed)
         }
         let view = TerminalView(
-            gateway: gateway, drivers: drivers, people: people, lotCount: fleet.lots.count, speed: options.speed, https: https, mqtt: mqtt,
-            page: ready["page"]?.stringValue, data: options.data, ca: ca, sampleLot: fleet.lots[0].parkCode)
+            gateway: gateway, drivers: drivers, people: people, lotCount: fleet.lots.count, speed: options.speed, demand: demand,
+            https: https, mqtt: mqtt,
+            page: ready["page"]?.stringValue, data: options.data, ca: ca, sampleLot: fleet.lots[0].parkCode, staff: fleet.staff)
         let running = Task {
             await withDiscardingTaskGroup { group in
                 group.addTask { await gateway.run() }
@@ -102,12 +106,14 @@ public struct CityRun: Sendable {
                     for _ in 0..<600 where gateway.onlineCount < fleet.lots.count && !Task.isCancelled {
                         try? await Task.sleep(for: .milliseconds(100))
                     }
+                    if founded == nil { await CityRun.reportTariffs(fleet, client) }
                     await withDiscardingTaskGroup { town in
                         town.addTask { await drivers.run() }
                         if let people { town.addTask { await people.run() } }
                     }
                 }
                 group.addTask { await view.run() }
+                group.addTask { await CityRun.followTide(fleet.lots, gateway, demand) }
             }
         }
         await end.wait(orWhile: { server.isRunning && !Output.isClosed })
@@ -119,10 +125,20 @@ public struct CityRun: Sendable {
         if !server.isRunning { throw Failed(description: "the server ended by itself; its log is \(options.data)/server.log") }
     }
 
-    /// How full the lots are with cars that never reserved: from quiet to full, spread over the city.
-    private static func levels(_ count: Int) -> [Int] {
+    private static func followTide(_ lots: [PlannedLot], _ gateway: Gateway, _ demand: Demand) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .seconds(60))
+            turnTide(lots, gateway, demand)
+        }
+    }
+
+    /// Cars that never reserved come and go with the hour; each lot is a little fuller or emptier than others of its kind.
+    private static func turnTide(_ lots: [PlannedLot], _ gateway: Gateway, _ demand: Demand) {
         var random = Seeded(7)
-        return (0..<count).map { _ in min(97, max(12, (0..<3).reduce(0) { sum, _ in sum + Int.random(in: 5...33, using: &random) })) }
+        for lot in lots {
+            let own = Int.random(in: -14...14, using: &random)
+            gateway.box(lot.parkCode)?.reportOccupied(lot.capacity * min(97, max(3, demand.level(lot.kind) + own)) / 100)
+        }
     }
 
     private func startServer() throws -> ServerProcess {
@@ -144,6 +160,8 @@ public struct CityRun: Sendable {
         var drivers: (String, String)
         /// The city's own console; a city that an older release founded has none.
         var desk: (String, String)?
+        /// Login, password and home page of the demo's staff.
+        var staff: [(login: String, password: String, page: String)] = []
     }
 
     /// The lots and credentials that an earlier start of this data folder made; nil on the first start.
@@ -190,10 +208,48 @@ public struct CityRun: Sendable {
                 ["command": "lots.set", "park": .string(lot.parkCode), "policy": ["shareWindow": "00:00-24:00"]], socketPath: socketPath)
         }
         try await history(of: lots, socketPath: socketPath)
-        let json: JSON = ["lots": .array(rows), "drivers": keys[lots.count], "demo": keys[lots.count + 1], "desk": keys[lots.count + 2]]
+        let staff = try await staff(lots, demo: keys[lots.count + 1]["appId"] ?? "", socketPath: socketPath)
+        let json: JSON = [
+            "lots": .array(rows), "drivers": keys[lots.count], "demo": keys[lots.count + 1], "desk": keys[lots.count + 2],
+            "staff": .array(staff),
+        ]
         try CityRun.save(keys[lots.count + 1], options.data + "/demo-key.json")
         try CityRun.save(json, fleetFile)
         return try CityRun.fleet(json)
+    }
+
+    /// Accounts for a look at the pages of staff: one for the city, one for an operator of ten lots, one for a developer.
+    private func staff(_ lots: [PlannedLot], demo: JSON, socketPath: String) async throws -> [JSON] {
+        guard let verifier = options.verifier else { return [] }
+        // Hospitals come first, and the mall at whose gate the plates are misread.
+        let mall = lots.first { $0.kind == .mall } ?? lots.first { !$0.isShared }
+        let own = (lots.prefix(8) + (mall.map { [$0] } ?? []) + lots.filter(\.isShared).prefix(3)).map { JSON.string($0.parkCode) }
+        var rows: [JSON] = []
+        for (role, page, parks, rights) in [
+            ("city", "city", [], []), ("operator", "operator", own, []), ("developer", "developer", Array(own.prefix(1)), [demo]),
+        ] as [(String, String, [JSON], [JSON])] {
+            let password = SystemRandom.token(10)
+            _ = try await SocketCall.post(
+                [
+                    "command": "people.save",
+                    "data": [
+                        "kind": "staff", "login": .string(role), "name": .string("demo \(role)"), "roles": [.string(role)],
+                        "parkCodes": .array(parks),
+                        "rights": .array(rights), "userToken": .string(SystemRandom.token(24)),
+                        "passwordHash": .string(try await verifier(password)),
+                    ],
+                ], socketPath: socketPath)
+            rows.append(["login": .string(role), "password": .string(password), "page": .string(page)])
+        }
+        return rows
+    }
+
+    /// Each lot says what a stay costs, so that a driver sees the price of their own.
+    private static func reportTariffs(_ fleet: Fleet, _ client: SignedClient) async {
+        for (lot, entry) in zip(fleet.lots, fleet.entries) {
+            _ = try? await client.call(
+                "lot.tariff.report", data: lot.tariff, appId: entry.appId, secret: entry.appSecret, parkCode: entry.parkCode)
+        }
     }
 
     /// Four weeks in which nobody watched, so that forecasts have something to rest on: offices fill by day, homes by night.
@@ -271,7 +327,10 @@ public struct CityRun: Sendable {
             guard let appId = desk["appId"]?.stringValue, let secret = desk["appSecret"]?.stringValue else { return nil }
             return (appId, secret)
         }
-        return Fleet(lots: lots, entries: entries, drivers: (appId, secret), desk: desk)
+        let staff = (json["staff"]?.arrayValue ?? []).map {
+            ($0["login"]?.stringValue ?? "", $0["password"]?.stringValue ?? "", $0["page"]?.stringValue ?? "")
+        }
+        return Fleet(lots: lots, entries: entries, drivers: (appId, secret), desk: desk, staff: staff)
     }
 }
 

@@ -31,14 +31,18 @@ final class Drivers: Sendable {
     private let secret: String
     /// How much faster than life: Shenzhen's 4,514 orders a day, trips of a quarter of an hour, stays of an hour.
     private let speed: Double
+    private let demand: Demand
+    private let byKind: [PlannedLot.Kind: [PlannedLot]]
     private let tallied = Mutex(Tally())
     private let happenings = ActivityFeed()
     /// Drivers under way; bounded, so that a slow server is not buried.
     private let underWay = Mutex(0)
     private static let underWayMax = 20_000
 
-    init(lots: [PlannedLot], gateway: Gateway, client: SignedClient, appId: String, secret: String, speed: Double) {
+    init(lots: [PlannedLot], gateway: Gateway, client: SignedClient, appId: String, secret: String, speed: Double, demand: Demand) {
         self.lots = lots
+        byKind = Dictionary(grouping: lots, by: \.kind)
+        self.demand = demand
         self.gateway = gateway
         self.client = client
         self.appId = appId
@@ -77,10 +81,16 @@ final class Drivers: Sendable {
 
     private func pause(minutes: Double) async { try? await Task.sleep(for: .milliseconds(Int64(minutes * 60_000 / speed))) }
 
+    /// Half of all wish for what everybody wishes for at this hour.
     private func pickLot() -> PlannedLot {
-        // Half of all wish for the places that everybody wishes for.
-        let popular = lots.filter { [.hospital, .school, .scenic, .venue].contains($0.kind) }
-        return Int.random(in: 0..<2) == 0 && !popular.isEmpty ? popular.randomElement()! : lots.randomElement()!
+        guard Bool.random() else { return lots.randomElement()! }
+        let kinds = byKind.keys.map { ($0, demand.weight($0)) }
+        var left = Int.random(in: 0..<max(1, kinds.reduce(0) { $0 + $1.1 }))
+        for (kind, weight) in kinds {
+            left -= weight
+            if left < 0, let lot = byKind[kind]?.randomElement() { return lot }
+        }
+        return lots.randomElement()!
     }
 
     private static func plate() -> (String, Int) {
@@ -175,10 +185,14 @@ final class Drivers: Sendable {
                 count { $0.turnedAway += 1 }
                 return tell("\(masked)  \(lot.name)  未放行 turned away \(decision["reasonCode"]?.intValue ?? 0)")
             }
-            _ = try await box.enter(plate: plate, plateColor: color, gateCode: "G1")
+            let record = try await box.enter(plate: plate, plateColor: color, gateCode: "G1").recordNo
             count { $0.entered += 1 }
             tell("\(masked)  \(lot.name)  入场 entered")
             await pause(minutes: .random(in: 20...100))
+            // The city bills shared stays. Of the others one in thirty leaves without a record of its payment, for the reconciliation to find.
+            if !lot.isShared, Int.random(in: 0..<30) > 0 {
+                try await box.pay(JSONObject([("recordNo", .string(record)), ("payType", 2), ("amount", 1000), ("totalFee", 1000)]))
+            }
             _ = try await box.exit(plate: plate, gateCode: "G2", feeFen: 1000)
             count { $0.left += 1 }
             tell("\(masked)  \(lot.name)  离场 left")

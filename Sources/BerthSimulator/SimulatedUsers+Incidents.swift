@@ -30,13 +30,14 @@ extension SimulatedUsers {
     func incidents() async {
         var round = 0
         while !Task.isCancelled {
-            switch round % 7 {
-            case 0: await misread()
+            switch round % 8 {
+            case 0: await misread(decides: round % 16 == 0)
             case 1: await stayTooLong()
             case 2: await withoutPlate()
             case 3: await banned(round)
             case 4: await comeBackEarly()
             case 5: await waitForAPlace()
+            case 6: await offerWithProof()
             default: await closeAnEvening()
             }
             round += 1
@@ -62,12 +63,13 @@ extension SimulatedUsers {
     }
 
     /// A camera takes one province for its neighbour. With one candidate the car drives in and is on record; with two the control room decides.
-    private func misread() async {
+    /// - Parameter decides: the desk decides; otherwise the car waits for the person who looks at the demo.
+    private func misread(decides: Bool) async {
         guard let lot = gateLot, let box = gateway.box(lot.parkCode) else { return }
         let number = String(plate("B").dropFirst())
         let (one, two, read) = ("粤B" + number, "湘B" + number, "桂B" + number)
         guard let first = await book(lot, one) else { return }
-        await pause(minutes: 1)
+        await untilDelivered()
         guard let alone = try? await gateway.decide(lot.parkCode, plate: read, plateColor: 0, gateCode: "G1", confidence: 60) else {
             return
         }
@@ -78,13 +80,17 @@ extension SimulatedUsers {
         }
         let next = String(plate("B").dropFirst())
         guard await book(lot, "粤B" + next) != nil, await book(lot, "湘B" + next) != nil else { return }
-        await pause(minutes: 1)
+        await untilDelivered()
         let question = "桂B" + next
-        guard let asked = try? await gateway.decide(lot.parkCode, plate: question, plateColor: 0, gateCode: "G1", confidence: 60),
+        let imageId = try? await gateway.sendPicture(lot.parkCode, PlatePicture.png("B" + next))
+        guard
+            let asked = try? await gateway.decide(
+                lot.parkCode, plate: question, plateColor: 0, gateCode: "G1", confidence: 60, imageId: imageId),
             let caseNo = asked["caseNo"]?.stringValue, let candidate = asked["candidates"]?.arrayValue?.first
         else { return }
         tell("\(lot.name)  误读两名候选，转人工 misread, two candidates: to the control room") { $0.cases += 1 }
         await pause(minutes: 1)
+        guard decides else { return }
         _ = await call(
             "gate.case.decide", ["parkCode": .string(lot.parkCode), "caseNo": .string(caseNo), "orderNo": candidate], asDesk: true)
         if let admitted = try? await gateway.decide(lot.parkCode, plate: question, plateColor: 0, gateCode: "G1"),
@@ -95,6 +101,12 @@ extension SimulatedUsers {
             _ = try? await box.exit(plate: question, gateCode: "G2")
         }
         _ = (first, two)
+    }
+
+    /// The lot has to have a reservation before its gate can know the plate, however fast the city lives.
+    private func untilDelivered() async {
+        try? await Task.sleep(for: .seconds(2))
+        await pause(minutes: 1)
     }
 
     /// A driver stays in a shared space beyond their time; the next driver's order moves to another space by itself.
@@ -111,7 +123,11 @@ extension SimulatedUsers {
             lot, plate("粤B"), purpose: 2, at: SystemClock.now() + 70_000, [("offerId", .string(offerId)), ("stayMin", 5)])
         guard let next else { return }
         await whenMoved(next, "\(lot.name)  前车超时不走，后车自动改派 the next driver is re-homed: somebody stays")
-        _ = try? await box.exit(plate: stays, gateCode: "G2")
+        // They stay for some minutes more, for the person who looks at the exceptions.
+        Task {
+            try? await Task.sleep(for: .seconds(240))
+            _ = try? await box.exit(plate: stays, gateCode: "G2")
+        }
     }
 
     /// The owner is home early, sees the orders that this ends and its cost, and confirms.
@@ -140,6 +156,32 @@ extension SimulatedUsers {
             await call("share.review", ["offerId": .string(offerId), "pass": true], asDesk: true)?.code == 0
         else { return nil }
         return offerId
+    }
+
+    /// An owner publishes with a picture of the deed, and waits for the person who looks at the demo; three at most wait.
+    private func offerWithProof() async {
+        guard let lot = homes.dropFirst().first ?? homes.first else { return }
+        let waiting = await call("share.review.list", ["parkCode": .string(lot.parkCode)], asDesk: true)
+        guard (waiting?.data["offers"]?.arrayValue?.count ?? 0) < 3 else { return }
+        let space = "F\(SystemClock.now() % 1_000)"
+        let picture = PlatePicture.png("B" + space.dropFirst())
+        guard
+            let ticket = await call(
+                "image.ticket.apply",
+                [
+                    "type": 4, "ext": "png", "size": .int(Int64(picture.count)), "sha256": .string(Signature.hash(canonical: picture)),
+                ])?.data, let url = ticket["uploadUrl"]?.stringValue, let imageId = ticket["imageId"], await send(picture, to: url)
+        else { return }
+        _ = await call("image.upload.complete", ["imageId": imageId])
+        let made = await call(
+            "share.offer.publish",
+            [
+                "parkCode": .string(lot.parkCode), "providerToken": .string(SystemRandom.token(10)), "spaceNo": .string(space),
+                "proofImages": [imageId], "agreementVersion": "1.0",
+                "segments": [["repeatType": "weekly", "repeatData": [1, 2, 3, 4, 5], "start": "09:00", "end": "18:00"]],
+                "price": ["mode": 2, "amount": 400],
+            ])
+        if made?.code == 0 { tell("\(lot.name)  车位 \(space) 待审核 waits for a review") { $0.offers += 1 } }
     }
 
     private func whenMoved(_ orderNo: String, _ text: String) async {

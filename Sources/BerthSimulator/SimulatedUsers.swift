@@ -61,6 +61,8 @@ final class SimulatedUsers: Sendable {
         return try? await client.call(service, data: data, appId: party.id, secret: party.secret, parkCode: parkCode)
     }
 
+    func send(_ picture: [UInt8], to url: String) async -> Bool { await client.upload(url, picture) }
+
     func pause(minutes: Double) async {
         try? await Task.sleep(for: .milliseconds(Int64(max(100, minutes * 60_000 / speed))))
     }
@@ -182,6 +184,8 @@ final class SimulatedUsers: Sendable {
         else { return }
         tell("\(lot.name)  车位 \(space) 发布共享 offered") { $0.offers += 1 }
         await pause(minutes: 2)
+        // Every fourth offer waits for the person who looks at the demo.
+        guard SystemClock.now() % 4 > 0 else { return }
         guard await call("share.review", ["offerId": .string(offerId), "pass": true], asDesk: true)?.code == 0 else { return }
         let number = SystemClock.now()
         let plates = [0, 1].map { JSON.string("粤B\(10_000 + (Int(number) / 3 + $0) % 90_000)") }
@@ -212,7 +216,8 @@ final class SimulatedUsers: Sendable {
             round += 1
             // Every other appeal is granted: the demo's doors do stick now and then.
             let open = await call("credit.appeal.list", ["state": "open"], asDesk: true)?.data["appeals"]?.arrayValue ?? []
-            for (index, appeal) in open.prefix(5).enumerated() {
+            // The latest ones wait for the person who looks at the demo.
+            for (index, appeal) in open.dropLast(3).prefix(5).enumerated() {
                 let isGranted = index % 2 == 0
                 _ = await call(
                     "credit.appeal.answer",

@@ -9,12 +9,15 @@ struct TerminalView: Sendable {
     let people: SimulatedUsers?
     let lotCount: Int
     let speed: Double
+    let demand: Demand
     let https: String
     let mqtt: String
     let page: String?
     let data: String
     let ca: String
     let sampleLot: String
+    /// Login, password and home page of the demo's staff.
+    let staff: [(login: String, password: String, page: String)]
 
     private var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
@@ -44,9 +47,10 @@ struct TerminalView: Sendable {
         say(
             """
 
-            泊位 Berth 已启动。The city is open: \(lotCount) lots, drivers at \(speed)× life.
+            泊位 Berth 已启动。The city is open: \(lotCount) lots, drivers at \(speed)× life, with the wishes of \(demand.hour()) o'clock.
 
-              地图 live map    \(page ?? https + "/")
+              车主 drivers     \(page ?? https + "/")     任意手机号，验证码显示在页面上 any telephone number; the code is on the page
+            \(staffLines)  地图 live map    \((page ?? https + "/") + "map")
               场景 scenes      \((page ?? https + "/") + "scenes")   ·   berth scene hospital
               接口 interface   \(https)/api/v1/…   ·   \(mqtt)
               证书 CA          \(ca)
@@ -61,6 +65,13 @@ struct TerminalView: Sendable {
             Ctrl-C 结束 ends everything cleanly; the next start goes on where it was.
 
             """)
+    }
+
+    private var staffLines: String {
+        let titles = ["city": "城市 city       ", "operator": "车场 operator   ", "developer": "开发 developer  "]
+        return staff.map { person in
+            "  \(titles[person.login] ?? person.login) \((page ?? https + "/") + person.page)     \(person.login) / \(person.password)\n"
+        }.joined()
     }
 
     private var program: String { CommandLine.arguments.first ?? "berth" }

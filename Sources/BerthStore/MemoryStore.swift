@@ -300,6 +300,10 @@ public final class MemoryStore: Store {
         }
     }
 
+    public func audit(matching filter: AuditFilter) -> [AuditRecord] {
+        state.withLock { state in Array(state.audit.reversed().lazy.filter { filter.matches($0) }.prefix(filter.limit)) }
+    }
+
     public func audit(after id: Int64, limit: Int) -> [AuditRecord] {
         state.withLock { Array($0.audit.filter { $0.id > id }.prefix(limit)) }
     }

@@ -22,6 +22,8 @@ extension RowEncoding {
         case .appeal(let v): try json(v)
         case .gateCase(let v): try json(v)
         case .occupancy(let v): try json(v)
+        case .person(let v): try json(v)
+        case .signInCode(let v): try json(v)
         }
     }
 
@@ -46,6 +48,8 @@ extension RowEncoding {
         case "appeal": .appeal(try read(Appeal.self))
         case "gateCase": .gateCase(try read(GateCase.self))
         case "occupancy": .occupancy(try read(OccupancyProfile.self))
+        case "person": .person(try read(Person.self))
+        case "signInCode": .signInCode(try read(SignInCode.self))
         default: throw Unreadable(what: kind)
         }
     }

@@ -388,6 +388,24 @@ extension SQLiteStore {
             detail: row.text("detail"), hash: row.text("hash"))
     }
 
+    public func audit(matching filter: AuditFilter) throws(StoreError) -> [AuditRecord] {
+        try read { db in
+            var found: [AuditRecord] = []
+            // The newest come first and the look ends with the last one that is wanted, or after a bounded number of rows.
+            let rows = try GRDB.Row.fetchCursor(
+                db, sql: "SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", arguments: [filter.before, SQLiteStore.auditLookMax])
+            while found.count < filter.limit, let row = try rows.next() {
+                let record = try audit(row)
+                if record.at < filter.from { break }
+                if filter.matches(record) { found.append(record) }
+            }
+            return found
+        }
+    }
+
+    /// Audit records that one search looks at.
+    private static let auditLookMax = 200_000
+
     public func audit(after id: Int64, limit: Int) throws(StoreError) -> [AuditRecord] {
         try read { db in
             try GRDB.Row.fetchAll(db, sql: "SELECT * FROM audit WHERE id > ? ORDER BY id LIMIT ?", arguments: [id, limit]).map {

@@ -321,68 +321,6 @@ public struct LedgerRow: Sendable, Equatable {
     public var fen: Int64
 }
 
-/// Which orders a list asks for; newest first.
-public struct ReservationFilter: Sendable {
-    public var appId: String?
-    public var parkCode: String?
-    public var status: ReservationStatus?
-    public var userToken: String?
-    public var plate: Plate?
-    /// Only orders made before this one.
-    public var beforeSerial: Int64
-    /// Orders that are passed over first, without being opened.
-    public var skip = 0
-    public var limit: Int
-
-    public init(
-        appId: String? = nil, parkCode: String? = nil, status: ReservationStatus? = nil, userToken: String? = nil, plate: Plate? = nil,
-        beforeSerial: Int64 = .max, limit: Int = 50
-    ) {
-        self.appId = appId
-        self.parkCode = parkCode
-        self.status = status
-        self.userToken = userToken
-        self.plate = plate
-        self.beforeSerial = beforeSerial
-        self.limit = limit
-    }
-
-    func admits(_ reservation: Reservation) -> Bool {
-        (appId == nil || reservation.appId == appId) && (parkCode == nil || reservation.parkCode == parkCode)
-            && (status == nil || reservation.status == status) && (userToken == nil || reservation.userToken == userToken)
-            && (plate == nil || reservation.plate == plate) && reservation.serial < beforeSerial
-    }
-}
-
-/// Which events a list asks for; newest first.
-public struct LotEventFilter: Sendable {
-    /// nil: of all lots.
-    public var parkCode: String?
-    public var eventType: Int?
-    /// ms since 1970, the end not included.
-    public var from: Millis
-    public var to: Millis
-    /// Only those that were noted before this one.
-    public var before: Int64
-    public var limit: Int
-
-    public init(
-        parkCode: String? = nil, eventType: Int? = nil, from: Millis = 0, to: Millis = .max, before: Int64 = .max, limit: Int = 100
-    ) {
-        self.parkCode = parkCode
-        self.eventType = eventType
-        self.from = from
-        self.to = to
-        self.before = before
-        self.limit = limit
-    }
-
-    func admits(_ notice: LotEvent) -> Bool {
-        (parkCode == nil || notice.parkCode == parkCode) && (eventType == nil || notice.eventType == eventType) && from <= notice.occurredAt
-            && notice.occurredAt < to
-    }
-}
-
 /// The past as the rules look it up: a store, and whether a look failed. A decision that rests on a failed look is void.
 /// Belongs to one thread, for one decision.
 public final class Past: History {
@@ -447,6 +385,8 @@ public protocol Store: Sendable {
     /// Newest first.
     func notices(_ filter: LotEventFilter) throws(StoreError) -> [(id: Int64, notice: LotEvent)]
     func audit(after id: Int64, limit: Int) throws(StoreError) -> [AuditRecord]
+    /// The records that a filter names, the newest first.
+    func audit(matching filter: AuditFilter) throws(StoreError) -> [AuditRecord]
 
     func save(_ picture: Picture) throws(StoreError)
     func picture(_ imageId: String) throws(StoreError) -> Picture?

@@ -3,9 +3,9 @@ import Crypto
 import Foundation
 
 /// The role of a caller (interface.md, section 9): a lot's PMS, a parking management platform (停车管理平台) for many lots,
-/// a service provider (服务商), or the city's operator.
+/// a service provider (服务商), the city's operator, or the city's own pages (网页), which keep the accounts of people.
 public enum Role: String, Sendable, CaseIterable {
-    case lot, cloud, provider, `operator`
+    case lot, cloud, provider, `operator`, web
 
     public var speaksForLots: Bool { self == .lot || self == .cloud }
 }

@@ -25,6 +25,7 @@ extension Decode {
     public static func command(service: String, data: JSONObject, _ caller: Caller) throws(WireError) -> Command {
         if service == "lot.tariff.report" { try checkTariff(data) }
         if let command = filing(service: service, data: data, parkCode: caller.parkCode, now: caller.now) { return command }
+        if let people = try people(service: service, data: data) { return .people(people) }
         let fields = FieldReader(data)
         switch service {
         case "order.create": return .create(try booking(data, appId: caller.appId, dataHash: caller.dataHash))

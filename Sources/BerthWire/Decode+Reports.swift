@@ -180,7 +180,7 @@ extension Decode {
         var tariff = Tariff(
             tariffId: tariffId, rules: rules, dailyCapFen: json["dailyCap"]?.intValue,
             overtimePercent: Int(json["overtimeMultiplierPct"]?.intValue ?? 100))
-        tariff.text = json["text"]?.stringValue ?? ""
+        tariff.text = (json["text"]?.stringValue ?? "").trimmed
         return tariff
     }
 

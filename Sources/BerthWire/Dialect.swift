@@ -159,6 +159,20 @@ public struct Dialect: Sendable {
         do { return try Dialect(name: "berth-1.0") } catch { Resources.giveUp("the profile berth-1.0 cannot be read: \(error)") }
     }()
 
+    /// The parts of the contract that are no tables, as Markdown.
+    public let contract: (zh: String, en: String)
+
+    /// The data of one executed request and its reply for each service, as the tests recorded them; empty where the file is not there.
+    public static let examples: [String: (request: JSON, reply: JSON)] = {
+        guard let folder = try? Resources.folder("Profile", of: "BerthWire"),
+            let data = FileManager.default.contents(atPath: "\(folder)/berth-1.0/examples.json"),
+            let rows = try? JSON.parse([UInt8](data)).arrayValue
+        else { return [:] }
+        var examples: [String: (request: JSON, reply: JSON)] = [:]
+        for row in rows { examples[row["service"]?.stringValue ?? ""] = (row["request"] ?? [:], row["reply"] ?? [:]) }
+        return examples
+    }()
+
     struct Unreadable: Error, CustomStringConvertible {
         let file: String
         var description: String { "\(file) is missing or damaged" }
@@ -172,6 +186,14 @@ public struct Dialect: Sendable {
             else { throw Unreadable(file: path) }
             return rows
         }
+        func words(_ file: String) throws -> String {
+            let path = "\(folder)/\(name)/\(file)"
+            guard let data = FileManager.default.contents(atPath: path), let text = String(bytes: data, encoding: .utf8) else {
+                throw Unreadable(file: path)
+            }
+            return text
+        }
+        contract = (try words("contract.zh.md"), try words("contract.en.md"))
         var codes: [Int: ResultCode] = [:]
         for row in try rows("codes.json") {
             let code = Int(row["code"]?.intValue ?? -1)

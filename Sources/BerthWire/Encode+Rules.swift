@@ -163,7 +163,7 @@ extension Encode {
     public static func appeal(_ a: Appeal) -> JSON {
         .compact([
             ("appealId", .string(a.appealId)), ("penaltyId", .string(a.penaltyId)), ("state", .string(a.state.rawValue)),
-            ("answerBy", .int(a.answerBy)), ("answer", .optional(a.answer)),
+            ("answerBy", .int(a.answerBy)), ("answer", .optional(a.answer)), ("answerTime", .optional(a.answeredAt)),
         ])
     }
 
@@ -189,6 +189,8 @@ extension Encode {
         case .gateCase(let c):
             .compact([("caseNo", .string(c.caseNo)), ("state", .string(c.state.rawValue)), ("orderNo", .optional(c.orderNo))])
         case .occupancy(let o): ["parkCode": .string(o.parkCode), "weekday": .int(o.weekday)]
+        case .person(let p): person(p)
+        case .signInCode(let c): ["login": .string(mask(mobile: c.login)), "expireAt": .int(c.expiresAt)]
         }
     }
 

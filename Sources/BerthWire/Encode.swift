@@ -114,6 +114,9 @@ public enum Encode {
         writer.add("deliverStatus", reservation.deliver.rawValue)
         writer.add("discount", reservation.discountFen == 0 ? nil : reservation.discountFen)
         writer.add("discountBy", reservation.discountBy)
+        let isOver = !reservation.status.isOpen && reservation.status != .done
+        writer.add("endReason", isOver ? reservation.endReason : nil)
+        writer.add("endTime", isOver ? reservation.endedAt : nil)
         writer.add("enterEnd", reservation.enterEnd)
         writer.add("enterStart", reservation.enterStart)
         writer.add("enterTime", reservation.enterTime)
@@ -134,10 +137,7 @@ public enum Encode {
             writer.add("payBy", reservation.holdDeadline ?? 0)
             writer.endObject()
         }
-        let isGivenBack = reservation.isCompensated || reservation.status == .cancelled || reservation.deliver == .expired
-        // The stay where something was due for it, else the deposit (section 6).
-        let deposit = reservation.prepayNo != nil ? (isGivenBack ? 3 : 2) : reservation.billNo != nil ? 1 : 0
-        writer.add("payState", reservation.stayPayState != 0 ? reservation.stayPayState : deposit)
+        writer.add("payState", payState(reservation))
         writer.add("planTime", reservation.planTime)
         writer.add("plateColor", reservation.plateColor)
         writer.add("plateNo", shown(reservation.plate))
@@ -147,6 +147,7 @@ public enum Encode {
             writer.endArray()
         }
         writer.add("poolType", reservation.pool == reservation.purpose.pool ? nil : reservation.pool.rawValue)
+        writer.add("promoteTime", reservation.promotedAt)
         writer.add("recordNo", reservation.recordNo)
         writer.add("rehomedFrom", reservation.rehomedFrom)
         writer.add("rehomedTo", reservation.rehomedTo)
@@ -162,6 +163,13 @@ public enum Encode {
         writer.endObject()
         writer.add("waitPosition", waitPosition.map { Int64($0) })
         writer.endObject()
+    }
+
+    /// The state of the payment of the stay where something was due for it, else of the deposit (section 6, `payState`).
+    public static func payState(_ reservation: Reservation) -> Int {
+        if reservation.stayPayState != 0 { return reservation.stayPayState }
+        let isGivenBack = reservation.isCompensated || reservation.status == .cancelled || reservation.deliver == .expired
+        return reservation.prepayNo != nil ? (isGivenBack ? 3 : 2) : reservation.billNo != nil ? 1 : 0
     }
 
     /// U23, A13.

@@ -7,6 +7,8 @@ import Foundation
 public enum Resources {
     public struct Missing: Error, CustomStringConvertible {
         public let description: String
+
+        public init(description: String) { self.description = description }
     }
 
     /// The folders in which bundles are looked for, in this order: beside the program, then those in which packages install shared files.

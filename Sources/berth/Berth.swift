@@ -2,6 +2,7 @@ import ArgumentParser
 import BerthLink
 import BerthServer
 import BerthSimulator
+import BerthWeb
 import BerthWire
 import Foundation
 import Logging
@@ -11,7 +12,22 @@ enum Main {
     static func main() async {
         let command = CommandLine.arguments.dropFirst().first
         ServiceProcess.begin(isService: command == "serve" || command == "city")
+        refuseUnknown(Array(CommandLine.arguments.dropFirst()), of: Berth.self, path: "berth")
         await Berth.main()
+    }
+}
+
+extension Main {
+    /// Ends with the nearest command where a word is none.
+    private static func refuseUnknown(_ words: [String], of parent: any ParsableCommand.Type, path: String) {
+        let commands = parent.configuration.subcommands.map { ($0.configuration.commandName ?? "\($0)".lowercased(), $0) }
+        guard !commands.isEmpty, let word = words.first, !word.hasPrefix("-"), word != "help" else { return }
+        guard let (_, found) = commands.first(where: { $0.0 == word }) else {
+            Output.error(
+                "\(path): there is no command \(word); the nearest is \(NearestName.nearest(to: word, among: commands.map(\.0)) ?? "help")")
+            exit(64)
+        }
+        refuseUnknown(Array(words.dropFirst()), of: found, path: "\(path) \(word)")
     }
 }
 
@@ -20,8 +36,10 @@ struct Berth: AsyncParsableCommand {
         commandName: "berth",
         abstract: "泊位 Berth: reservation and sharing of parking spaces for a city.", version: Version.text,
         subcommands: [
-            Serve.self, City.self, Bench.self, Keys.self, Lots.self, Audit.self, Notices.self, Call.self, Sign.self, Doctor.self,
-            Docs.self, Status.self, SceneCommand.self, Occupancy.self, Verify.self, Restored.self,
+            Serve.self, Config.self, City.self, Bench.self, Keys.self, Lots.self, Audit.self, Notices.self, Calls.self, Call.self,
+            Sign.self,
+            Doctor.self, Docs.self, Status.self, SceneCommand.self, Web.self, People.self, Occupancy.self, Verify.self, BackupCommand.self,
+            RestoreCommand.self, Restored.self,
         ])
 }
 
@@ -30,8 +48,9 @@ struct DataOption: ParsableArguments {
     @Option(help: "The server's data folder.") var data = "./berth-data"
 }
 
-func makeLogger(_ level: String) -> Logger {
-    LoggingSystem.bootstrap { label in StreamLogHandler.standardError(label: label) }
+func makeLogger(_ level: String, json: Bool = false) -> Logger {
+    LoggingSystem.bootstrap { label -> any LogHandler in json ? JSONLogHandler(label: label) : StreamLogHandler.standardError(label: label)
+    }
     var logger = Logger(label: "berth")
     logger.logLevel = Logger.Level(rawValue: level) ?? .info
     return logger
@@ -76,7 +95,9 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "sqlite or memory (which forgets everything).") var store: String?
     @Option(help: "production or test; test explains refusals in `hint`.") var environment: String?
     @Option(help: "trace, debug, info, notice, warning, error.") var logLevel: String?
-    @Option(name: .customLong("set"), help: "Any other setting, as key=value, e.g. policy.advanceMaxMin=120.")
+    @Option(help: "A host name or address in the local certificate, beside localhost and --bind; as often as needed.")
+    var hostName: [String] = []
+    @Option(name: .customLong("set"), help: "Any other setting, as key=value, e.g. policy.advanceMaxMin=120. `berth config` prints them.")
     var set: [String] = []
     @Flag(
         help:
@@ -98,6 +119,7 @@ struct Serve: AsyncParsableCommand {
         flags["store"] = store
         flags["environment"] = environment
         flags["log.level"] = logLevel
+        if !hostName.isEmpty { flags["tls.names"] = hostName.joined(separator: ",") }
         for text in set {
             let (name, value) = try pair(text, "--set")
             flags[name] = value
@@ -105,14 +127,16 @@ struct Serve: AsyncParsableCommand {
         do {
             var settings = try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: flags)
             settings.acceptsLoss = acceptLoss
-            let logger = makeLogger(settings.logLevel)
+            let logger = makeLogger(settings.logLevel, json: settings.logsJSON)
             let descriptors = ServiceProcess.raiseDescriptorLimit()
             logger.info("descriptors: soft \(descriptors.soft) hard \(descriptors.hard)")
             // A missing file of the program is found now, not by the first visitor.
             _ = Dialect.current
-            for (name, target) in [("Scenes", "BerthScene"), ("Pages", "BerthServer")] { _ = try Resources.folder(name, of: target) }
+            for (name, target) in [("Scenes", "BerthScene"), ("Pages", "BerthServer"), ("Web", "BerthWeb")] {
+                _ = try Resources.folder(name, of: target)
+            }
             Server.collectMetrics()
-            try await Server(settings: settings, logger: logger).run { ready in
+            try await Server(settings: settings, logger: logger).run(makePages: WebHost.make) { ready in
                 // The server serves without a reader of this line too.
                 if let reason = Output.line(ready.json.string) {
                     logger.warning("the ready line cannot be written to standard output", metadata: ["reason": "\(reason)"])
@@ -138,7 +162,7 @@ func desk(_ command: JSON, data: String) async throws -> JSON {
 struct Keys: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Credentials of lots, vendor clouds, service providers and operators.",
-        subcommands: [Issue.self, List.self, Rotate.self, Revoke.self, Change.self, Certificate.self])
+        subcommands: [Issue.self, List.self, Rotate.self, Revoke.self, Change.self, Certificate.self, Web.self])
 
     struct Issue: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -181,20 +205,28 @@ struct Keys: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List credentials, without their secrets.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
 
         func run() async throws {
-            do {
-                let list = try await desk(["command": "keys.list"], data: folder.data)
-                for key in list["keys"]?.arrayValue ?? [] { put(key.string) }
-            } catch { fail("\(error)") }
+            let list = await ask(["command": "keys.list"], data: folder.data)
+            output.show(
+                list["keys"]?.arrayValue ?? [],
+                [
+                    Column("appId", "应用编号", "appId"), Column("role", "角色", "role"), Column("name", "名称", "name"),
+                    Column("parks", "车场", "lots", .list), Column("enabled", "有效", "enabled", .flag),
+                    Column("rotating", "待换密钥", "rotating", .flag), Column("callback", "回调", "callback"),
+                ])
         }
     }
 }
 
 struct Lots: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Settings of a lot, its way into service, and its code.",
-        subcommands: [SetPolicy.self, Checklist.self, Attest.self, Approve.self, Suspend.self, Resume.self, Code.self, Dead.self])
+        abstract: "Lots: how they stand, their settings, their way into service, and their codes.",
+        subcommands: [
+            List.self, Show.self, SetPolicy.self, Checklist.self, Attest.self, Approve.self, Suspend.self, Resume.self, Code.self,
+            Dead.self,
+        ])
 
     struct SetPolicy: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -221,10 +253,25 @@ struct Lots: AsyncParsableCommand {
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "How a running server stands.")
     @OptionGroup var folder: DataOption
+    @OptionGroup var output: OutputOption
+    @Flag(help: "As JSON; the same as -o json.") var json = false
 
     func run() async throws {
         do {
-            put(try await SocketCall.post(["command": "status"], socketPath: DataFolder(folder.data).socketPath()).string)
+            let status = try await SocketCall.post(["command": "status"], socketPath: DataFolder(folder.data).socketPath())
+            if json { return put(status.string) }
+            output.show(
+                status,
+                [
+                    Column("version", "版本", "version"), Column("startedAt", "启动时间", "started", .time), Column("lots", "车场", "lots"),
+                    Column("online", "在线车场", "connected lots"), Column("activeOrders", "有效订单", "orders in force"),
+                    Column("queued", "车场待收条目", "entries that lots have not acknowledged"),
+                    Column("created", "新建（启动以来）", "booked since the start"),
+                    Column("entered", "入场", "entered"), Column("left", "离场", "left"), Column("cancelled", "取消", "cancelled"),
+                    Column("noShows", "未到", "no-shows"), Column("refused", "拒绝", "refused"),
+                    Column("mqtt", "消息代理已连接", "broker connected", .flag),
+                    Column("brokerPid", "mosquitto 进程号", "pid of mosquitto"), Column("certificateEnds", "证书到期", "certificate ends", .time),
+                ])
         } catch is SocketCall.NobodyThere { fail("no server is running on \(folder.data)") } catch { fail("\(error)") }
     }
 }
@@ -323,6 +370,8 @@ struct City: AsyncParsableCommand {
     @Flag(help: "Read the file of --lots, say what is in it, and end: with exit code 1 when a row is bad.") var check = false
     @Option(help: "How many lots.") var count = CityPlan.lotCount
     @Option(help: "How much faster than life.") var speed = 60.0
+    @Option(help: "The hour of the day, 0 to 23, whose demand is played; the present one when left out. 8 is the morning rush.") var hour:
+        Int?
     @Option(help: "HTTPS port; 0 chooses a free one.") var httpsPort = 8443
     @Option(help: "MQTT over TLS port; 0 chooses a free one.") var mqttPort = 8883
     @Option(help: "Plain HTTP port on loopback for the live map; 0 for none.") var pagePort = 8080
@@ -331,6 +380,7 @@ struct City: AsyncParsableCommand {
     func validate() throws {
         guard speed >= 0.01, speed <= 100_000 else { throw ValidationError("--speed \(speed): 0.01 to 100000 expected") }
         guard (1...10_000).contains(count) else { throw ValidationError("--count \(count): 1 to 10000 expected") }
+        if let hour, !(0...23).contains(hour) { throw ValidationError("--hour \(hour): 0 to 23 expected") }
         if let seconds, !(1...31_536_000).contains(seconds) { throw ValidationError("--seconds \(seconds): 1 to 31536000 expected") }
         for (port, flag) in [(httpsPort, "--https-port"), (mqttPort, "--mqtt-port"), (pagePort, "--page-port")] {
             try validatePort(port, flag)
@@ -354,11 +404,12 @@ struct City: AsyncParsableCommand {
             ]
             _ = try await ServerSettings.read(dataDirectory: data.path, flags: flags)
             let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
-            try await CityRun(
-                .init(
-                    program: program, data: data.path, lotsFile: lots, skipsBadRows: skipBadRows, lotCount: count, speed: speed,
-                    httpsPort: httpsPort, mqttPort: mqttPort, pagePort: pagePort, seconds: seconds), logger: logger
-            ).run(socketPath: { try data.socketPath() })
+            var options = CityRun.Options(
+                program: program, data: data.path, lotsFile: lots, skipsBadRows: skipBadRows, lotCount: count, speed: speed,
+                httpsPort: httpsPort, mqttPort: mqttPort, pagePort: pagePort, seconds: seconds)
+            options.hour = hour
+            options.verifier = { try await StaffPassword.verifier($0) }
+            try await CityRun(options, logger: logger).run(socketPath: { try data.socketPath() })
         } catch let code as ExitCode { throw code } catch { fail("\(error)") }
     }
 }

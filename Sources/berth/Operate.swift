@@ -6,7 +6,7 @@ import Foundation
 // An operator's commands for credentials, lots, the audit record and notifications, beside issuing keys.
 
 /// Runs one command at the desk and prints its answer.
-private func ask(_ command: JSON, data: String) async -> JSON {
+func ask(_ command: JSON, data: String) async -> JSON {
     do { return try await desk(command, data: data) } catch { fail("\(error)") }
 }
 
@@ -18,6 +18,14 @@ extension Keys {
         @Option(help: "The credential.") var appId: String
 
         func run() async throws { put(await ask(["command": "keys.rotate", "appId": .string(appId)], data: folder.data).string) }
+    }
+
+    struct Web: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Print the three credentials of the city's pages, for `berth web` on another machine. They are secret.")
+        @OptionGroup var folder: DataOption
+
+        func run() async throws { put(await ask(["command": "keys.web"], data: folder.data).string) }
     }
 
     struct Revoke: AsyncParsableCommand {
@@ -146,18 +154,35 @@ struct Audit: AsyncParsableCommand {
         abstract: "The audit record: every write by an operator, every look at a whole plate.", subcommands: [List.self, Verify.self])
 
     struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Print records, one a line, oldest first.")
+        static let configuration = CommandConfiguration(abstract: "Print records, oldest first.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "Only after this record.") var after = 0
+        @Option(help: "Only the last so many.") var last: Int?
+
+        func validate() throws {
+            if let last, !(1...100_000).contains(last) { throw ValidationError("--last \(last): 1 to 100000 expected") }
+        }
 
         func run() async throws {
             var after = Int64(after)
+            let columns = [
+                Column("id", "编号", "id"), Column("at", "时间", "at", .time), Column("actor", "操作方", "actor"),
+                Column("action", "操作", "action"),
+                Column("target", "对象", "target"), Column("detail", "内容", "detail"),
+            ]
+            if let last {
+                let answer = await ask(["command": "audit.list", "last": .int(last), "after": .int(after)], data: folder.data)
+                return output.show(answer["records"]?.arrayValue ?? [], columns)
+            }
+            var all: [JSON] = []
             while true {
                 let rows = await ask(["command": "audit.list", "after": .int(after)], data: folder.data)["records"]?.arrayValue ?? []
-                for row in rows { put(row.string) }
+                if output.isTable { all += rows } else { output.show(rows, columns) }
                 guard let last = rows.last?["id"]?.intValue else { break }
                 after = last
             }
+            if output.isTable { output.show(all, columns) }
         }
     }
 
@@ -183,8 +208,25 @@ struct Notices: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Those under way, and those that were given up.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
 
-        func run() async throws { put(await ask(["command": "tidings.list"], data: folder.data).string) }
+        func run() async throws {
+            let answer = await ask(["command": "tidings.list"], data: folder.data)
+            guard output.isTable else { return put(answer.string) }
+            let rows = [("open", Speech.say("进行中", "under way")), ("failed", Speech.say("已放弃", "given up"))].flatMap { name, state in
+                (answer[name]?.arrayValue ?? []).map { row -> JSON in
+                    var members = row.objectValue ?? JSONObject()
+                    members.append("state", .string(state))
+                    return .object(members)
+                }
+            }
+            output.show(
+                rows,
+                [
+                    Column("state", "状态", "state"), Column("appId", "应用编号", "appId"), Column("service", "服务", "service"),
+                    Column("data", "内容", "data"),
+                ])
+        }
     }
 
     struct Retry: AsyncParsableCommand {
@@ -193,6 +235,74 @@ struct Notices: AsyncParsableCommand {
         @Option(help: "The provider's credential.") var appId: String
 
         func run() async throws { put(await ask(["command": "tidings.retry", "appId": .string(appId)], data: folder.data).string) }
+    }
+}
+
+/// The last calls of a party, for the desk.
+struct Calls: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "The last 50 calls of a party, newest first, with codes and the field that was wrong; since the server started.")
+    @OptionGroup var folder: DataOption
+    @OptionGroup var output: OutputOption
+    @Option(help: "The credential.") var appId: String
+    @Flag(help: "Only those that were refused.") var refused = false
+
+    func run() async throws {
+        let answer = await ask(["command": "calls.list", "appId": .string(appId)], data: folder.data)
+        let rows = (answer["calls"]?.arrayValue ?? []).filter { !refused || $0["code"] != 0 }
+        output.show(
+            rows,
+            [
+                Column("at", "时间", "at", .time), Column("service", "服务", "service"), Column("parkCode", "车场", "lot"),
+                Column("code", "返回码", "code"),
+                Column(Speech.isChinese ? "reason" : "meaning", "说明", "meaning"), Column("hint", "字段", "field"),
+                Column("requestId", "请求号", "requestId"), Column("mqtt", "经 MQTT", "over MQTT", .flag),
+            ])
+    }
+}
+
+extension Lots {
+    private static let columns = [
+        Column("parkCode", "车场编码", "lot"), Column("parkName", "名称", "name"), Column("stage", "阶段", "stage"),
+        Column("online", "在线", "connected", .flag),
+        Column("occupied", "在场", "inside"), Column("totalSpace", "车位", "places"), Column("booked", "已约", "booked"),
+        Column("downBehind", "待收", "behind"), Column("queueDepth", "待发", "queue"), Column("clockOffsetMs", "时钟偏差 ms", "clock ms"),
+        Column("openCases", "待核对", "cases"), Column("deadLetters", "死信", "dead letters"),
+    ]
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "All lots and how they stand; those that are not connected with --offline.")
+        @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
+        @Flag(help: "Only those that are not connected.") var offline = false
+
+        func run() async throws {
+            let rows = await ask(["command": "lots.list"], data: folder.data)["lots"]?.arrayValue ?? []
+            output.show(rows.filter { !offline || $0["online"]?.boolValue != true }, columns)
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "One lot: how it stands, with its link and its rules.")
+        @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
+        @Option(help: "The lot.") var park: String
+
+        func run() async throws {
+            let answer = await ask(["command": "lots.list", "park": .string(park)], data: folder.data)
+            guard let row = answer["lots"]?.arrayValue?.first else { fail("--park \(park): there is no such lot") }
+            output.show(
+                row,
+                Lots.columns + [
+                    Column("address", "地址", "address"), Column("asOf", "数据时间", "data of", .time),
+                    Column("offlineSince", "离线自", "offline since", .time),
+                    Column("saturationPct", "饱和度 %", "saturation %"), Column("reserveQuota", "预约配额", "places to reserve"),
+                    Column("shareQuota", "共享配额", "places to share"), Column("waiting", "候补", "waiting"),
+                    Column("overstays", "超时", "overstays"),
+                    Column("policy", "单独设置", "own rules"),
+                ])
+        }
     }
 }
 

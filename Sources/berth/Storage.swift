@@ -67,13 +67,18 @@ extension Lots {
         static let configuration = CommandConfiguration(
             abstract: "Print the dead letters: records of lots that were refused and that no correction has made good, newest first.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "Of this lot only.") var park: String?
 
         func run() async throws {
-            let command = JSON.compact([("command", "dead.list"), ("park", .optional(park))])
-            do {
-                for row in try await desk(command, data: folder.data)["entries"]?.arrayValue ?? [] { put(row.string) }
-            } catch { fail("\(error)") }
+            let answer = await ask(JSON.compact([("command", "dead.list"), ("park", .optional(park))]), data: folder.data)
+            output.show(
+                answer["entries"]?.arrayValue ?? [],
+                [
+                    Column("at", "时间", "at", .time), Column("park", "车场", "lot"), Column("seq", "序号", "seq"),
+                    Column("service", "服务", "service"),
+                    Column("recordNo", "记录号", "record"), Column("code", "返回码", "code"), Column("reason", "原因", "reason"),
+                ])
         }
     }
 }

@@ -20,6 +20,21 @@ import Testing
         #expect(kept == made, "docs/reference/\(name) is stale: berth docs --out docs/reference")
     }
 
+    /// The contract says the same in both languages: the same sections with as many paragraphs, rows and list items.
+    @Test func theContractIsWholeInBothLanguages() {
+        func shape(_ text: String) -> [String] {
+            text.split(separator: "\n").map { line in
+                if line.hasPrefix("## ") { return String(line.drop { $0 != "{" }) }
+                if line.hasPrefix("|") { return "| \(line.split(separator: "|").count)" }
+                return line.hasPrefix("- ")
+                    ? "-" : line.first.map { ("0"..."9").contains($0) ? "\(line.prefix { $0.isNumber })." : "text" } ?? ""
+            }
+        }
+        let contract = Dialect.current.contract
+        #expect(shape(contract.zh) == shape(contract.en))
+        #expect(shape(contract.en).count { $0.hasPrefix("{#") } == 13)
+    }
+
     @Test func statesAreTheCores() {
         let machines = Dictionary(uniqueKeysWithValues: Dialect.current.machines.map { ($0.name, $0) })
         for state in machines["order"]!.states where state.code <= 8 {

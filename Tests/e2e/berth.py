@@ -3,9 +3,11 @@ import base64
 import hashlib
 import hmac
 import http.client
+import itertools
 import json
 import os
 import pathlib
+import random
 import secrets
 import signal
 import socket
@@ -85,6 +87,24 @@ def note(carrier, service, code):
     SEEN.add((test, carrier, service, code))
 
 
+#: For each service the data of one executed request and of its reply, for the documentation.
+EXAMPLES = {}
+
+
+def example(service, request, reply):
+    """Keeps the fullest example that still fits on a page. Only a run that writes the documents anew keeps any."""
+    if not os.environ.get("BERTH_WRITE_CONFORMANCE") or not isinstance(request, dict) or not isinstance(reply, dict):
+        return
+    if any(name in os.environ.get("PYTEST_CURRENT_TEST", "") for name in ("test_documents", "test_fuzz", "test_hostile", "test_cases", "test_exhaustion")):
+        return
+    reply = {name: value[:2] if isinstance(value, list) else value for name, value in reply.items()}
+    request = {name: value[:2] if isinstance(value, list) else value for name, value in request.items()}
+    size = len(json.dumps([request, reply], ensure_ascii=False))
+    rank = (size <= 1_500, size if size <= 1_500 else -size)
+    if service not in EXAMPLES or rank > EXAMPLES[service][0]:
+        EXAMPLES[service] = (rank, request, reply)
+
+
 class Reply:
     def __init__(self, status, headers, body, key=None):
         self.status, self.headers, self.raw = status, headers, body
@@ -148,10 +168,18 @@ class Process:
         return 0
 
 
+#: Ports of this worker alone, below those that the system gives to outgoing connections: what is free now is free when its server starts.
+_ports = itertools.cycle(random.sample(range(start := 12_000 + 4_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw4")[2:] or 0), start + 4_000), 4_000))
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in _ports:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Server:
@@ -217,6 +245,8 @@ class Server:
             from catalogue import REPLIES, conforms
             fault = conforms(REPLIES[message["service"]], reply.data)
             assert fault is None, f"{message['service']} does not answer as its document says: {fault}"
+            if not reply.duplicate:
+                example(message["service"], message["data"], reply.data)
         return reply
 
     def call(self, key, service, data=None, connection=None, **extra):
@@ -403,6 +433,8 @@ class Lot:
         else:
             code, data = self.first[body["seq"]]
             extra["duplicate"] = True
+        if code == 0:
+            example(body["service"], body["data"], data or {})
         reply = {
             "version": "1.0", "requestId": body["requestId"], "appId": self.key.app_id, "service": body["service"],
             "parkCode": self.key.park, "timestamp": now(), "nonce": secrets.token_hex(8), "code": code, "message": "",
@@ -488,6 +520,11 @@ class Gateway:
         """A POST of the PMS. Returns status and answer."""
         headers = {**self.headers, **({"X-PMS-Session": session} if session else {})}
         status, _, body = self.request("POST", f"/pms/{park}/{what}", json.dumps(data, ensure_ascii=False).encode(), headers)
+        return status, json.loads(body)
+
+    def picture(self, park, body, kind="image/png"):
+        """A picture of a car at the gate. Returns status and answer."""
+        status, _, body = self.request("POST", f"/pms/{park}/picture", body, {**self.headers, "content-type": kind})
         return status, json.loads(body)
 
     def in_force(self, park):

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from berth import note, now, sign
+from berth import example, note, now, sign
 
 
 def certificate(folder):
@@ -49,6 +49,7 @@ class Callback:
                 assert abs(body["timestamp"] - now()) < 60_000
                 answer = outer.answer(body)
                 note("callback", body["service"], None)
+                example(body["service"], body["data"], {})
                 with outer.changed:
                     outer.received.append(body)
                     outer.changed.notify_all()

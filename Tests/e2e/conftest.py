@@ -1,6 +1,18 @@
+import json
+import os
+import pathlib
+import secrets
+
 import pytest
 
-from berth import Lot, Server
+from berth import EXAMPLES, SEEN, Lot, Server
+
+
+def pytest_sessionfinish(session):
+    """What the tests of this process saw, for the conformance table of a run in several processes."""
+    if folder := os.environ.get("TESTS_SEEN"):
+        seen = {"seen": [list(row) for row in SEEN], "examples": EXAMPLES}
+        (pathlib.Path(folder) / f"{secrets.token_hex(8)}.json").write_text(json.dumps(seen, ensure_ascii=False))
 
 
 @pytest.fixture(scope="session")

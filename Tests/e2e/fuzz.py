@@ -1889,7 +1889,7 @@ class Visitor(Worker):
         self.current = {"carrier": "redirect", "members": {k: v[:200] for k, v in members.items()}}
         status, headers, raw = self.ask("GET",
                                         f"/r/{scene if rng.random() < 0.95 else text_of(rng, 8).encode('ascii', 'ignore').decode().replace(' ', '') or 'X'}?{query}", b"",
-                                        [("accept", "application/json" if rng.random() < 0.8 else "text/html")], {200, 400, 401, 404, 414, 422, 429, 431})
+                                        [("accept", "application/json" if rng.random() < 0.8 else "text/html")], {200, 303, 400, 401, 404, 414, 422, 429, 431})
         if "application/json" in headers.get("content-type", "") and status != 404:
             code = json.loads(raw)["code"]
             if code not in CODES or status not in http_status(code):

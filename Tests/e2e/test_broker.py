@@ -187,9 +187,9 @@ def test_a_start_that_the_broker_refuses(own_server):
     """mosquitto's own words are in the sentence, and nothing is left running."""
     server = own_server.start()
     server.stop()
-    (server.data / "tls/server.key").write_text("no key\n")
+    (server.data / "tls/ca.pem").write_text("no certificate\n")
     done = run("serve", "--data", server.data, "--https-port", 0, "--mqtt-port", 0, timeout=30)
-    assert done.returncode == 1 and "mosquitto does not start: " in done.stderr and "key" in done.stderr, done
+    assert done.returncode == 1 and "mosquitto does not start: " in done.stderr and "ca.pem" in done.stderr, done
     assert mosquittos(server.folder) == []
 
 

@@ -167,7 +167,8 @@ CALLABLE = [s for s in SERVICES if callers(s)]
 def anybody(server):
     """A lot, a provider and an operator that the catalogue's messages are sent by."""
     key = server.lot("BLANK", rate=100_000)
-    parties = {"lot": key, "provider": server.issue("provider", rate=100_000), "operator": server.issue("operator", rate=100_000), "seq": 0}
+    parties = {"lot": key, "provider": server.issue("provider", rate=100_000), "operator": server.issue("operator", rate=100_000),
+               "web": server.issue("web", rate=100_000), "seq": 0}
     return parties
 
 
@@ -186,6 +187,8 @@ def good(service):
     context = {**CONTEXT, "parkCode": "BLANK", "plateNo": plate(), **{n: uuid.uuid4().hex[:20] for n in NAMES if n != "requestId"}}
     context |= CHOSEN.get(service["name"], {})
     more = json.loads(json.dumps(COMPLETED.get(service["name"], dict)()).replace("SHAPE", "BLANK"))
+    if service["name"] == "lot.info.report":
+        more |= {"totalSpace": 900, "reserveSpace": 900}  # Room for an order of each message.
     return context, message(fields(service["request"]), context) | more
 
 

@@ -26,6 +26,8 @@ def park(prefix):
 def test_7_two_lots_with_one_offer_number(desk):
     """Two lots call their offers O1: both are sold, changed and taken back apart."""
     keys = [shared(desk.server, park("N7"), 0) for _ in range(2)]
+    for key in keys:
+        desk.set(f"lot:{key.park}", shareWindow="00:00-24:00")
     report = lambda key, **offer: desk.log(key, "share.space.report", {"offers": [{"offerId": "O1", **offer}]})
     for n, key in enumerate(keys):
         assert report(key, spaceNo=f"A{n}", price={"mode": 2, "amount": 100 + n}).code == 0

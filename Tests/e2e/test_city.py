@@ -107,14 +107,23 @@ def test_the_page_in_a_real_browser(city, width, height):
     try:
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
-        browser.get(f"http://127.0.0.1:{city.page}/")
+        browser.get(f"http://127.0.0.1:{city.page}/map")
         text = lambda name: browser.find_element(By.ID, name).text
-        eventually(lambda: text("link") == "实时 live" and text("online") == "40")
+        eventually(lambda: "实时" in text("link") and text("online") == "40")
         eventually(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#orders li")) >= 5)
-        before = int(text("created"))
-        eventually(lambda: int(text("created")) > before, 30)
-        lots = browser.execute_script("return [...lots.values()].map(e => [e.lot.c, e.dot.options.fillColor, e.lot.lvl])")
-        assert len(lots) == 40 and all(colour in ("#2f9e5b", "#e8930c", "#d63a2f", "#7a1f1f") for _, colour, _ in lots)
+        # The counts of the day are durable ones, and say so; they follow within seconds.
+        eventually(lambda: text("today-orders").isdigit())
+        before = int(text("today-orders"))
+        eventually(lambda: int(text("today-orders")) > before, 30)
+        assert "今日" in browser.find_element(By.ID, "totals").text
+        lots = browser.execute_script("return [...berthLots.values()].map(e => [e.lot.c, e.lot.lvl, e.marker.options.icon.options.html])")
+        assert len(lots) == 40 and all(f"mark l{level}" in html or "mark off" in html for _, level, html in lots), "shape and number, not colour alone"
+        from selenium.webdriver.common.keys import Keys
+        # The list is made anew every few seconds, and keeps the focus: the key goes to what has it.
+        eventually(lambda: browser.find_elements(By.CSS_SELECTOR, "#list button"))
+        name = browser.execute_script("const b = document.querySelector('#list button'); b.focus(); return b.querySelector('span').textContent")
+        browser.switch_to.active_element.send_keys(Keys.ENTER)
+        eventually(lambda: any(name in popup.text for popup in browser.find_elements(By.CSS_SELECTOR, ".leaflet-popup-content")))
         wide = browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
         assert wide, "nothing sticks out at the side"
         errors = [e for e in browser.get_log("browser") if e["level"] == "SEVERE"]

@@ -330,7 +330,7 @@ def test_a_key_that_may_not_be_read(tmp_path, stopped):
         # Root may read everything; another user owns the folder.
         for path in [data, *data.rglob("*")]:
             os.chown(path, 65534, 65534)
-        for parent in [tmp_path, *tmp_path.parents][:3]:
+        for parent in [tmp_path, *tmp_path.parents][:4]:
             if parent.stat().st_uid == 0 and parent != pathlib.Path("/tmp"):
                 parent.chmod(parent.stat().st_mode | 0o055)
         user = {"user": 65534, "group": 65534, "extra_groups": []}

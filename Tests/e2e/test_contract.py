@@ -49,8 +49,10 @@ def refused(server, reply, code, status, before=None):
         assert server.stored() == before, "a refusal changed the store"
 
 
-def test_every_refusal_of_the_envelope(server, provider, lot):
+def test_every_refusal_of_the_envelope(own_server):
     """Each code of section 3 once, in the order of its checks; the store is as before."""
+    server = own_server.start()  # of its own: nothing else changes what is stored meanwhile
+    provider, lot = server.issue("provider", rate=100_000), server.lot("C1", rate=100_000)
     before = server.stored()
     ok = lambda **extra: envelope(provider, "order.create", booking("C1"), **extra)
     post = lambda message, **kw: server.send(provider, message, **kw)
@@ -129,7 +131,9 @@ def test_time_needs_no_clock(server, provider):
     assert reply.data["serverSendTime"] >= reply.data["serverRecvTime"]
 
 
-def test_field_errors(server, provider, lot):
+def test_field_errors(own_server):
+    server = own_server.start()  # of its own: nothing else changes what is stored meanwhile
+    provider, lot = server.issue("provider", rate=100_000), server.lot("C1", rate=100_000)
     good = booking("C1")
     for name, value, code in [("plateNo", Ellipsis, 100), ("plateNo", "粤B1234", 1010), ("plateNo", "ABC", 1010),
                               ("plateNo", "粤B1234I", 1010), ("plateColor", 8, 102), ("plateColor", "0", 102),
@@ -151,8 +155,11 @@ def test_field_errors(server, provider, lot):
         assert server.call(lot, "lot.info.report", lot_info("C1", **{name: value})).code == 102, (name, value)
 
 
-def test_refusals_of_booking(server, provider, lot):
+def test_refusals_of_booking(own_server):
     """Every code of 1000-1124 that exists so far; nothing is stored of any."""
+    server = own_server.start()
+    provider = server.issue("provider", rate=100_000)
+    server.lot("C1", rate=100_000)
     def create(code, **changes):
         before = server.stored()
         reply = server.call(provider, "order.create", booking(changes.pop("parkCode", "C1"), **changes))

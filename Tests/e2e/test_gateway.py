@@ -363,6 +363,70 @@ def test_any_reading_is_a_fact(box):
         assert gateway.pms("P1", "entry", plateNo=bad, gateCode="G1")[0] in (400, 422)
 
 
+def test_a_record_counts_all_cars(box):
+    """The free places that an entry and an exit carry include the cars that the PMS counts beside those that passed here; found on the city's
+    own page, whose numbers jumped with every car."""
+    server, _, gateway, provider = box
+    remain = lambda: server.call(provider, "lot.detail", {"parkCode": "P1"}).data["remain"]
+    assert gateway.pms("P1", "occupied", occupied=19_970)[0] == 200
+    eventually(lambda: remain() == 30)
+    number = plate()
+    assert gateway.pms("P1", "entry", plateNo=number, gateCode="G1")[0] == 200
+    drained(gateway)
+    seen = {remain() for _ in range(100)}
+    assert seen == {29}, seen
+    assert gateway.pms("P1", "exit", plateNo=number, gateCode="G2")[0] == 200
+    drained(gateway)
+    seen = {remain() for _ in range(100)}
+    assert seen == {30}, seen
+    # A lot that is full of them lets nobody in on its own account.
+    assert gateway.pms("P1", "occupied", occupied=20_000)[0] == 200
+    assert not gateway.pms("P1", "decide", plateNo=plate(), plateColor=0, gateCode="G1")[1]["admit"]
+
+
+def test_a_payment_taken_at_the_lot(box):
+    """A PMS reports what it was paid; the day's reconciliation knows it. A body that the server would refuse for good is refused here."""
+    server, _, gateway, _ = box
+    number = plate()
+    record = gateway.pms("P1", "entry", plateNo=number, gateCode="G1", enterTime=now() - 3_600_000)[1]["recordNo"]
+    status, paid = gateway.pms("P1", "payment", recordNo=record, payType=2, amount=1000, totalFee=1000)
+    assert status == 200 and paid["payNo"]
+    assert gateway.pms("P1", "exit", plateNo=number, gateCode="G2", totalFee=1000)[0] == 200
+    for data, field in (({"payType": 2, "amount": 1}, "recordNo"), ({"recordNo": record, "payType": 7, "amount": 1}, "payType"),
+                        ({"recordNo": record, "payType": 2, "amount": -1}, "amount"), ({"recordNo": record, "payType": 2, "amount": 1, "payTime": 5}, "payTime")):
+        status, answer = gateway.pms("P1", "payment", **data)
+        assert status == 400 and answer["detail"].startswith(field), (data, answer)
+    drained(gateway)
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
+    operator = server.issue("operator")
+    known = lambda: server.call(operator, "ledger.recon.query", {"parkCode": "P1", "date": day}).data
+    recon = eventually(lambda: (r := known())["paymentsKnown"] == 1000 and r)
+    assert recon["differences"] == [], recon
+
+
+def test_a_picture_of_a_car(box):
+    """A PMS sends a picture and names it when it asks; what is no picture, too much, or cannot go now has its answer."""
+    server, _, gateway, _ = box
+    png = b"\x89PNG\r\n\x1a\n" + bytes(1000)
+    status, answer = gateway.picture("P1", png)
+    assert status == 200, answer
+    operator = server.issue("operator")
+    shown = server.call(operator, "image.upload.query", {"imageId": answer["imageId"]}, parkCode="P1").data
+    assert shown["complete"] and shown["size"] == len(png)
+    server.lot("P2")
+    assert server.call(operator, "image.upload.query", {"imageId": answer["imageId"]}, parkCode="P2").code == 400, "a picture of another lot"
+    assert gateway.picture("P1", b"GIF89a" + bytes(99))[0] == 400
+    assert gateway.picture("P1", png, "application/json")[0] == 415
+    assert gateway.picture("P1", png + bytes(600_000))[0] == 413, "more than the server takes"
+    assert gateway.picture("P1", png + bytes(2 << 20))[0] == 413
+    assert gateway.picture("NOWHERE", png)[0] == 404
+    assert gateway.request("POST", "/pms/P1/picture", png, {"content-type": "image/png"})[0] == 401
+    assert gateway.pms("P1", "decide", plateNo="粤B12345", plateColor=0, gateCode="G1", imageId="x" * 65)[0] == 400
+    server.stop()
+    status, answer = gateway.picture("P1", png)
+    assert (status, answer["error"]) == (503, "dependencyUnavailable")
+
+
 def test_colours_of_another_system(own_server, tmp_path):
     """A PMS says colours in the codes of its cameras; the record has those of the contract (section 15.2)."""
     server = own_server.start()
@@ -373,10 +437,12 @@ def test_colours_of_another_system(own_server, tmp_path):
     for number, (theirs, _) in read.items():
         status, answer = gateway.pms("P1", "entry", plateNo=number, plateColor=theirs, gateCode="G1")
         assert status == 200, answer
-    drained(gateway)
-    with contextlib.closing(sqlite3.connect(gateway.folder / "spool.sqlite")) as spool:
-        sent = [json.loads(row[0]) for row in spool.execute("SELECT data FROM sent WHERE service = 'vehicle.entry.report'")]
-    assert {car["plateNo"]: car["plateColor"] for car in sent} == {number: ours for number, (_, ours) in read.items()}
+
+    def sent():  # what was acknowledged is written after the status says so
+        with contextlib.closing(sqlite3.connect(gateway.folder / "spool.sqlite")) as spool:
+            return [json.loads(row[0]) for row in spool.execute("SELECT data FROM sent WHERE service = 'vehicle.entry.report'")]
+    eventually(lambda: len(sent()) == len(read))
+    assert {car["plateNo"]: car["plateColor"] for car in sent()} == {number: ours for number, (_, ours) in read.items()}
     for wrong in (7, "3", "blue", True, {}):
         status, answer = gateway.pms("P1", "entry", plateNo="粤B00001", plateColor=wrong, gateCode="G1")
         assert (status, answer["code"]) == (400, 102) and answer["detail"].startswith("plateColor: "), (wrong, answer)

@@ -86,6 +86,8 @@ def test_a_lot_is_proved_item_by_item(city):
     # Reservation is opened; sharing is not, since neither tariff nor spaces are there.
     assert approve(city, "P1").returncode == 0 and standing(city, "P1")[:2] == ("live", [1])
     assert city.call(provider, "order.create", booking("P1")).code == 0
+    # At any hour of the day at which this test runs.
+    city.cli("lots", "set", "--park", "P1", "shareWindow=00:00-24:00")
     shared = city.call(provider, "order.create", booking("P1", bizType=2))
     assert (shared.status, shared.code) == (422, 1200)
     assert city.call(key, "lot.tariff.report", {"tariffId": "T1", "effectiveFrom": now(), "rules": [{"stepMin": 60, "stepFee": 500}]}).code == 0

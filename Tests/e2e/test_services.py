@@ -2,6 +2,7 @@
 import hashlib
 import http.client
 import json
+import secrets
 import threading
 import time
 import uuid
@@ -17,7 +18,8 @@ MINUTE = 60_000
 @pytest.fixture(scope="module")
 def parties(server):
     lot = server.lot("SHAPE", rate=100_000)  # raised: this is not about the rate limit
-    return {"lot": lot, "provider": server.issue("provider", rate=100_000), "operator": server.issue("operator", rate=100_000)}
+    return {"lot": lot, "provider": server.issue("provider", rate=100_000), "operator": server.issue("operator", rate=100_000),
+            "web": server.issue("web", rate=100_000)}
 
 
 def callers(service):
@@ -55,6 +57,9 @@ COMPLETED = {
     "saturation.query": lambda: {"parkCode": "SHAPE"}, "share.review": lambda: {"offerId": "SO1"},
     "ledger.statement.query": lambda: {"account": "lot"}, "share.auth.push": lambda: {"validTo": now() + 60 * MINUTE},
     "vehicle.bind": lambda: {"ownerToken": "o"}, "vehicle.unbind": lambda: {"userToken": "u"}, "vehicle.list": lambda: {"ownerToken": "o"},
+    "lot.search": lambda: {"lng": "114.05", "lat": "22.54"}, "person.save": lambda: {"login": secrets.token_hex(8), "userToken": secrets.token_hex(8)},
+    "share.list": lambda: {"userToken": "u"}, "share.offer.list": lambda: {"providerToken": "o"},
+    "person.find": lambda: {"personId": "nobody"}, "person.code.check": lambda: {"login": secrets.token_hex(8)}, "policy.preview": lambda: {"scope": "lot:SHAPE", "values": {"lateMin": 30}},
 }
 FACTS = ("vehicle.entry.report", "vehicle.exit.report")
 CALLABLE = [s for s in SERVICES if callers(s)]
@@ -364,6 +369,7 @@ def test_what_the_city_bills(server):
     """A shared session is billed by the city (billingParty 2): by the lot's tariff for sharing, without asking the lot; paid once, and free to go."""
     provider, other = server.issue("provider", rate=1000), server.issue("provider")
     key = server.lot("SHARED", shareSpace=5, shareEnabled=True, rate=1000)
+    server.cli("lots", "set", "--park", "SHARED", "shareWindow=00:00-24:00")
     say = lambda seq, service, data: server.call(key, service, data, epoch="e", seq=seq)
     tariff = lambda id, fee, **more: server.call(key, "lot.tariff.report", {
         "tariffId": id, "effectiveFrom": now() - 1000, "rules": [{"freeMin": 15, "stepMin": 60, "stepFee": fee}], "overtimeMultiplierPct": 200, **more}).code
@@ -397,6 +403,7 @@ def test_a_bill_has_its_time(own_server):
     server = own_server.start()
     provider = server.issue("provider", rate=1000)
     key = server.lot("P1", shareSpace=5, shareEnabled=True, rate=1000)
+    server.cli("lots", "set", "--park", "P1", "shareWindow=00:00-24:00")
     server.call(key, "lot.tariff.report", {"tariffId": "T", "effectiveFrom": now() - 1000, "rules": [{"stepMin": 60, "stepFee": 500}]})
     order = server.call(provider, "order.create", booking("P1", now() + 20 * MINUTE, bizType=2)).data
     server.call(key, "vehicle.entry.report", entry("s1", order["plateNo"], enter=now() - MINUTE, order=order["orderNo"], carKind=6), epoch="e", seq=1)

@@ -244,6 +244,7 @@ def test_providers_are_told(city, party):
 def test_money_and_credit_are_told(city, party):
     """A17: a payment, a refund, a penalty; a late record takes the penalty back, and that is told too."""
     key = city.lot("MONEY", shareSpace=5, shareEnabled=True, rate=1000)
+    city.cli("lots", "set", "--park", "MONEY", "shareWindow=00:00-24:00")
     provider = issue(city, party, "provider")
     city.call(key, "lot.tariff.report", {"tariffId": "T", "effectiveFrom": now() - 1000, "rules": [{"stepMin": 60, "stepFee": 500}]})
     order = city.call(provider, "order.create", booking("MONEY", now() + 20 * MINUTE, bizType=2)).data

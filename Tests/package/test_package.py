@@ -3,6 +3,7 @@ Runs as root: `./test package`."""
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import socket
 import subprocess
@@ -69,6 +70,7 @@ class Installed(Server):
     def __init__(self, root, folder):
         super().__init__(folder)
         self.root, self.data = root, root / "var/lib/berth"
+        (root / "run/notify.sock").unlink(missing_ok=True)
 
     def start(self):
         settings = unit(self.root, "berth")
@@ -100,10 +102,21 @@ def test_the_programs_need_nothing_but_debian(clean):
         manual = run("gzip", "-dc", clean / f"usr/share/man/man1/{name}.1.gz")
         assert f".Nm {name}" in manual and ".Sh COMMANDS" in manual
         assert (clean / f"usr/share/bash-completion/completions/{name}").stat().st_size > 1000
-        run("systemd-analyze", "verify", f"--root={clean}", "--man=no", "--recursive-errors=no", f"{name}.service")
+        for part in (f"{name}.service", *(["berth-nightly.service", "berth-nightly.timer"] if name == "berth" else [])):
+            run("systemd-analyze", "verify", f"--root={clean}", "--man=no", "--recursive-errors=no", part)
 
 
-def test_a_city_runs_from_the_package(clean, tmp_path):
+def upgrade(root, package):
+    """Installs the same package under a later version, as apt does it."""
+    folder = root / "tmp/next"
+    run("dpkg-deb", "-R", package, folder)
+    control = folder / "DEBIAN/control"
+    control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 99."))
+    run("dpkg-deb", "--build", "--root-owner-group", folder, root / "tmp/next.deb")
+    run("chroot", root, "dpkg", "-i", "/tmp/next.deb", env={**os.environ, "LC_ALL": "C"})
+
+
+def test_a_city_runs_from_the_package(clean, packages, tmp_path):
     server = Installed(clean, tmp_path).start()
     gateway = None
     try:
@@ -137,7 +150,29 @@ def test_a_city_runs_from_the_package(clean, tmp_path):
             answer = connection.getresponse()
             body = json.loads(answer.read())
             assert answer.status == 200 and body["status"] == status and "+" in body["version"], body
+        connection.request("GET", "/metrics")
+        assert b'berth_requests_total{service="order.create",code="0"}' in connection.getresponse().read()
         connection.close()
+        # The night: a backup and a look through the database, by the command of the unit, while the server runs.
+        nightly = shlex.split(unit(clean, "berth-nightly")["ExecStart"].replace("$$", "$"))
+        run("chroot", "--userspec=berth:berth", clean, *nightly)
+        assert len(list((clean / "var/backups/berth").glob("berth-*/manifest.json"))) == 1
+        gateway.process.stop()
+        server.stop()
+        server.manager.close()
+        # The next version of the package: what was answered is there.
+        upgrade(clean, packages["berth"])
+        server = Installed(clean, tmp_path / "next").start()
+        assert server.call(provider, "order.detail", {"orderNo": order}).code == 0
+        server.stop()
+        server.manager.close()
+        # The machine is lost: its backup and the key, in another folder.
+        run("chroot", clean, "install", "-d", "-m", "0700", "-o", "berth", "-g", "berth", "/var/lib/berth-new")
+        run("chroot", "--userspec=berth:berth", clean, "/usr/bin/berth", "restore", "--from", "/var/backups/berth", "--data", "/var/lib/berth-new",
+            "--key", "/var/lib/berth/master.key")
+        run("chroot", clean, "sh", "-c", "mv /var/lib/berth /var/lib/berth-lost && mv /var/lib/berth-new /var/lib/berth")
+        server = Installed(clean, tmp_path / "restored").start()
+        assert server.call(provider, "order.detail", {"orderNo": order}).code == 0
     finally:
         if gateway and gateway.process:
             gateway.process.stop()

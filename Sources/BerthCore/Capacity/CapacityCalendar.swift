@@ -48,14 +48,13 @@ public struct CapacityCalendar: Sendable, Equatable {
     /// The most places held together in several calendars of the same step at any moment of the interval.
     static func peak(of calendars: [CapacityCalendar], from: Millis, to: Millis) -> Int {
         guard let first = calendars.first else { return 0 }
-        return first.steps(from, to).reduce(0) { most, step in
-            max(most, calendars.reduce(0) { $0 + $1.count(atStep: step) })
+        var most = 0
+        first.forEachRun(first.steps(from, to)) { day, run in
+            let held = calendars.compactMap { $0.days[day] }
+            guard !held.isEmpty else { return }
+            for index in run { most = max(most, held.reduce(0) { $0 + Int($1[index]) }) }
         }
-    }
-
-    private func count(atStep step: Int64) -> Int {
-        let day = floorDiv(step, stepsPerDay)
-        return days[day].map { Int($0[Int(step - day * stepsPerDay)]) } ?? 0
+        return most
     }
 
     /// Holds (`delta` 1) or releases (-1) one place over the interval. A release must be of what was held.

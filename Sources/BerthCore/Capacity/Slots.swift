@@ -59,7 +59,7 @@ extension City {
     }
 
     /// The number of further reservations of a business that a lot would take for a time of arrival; where it is 0, also the reason.
-    private func bookable(
+    func bookable(
         _ lot: Lot, _ profile: LotProfile, _ purpose: Purpose, at planTime: Millis, now: Millis
     ) -> (left: Int, excess: Int, refusal: Rejection?) {
         if let refused = refuseTime(planTime, lot: lot, profile: profile, purpose: purpose, at: now) {

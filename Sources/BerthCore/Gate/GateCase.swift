@@ -22,6 +22,8 @@ public struct GateCase: Sendable, Equatable, Codable {
     public var decidedBy: String?
     /// The entry that it led to; afterwards it says nothing about the next car of that reading.
     public var recordNo: String?
+    /// The picture of the car, where the lot has sent one (U18).
+    public var imageId: String?
 
     public init(
         caseNo: String, parkCode: String, gateCode: String, plate: Plate, at: Millis, confidence: Int?, candidates: [String], state: State,

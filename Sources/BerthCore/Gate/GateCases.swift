@@ -20,12 +20,12 @@ extension City {
     ) -> String {
         let caseNo = freshCaseNo(at: now)
         let isAdmitted = decision.verdict == .allow
-        set(
-            .gateCase(
-                GateCase(
-                    caseNo: caseNo, parkCode: parkCode, gateCode: question.gateCode, plate: question.plate, at: now,
-                    confidence: question.confidence, candidates: decision.candidates, state: isAdmitted ? .admittedByRule : .open,
-                    orderNo: isAdmitted ? decision.candidates.first : nil)), &events)
+        var gateCase = GateCase(
+            caseNo: caseNo, parkCode: parkCode, gateCode: question.gateCode, plate: question.plate, at: now,
+            confidence: question.confidence, candidates: decision.candidates, state: isAdmitted ? .admittedByRule : .open,
+            orderNo: isAdmitted ? decision.candidates.first : nil)
+        gateCase.imageId = question.imageId
+        set(.gateCase(gateCase), &events)
         return caseNo
     }
 

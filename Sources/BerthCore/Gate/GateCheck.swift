@@ -80,6 +80,12 @@ extension City {
                 && $0.candidates == decision.candidates && $0.recordNo == nil
                 && ($0.state == .open || $0.state == .admittedByRule) && $0.at > now - City.wordMillis
         }) {
+            // A picture may come later than the question, and the first one stays.
+            if let imageId = question.imageId, open.imageId == nil {
+                var open = open
+                open.imageId = imageId
+                set(.gateCase(open), &events)
+            }
             return Decision(.gate(decision, caseNo: open.caseNo), events)
         }
         // Young cases have a bound: a lot that asks about ever new readings opens no more cases than a control room can look at.

@@ -56,6 +56,8 @@ public struct GateQuestion: Sendable, Equatable {
     public var orderNo: String?
     /// Colour code of section 15.2; nil where it is not given.
     public var color: Int?
+    /// The picture of the car, where the lot has sent one.
+    public var imageId: String?
 
     public init(plate: Plate, time: Millis, gateCode: String, confidence: Int? = nil, orderNo: String? = nil, color: Int? = nil) {
         self.color = color

@@ -29,7 +29,7 @@ public struct LotTable: Sendable, Sequence {
 
     /// Lends a lot for a look at many things of it, copied once at most; one thing is read by the subscript without a copy. Nil for a lot
     /// that is not registered.
-    func withLot<Value>(_ parkCode: String, _ body: (Lot) -> Value) -> Value? {
+    public func withLot<Value>(_ parkCode: String, _ body: (Lot) -> Value) -> Value? {
         guard let place = places[parkCode], slots[place] != nil else { return nil }
         return slots.withUnsafeBufferPointer { slots in
             guard let base = slots.baseAddress else { return nil }

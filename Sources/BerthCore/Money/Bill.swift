@@ -31,3 +31,11 @@ public struct Bill: Sendable, Equatable {
         self.subject = subject
     }
 }
+
+extension City {
+    /// The fee of a subscription that is still to be paid, fen; 0 for none.
+    public func openFee(of subscription: SharedSubscription) -> Int64 {
+        guard let billNo = subscription.billNo, let bill = bills[Bill.key("", billNo)], bill.paidBy == nil else { return 0 }
+        return bill.payableFen
+    }
+}

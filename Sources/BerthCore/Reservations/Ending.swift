@@ -1,7 +1,7 @@
 /// The reason for which a reservation ends without a stay. Each reason has one row of ``effects``, and that row alone decides the effects
 /// of the ending (interface.md, section 6; decision 0007). docs/rules.md shows
 /// the table to integrators, in the order of these cases.
-package enum EndReason: CaseIterable, Sendable {
+package enum EndReason: String, CaseIterable, Sendable {
     /// The user cancels while that is free.
     case cancelled
     /// The user cancels too late, or more often than is free, and confirmed the breach.
@@ -83,6 +83,8 @@ extension City {
     ) {
         let effects = reason.effects
         reservation.status = effects.status
+        reservation.endedAt = now
+        reservation.endReason = reason.rawValue
         reservation.orderVer += 1
         reservation.holdDeadline = nil
         if let deliver = effects.deliver { reservation.deliver = deliver }

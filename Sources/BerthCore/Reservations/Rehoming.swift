@@ -93,7 +93,7 @@ extension City {
         guard let place = alternatives(to: reservation, policy: policy, at: now).first, let there = lots[place.parkCode] else { return nil }
         var next = reservation
         next.parkCode = place.parkCode
-        next.clientOrderNo = String(reservation.clientOrderNo.prefix(60)) + "~\(reservation.orderVer)"
+        next.clientOrderNo = reservation.clientOrderNo.cut(to: 60) + "~\(reservation.orderVer)"
         next.orderVer = 1
         next.createdAt = now
         next.downSeq = 0

@@ -98,6 +98,11 @@ public struct ReservationFields: Sendable, Equatable {
     public var isDisputed = false
     /// The payment state of the stay itself: 0 nothing due, 1 unpaid, 2 paid, 3 refunded, 4 in arrears (section 6, `payState`).
     public var stayPayState = 0
+    /// The time at which it got a place from the waitlist.
+    public var promotedAt: Millis?
+    /// The time and the reason of an end without a stay, by the names of `EndReason`. A record that disproves the end leaves them.
+    public var endedAt: Millis?
+    public var endReason: String?
 
     public init(
         serial: Int64, orderNo: String, clientOrderNo: String, requestHash: String, appId: String, userToken: String,

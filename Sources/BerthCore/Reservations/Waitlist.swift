@@ -109,6 +109,7 @@ extension City {
             })
         else { return }
         reservation.orderVer += 1
+        reservation.promotedAt = now
         claim(&reservation, policy: policy, &events)
         certify(&reservation, policy: policy, at: now, &events)
         events.append(.notice(LotEvent(parkCode: reservation.parkCode, eventType: 2013, occurredAt: now, orderNo: reservation.orderNo)))

@@ -43,7 +43,9 @@ extension City {
     }
 
     mutating func review(_ parkCode: String, offerId: String, isPassed: Bool, remark: String, at now: Millis) -> Decision {
-        guard let parkCode = lotOfShare[offerId], var offer = lots[parkCode]?.offers[offerId] else {
+        guard let lotOfOffer = lotOfShare[offerId], parkCode.isEmpty || parkCode == lotOfOffer,
+            var offer = lots[lotOfOffer]?.offers[offerId]
+        else {
             return Decision(.refused(.notFound))
         }
         guard offer.status == .underReview else { return Decision(.refused(.wrongState)) }

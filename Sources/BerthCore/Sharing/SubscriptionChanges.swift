@@ -92,8 +92,11 @@ extension City {
         return Decision(.share(subscription, feeFen: fee), events)
     }
 
-    mutating func reviewShare(_ parkCode: String, _ authNo: String, isPassed: Bool, remark: String, at now: Millis) -> Decision {
-        guard let parkCode = lotOfShare[authNo], var subscription = lots[parkCode]?.subscriptions[authNo] else {
+    /// - Parameter named: the lot that the reviewer names; "" for none.
+    mutating func reviewShare(_ named: String, _ authNo: String, isPassed: Bool, remark: String, at now: Millis) -> Decision {
+        guard let parkCode = lotOfShare[authNo], named.isEmpty || named == parkCode,
+            var subscription = lots[parkCode]?.subscriptions[authNo]
+        else {
             return Decision(.refused(.notFound))
         }
         guard subscription.status == .pending, subscription.billNo == nil else { return Decision(.refused(.wrongState)) }

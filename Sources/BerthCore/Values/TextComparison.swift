@@ -36,6 +36,10 @@ extension Optional where Wrapped == String {
 }
 
 extension String {
+    /// The beginning of a text, at most so many characters of the wire long: the wire counts Unicode scalars, of which the language may take a
+    /// thousand for one character.
+    package func cut(to max: Int) -> String { utf8.count <= max ? self : String(unicodeScalars.prefix(max)) }
+
     /// FNV-1a over the bytes: a short name for a long one where a collision is of no use to an attacker; never for authenticity.
     var fingerprint: UInt64 { utf8.reduce(14_695_981_039_346_656_037) { ($0 ^ UInt64($1)) &* 1_099_511_628_211 } }
 }

@@ -180,8 +180,11 @@ final class EmbeddedBroker: Sendable {
 
     private func configuration(_ user: String, clientId: String? = nil, _ password: String, filters: [String]) -> MQTTConfiguration {
         var configuration = MQTTConfiguration(
-            host: "127.0.0.1", port: port, caFile: authority.caFile, clientId: clientId ?? user, username: user, password: password)
+            host: "127.0.0.1", port: port, caFile: authority.brokerTrustFile, clientId: clientId ?? user, username: user,
+            password: password)
         configuration.cleanSession = true
+        // An own certificate has the names by which others come, not the loopback's address.
+        configuration.checksHost = !authority.isOwn
         configuration.filters = filters
         return configuration
     }
@@ -193,6 +196,9 @@ final class EmbeddedBroker: Sendable {
     }
 
     // MARK: The child
+
+    /// Has mosquitto read its certificate anew.
+    func reload() { state.withLock { $0.child }?.send(SIGHUP) }
 
     /// Starts mosquitto; returns when it listens. Blocks the calling thread for some 100 ms.
     /// - Throws: ``Failed`` with mosquitto's own words when it ends instead. Nothing is left running then.
@@ -207,7 +213,7 @@ final class EmbeddedBroker: Sendable {
         rotateLog()
         let logStart = logSize
         let child = try launch()
-        guard listens(child) else {
+        guard listens(child, logStart: logStart) else {
             state.withLock { $0.isStopped = true }
             child.stop(graceMillis: 1_000)
             unlink(pidFile)
@@ -228,7 +234,7 @@ final class EmbeddedBroker: Sendable {
             "max_queued_messages \(Bounds.queuedMessages)",
             "max_queued_bytes \(Bounds.queuedBytes)", "max_packet_size \(Bounds.packetBytes)", "message_size_limit \(Bounds.messageBytes)",
             "persistent_client_expiration \(Bounds.sessionDays)d", "sys_interval 10", "set_tcp_nodelay true", "log_dest file \(logFile)",
-            "log_type error", "log_type warning", "connection_messages false",
+            "log_type error", "log_type warning", "log_type information", "connection_messages false",
         ]
         if geteuid() == 0 { lines.append("user root") }
         for host in Ports.brokerHosts(bindAddress) {
@@ -309,12 +315,17 @@ final class EmbeddedBroker: Sendable {
 
     /// Waits until the child listens.
     /// - Returns: false when it has ended, or does not listen within 10 s.
-    private func listens(_ child: ChildProcess) -> Bool {
+    private func listens(_ child: ChildProcess, logStart: Int64) -> Bool {
         let until = SystemClock.monotonic() + 10_000
+        // mosquitto opens its port before it reads the key of its certificate, and ends when it cannot. It writes "running" when all is read; a broker
+        // that does not write it is given a second.
+        var openedAt: Int64?
         while SystemClock.monotonic() < until {
             // The wait is for the end of the child; each time that it has not ended, the port is tried.
             if child.wait(millis: 10) { return false }
-            if isListening() { return child.isRunning }
+            if openedAt == nil, isListening() { openedAt = SystemClock.monotonic() }
+            guard let openedAt else { continue }
+            if log(from: logStart).contains(" running") || SystemClock.monotonic() - openedAt > 1_000 { return child.isRunning }
         }
         return false
     }
@@ -357,13 +368,16 @@ final class EmbeddedBroker: Sendable {
 
     /// The last errors that mosquitto has written into its log since the log had this length.
     private func lastWords(from start: Int64) -> String {
-        guard let file = FileHandle(forReadingAtPath: logFile) else { return "it said nothing" }
-        defer { try? file.close() }
-        guard (try? file.seek(toOffset: UInt64(max(0, start)))) != nil, let data = try? file.read(upToCount: 1 << 16) else {
-            return "it said nothing"
-        }
-        let lines = String(decoding: data, as: UTF8.self).split(separator: "\n").filter { $0.contains("Error") }
+        let lines = log(from: start).split(separator: "\n").filter { $0.contains("Error") }
         return lines.isEmpty ? "it said nothing" : lines.suffix(3).joined(separator: "; ")
+    }
+
+    /// The log after it had this length, at most 64 KiB; "" where it cannot be read.
+    private func log(from start: Int64) -> String {
+        guard let file = FileHandle(forReadingAtPath: logFile) else { return "" }
+        defer { try? file.close() }
+        guard (try? file.seek(toOffset: UInt64(max(0, start)))) != nil, let data = try? file.read(upToCount: 1 << 16) else { return "" }
+        return String(decoding: data, as: UTF8.self)
     }
 
     /// Puts a long log aside. mosquitto opens its log anew with its rights, at SIGHUP.

@@ -4,6 +4,7 @@ import HummingbirdCore
 import Logging
 import NIOCore
 import NIOHTTP1
+import NIOHTTPCompression
 import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
 
@@ -30,9 +31,26 @@ struct CityChannel: HTTPChannelHandler {
                 withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
             try pipeline.addHandler(ConnectionGuard(connections: connections, noRoom: signed.map { $0.noRoom }))
             if let signed { try pipeline.addHandler(SignedHandler(front: signed, loop: channel.eventLoop)) }
+            try pipeline.addHandler(CityChannel.compressor())
             try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
             return try NIOAsyncChannel(wrappingChannelSynchronously: channel, configuration: .init(isOutboundHalfClosureEnabled: true))
         }
+    }
+
+    /// A response that may be compressed carries this field; it goes no further.
+    static let compressed = HTTPField.Name("X-Berth-Compress")!
+
+    /// Compresses the responses that are marked: pages and documents, never streams, pictures or signed replies.
+    private static func compressor() -> PageCompressor {
+        PageCompressor(
+            HTTPResponseCompressor(initialByteBufferCapacity: 1024) { head, isSupported in
+                guard head.headers.contains(name: compressed.rawName) else { return .doNotCompress }
+                head.headers.remove(name: compressed.rawName)
+                // The length is that of the body before; the compressor gives the new one only where it has the whole body at once.
+                if isSupported { head.headers.remove(name: "Content-Length") }
+                head.headers.add(name: "Vary", value: "Accept-Encoding")
+                return .compressIfPossible
+            })
     }
 
     func handle(value: Value, logger: Logger) async { await handleHTTP(asyncChannel: value, logger: logger) }

@@ -142,6 +142,7 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var isSending = false
     private var hasNotedSource = false
     private var certificate: String?
+    private var trace: TraceParent?
     /// The time that a refused sender has to read the reply.
     private static let farewellMillis: Int64 = 100
 
@@ -199,6 +200,7 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
         body = nil
         bodyBytes = 0
         keepsAlive = head.isKeepAlive
+        trace = head.headers.first(name: "traceparent").flatMap(TraceParent.init)
         func refuse(_ name: String, _ hint: String, status: HTTPResponseStatus? = nil) {
             phase = .draining(front.pipeline.refuse(name, hint), status)
         }
@@ -260,7 +262,7 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
         body = nil
         if certificate == nil, front.asksCertificates() { certificate = SignedHandler.certificate(context) }
         let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
-        front.pipeline.receive(bytes, .init(service: service, certificate: certificate)) { [queue] reply in
+        front.pipeline.receive(bytes, .init(service: service, certificate: certificate, trace: trace)) { [queue] reply in
             queue.deliver(reply, to: handler)
         }
     }
@@ -290,7 +292,8 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
             front.connections.noteKnown(source)
         }
         let closes = !keepsAlive || isHalfClosed
-        let (head, body) = front.message(reply, status: status, date: queue.date(at: front.pipeline.clock()), closes: closes)
+        var (head, body) = front.message(reply, status: status, date: queue.date(at: front.pipeline.clock()), closes: closes)
+        if let trace { head.headers.add(name: "traceparent", value: trace.answer()) }
         phase = closes ? .closing : .passing
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)

@@ -46,6 +46,20 @@ struct Tus: Sendable {
         } catch { return refuse(error) }
     }
 
+    /// The bytes of a picture at an address that is still good; nil for every other address.
+    func picture(_ address: String) async -> [UInt8]? {
+        let parts = address.split(separator: "?", maxSplits: 1)
+        guard let path = parts.first.map(String.init) else { return nil }
+        let query = (parts.count > 1 ? parts[1] : "").split(separator: "&").map { pair -> (String, String) in
+            let names = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            return (String(names[0]).removingPercentEncoding ?? "", names.count > 1 ? String(names[1]).removingPercentEncoding ?? "" : "")
+        }
+        do throws(PictureStore.Refused) {
+            let (data, _) = try await blocking { () throws(PictureStore.Refused) in try pictures.download(path, query) }
+            return [UInt8](data)
+        } catch { return nil }
+    }
+
     /// Files and syncs: on a thread that may wait.
     private func blocking<Value: Sendable>(
         _ work: @escaping @Sendable () throws(PictureStore.Refused) -> Value

@@ -111,12 +111,12 @@ public struct DataFolder: Sendable {
     /// error with its reason, and the file stays as it is: a new key would make the data unreadable for ever.
     public func masterKey() throws -> [UInt8] {
         if let named = ProcessInfo.processInfo.environment["BERTH_MASTER_KEY_FILE"] {
-            guard let key = try readKey(named) else {
+            guard let key = try DataFolder.readKey(named) else {
                 throw Failed(description: "the master key \(named) is missing (BERTH_MASTER_KEY_FILE names it)")
             }
             return key
         }
-        if let key = try readKey(masterKeyFile) { return key }
+        if let key = try DataFolder.readKey(masterKeyFile) { return key }
         guard !exists(database), !exists(database + "-wal") else {
             throw Failed(
                 description:
@@ -126,8 +126,14 @@ public struct DataFolder: Sendable {
         return try makeKey()
     }
 
+    /// The master key in a file.
+    static func masterKey(in file: String) throws(Failed) -> [UInt8] {
+        guard let key = try readKey(file) else { throw Failed(description: "the master key \(file) is missing") }
+        return key
+    }
+
     /// - Returns: nil when there is no such file.
-    private func readKey(_ file: String) throws(Failed) -> [UInt8]? {
+    private static func readKey(_ file: String) throws(Failed) -> [UInt8]? {
         // Not blocking: the other end of a pipe may never come.
         let descriptor = Glibc.open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
@@ -192,7 +198,9 @@ public struct DataFolder: Sendable {
     }
 
     /// Whether something has this name, even if it cannot be read, or is a link to nothing.
-    private func exists(_ file: String) -> Bool {
+    private func exists(_ file: String) -> Bool { DataFolder.exists(file) }
+
+    private static func exists(_ file: String) -> Bool {
         var info = stat()
         return lstat(file, &info) == 0 || errno != ENOENT && errno != ENOTDIR
     }

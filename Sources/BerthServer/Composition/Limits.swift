@@ -58,6 +58,8 @@ enum Limits {
     static let verifyAfterSeconds = ProcessInfo.processInfo.environment["BERTH_TEST_VERIFY_AFTER"].flatMap { Int($0) } ?? 600
     /// Viewers of the live page.
     static let viewersMax = 200
+    /// Lots that are named for one credential of a list.
+    static let credentialLotsMax = 100
 
     static func check() {
         precondition(requestSeconds * 1000 < WireLimits.clockSkewMillisMax, "a slow request must not outlive its clock check")

@@ -49,7 +49,10 @@ public final class Server: Sendable {
     public static func collectMetrics() { MetricsSystem.bootstrap(MetricsRegistry.shared) }
 
     /// Runs until SIGTERM or SIGINT; then stops listening, makes everything durable and ends the broker.
-    public func run(onReady: @escaping @Sendable (Ready) -> Void) async throws {
+    /// - Parameter makePages: makes the pages of people; nil for a server without them.
+    public func run(
+        makePages: (@Sendable (PageEntrance) throws -> any PageHost)? = nil, onReady: @escaping @Sendable (Ready) -> Void
+    ) async throws {
         Limits.check()
         berth_survive_full_disk()
         berth_keep_memory()
@@ -58,9 +61,10 @@ public final class Server: Sendable {
         EmbeddedBroker.endLeftover(directory: folder.broker, logger: logger)
         let places = Server.places(settings, mqttPort: mqttPort)
         try Ports.check(places)
-        let authority = LocalCA(directory: folder.tls)
-        try authority.prepare(directory: folder.tls, hosts: ["127.0.0.1", "localhost", "::1"] + extraHosts())
         let clock: @Sendable () -> Millis = { SystemClock.now() }
+        let authority = LocalCA(directory: folder.tls, settings: settings)
+        try authority.prepare(now: clock())
+        try ServerCertificate.check(authority)
         let vault = FieldCipher(masterKey: try folder.masterKey())
         let (store, image) = try openStore(vault, now: clock())
         let sequencer = Sequencer(
@@ -90,7 +94,7 @@ public final class Server: Sendable {
             sequencer: sequencer, keys: keys, presence: presence, deliverer: deliverer, relay: relay, pictures: pictures,
             redirects: redirects, statistics: statistics, onboarding: onboarding, settings: settings, clock: clock, logger: logger)
         for (appId, nonce, _) in image.nonces { _ = pipeline.nonces.insert(appId: appId, nonce: nonce, now: SystemClock.monotonic()) }
-        let live = LiveFeed(sequencer: sequencer, presence: presence)
+        let live = LiveFeed(sequencer: sequencer, presence: presence, clock: clock)
         try broker.start(image.credentials)
 
         sequencer.start([deliverer, live, notifier, statistics, onboarding])
@@ -112,19 +116,35 @@ public final class Server: Sendable {
         let connections = Connections()
         logger.info("berth \(Version.text)", metadata: ["connections": "\(connections.most)"])
         let health = Health(sequencer: sequencer, isBrokerUp: { ears.isUp }, dataDirectory: folder.path)
-        let pages = PublicSite(live: live, redirects: redirects, health: health, clock: clock)
+        let tus = Tus(pictures: pictures)
+        var host: (any PageHost)?
+        if let makePages {
+            host = try makePages(
+                try await Server.entrance(pipeline, keys: keys, tus: tus, settings: settings, clock: clock, logger: logger))
+        }
+        let pages = PublicSite(live: live, redirects: redirects, health: health, host: host, clock: clock)
+        let startedAt = clock()
+        let certificate = try ServerCertificate(authority: authority, broker: broker, clock: clock, logger: logger)
         let backstage = InternalEndpoints(
-            settings: settings, credentials: credentials, live: live, presence: presence, statistics: statistics, clock: clock)
-        let front = HTTPFront(pages: pages, tus: Tus(pictures: pictures), backstage: backstage)
+            settings: settings, credentials: credentials, live: live, presence: presence, statistics: statistics, pipeline: pipeline,
+            health: health, certificateEnds: { certificate.ends }, startedAt: startedAt, clock: clock)
+        let front = HTTPFront(pages: pages, tus: tus, backstage: backstage)
         let signed = SignedFront(pipeline: pipeline, connections: connections, asksCertificates: { credentials.asksCertificates })
         let services: [any Service] =
-            try fronts(front, signed: signed, pages: pages, authority: authority, connections: connections, gate: gate)
+            try fronts(front, signed: signed, pages: pages, certificate: certificate, connections: connections, gate: gate)
             + [
+                certificate,
                 try adminFront(
                     AdminService(
                         sequencer: sequencer, keys: keys, onboarding: onboarding, notifier: notifier, authority: authority,
-                        settings: settings, status: { Server.status(sequencer, presence, live, broker, isConnected: ears.isUp) },
-                        clock: clock), connections: connections, gate: gate),
+                        settings: settings,
+                        status: {
+                            Server.status(
+                                sequencer, presence, live, broker, isConnected: ears.isUp, startedAt: startedAt,
+                                certificateEnds: certificate.ends)
+                        },
+                        calls: { pipeline.callRows(of: $0).map(Server.inEnglishToo) }, links: { presence.snapshot }, clock: clock),
+                    connections: connections, gate: gate),
                 MaintenanceLoop(
                     sequencer: sequencer, presence: presence, deliverer: deliverer, live: live, notifier: notifier,
                     onboarding: onboarding, statistics: statistics, pictures: pictures, store: store, retention: settings.retention,
@@ -149,7 +169,7 @@ public final class Server: Sendable {
             onReady(
                 Ready(
                     https: "https://127.0.0.1:\(ports["https"] ?? 0)", mqtt: "mqtts://127.0.0.1:\(mqttPort)",
-                    ca: authority.caFile, page: ports["page"].map { "http://127.0.0.1:\($0)/" }))
+                    ca: authority.trustFile, page: ports["page"].map { "http://127.0.0.1:\($0)/" }))
         }
         defer { announce.cancel() }
         do { try await group.run() } catch {
@@ -170,6 +190,34 @@ public final class Server: Sendable {
         }
     }
 
+    /// The pages get a way to the signed interface, and credentials of their own, which are made at the first start.
+    private static func entrance(
+        _ pipeline: Pipeline, keys: CredentialService, tus: Tus, settings: ServerSettings, clock: @escaping @Sendable () -> Millis,
+        logger: Logger
+    ) async throws -> PageEntrance {
+        PageEntrance(
+            send: { bytes, service in
+                await withCheckedContinuation { continuation in
+                    pipeline.receive(bytes, .init(service: service)) { reply in
+                        // Not on the committer's thread, which everybody waits for.
+                        Blocking.run { continuation.resume(returning: pipeline.render(reply)) }
+                    }
+                }
+            }, credentials: try await keys.pages(),
+            upload: { url, bytes in
+                guard let path = url.range(of: "/upload/") else { return false }
+                let request = Request(
+                    head: .init(method: .put, scheme: nil, authority: nil, path: String(url[path.lowerBound...])),
+                    body: .init(buffer: ByteBuffer(bytes: bytes)))
+                return (try? await tus.respond(to: request)).map { (200..<300).contains($0.status.code) } ?? false
+            },
+            download: { url in
+                guard let path = url.range(of: "/picture/") else { return nil }
+                return await tus.picture(String(url[path.lowerBound...]))
+            }, isTestEnvironment: settings.isTestEnvironment, codes: settings.webCodes, callbackRules: settings.callbackRules, clock: clock,
+            logger: logger)
+    }
+
     /// How often the first connection to the broker is looked for, every 50 ms: 30 s.
     private static let brokerAttempts = 600
 
@@ -179,10 +227,6 @@ public final class Server: Sendable {
             Ports.Place(key: "mqtt.port", hosts: Ports.brokerHosts(settings.bindAddress), port: mqttPort),
             Ports.Place(key: "page.port", hosts: ["127.0.0.1"], port: settings.pagePort),
         ]
-    }
-
-    private func extraHosts() -> [String] {
-        settings.bindAddress == "127.0.0.1" || settings.bindAddress == "0.0.0.0" ? [] : [settings.bindAddress]
     }
 
     private func openStore(_ vault: FieldCipher, now: Millis) throws -> (any Store, CityImage) {
@@ -213,24 +257,18 @@ public final class Server: Sendable {
     }
 
     private func fronts(
-        _ front: HTTPFront, signed: SignedFront, pages: PublicSite, authority: LocalCA, connections: Connections, gate: ReadyGate
+        _ front: HTTPFront, signed: SignedFront, pages: PublicSite, certificate: ServerCertificate, connections: Connections,
+        gate: ReadyGate
     ) throws -> [any Service] {
-        var tls = TLSConfiguration.makeServerConfiguration(
-            certificateChain: try NIOSSLCertificate.fromPEMFile(authority.certificateFile).map { .certificate($0) },
-            privateKey: .privateKey(try NIOSSLPrivateKey(file: authority.keyFile, format: .pem)))
-        tls.minimumTLSVersion = .tlsv12
-        // A client that has a certificate of our authority may show it; the credential decides whether it must.
-        tls.certificateVerification = .optionalVerification
-        tls.trustRoots = .file(authority.caFile)
         let quiet = Server.quiet(logger)
         let https = Application(
             responder: front,
-            server: try .tls(.city(connections, signed: signed), tlsConfiguration: tls),
+            server: try .tls(.city(connections, signed: signed), tlsConfiguration: certificate.configuration()),
             configuration: .init(address: .hostname(settings.bindAddress, port: settings.httpsPort), serverName: "berth"),
             onServerRunning: { channel in await gate.opened("https", channel.localAddress?.port ?? 0) }, logger: quiet)
         guard settings.pagePort > 0 else { return [https] }
         let page = Application(
-            responder: pages,
+            responder: pages.plain,
             server: .city(connections),
             configuration: .init(address: .hostname("127.0.0.1", port: settings.pagePort), serverName: "berth"),
             onServerRunning: { channel in await gate.opened("page", channel.localAddress?.port ?? 0) }, logger: quiet)
@@ -272,19 +310,32 @@ public final class Server: Sendable {
     }
 
     private static func status(
-        _ sequencer: Sequencer, _ presence: Presence, _ live: LiveFeed, _ broker: EmbeddedBroker, isConnected: Bool
+        _ sequencer: Sequencer, _ presence: Presence, _ live: LiveFeed, _ broker: EmbeddedBroker, isConnected: Bool, startedAt: Millis,
+        certificateEnds: Millis
     ) -> JSON {
         let links = presence.snapshot
         let totals = live.totals
-        let (lots, active) = sequencer.readUndurable { city in
-            (city.lots.count, city.lots.values.reduce(0) { $0 + $1.inForce.count })
+        let (lots, active, queued) = sequencer.readUndurable { city in
+            (
+                city.lots.count, city.lots.values.reduce(0) { $0 + $1.inForce.count },
+                city.lots.values.reduce(0) { $0 + $1.downLast - $1.downAck }
+            )
         }
         return [
             "lots": .int(lots), "online": .int(links.values.filter(\.isOnline).count), "activeOrders": .int(active),
+            "queued": .int(queued),
             "created": .int(totals.created), "entered": .int(totals.entered), "left": .int(totals.left),
             "cancelled": .int(totals.cancelled), "noShows": .int(totals.noShows), "refused": .int(totals.refused),
-            "brokerPid": .int(Int(broker.processIdentifier ?? 0)), "mqtt": .bool(isConnected),
+            "brokerPid": .int(Int(broker.processIdentifier ?? 0)), "mqtt": .bool(isConnected), "version": .string(Version.text),
+            "startedAt": .int(startedAt), "certificateEnds": .int(certificateEnds),
         ]
+    }
+
+    /// A call of `sys.call.list` with the meaning of its code in English as well.
+    private static func inEnglishToo(_ call: JSON) -> JSON {
+        var row = call.objectValue ?? JSONObject()
+        row.append("meaning", .string(call["code"]?.intValue.flatMap { Dialect.current.codes[Int($0)]?.en } ?? ""))
+        return .object(row)
     }
 
     /// Looks through a stopped server's database (`berth verify`).
@@ -327,13 +378,13 @@ public final class Server: Sendable {
         sequencer.start([])
         defer { sequencer.stop() }
         let keys = CredentialService(image.credentials, sequencer: sequencer, broker: nil, settings: settings, logger: logger)
-        let authority = LocalCA(directory: server.folder.tls)
-        try authority.prepare(directory: server.folder.tls, hosts: ["127.0.0.1", "localhost", "::1"] + server.extraHosts())
+        let authority = LocalCA(directory: server.folder.tls, settings: settings)
+        try authority.prepare(now: clock())
         let desk = AdminService(
             sequencer: sequencer, keys: keys,
             onboarding: Onboarding(
                 sequencer: sequencer, presence: Presence(), credentials: keys.book, settings: settings, clock: clock),
-            notifier: nil, authority: authority, settings: settings, status: { [:] }, clock: clock)
+            notifier: nil, authority: authority, settings: settings, status: { [:] }, calls: { _ in [] }, links: { [:] }, clock: clock)
         return try await desk.run(command)
     }
 }

@@ -20,6 +20,13 @@ enum SettingNames {
         return name
     }
 
+    /// Leaves out the lines that begin with `//`, white space before it or not; line numbers stay.
+    private static func withoutComments(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.split(separator: 10, omittingEmptySubsequences: false).map { line -> ArraySlice<UInt8> in
+            line.drop { $0 == 32 || $0 == 9 }.starts(with: [47, 47]) ? [] : line
+        }.joined(separator: [10]).map { $0 }
+    }
+
     /// Reads `berth.json`: names may be nested (`{"https":{"port":9443}}`) or written with points (`{"https.port":9443}`); a list is a value with
     /// commas.
     static func file(_ path: String) throws -> [String: String] {
@@ -27,7 +34,7 @@ enum SettingNames {
             throw ServerSettings.Invalid(description: "\(path) cannot be read")
         }
         guard data.count <= 1 << 20 else { throw ServerSettings.Invalid(description: "\(path) is longer than 1 MiB") }
-        let bytes = data.starts(with: [0xEF, 0xBB, 0xBF]) ? [UInt8](data.dropFirst(3)) : [UInt8](data)
+        let bytes = withoutComments(data.starts(with: [0xEF, 0xBB, 0xBF]) ? [UInt8](data.dropFirst(3)) : [UInt8](data))
         let json: JSON
         do { json = try JSON.parse(bytes) } catch {
             throw ServerSettings.Invalid(description: "\(path) is not JSON of whole numbers and texts: \(error)")

@@ -21,6 +21,8 @@ public struct ServerSettings: Sendable {
     public var ntpServers: [String] = []
     /// `review`: a lot is put into service when its checklist is passed; `trust`: by its first description.
     public var reviewsLots = false
+    /// How one-time codes reach a telephone: `none`, `screen` (test environment only), the path of a program, or an https address.
+    public var webCodes = "none"
     /// The address by which others reach this server; the HTTPS port on loopback when nothing is set.
     public var publicURL = ""
     /// Clock offset of a lot beyond which event 6010 is raised, ms (section 13).
@@ -38,6 +40,14 @@ public struct ServerSettings: Sendable {
     /// Goes on with a database that has lost what was acknowledged (`--accept-loss`).
     public var acceptsLoss = false
     public var logLevel = "info"
+    /// A line of JSON for each message of the log.
+    public var logsJSON = false
+    /// Host names and addresses in the local certificate, beside the loopback's and `bindAddress`.
+    public var tlsNames: [String] = []
+    /// Own certificate, its key and its authority; nil: the local authority's.
+    public var ownCertificate: (certificate: String, key: String, authority: String?)?
+    /// The settings that something sets, with the place that does: `--set`, environment, or the file.
+    public private(set) var given: [String: (value: String, source: String)] = [:]
 
     public init(dataDirectory: String) { self.dataDirectory = dataDirectory }
 
@@ -51,7 +61,12 @@ public struct ServerSettings: Sendable {
     /// - Throws: ``Invalid`` for a value that cannot be, and for a name that does not exist, with the nearest one that does.
     public static func read(dataDirectory: String, flags: [String: String]) async throws -> ServerSettings {
         let file = dataDirectory + "/berth.json"
-        let inFile = FileManager.default.fileExists(atPath: file) ? try SettingNames.file(file) : [:]
+        var info = stat()
+        let isThere = stat(file, &info) == 0
+        guard isThere || errno == ENOENT || errno == ENOTDIR else {
+            throw Invalid(description: "\(file) cannot be read: \(String(cString: strerror(errno)))")
+        }
+        let inFile = isThere ? try SettingNames.file(file) : [:]
         let variables = ProcessInfo.processInfo.environment.keys.filter {
             $0.hasPrefix("BERTH_") && !$0.hasPrefix(SettingNames.testPrefix) && !SettingNames.otherVariables.contains($0)
         }
@@ -66,95 +81,100 @@ public struct ServerSettings: Sendable {
             provider(inFile),
         ])
         var settings = ServerSettings(dataDirectory: dataDirectory)
-        // Each name that is asked for is a name that exists.
-        var names: [String] = []
-        func text(_ key: String) throws -> String? {
-            names.append(key)
-            return reader.string(forKey: ConfigKey(key))
+        var asked: Set<String> = []
+        func text(_ key: String) -> String? {
+            asked.insert(key)
+            guard let value = reader.string(forKey: ConfigKey(key)) else { return nil }
+            let isInEnvironment = ProcessInfo.processInfo.environment[SettingNames.variable(of: key)] != nil
+            settings.given[key] = (value, flags[key] != nil ? "--set" : isInEnvironment ? "environment" : file)
+            return value
         }
-        func number(_ key: String, _ range: ClosedRange<Int>, _ fallback: Int) throws -> Int {
-            guard let text = try text(key) else { return fallback }
+        /// The value in force: the default where nothing sets it.
+        func value(_ key: String) -> String { text(key) ?? SettingCatalogue.fallbacks[key] ?? "" }
+        func number(_ key: String, _ range: ClosedRange<Int>) throws -> Int {
+            let text = value(key)
             guard let value = Int(text), range.contains(value) else {
                 throw Invalid(description: "\(key) = \(text): a whole number from \(range.lowerBound) to \(range.upperBound) expected")
             }
             return value
         }
-        func flag(_ key: String) throws -> Bool {
-            guard let text = try text(key) else { return false }
-            guard text == "true" || text == "false" else { throw Invalid(description: "\(key) = \(text): true or false expected") }
-            return text == "true"
+        func choice(_ key: String, _ choices: [String]) throws -> String {
+            let text = value(key)
+            guard choices.contains(text) else {
+                let list = choices.count > 2 ? "one of " + choices.joined(separator: ", ") : choices.joined(separator: " or ")
+                throw Invalid(description: "\(key) = \(text): \(list) expected")
+            }
+            return text
         }
-        settings.httpsPort = try number("https.port", 0...65535, settings.httpsPort)
-        settings.mqttPort = try number("mqtt.port", 0...65535, settings.mqttPort)
-        settings.pagePort = try number("page.port", 0...65535, settings.pagePort)
-        settings.bindAddress = try text("bind") ?? settings.bindAddress
+        settings.httpsPort = try number("https.port", 0...65535)
+        settings.mqttPort = try number("mqtt.port", 0...65535)
+        settings.pagePort = try number("page.port", 0...65535)
+        settings.bindAddress = value("bind")
         guard ServerSettings.isHost(settings.bindAddress) else {
             throw Invalid(description: "bind = \(settings.bindAddress): an address or the name of a host expected")
         }
-        settings.store = try text("store") ?? settings.store
-        guard settings.store == "sqlite" || settings.store == "memory" else {
-            throw Invalid(description: "store = \(settings.store): sqlite or memory expected")
-        }
-        let environment = try text("environment") ?? "production"
-        guard environment == "production" || environment == "test" else {
-            throw Invalid(description: "environment = \(environment): production or test expected")
-        }
-        settings.isTestEnvironment = environment == "test"
-        settings.ntpServers = ServerSettings.list(try text("ntp.servers") ?? "")
-        settings.logLevel = try text("log.level") ?? settings.logLevel
-        guard ServerSettings.logLevels.contains(settings.logLevel) else {
+        settings.store = try choice("store", ["sqlite", "memory"])
+        settings.isTestEnvironment = try choice("environment", ["production", "test"]) == "test"
+        settings.ntpServers = ServerSettings.list(value("ntp.servers"))
+        settings.logLevel = try choice("log.level", ServerSettings.logLevels)
+        settings.logsJSON = try choice("log.format", ["text", "json"]) == "json"
+        settings.reviewsLots = try choice("onboarding", ["trust", "review"]) == "review"
+        let codes = value("web.codes")
+        settings.webCodes = codes.isEmpty ? settings.isTestEnvironment ? "screen" : "none" : codes
+        guard
+            ["none", "screen"].contains(settings.webCodes) || settings.webCodes.hasPrefix("/") || settings.webCodes.hasPrefix("https://"),
+            settings.webCodes != "screen" || settings.isTestEnvironment
+        else {
             throw Invalid(
-                description: "log.level = \(settings.logLevel): one of \(ServerSettings.logLevels.joined(separator: ", ")) expected")
+                description:
+                    "web.codes = \(settings.webCodes): none, the path of a program, https://…, or (test environment) screen expected")
         }
-        let onboarding = try text("onboarding") ?? "trust"
-        guard onboarding == "trust" || onboarding == "review" else {
-            throw Invalid(description: "onboarding = \(onboarding): trust or review expected")
-        }
-        settings.reviewsLots = onboarding == "review"
-        settings.publicURL = try text("public.url") ?? ""
+        settings.publicURL = value("public.url")
         guard settings.publicURL.isEmpty || (settings.publicURL.hasPrefix("https://") && !settings.publicURL.hasSuffix("/")) else {
             throw Invalid(description: "public.url = \(settings.publicURL): https://host[:port] without a slash at its end expected")
         }
-        settings.clockMaxOffsetMillis = Int64(try number("clock.maxOffsetMs", 100...300_000, 5_000))
-        settings.secretGraceMillis = Int64(try number("secret.graceSeconds", 0...31_536_000, 86_400)) * 1000
-        settings.callbackRules.allowsPrivate = try flag("callback.allowPrivate")
-        settings.callbackRules.caFile = try text("callback.ca")
-        if let file = settings.callbackRules.caFile, !FileManager.default.isReadableFile(atPath: file) {
-            throw Invalid(description: "callback.ca = \(file): a file that can be read expected")
-        }
-        settings.callbackRules.timeoutSeconds = Int64(try number("callback.timeoutSeconds", 1...60, 5))
-        if let schedule = try text("callback.retrySeconds") {
-            let seconds = ServerSettings.list(schedule).map { Int64($0) ?? -1 }
-            guard (1...100).contains(seconds.count), seconds.allSatisfy({ (0...86_400).contains($0) }) else {
-                throw Invalid(
-                    description: "callback.retrySeconds = \(schedule): seconds from 0 to 86400, separated by commas, expected, at most 100")
+        settings.clockMaxOffsetMillis = Int64(try number("clock.maxOffsetMs", 100...300_000))
+        settings.secretGraceMillis = Int64(try number("secret.graceSeconds", 0...31_536_000)) * 1000
+        settings.callbackRules.allowsPrivate = try choice("callback.allowPrivate", ["true", "false"]) == "true"
+        func readable(_ key: String) throws -> String? {
+            let file = value(key)
+            guard file.isEmpty || FileManager.default.isReadableFile(atPath: file) else {
+                throw Invalid(description: "\(key) = \(file): a file that can be read expected")
             }
-            settings.callbackRetrySeconds = [0] + seconds
+            return file.isEmpty ? nil : file
         }
-        settings.pictureBytesMax = Int64(try number("picture.maxBytes", 1000...20_000_000, 500_000))
+        settings.callbackRules.caFile = try readable("callback.ca")
+        settings.callbackRules.timeoutSeconds = Int64(try number("callback.timeoutSeconds", 1...60))
+        let schedule = value("callback.retrySeconds")
+        let seconds = ServerSettings.list(schedule).map { Int64($0) ?? -1 }
+        guard (1...100).contains(seconds.count), seconds.allSatisfy({ (0...86_400).contains($0) }) else {
+            throw Invalid(
+                description: "callback.retrySeconds = \(schedule): seconds from 0 to 86400, separated by commas, expected, at most 100")
+        }
+        settings.callbackRetrySeconds = [0] + seconds
+        let (certificate, key, issuer) = (try readable("tls.certificate"), try readable("tls.key"), try readable("tls.authority"))
+        guard (certificate == nil) == (key == nil), issuer == nil || certificate != nil else {
+            throw Invalid(description: "tls.certificate, tls.key: both expected, or none of tls.certificate, tls.key and tls.authority")
+        }
+        if let certificate, let key { settings.ownCertificate = (certificate, key, issuer) }
+        settings.tlsNames = ServerSettings.list(value("tls.names"))
+        if let wrong = settings.tlsNames.first(where: { !ServerSettings.isHost($0) }) {
+            throw Invalid(description: "tls.names = \(wrong): an address or the name of a host expected")
+        }
+        settings.pictureBytesMax = Int64(try number("picture.maxBytes", 1000...20_000_000))
         // Section 13 and U18: audit and records at least a year, pictures at least 30 days.
         let day: Int64 = 86_400_000
-        settings.retention.recordsMillis = Int64(try number("retention.recordsDays", 365...36_500, 400)) * day
-        settings.retention.auditMillis = Int64(try number("retention.auditDays", 365...36_500, 400)) * day
-        settings.retention.picturesMillis = Int64(try number("retention.picturesDays", 30...36_500, 90)) * day
-        if let list = try text("internal.from") {
-            settings.internalAddresses = Set(ServerSettings.list(list))
-            if let wrong = settings.internalAddresses.sorted().first(where: { !ServerSettings.isAddress($0) }) {
-                throw Invalid(description: "internal.from = \(list): \(wrong) is no IP address")
-            }
+        settings.retention.recordsMillis = Int64(try number("retention.recordsDays", 365...36_500)) * day
+        settings.retention.auditMillis = Int64(try number("retention.auditDays", 365...36_500)) * day
+        settings.retention.picturesMillis = Int64(try number("retention.picturesDays", 30...36_500)) * day
+        settings.internalAddresses = Set(ServerSettings.list(value("internal.from")))
+        if let wrong = settings.internalAddresses.sorted().first(where: { !ServerSettings.isAddress($0) }) {
+            throw Invalid(description: "internal.from = \(value("internal.from")): \(wrong) is no IP address")
         }
-        for entry in Policy.numbers {
-            settings.policy[keyPath: entry.path] = try number(
-                "policy." + entry.name, entry.range, settings.policy[keyPath: entry.path])
-        }
-        if let mode = try text("policy.confirmMode") {
-            guard let mode = ConfirmMode(rawValue: mode) else {
-                throw Invalid(description: "policy.confirmMode = \(mode): trust or ask expected")
-            }
-            settings.policy.confirmMode = mode
-        }
+        for entry in Policy.numbers { settings.policy[keyPath: entry.path] = try number("policy." + entry.name, entry.range) }
+        _ = settings.policy.set("confirmMode", try choice("policy.confirmMode", ["trust", "ask"]))
         for entry in Policy.texts {
-            guard let value = try text("policy." + entry.name) else { continue }
+            let value = value("policy." + entry.name)
             guard settings.policy.set(entry.name, value) else {
                 throw Invalid(description: "policy.\(entry.name) = \(value): it cannot be this")
             }
@@ -162,13 +182,16 @@ public struct ServerSettings: Sendable {
         guard 60 % settings.policy.calendarStepMin == 0 else {
             throw Invalid(description: "policy.calendarStepMin = \(settings.policy.calendarStepMin): must divide 60")
         }
+        if let stray = asked.symmetricDifference(SettingCatalogue.keys).sorted().first {
+            throw Invalid(description: "\(stray): the catalogue of settings and the settings that are read differ")
+        }
         for (source, given) in [("--set", flags.keys), (file, inFile.keys)] {
-            for key in given.sorted() where !names.contains(key) {
-                let nearest = NearestName.nearest(to: key, among: names) ?? ""
+            for key in given.sorted() where !asked.contains(key) {
+                let nearest = NearestName.nearest(to: key, among: SettingCatalogue.keys) ?? ""
                 throw Invalid(description: "\(source): there is no setting \(key); the nearest is \(nearest)")
             }
         }
-        let known = names.map(SettingNames.variable)
+        let known = SettingCatalogue.keys.map(SettingNames.variable)
         for variable in variables.sorted() where !known.contains(variable) {
             let nearest = NearestName.nearest(to: variable, among: known + ["BERTH_MASTER_KEY_FILE"]) ?? ""
             throw Invalid(description: "environment: there is no setting \(variable); the nearest is \(nearest)")
@@ -183,7 +206,7 @@ public struct ServerSettings: Sendable {
         text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
     }
 
-    private static func isAddress(_ text: String) -> Bool {
+    static func isAddress(_ text: String) -> Bool {
         var bytes = in6_addr()
         return inet_pton(AF_INET, text, &bytes) == 1 || inet_pton(AF_INET6, text, &bytes) == 1
     }

@@ -268,7 +268,7 @@ final class Sequencer: Sendable {
                     showsOrder: showsOrder, key: key)
                 state.freshReplies[key] = reply
             }
-            let audit = request.credential.role == .operator ? Audit.write(request, code: answer.code, now: now) : nil
+            let audit = Audit.isWanted(request) ? Audit.write(request, code: answer.code, now: now) : nil
             let commit = Commit(at: now, events: events, reply: reply, audit: audit)
             enqueue(&state, Pending(commit: commit, answer: answer, completion: completion))
         }

@@ -61,5 +61,5 @@ final class CredentialBook: Sendable {
     /// Whether any request has to show a certificate.
     var asksCertificates: Bool { state.withLock { state in state.asksCertificates } }
 
-    var all: [Credential] { state.withLock { $0.byAppId.values.sorted { $0.appId < $1.appId } } }
+    var all: [Credential] { state.withLock { Array($0.byAppId.values) }.sorted { $0.appId < $1.appId } }
 }

@@ -22,14 +22,29 @@ extension Pipeline {
         "credit.appeal.list": .none, "credit.appeal.answer": .none, "sync.dead.list": .none, "fee.query": .none,
         "url.redirect.build": .lot, "lot.detail": .lot, "slot.query": .lot, "order.list": .lot, "waitlist.list": .lot,
         "share.product.list": .lot, "stat.daily.query": .lot, "policy.query": .lot, "flow.policy.set": .lot, "flow.policy.preview": .lot,
-        "flow.policy.list": .lot, "saturation.query": .lot, "share.review": .none, "share.review.list": .lot, "gate.case.list": .lot,
+        "flow.policy.list": .lot, "saturation.query": .lot, "share.review": .none, "share.review.list": .none, "gate.case.list": .none,
+        "share.list": .none, "share.offer.list": .none, "lot.board.query": .none, "lot.compliance.query": .none, "sys.call.list": .none,
+        "credential.list": .none, "credential.rotate": .none,
         "gate.case.decide": .lot, "ledger.recon.query": .lot, "event.list": .lot, "list.black.push": .list, "list.white.push": .list,
-        "policy.set": .policy, "ledger.statement.query": .account,
+        "policy.set": .policy, "policy.preview": .policy, "ledger.statement.query": .account,
     ]
 
     /// Which lots a caller may see; nil for all.
     static func lots(of credential: Credential) -> Set<String>? {
         credential.role == .operator && !credential.parkCodes.isEmpty ? credential.parkCodes : nil
+    }
+
+    /// A lot that the caller names has to be one that the caller may see.
+    static func checkLot(_ parkCode: String?, _ request: VerifiedRequest) throws(WireError) {
+        guard let parkCode, let own = lots(of: request.credential), !own.contains(parkCode) else { return }
+        throw WireError("lotNotAuthorised", "parkCode: not one of the caller's lots")
+    }
+
+    /// The lots that a caller may see and, with `parkCodes`, wants to see; nil for all.
+    static func shownLots(_ request: VerifiedRequest) -> Set<String>? {
+        let own = lots(of: request.credential)
+        guard let wanted = (request.envelope.data["parkCodes"]?.arrayValue).map({ Set($0.compactMap(\.stringValue)) }) else { return own }
+        return own.map { wanted.intersection($0) } ?? wanted
     }
 
     func checkScope(_ request: VerifiedRequest) throws(WireError) {

@@ -14,6 +14,8 @@ final class Pipeline: Sendable {
         var parkCode: String?
         /// SHA-256 of the certificate that the client showed, lower hex.
         var certificate: String?
+        /// The trace that the request belongs to.
+        var trace: TraceParent?
     }
 
     /// The reply to a request. The sender makes its bytes with ``render(_:)``, never on the committer's thread.
@@ -32,6 +34,9 @@ final class Pipeline: Sendable {
     let rates = RateLimiter()
     let refusals = RefusalLog()
     let badSignatures = BadSignatures()
+    let calls = CallLog()
+    let meter = RequestMeter()
+    let looks = RecentLooks()
     let liveAnswers = CommandsUnderWay()
     let presence: Presence
     let deliverer: Deliverer
@@ -68,9 +73,11 @@ final class Pipeline: Sendable {
 
     func receive(_ bytes: [UInt8], _ arrival: Arrival, completion: @escaping @Sendable (SignedReply) -> Void) {
         let received = clock()
+        let began = SystemClock.nanoseconds()
         var echo = Echo()
         var credential: Credential?
         var isAuthentic = false
+        var verified: VerifiedRequest?
         do throws(WireError) {
             let envelope: Envelope
             do throws(WireError) { envelope = try Envelope.read(bytes, echo: &echo) } catch {
@@ -82,6 +89,7 @@ final class Pipeline: Sendable {
             do throws(WireError) {
                 request = try envelope.verify(credential: credential, isOverMQTT: arrival.parkCode != nil, now: received)
                 isAuthentic = true
+                verified = request
             } catch { throw illegalNumber(envelope) ?? error }
             // An entry of a log is consumed with its refusal: the log would else stand at it for ever.
             if !Pipeline.isOfUpLog(envelope), let fault = illegalNumber(envelope) { throw fault }
@@ -89,12 +97,16 @@ final class Pipeline: Sendable {
             let service = try admit(request, arrival, now: received)
             let finalEcho = echo
             dispatch(request, service, now: received) { [self] answer in
-                if answer.code != 0 { noteRefusal(answer, finalEcho, request, at: received) }
+                if answer.code != 0 { noteRefusal(answer, finalEcho, request, trace: arrival.trace, at: received) }
+                meter.note(service.name, code: answer.code, nanoseconds: SystemClock.nanoseconds() - began)
+                noteCall(answer, request, arrival, at: received)
                 completion(SignedReply(answer: answer, echo: finalEcho, secret: request.secret, isAuthentic: true))
             }
         } catch {
             let answer = Reply(error)
-            noteRefusal(answer, echo, nil, isAuthentic: isAuthentic, at: received)
+            noteRefusal(answer, echo, nil, isAuthentic: isAuthentic, trace: arrival.trace, at: received)
+            meter.note(arrival.service, code: answer.code, nanoseconds: SystemClock.nanoseconds() - began)
+            if isAuthentic, let request = verified { noteCall(answer, request, arrival, at: received) }
             if answer.code == 201, let credential { noteBadSignature(credential, echo, now: received) }
             // Where no secret can be chosen the reply is not signed: 101, 104, 200, and what could not be read.
             let secret =
@@ -125,18 +137,30 @@ final class Pipeline: Sendable {
     }
 
     /// Counts a refusal, and logs it in one line: the party, the service, and the reason.
-    private func noteRefusal(_ answer: Reply, _ echo: Echo, _ request: VerifiedRequest?, isAuthentic: Bool = true, at now: Millis) {
+    private func noteRefusal(
+        _ answer: Reply, _ echo: Echo, _ request: VerifiedRequest?, isAuthentic: Bool = true, trace: TraceParent?, at now: Millis
+    ) {
         statistics.refused(answer.code, echo: echo, isAuthentic: isAuthentic, at: now)
         guard answer.code != 611, logger.logLevel <= .info else { return }
-        let lot = echo.parkCode ?? request?.envelope.data["parkCode"]?.stringValue.map { String($0.prefix(32)) } ?? ""
+        let lot = echo.parkCode ?? request?.envelope.data["parkCode"]?.stringValue?.cut(to: 32) ?? ""
         refusals.note { [logger] in
-            logger.info(
-                "refused",
-                metadata: [
-                    "appId": "\(echo.appId)", "lot": "\(lot)", "service": "\(echo.service)", "code": "\(answer.code)",
-                    "hint": "\(answer.hint)",
-                ])
+            var metadata: Logger.Metadata = [
+                "appId": "\(echo.appId)", "lot": "\(lot)", "service": "\(echo.service)", "code": "\(answer.code)", "hint": "\(answer.hint)",
+                "requestId": "\(echo.requestId)",
+            ]
+            if let trace { metadata["trace"] = "\(trace.trace)" }
+            logger.info("refused", metadata: metadata)
         }
+    }
+
+    /// Keeps a call for the party that made it (`sys.call.list`).
+    private func noteCall(_ answer: Reply, _ request: VerifiedRequest, _ arrival: Arrival, at now: Millis) {
+        let envelope = request.envelope
+        calls.note(
+            envelope.appId,
+            CallLog.Call(
+                at: now, service: envelope.service, requestId: envelope.requestId, parkCode: envelope.parkCode ?? "", code: answer.code,
+                hint: answer.hint.cut(to: 256), isOverMQTT: arrival.parkCode != nil))
     }
 
     /// Event 7003: wrong signatures in the name of one party, more than a few in a minute; raised once an hour for each party.
@@ -267,12 +291,13 @@ final class Pipeline: Sendable {
 
     private typealias Work = (VerifiedRequest, String, Millis, @escaping Sequencer.Completion) -> Void
 
-    /// Services whose effect lies outside the rules: files, addresses.
+    /// Services whose effect lies outside the rules: files, addresses, secrets.
     private func beyondRules(_ name: String) -> Work? {
         switch name {
         case "image.ticket.apply": applyTicket(_:_:now:completion:)
         case "image.upload.complete": completeUpload(_:_:now:completion:)
         case "url.redirect.build": buildRedirect(_:_:now:completion:)
+        case "credential.rotate": rotateCredential(_:_:now:completion:)
         default: nil
         }
     }
@@ -280,9 +305,12 @@ final class Pipeline: Sendable {
     private func keptCommand(_ request: VerifiedRequest, _ parkCode: String, now: Millis) throws(WireError) -> Command {
         let envelope = request.envelope
         try Dialect.current.services[envelope.service]?.request.check(envelope.data)
-        if envelope.service == "pay.create", let channel = envelope.data["channel"]?.stringValue, !PaymentChannel.isKnown(channel) {
+        if ["pay.create", "link.pay"].contains(envelope.service), let channel = envelope.data["channel"]?.stringValue,
+            !PaymentChannel.isKnown(channel)
+        {
             throw WireError("illegalValue", "channel")
         }
+        if envelope.service == "link.pay" { return try linkPayment(request) }
         if envelope.service == "refund.apply", let payNo = envelope.data["payNo"]?.stringValue,
             let payment = try past({ city, past in city.payment(payNo, appId: envelope.appId, history: past) }),
             !PaymentChannel.givesBack(payment.channel)

@@ -14,6 +14,10 @@ struct InternalEndpoints: Sendable {
     let live: LiveFeed
     let presence: Presence
     let statistics: Statistics
+    let pipeline: Pipeline
+    let health: Health
+    let certificateEnds: @Sendable () -> Millis
+    let startedAt: Millis
     let clock: @Sendable () -> Millis
     private static let bodyBytesMax = 16 << 10
 
@@ -23,6 +27,8 @@ struct InternalEndpoints: Sendable {
         guard let from = context.remoteAddress, settings.internalAddresses.contains(from) else { return Response(status: .forbidden) }
         if request.uri.path == "/metrics" {
             guard request.method == .get else { return Response(status: .methodNotAllowed) }
+            // The sums are made with it.
+            _ = await live.city()
             return Response(
                 status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
                 body: .init(byteBuffer: ByteBuffer(string: try await Blocking.value { metrics() })))
@@ -98,7 +104,6 @@ struct InternalEndpoints: Sendable {
     private func metrics() -> String {
         var out = Exposition()
         let links = presence.snapshot
-        _ = live.city(now: clock())
         let lots = live.measures.map { ($0.parkCode, $0.perMille, $0.inForce, $0.inside) }
         out.add("berth_build_info", "gauge", "", Exposition.labels([("version", Version.number), ("build", Version.build ?? "")]), 1)
         out.add("berth_lots", "gauge", "", "", Double(lots.count))
@@ -109,6 +114,10 @@ struct InternalEndpoints: Sendable {
         for lot in lots {
             out.add("berth_lot_online", "gauge", "", Exposition.labels([("lot", lot.0)]), links[lot.0]?.isOnline == true ? 1 : 0)
         }
+        addLots(to: &out, links)
+        addParts(to: &out)
+        pipeline.meter.expose(into: &out)
+        ProcessFacts.expose(into: &out, startedAt: startedAt)
         let (counts, refusals) = statistics.totals
         for (kind, count) in counts.sorted(by: { $0.key < $1.key }) {
             out.add("berth_happenings_total", "counter", "", Exposition.labels([("kind", kind)]), Double(count))
@@ -118,5 +127,36 @@ struct InternalEndpoints: Sendable {
         }
         MetricsRegistry.shared.expose(into: &out)
         return out.text
+    }
+
+    /// The logs and links of the lots.
+    private func addLots(to out: inout Exposition, _ links: [String: Presence.Link]) {
+        let now = clock()
+        let logs = pipeline.sequencer.readUndurable { city in city.lots.values.map { ($0.parkCode, $0.downLast - $0.downAck) } }
+            .sorted { $0.0 < $1.0 }
+        for (lot, behind) in logs { out.add("berth_lot_unacknowledged", "gauge", "", Exposition.labels([("lot", lot)]), Double(behind)) }
+        for (lot, link) in links.sorted(by: { $0.key < $1.key }) {
+            let label = Exposition.labels([("lot", lot)])
+            out.add("berth_lot_queue", "gauge", "", label, Double(link.queueDepth))
+            if link.heardAt > 0 { out.add("berth_lot_silence_seconds", "gauge", "", label, Double(max(0, now - link.heardAt)) / 1000) }
+            out.add("berth_lot_clock_offset_seconds", "gauge", "", label, Double(link.clockOffsetMillis) / 1000)
+        }
+    }
+
+    /// The parts of the server: store, broker, disk, certificate, notifications, dead letters.
+    private func addParts(to out: inout Exposition) {
+        let sequencer = pipeline.sequencer
+        let (open, failed) = sequencer.readUndurable {
+            ($0.allReports(kind: ProviderNotification.kind).count, $0.allReports(kind: ProviderNotification.failedKind).count)
+        }
+        out.add("berth_callbacks_open", "gauge", "", "", Double(open))
+        out.add("berth_callbacks_failed", "gauge", "", "", Double(failed))
+        out.add("berth_dead_letters", "gauge", "", "", Double(sequencer.state.withLockedValue { $0.deadCounts }.values.reduce(0, +)))
+        out.add("berth_store_refuses", "gauge", "", "", sequencer.haltReason == nil ? 0 : 1)
+        out.add("berth_broker_connected", "gauge", "", "", health.isBrokerUp() ? 1 : 0)
+        if let disk = DiskUsage(path: health.dataDirectory) {
+            out.add("berth_disk_used_ratio", "gauge", "", "", Double(disk.percent) / 100)
+        }
+        out.add("berth_certificate_end_seconds", "gauge", "", "", Double(certificateEnds()) / 1000)
     }
 }

@@ -22,7 +22,11 @@ final class LiveFeed: DurableListener {
         var viewers: [UInt64: AsyncStream<String>.Continuation] = [:]
         var lastViewer: UInt64 = 0
         var lastHappening: Int64 = 0
+        /// The durable counts of the day, of the last seconds.
+        var today: JSON = [:]
         var statuses: [String: ReservationStatus] = [:]
+        /// Updates that have been made, for viewers or not.
+        var updates: Int64 = 0
     }
 
     /// An order that began, moved or ended; words are found for it when somebody watches.
@@ -40,12 +44,16 @@ final class LiveFeed: DurableListener {
     }
 
     private let state = Mutex(State())
+    /// Changes with each start, so that an open page knows that its state is another server's.
+    private let runId = SystemRandom.token(8)
     private let sequencer: Sequencer
     private let presence: Presence
+    private let clock: @Sendable () -> Millis
 
-    init(sequencer: Sequencer, presence: Presence) {
+    init(sequencer: Sequencer, presence: Presence, clock: @escaping @Sendable () -> Millis) {
         self.sequencer = sequencer
         self.presence = presence
+        self.clock = clock
         let active = sequencer.readUndurable { city in
             city.lots.values.flatMap(\.inForce).map { ($0.orderNo, $0.status) }
         }
@@ -93,6 +101,9 @@ final class LiveFeed: DurableListener {
 
     func linkChanged(_ parkCode: String) { state.withLock { _ = $0.changed.insert(parkCode) } }
 
+    /// Takes the durable counts of the day, which survive a restart.
+    func note(today: JSON) { state.withLock { $0.today = today } }
+
     var totals: Totals { state.withLock { $0.totals } }
 
     // MARK: Data for viewers
@@ -104,7 +115,7 @@ final class LiveFeed: DurableListener {
         return LotView.with(
             LotView.standing(lot, link),
             [
-                "c": .string(lot.parkCode), "n": .string(profile.name), "x": .string(profile.longitude),
+                "c": .string(lot.parkCode), "r": .string(profile.regionCode), "n": .string(profile.name), "x": .string(profile.longitude),
                 "y": .string(profile.latitude), "t": .int(profile.lotType), "total": .int(profile.totalCount),
                 "occ": .int(lot.occupied), "sat": .int(lot.saturation.perMille), "lvl": .int(lot.saturation.level),
                 "q": .int(lot.quota(purpose)), "free": .int(lot.free(purpose.pool, at: now)), "orders": .int(reservations),
@@ -112,13 +123,25 @@ final class LiveFeed: DurableListener {
             ])
     }
 
-    /// Sums over the city, and the rows of its lots as they were last: made once a second for all who ask, lot by lot, so that nobody who
-    /// wants to book waits for them.
+    private struct Sums: Sendable {
+        var active: Int
+        var inside: Int
+        var saturation: Int
+        var inForce: Int
+    }
+
+    /// Sums of each lot with the number of the look, and the text of the whole city: made between two updates for all who ask, lot by lot, so
+    /// that nobody who wants to book waits for them.
     private struct Picture: Sendable {
-        var rows: [String: JSON] = [:]
-        var sums: [String: (active: Int, inside: Int, saturation: Int, inForce: Int)] = [:]
-        var madeAt: Int64 = .min
+        var sums: [String: (number: UInt64, sums: Sums)] = [:]
+        /// The last update before the text was made.
+        var update: Int64 = -1
         var text = ""
+    }
+
+    private struct Building {
+        var isRunning = false
+        var waiting: [CheckedContinuation<String, Never>] = []
     }
 
     /// How full each lot is, for measurements: of the last second.
@@ -130,17 +153,23 @@ final class LiveFeed: DurableListener {
     }
 
     private let picture = Mutex(Picture())
+    private let building = Mutex(Building())
+    private let looks = Atomic<UInt64>(0)
 
     var measures: [Measure] {
         picture.withLock {
-            $0.sums.map { Measure(parkCode: $0.key, perMille: $0.value.saturation, inForce: $0.value.inForce, inside: $0.value.inside) }
+            $0.sums.map {
+                Measure(
+                    parkCode: $0.key, perMille: $0.value.sums.saturation, inForce: $0.value.sums.inForce, inside: $0.value.sums.inside)
+            }
         }.sorted { $0.parkCode < $1.parkCode }
     }
 
     private func totalsJSON(_ links: [String: Presence.Link], _ totals: Totals) -> JSON {
         let (lots, active, inside) = picture.withLock { picture in
             (
-                picture.sums.count, picture.sums.values.reduce(0) { $0 + $1.active }, picture.sums.values.reduce(0) { $0 + $1.inside }
+                picture.sums.count, picture.sums.values.reduce(0) { $0 + $1.sums.active },
+                picture.sums.values.reduce(0) { $0 + $1.sums.inside }
             )
         }
         return [
@@ -150,77 +179,107 @@ final class LiveFeed: DurableListener {
         ]
     }
 
-    /// Looks at lots, each for itself: the lock of the city is free between two of them.
-    private func look(at parkCodes: some Sequence<String>, _ links: [String: Presence.Link], now: Millis) {
-        for parkCode in parkCodes {
-            let found = sequencer.readUndurable { city -> (JSON?, (active: Int, inside: Int, saturation: Int, inForce: Int))? in
+    /// Looks at lots, each for itself: the lock of the city is free between two of them. A look that another one has overtaken is not kept.
+    /// - Returns: the rows, in the order of the lots.
+    private func look(
+        at parkCodes: some Sequence<String>, _ links: [String: Presence.Link], now: Millis
+    ) -> [JSON] {
+        parkCodes.compactMap { parkCode in
+            let found = sequencer.readUndurable { city -> (number: UInt64, row: JSON?, sums: Sums)? in
                 city.lots[parkCode].map { lot in
-                    (
-                        LiveFeed.brief(lot, links[parkCode], now: now),
-                        (
-                            lot.reservations.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }, lot.inside.count,
-                            lot.saturation.perMille,
-                            lot.inForce.count
-                        )
-                    )
+                    // The number is taken under the city's lock: the greater one is the later look.
+                    let number = looks.add(1, ordering: .relaxed).newValue
+                    let sums = Sums(
+                        active: lot.reservations.values.reduce(0) { $0 + ($1.status.isActive ? 1 : 0) }, inside: lot.inside.count,
+                        saturation: lot.saturation.perMille, inForce: lot.inForce.count)
+                    return (number, LiveFeed.brief(lot, links[parkCode], now: now), sums)
                 }
             }
-            guard let (row, sums) = found else { continue }
+            guard let found else { return nil }
             picture.withLock { picture in
-                picture.rows[parkCode] = row
-                picture.sums[parkCode] = sums
+                if (picture.sums[parkCode]?.number ?? 0) < found.number { picture.sums[parkCode] = (found.number, found.sums) }
             }
+            return found.row
         }
     }
 
-    /// The whole city, for a page that has just been opened: of the last second.
-    func city(now: Millis) -> String {
-        let tick = SystemClock.monotonic()
-        let kept = picture.withLock { picture -> String? in
-            if picture.madeAt != .min, tick - picture.madeAt < 1000 { return picture.text }
-            picture.madeAt = tick
-            return picture.text.isEmpty ? nil : ""
+    /// The whole city, for a page that has just opened its stream. No change is missing between the two: the text was made after the update
+    /// whose number `n` it has, and the changes since then are in the next one. A crowd has two texts made for it at most: callers who come
+    /// while one is made wait for the next one, on no thread.
+    func city() async -> String {
+        if let kept = keptText() { return kept }
+        return await withCheckedContinuation { continuation in
+            let isFirst = building.withLock { building in
+                building.waiting.append(continuation)
+                defer { building.isRunning = true }
+                return !building.isRunning
+            }
+            if isFirst { Blocking.run { [self] in build() } }
         }
-        // The first caller in a second makes the snapshot; the other callers get the one before it.
-        if let kept, !kept.isEmpty { return kept }
+    }
+
+    private func keptText() -> String? {
+        let update = state.withLock { $0.updates }
+        return picture.withLock { $0.update == update ? $0.text : nil }
+    }
+
+    /// Makes texts until nobody waits.
+    private func build() {
+        while true {
+            let waiting = building.withLock { building in
+                defer { building.waiting = [] }
+                if building.waiting.isEmpty { building.isRunning = false }
+                return building.waiting
+            }
+            guard !waiting.isEmpty else { return }
+            let text = keptText() ?? makeText()
+            for continuation in waiting { continuation.resume(returning: text) }
+        }
+    }
+
+    private func makeText() -> String {
+        let now = clock()
+        let (update, totals, recent, today) = state.withLock { ($0.updates, $0.totals, $0.happenings, $0.today) }
         let links = presence.snapshot
-        look(at: sequencer.readUndurable { Array($0.lots.keys) }, links, now: now)
-        let (totals, recent) = state.withLock { ($0.totals, $0.happenings) }
-        let rows = picture.withLock { picture in picture.rows.sorted { $0.key < $1.key }.map(\.value) }
+        let rows = look(at: sequencer.readUndurable { $0.lots.keys.sorted() }, links, now: now)
         let text = JSON.object(
             JSONObject([
                 ("lots", .array(rows)), ("totals", totalsJSON(links, totals)), ("orders", .array(recent.suffix(30).map(\.json))),
-                ("now", .int(now)),
+                ("today", today), ("run", .string(runId)), ("now", .int(now)), ("n", .int(update)),
             ])
         ).string
-        picture.withLock { $0.text = text }
+        picture.withLock {
+            $0.text = text
+            $0.update = update
+        }
         return text
     }
 
     /// Sends the changes since the last call to all viewers.
     func tick(now: Millis) {
-        let (changed, happenings, totals, viewers) = state.withLock { state in
+        let (changed, happenings, totals, today, viewers, number) = state.withLock { state in
+            state.updates += 1
             defer {
                 state.changed = []
                 if !state.viewers.isEmpty { state.happenings = Array(state.happenings.suffix(30)) }
             }
-            return (state.changed, state.happenings, state.totals, Array(state.viewers.values))
+            return (state.changed, state.happenings, state.totals, state.today, Array(state.viewers.values), state.updates)
         }
         let links = presence.snapshot
         // A lot's picture is made of all its orders: only for somebody who looks.
         guard !viewers.isEmpty else { return }
-        look(at: changed, links, now: now)
-        let rows = picture.withLock { picture in changed.compactMap { picture.rows[$0] } }
+        let rows = look(at: changed, links, now: now)
         let text = JSON.object(
             JSONObject([
                 ("lots", .array(rows)), ("totals", totalsJSON(links, totals)), ("orders", .array(happenings.suffix(12).map(\.json))),
-                ("now", .int(now)),
+                ("today", today), ("run", .string(runId)), ("now", .int(now)), ("n", .int(number)),
             ])
         ).string
-        for viewer in viewers { viewer.yield(text) }
+        // A viewer that would miss an update opens its stream anew, and has the whole state.
+        for viewer in viewers { if case .dropped = viewer.yield(text) { viewer.finish() } }
     }
 
-    /// A stream of updates; nil when too many watch already. A viewer that reads too slowly misses updates, no more.
+    /// A stream of updates; nil when too many watch already. It ends for a viewer that reads too slowly.
     func watch() -> (id: UInt64, updates: AsyncStream<String>)? {
         state.withLock { state in
             guard state.viewers.count < Limits.viewersMax else { return nil }

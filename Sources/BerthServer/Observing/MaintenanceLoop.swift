@@ -75,6 +75,10 @@ struct MaintenanceLoop: Service {
                             statistics.sample(
                                 sequencer.readUndurable { $0.lots.values.map { ($0.parkCode, $0.saturation.perMille) } }, now: now)
                             statistics.flush()
+                            let today = CivilTime.day(of: now)
+                            if let row = (try? statistics.query(days: today...today, parkCode: nil, appId: nil, by: []))?.first {
+                                live.note(today: row)
+                            }
                             let (links, tick) = (presence.snapshot, SystemClock.monotonic())
                             occupancy.tick(now: now) { links[$0].map { !$0.isSilent(tick) } ?? false }
                             watchDisk(now: now)

@@ -108,6 +108,22 @@ struct Exposition {
         "berth_happenings_total": "What happened since the server's start, by kind.",
         "berth_refusals_total": "Requests refused since the server's start, by code.",
         "berth_commit_duration_seconds": "Time of one group commit.",
+        "berth_requests_total": "Requests answered since the server's start, by service and code.",
+        "berth_request_duration_seconds": "Time from the whole request to its answer, by service; a long poll waits on purpose.",
+        "berth_lot_unacknowledged": "Entries of the down log that the lot has not acknowledged, by lot.",
+        "berth_lot_queue": "Entries that wait in the lot's own log, as it last said, by lot.",
+        "berth_lot_silence_seconds": "Time since the lot was last heard, by lot; none when it never was.",
+        "berth_lot_clock_offset_seconds": "Offset of the lot's clock, as it last said, by lot.",
+        "berth_callbacks_open": "Notifications to providers that are under way.",
+        "berth_callbacks_failed": "Notifications that were given up and wait for `berth callbacks retry`.",
+        "berth_store_refuses": "1 while the database takes nothing.",
+        "berth_broker_connected": "1 while the server is connected to its broker.",
+        "berth_disk_used_ratio": "Used part of the disk of the data folder.",
+        "berth_dead_letters": "Records of lots that were refused and not mended.",
+        "berth_certificate_end_seconds": "When the server's certificate ends, s since 1970.",
+        "process_cpu_seconds_total": "Processor time of the server.", "process_resident_memory_bytes": "Resident memory of the server.",
+        "process_open_fds": "Open descriptors.", "process_max_fds": "Limit of descriptors.",
+        "process_start_time_seconds": "When the server started, s since 1970.",
     ]
 
     static func name(_ text: String) -> String {

@@ -15,7 +15,11 @@ struct PublicSite: HTTPResponder {
     let live: LiveFeed
     let redirects: Redirects
     let health: Health
+    /// The pages of people; nil for a server without them.
+    let host: (any PageHost)?
     let clock: @Sendable () -> Millis
+    /// Serves the plain port on loopback.
+    private(set) var isPlain = false
     /// Our own files; `serve` does not start without them.
     private static let folder = (try? Resources.folder("Pages", of: "BerthServer")) ?? ""
     /// Where Debian's package libjs-leaflet puts its files.
@@ -25,24 +29,44 @@ struct PublicSite: HTTPResponder {
         "png": "image/png", "svg": "image/svg+xml",
     ]
 
+    init(live: LiveFeed, redirects: Redirects, health: Health, host: (any PageHost)?, clock: @escaping @Sendable () -> Millis) {
+        self.live = live
+        self.redirects = redirects
+        self.health = health
+        self.host = host
+        self.clock = clock
+    }
+
+    /// The same pages on plain HTTP.
+    var plain: PublicSite {
+        var site = self
+        site.isPlain = true
+        return site
+    }
+
     @Sendable func respond(to request: Request, context: ConnectionContext) async throws -> Response {
+        var response = try await answer(to: request, context: context)
+        // The head of a compressed body would say another length than that of a GET.
+        if request.method == .head { response.headers[CityChannel.compressed] = nil }
+        return response
+    }
+
+    private func answer(to request: Request, context: ConnectionContext) async throws -> Response {
+        if let response = await host?.respond(to: request, source: context.remoteAddress ?? "", isPlain: isPlain) { return response }
         guard request.method == .get || request.method == .head else { return Response(status: .methodNotAllowed) }
         switch request.uri.path {
         // Made or read when it is asked for: on a thread that may wait.
-        case "/", "/index.html": return try await Blocking.value { file(own: "index.html") }
-        case "/city.css": return try await Blocking.value { file(own: "city.css") }
-        case "/city.js": return try await Blocking.value { file(own: "city.js") }
         case "/favicon.svg", "/favicon.ico": return try await Blocking.value { file(own: "favicon.svg") }
         case "/docs", "/docs/": return large(try await Blocking.value { PublicSite.referenceZh }, "text/html; charset=utf-8")
         case "/docs/en", "/docs/en/": return large(try await Blocking.value { PublicSite.referenceEn }, "text/html; charset=utf-8")
         case "/docs.css": return try await Blocking.value { file(own: "docs.css") }
+        case "/docs.js": return try await Blocking.value { file(own: "docs.js") }
         case "/scenes", "/scenes/": return try await scene(Scene.names[0])
         case let path where path.hasPrefix("/scenes/"): return try await scene(String(path.dropFirst("/scenes/".utf8.count)))
         case "/openapi.json": return large(try await Blocking.value { PublicSite.openAPI }, "application/json; charset=utf-8")
         case "/asyncapi.json": return large(try await Blocking.value { PublicSite.asyncAPI }, "application/json; charset=utf-8")
         case "/live/city":
-            let now = clock()
-            return json(try await Blocking.value { live.city(now: now) })
+            return json(await live.city())
         case "/live/events":
             // The head of the stream, which has no end.
             guard request.method == .get else { return Response(status: .ok, headers: PublicSite.stream) }
@@ -58,7 +82,12 @@ struct PublicSite: HTTPResponder {
             guard !name.contains(".."), !name.hasPrefix("/") else { return Response(status: .notFound) }
             return try await Blocking.value { file(path: "\(PublicSite.leafletDirectory)/\(name)") }
         case let path where path.hasPrefix("/r/"): return await redirect(request)
-        default: return Response(status: .notFound)
+        default:
+            // A person gets a page, a program an empty answer.
+            guard let host, request.method == .get, request.headers[.accept]?.contains("text/html") == true else {
+                return Response(status: .notFound)
+            }
+            return await host.missing(request, source: context.remoteAddress ?? "", isPlain: isPlain)
         }
     }
 
@@ -84,7 +113,13 @@ struct PublicSite: HTTPResponder {
         let wantsJSON = request.headers[.accept]?.contains("application/json") == true
         do throws(WireError) {
             let arrival = try await redirects.follow(request.uri.path, query)
-            return html(RedirectPage.text(arrival), noStore: true)
+            guard let host else { return html(RedirectPage.text(arrival), noStore: true) }
+            // The page lives until the link ends: a reload finds it again, and the address itself stays good for one use.
+            var headers = PublicSite.security
+            headers[.location] = host.address(of: arrival.json)
+            headers[.cacheControl] = "no-store"
+            headers[.referrerPolicy] = "no-referrer"
+            return Response(status: .seeOther, headers: headers)
         } catch {
             let code = error.code
             let body =
@@ -109,6 +144,7 @@ struct PublicSite: HTTPResponder {
         headers[.contentType] = type
         if type.hasPrefix("text/html") { headers[.referrerPolicy] = "no-referrer" }
         headers[.contentLength] = String(buffer.readableBytes)
+        headers[CityChannel.compressed] = "1"
         return Response(
             status: .ok, headers: headers,
             body: .init(contentLength: buffer.readableBytes) { writer in
@@ -131,7 +167,7 @@ struct PublicSite: HTTPResponder {
 
     private static let security: HTTPFields = {
         var fields: HTTPFields = [.xContentTypeOptions: "nosniff", .cacheControl: "no-cache"]
-        fields[.contentSecurityPolicy] = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+        fields[.contentSecurityPolicy] = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
         return fields
     }()
 
@@ -143,6 +179,7 @@ struct PublicSite: HTTPResponder {
         guard let data = FileManager.default.contents(atPath: path) else { return Response(status: .notFound) }
         var headers = PublicSite.security
         headers[.contentType] = PublicSite.types[(path as NSString).pathExtension] ?? "application/octet-stream"
+        if path.hasSuffix(".js") || path.hasSuffix(".css") { headers[CityChannel.compressed] = "1" }
         return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: data)))
     }
 
@@ -177,15 +214,10 @@ extension HTTPField.Name {
 
 /// The page on which somebody arrives who followed an address of section 12.
 enum RedirectPage {
-    private static func escape(_ text: String) -> String {
-        text.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;")
-            .replacingOccurrences(of: ">", with: "&gt;").replacingOccurrences(of: "\"", with: "&quot;")
-    }
-
     private static func page(_ title: String, _ body: String) -> String {
         """
         <!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-        <title>\(escape(title)) · 泊位 Berth</title><link rel="icon" href="/favicon.svg"><link rel="stylesheet" href="/docs.css"></head>
+        <title>\(HTML.escape(title)) · 泊位 Berth</title><link rel="icon" href="/favicon.svg"><link rel="stylesheet" href="/docs.css"></head>
         <body><main class="card">\(body)</main></body></html>
         """
     }
@@ -195,7 +227,7 @@ enum RedirectPage {
         var rows = ""
         func row(_ zh: String, _ en: String, _ value: String?) {
             guard let value else { return }
-            rows += "<tr><th>\(zh) <small lang=\"en\">\(en)</small></th><td>\(escape(value))</td></tr>"
+            rows += "<tr><th>\(zh) <small lang=\"en\">\(en)</small></th><td>\(HTML.escape(value))</td></tr>"
         }
         row("车场", "lot", arrival.lotName)
         row("订单", "order", arrival.reservation?.orderNo)
@@ -208,9 +240,11 @@ enum RedirectPage {
         row("车牌", "plate", (arrival.plate ?? arrival.reservation?.plate)?.masked)
         row("来自", "from", arrival.partyName)
         var links = ""
-        if let url = arrival.returnURL { links += "<a class=\"button\" href=\"\(escape(url))\">返回 <small lang=\"en\">go back</small></a> " }
+        if let url = arrival.returnURL {
+            links += "<a class=\"button\" href=\"\(HTML.escape(url))\">返回 <small lang=\"en\">go back</small></a> "
+        }
         if let url = arrival.cancelURL {
-            links += "<a class=\"button plain\" href=\"\(escape(url))\">取消 <small lang=\"en\">cancel</small></a>"
+            links += "<a class=\"button plain\" href=\"\(HTML.escape(url))\">取消 <small lang=\"en\">cancel</small></a>"
         }
         return page(
             title.zh,
@@ -220,7 +254,7 @@ enum RedirectPage {
     static func refusal(_ code: ResultCode) -> String {
         page(
             code.zh,
-            "<h1>无法打开 <small lang=\"en\">cannot be opened</small></h1><p>\(escape(code.zh))<br><small lang=\"en\">\(escape(code.en))</small></p>"
+            "<h1>无法打开 <small lang=\"en\">cannot be opened</small></h1><p>\(HTML.escape(code.zh))<br><small lang=\"en\">\(HTML.escape(code.en))</small></p>"
                 + "<p><small>code \(code.code)</small></p><p>请回到原页面重新操作。 <small lang=\"en\">Please go back and try again.</small></p>")
     }
 

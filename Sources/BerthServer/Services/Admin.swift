@@ -43,6 +43,10 @@ struct AdminService: Sendable {
     let authority: LocalCA
     let settings: ServerSettings
     let status: @Sendable () -> JSON
+    /// The last calls of a party; none of a server that is stopped.
+    let calls: @Sendable (_ appId: String) -> [JSON]
+    /// The links of the lots; none of a server that is stopped.
+    let links: @Sendable () -> [String: Presence.Link]
     let clock: @Sendable () -> Millis
 
     func run(_ command: JSON) async throws -> JSON {
@@ -62,9 +66,28 @@ struct AdminService: Sendable {
                         ])
                     })
             ]
+        case "keys.web":
+            await put("keys.web", "", "the credentials of the pages were shown")
+            return try await keys.pages()
+        case "people.save":
+            let answer = await perform(
+                try Decode.command(
+                    service: "person.save", data: command["data"]?.objectValue ?? JSONObject(),
+                    Decode.Caller(appId: "desk", parkCode: "", requestId: "", dataHash: "", now: clock())),
+                Audit.desk("people.save", target: command["data"]?["login"]?.stringValue ?? "", detail: "", now: clock()))
+            guard answer.code == 0 else { throw Refused(answer.code == 404 ? "login: taken" : answer.resultCode.en) }
+            return answer.data
+        case "people.list":
+            return sequencer.readUndurable { city in
+                [
+                    "people": .array(
+                        city.people.values.filter { $0.kind == .staff && $0.state != .deleted }.sorted { $0.login < $1.login }.map(
+                            Encode.person))
+                ]
+            }
         case "keys.rotate":
             let appId = try known(command)
-            guard let secret = try keys.rotate(appId) else { throw Refused("no such credential") }
+            guard let secret = try keys.rotate(appId)?.secret else { throw Refused("no such credential") }
             await put("keys.rotate", appId, "a second secret was made")
             return ["appId": .string(appId), "appSecret": .string(secret)]
         case "keys.revoke":
@@ -82,6 +105,16 @@ struct AdminService: Sendable {
                 "appId": .string(appId), "certificate": .string(made.certificate), "key": .string(made.key),
                 "sha256": .string(made.fingerprint),
             ]
+        case "config":
+            return [
+                "given": .object(
+                    JSONObject(
+                        settings.given.sorted { $0.key < $1.key }.map {
+                            ($0.key, ["value": .string($0.value.value), "source": .string($0.value.source)])
+                        }))
+            ]
+        case "calls.list": return ["calls": .array(calls(try known(command)))]
+        case "lots.list": return ["lots": .array(lots(command["park"]?.stringValue))]
         case "lots.onboarding":
             guard let parkCode = command["park"]?.stringValue, let answer = onboarding.json(parkCode, now: clock()) else {
                 throw Refused("no such lot")
@@ -107,6 +140,12 @@ struct AdminService: Sendable {
             return ["retried": .int(count)]
         case "audit.list":
             let after = command["after"]?.intValue ?? 0
+            if let last = command["last"]?.intValue {
+                var filter = AuditFilter()
+                filter.limit = Int(max(1, min(last, 100_000)))
+                let records = try sequencer.store.audit(matching: filter).filter { $0.id > after }
+                return ["records": .array(records.reversed().map(AdminService.row))]
+            }
             return ["records": .array(try sequencer.store.audit(after: after, limit: 1000).map(AdminService.row))]
         case "audit.verify": return try verifyAudit()
 
@@ -158,6 +197,28 @@ struct AdminService: Sendable {
             return ["findings": .array(findings.map { .string($0) })]
         case "status": return status()
         default: throw Refused("unknown command")
+        }
+    }
+
+    /// How lots stand, as their operators see it, with the rules that are their own.
+    private func lots(_ parkCode: String?) -> [JSON] {
+        let (links, now) = (links(), clock())
+        let dead = sequencer.state.withLockedValue { $0.deadCounts }
+        let (codes, open) = sequencer.readUndurable { city -> ([String], [String: Int]) in
+            var open: [String: Int] = [:]
+            for gateCase in city.gateCases.values where gateCase.state == .open { open[gateCase.parkCode, default: 0] += 1 }
+            return (parkCode.map { [$0] } ?? city.lots.keys.sorted(), open)
+        }
+        // Each lot for itself: nobody who wants to book waits for all of them.
+        return codes.compactMap { code in
+            sequencer.readUndurable { city -> JSON? in
+                guard let lot = city.lots[code] else { return nil }
+                let board = Pipeline.boardRow(lot, links[code], openCases: open[code] ?? 0, dead: dead[code] ?? 0, city, now: now)
+                var row = board.objectValue ?? JSONObject()
+                let own = (city.overrides[.lot(code)]?.values ?? [:]).sorted { $0.key < $1.key }
+                row.append("policy", .string(own.map { "\($0.key)=\($0.value)" }.joined(separator: " ")))
+                return .object(row)
+            }
         }
     }
 
@@ -320,7 +381,7 @@ struct AdminService: Sendable {
         var issued: [Credential] = []
         for wish in wishes {
             guard let role = Role(rawValue: wish["role"]?.stringValue ?? "") else {
-                throw Refused("role: lot, cloud, provider or operator")
+                throw Refused("role: lot, cloud, provider, operator or web")
             }
             let parks = (wish["parks"]?.arrayValue ?? []).compactMap(\.stringValue)
             guard parks.allSatisfy(Envelope.isParkCode) else {
@@ -336,13 +397,21 @@ struct AdminService: Sendable {
             guard hosts.allSatisfy({ Redirect.isReturn("https://\($0)/", to: [$0]) }) else {
                 throw Refused("returnHosts: names of hosts expected")
             }
-            if role == .operator, callback != nil { throw Refused("an operator has no callback") }
+            if role == .operator || role == .web, callback != nil { throw Refused("an operator has no callback") }
+            if role == .web, !parks.isEmpty { throw Refused("a web credential has no --park") }
             if role == .provider, !parks.isEmpty { throw Refused("a provider's credential has no --park") }
             let rate = Int(wish["rate"]?.intValue ?? 50)
             guard (1...10_000_000).contains(rate) else { throw Refused("rate: 1 to 10000000") }
             let burst = Int(wish["burst"]?.intValue ?? Int64(min(2 * rate, 10_000_000)))
             guard (1...10_000_000).contains(burst) else { throw Refused("burst: 1 to 10000000") }
-            let prefix = ["lot": "lt", "cloud": "cl", "provider": "sp", "operator": "op"][role.rawValue]!
+            let prefix =
+                switch role {
+                case .lot: "lt"
+                case .cloud: "cl"
+                case .provider: "sp"
+                case .operator: "op"
+                case .web: "wb"
+                }
             var credential = Credential(
                 appId: prefix + SystemRandom.token(14), secret: SystemRandom.token(40), role: role,
                 name: wish["name"]?.stringValue ?? "", parkCodes: Set(parks), ratePerSecond: rate, burst: burst)

@@ -19,7 +19,7 @@ enum LotView {
         return .object(object)
     }
 
-    static func detail(_ lot: Lot, _ profile: LotProfile, _ city: City, now: Millis) -> JSON {
+    static func detail(_ lot: Lot, _ profile: LotProfile, _ city: City, planTime: Millis, now: Millis) -> JSON {
         let policy = lot.policy
         let purposes = Purpose.allCases.filter { profile.enabled.contains($0) }
         return .compact([
@@ -56,17 +56,32 @@ enum LotView {
             ("policy", Encode.values(Dictionary(uniqueKeysWithValues: policy.values.map { ($0.name, $0.value) }))),
             ("policyVersion", .int(lot.policyVersion)),
             // The terms of a reservation if it were made now: the same terms are in the reservation and at the gate.
-            ("terms", .object(JSONObject(purposes.map { (String($0.rawValue), terms(lot, $0, city, now: now)) }))),
+            ("terms", .object(JSONObject(purposes.map { (String($0.rawValue), terms(lot, $0, city, planTime: planTime)) }))),
             ("rulesText", .string(rules(lot, purposes))), ("rulesTextEn", .string(rulesEn(lot, purposes))),
             ("tariffText", .string(city.tariff(lot.parkCode, .reservation, at: now)?.text ?? "")),
+            ("servicePhone", .optional(servicePhone(lot, city))),
+            ("maxHeightMm", profile.maxHeightMm > 0 ? .int(profile.maxHeightMm) : .null),
+            (
+                "entrances",
+                .array(
+                    lot.gates.values.filter { $0.direction != 2 }.sorted { $0.gateCode < $1.gateCode }.map {
+                        ["gateCode": .string($0.gateCode), "gateName": .string($0.name)]
+                    })
+            ),
         ])
     }
 
-    private static func terms(_ lot: Lot, _ purpose: Purpose, _ city: City, now: Millis) -> JSON {
+    private static func servicePhone(_ lot: Lot, _ city: City) -> String? {
+        city.report(lot.parkCode, kind: Decode.infoKind, key: Decode.infoKind).flatMap { try? JSON.parse(Array($0.body.utf8)) }?[
+            "servicePhone"]?
+            .stringValue
+    }
+
+    private static func terms(_ lot: Lot, _ purpose: Purpose, _ city: City, planTime: Millis) -> JSON {
         let policy = lot.policy(purpose)
         let isPublic = purpose == .publicService
         return Encode.terms(
-            city.terms(lot, purpose, planTime: now), purpose: purpose, earlyMin: isPublic ? policy.bizBeforeMin : policy.earlyMin,
+            city.terms(lot, purpose, planTime: planTime), purpose: purpose, earlyMin: isPublic ? policy.bizBeforeMin : policy.earlyMin,
             lateMin: isPublic ? policy.bizAfterMin : policy.lateMin, entryLimit: policy.entriesPerOrder,
             stayMin: isPublic ? policy.bizStayMin : policy.stayMin)
     }

@@ -13,7 +13,9 @@ final class Onboarding: DurableListener {
     struct Row: Sendable {
         let item: ChecklistItem
         let verdict: Verdict
+        /// The facts, in both languages.
         let why: String
+        let whyZh: String
     }
 
     static let attestedKind = "attested"
@@ -109,7 +111,7 @@ final class Onboarding: DurableListener {
             let facts = Facts(city: city, lot: lot, link: link, callback: callback, now: now, offsetMax: settings.clockMaxOffsetMillis)
             return Dialect.current.checklist.map { item in
                 let (verdict, why) = item.proof == .attested ? facts.attested(item.id) : facts.proved(item.id)
-                return Row(item: item, verdict: verdict, why: why)
+                return Row(item: item, verdict: verdict, why: why.en, whyZh: why.zh)
             }
         }
     }
@@ -126,7 +128,7 @@ final class Onboarding: DurableListener {
                         "id": .string($0.item.id), "zh": .string($0.item.zh), "en": .string($0.item.en),
                         "proof": .string($0.item.proof.rawValue),
                         "verdict": .string($0.verdict.rawValue), "why": .string($0.why),
-                        "bizTypes": .array($0.item.purposes.map(\.rawValue).sorted().map { .int($0) }),
+                        "whyZh": .string($0.whyZh), "bizTypes": .array($0.item.purposes.map(\.rawValue).sorted().map { .int($0) }),
                     ]
                 }),
         ]
@@ -148,58 +150,70 @@ private struct Facts {
 
     private func evidence(_ item: String) -> String? { city.report(lot.parkCode, kind: Onboarding.evidenceKind, key: item)?.body }
 
-    func attested(_ id: String) -> (Onboarding.Verdict, String) {
-        guard let report = city.report(lot.parkCode, kind: Onboarding.attestedKind, key: id) else { return (.missing, "not attested yet") }
-        return (.passed, "attested by \(report.body)")
+    typealias Words = (zh: String, en: String)
+
+    func attested(_ id: String) -> (Onboarding.Verdict, Words) {
+        guard let report = city.report(lot.parkCode, kind: Onboarding.attestedKind, key: id) else {
+            return (.missing, ("尚未登记", "not attested yet"))
+        }
+        return (.passed, ("\(report.body) 登记", "attested by \(report.body)"))
     }
 
-    func proved(_ id: String) -> (Onboarding.Verdict, String) {
-        func verdict(_ isThere: Bool, _ isRight: Bool, _ why: String) -> (Onboarding.Verdict, String) {
-            isRight ? (.passed, why) : (isThere ? .failed : .missing, why)
+    func proved(_ id: String) -> (Onboarding.Verdict, Words) {
+        func verdict(_ isThere: Bool, _ isRight: Bool, _ zh: String, _ en: String) -> (Onboarding.Verdict, Words) {
+            (isRight ? .passed : isThere ? .failed : .missing, (zh, en))
         }
         let gates = rows(Onboarding.gateKind)
         switch id {
         case "gates":
             let directions = Set(lot.gates.values.map(\.direction))
             let isWhole = directions.contains(3) || directions.isSuperset(of: [1, 2])
-            return verdict(!lot.gates.isEmpty, isWhole, "\(lot.gates.count) gates")
+            return verdict(!lot.gates.isEmpty, isWhole, "\(lot.gates.count) 个出入口", "\(lot.gates.count) gates")
         case "plateRecognition":
             let blind = gates.filter { ($0["cameraCount"]?.intValue ?? 0) < 1 }.compactMap { $0["gateCode"]?.stringValue }
             return verdict(
                 !gates.isEmpty, !gates.isEmpty && blind.isEmpty,
+                blind.isEmpty ? "\(gates.count) 个出入口" : "无相机：\(blind.joined(separator: "、"))",
                 blind.isEmpty ? "\(gates.count) gates" : "no camera at \(blind.joined(separator: ", "))")
         case "barrier":
-            return verdict(!gates.isEmpty, gates.contains { $0["remoteControl"]?.boolValue == true }, "remoteControl")
+            return verdict(!gates.isEmpty, gates.contains { $0["remoteControl"]?.boolValue == true }, "远程抬杆 remoteControl", "remoteControl")
         case "display":
             let displays = rows("device").filter { $0["type"]?.intValue == 5 }
-            return verdict(!displays.isEmpty, displays.contains { $0["status"]?.intValue == 1 }, "\(displays.count) displays")
+            return verdict(
+                !displays.isEmpty, displays.contains { $0["status"]?.intValue == 1 }, "\(displays.count) 块显示屏", "\(displays.count) displays"
+            )
         case "capacity":
-            guard let profile = lot.profile else { return (.missing, "lot.info.report") }
+            guard let profile = lot.profile else { return (.missing, ("尚无 lot.info.report", "no lot.info.report yet")) }
             let isRight = profile.totalCount > 0 && profile.enabled.allSatisfy { lot.quota($0) > 0 }
-            return verdict(true, isRight, "\(profile.totalCount) places")
+            return verdict(true, isRight, "\(profile.totalCount) 个车位", "\(profile.totalCount) places")
         case "tariff":
             let count = city.reports(lot.parkCode, kind: "tariff").count
-            return verdict(false, count > 0, "\(count) tariffs")
+            return verdict(false, count > 0, "\(count) 个收费规则", "\(count) tariffs")
         case "spaces":
             let count = city.reports(lot.parkCode, kind: "space").count
-            return verdict(false, count > 0, "\(count) spaces")
+            return verdict(false, count > 0, "\(count) 个车位编号", "\(count) spaces")
         case "mqtt":
-            return verdict(link != nil, link?.isOnline == true || callback != nil, callback == nil ? "MQTT" : "callback")
+            return verdict(
+                link != nil, link?.isOnline == true || callback != nil, callback == nil ? "MQTT" : "回调",
+                callback == nil ? "MQTT" : "callback")
         case "heartbeat":
-            guard let at = link?.heartbeatAt, at > 0 else { return (.missing, "none yet") }
-            return verdict(false, now - at <= WireLimits.silenceMillis, "\((now - at) / 1000) s ago")
+            guard let at = link?.heartbeatAt, at > 0 else { return (.missing, ("尚无心跳", "none yet")) }
+            return verdict(false, now - at <= WireLimits.silenceMillis, "\((now - at) / 1000) 秒前", "\((now - at) / 1000) s ago")
         case "clock":
-            guard let link, link.heartbeatAt > 0 else { return (.missing, "no heartbeat yet") }
-            return verdict(true, abs(link.clockOffsetMillis) <= offsetMax, "\(link.clockOffsetMillis) ms")
+            guard let link, link.heartbeatAt > 0 else { return (.missing, ("尚无心跳", "no heartbeat yet")) }
+            return verdict(true, abs(link.clockOffsetMillis) <= offsetMax, "\(link.clockOffsetMillis) 毫秒", "\(link.clockOffsetMillis) ms")
         case "offline":
             let info = rows(Onboarding.infoKind).first
-            return verdict(info?["offlineCapable"] != nil, info?["offlineCapable"]?.boolValue == true, "offlineCapable")
-        case "resume": return verdict(false, evidence("resume") != nil, evidence("resume") ?? "sync.cursor.query")
+            return verdict(
+                info?["offlineCapable"] != nil, info?["offlineCapable"]?.boolValue == true, "离线运行 offlineCapable", "offlineCapable")
+        case "resume":
+            let seen = evidence("resume")
+            return verdict(false, seen != nil, seen ?? "尚无 sync.cursor.query", seen ?? "no sync.cursor.query yet")
         case "picture":
-            guard let size = evidence("picture") else { return (.missing, "no picture yet") }
+            guard let size = evidence("picture") else { return (.missing, ("尚无图片", "no picture yet")) }
             let sides = size.split(separator: "x").compactMap { Int($0) }
-            return verdict(true, sides.count == 2 && sides[0] >= 1280 && sides[1] >= 720, size)
-        default: return (.missing, "not known")
+            return verdict(true, sides.count == 2 && sides[0] >= 1280 && sides[1] >= 720, size, size)
+        default: return (.missing, ("未知", "not known"))
         }
     }
 }

@@ -71,9 +71,15 @@ final class PictureStore: Sendable {
         let found: Picture?
         do throws(StoreError) { found = try store.picture(imageId) } catch { throw WireError("dependencyUnavailable", error.reason) }
         guard let picture = found,
-            credential.role == .operator || picture.appId == credential.appId || credential.parkCodes.contains(picture.parkCode)
+            isForOperator(picture, request) || picture.appId == credential.appId || credential.parkCodes.contains(picture.parkCode)
         else { throw WireError("notFound", "imageId") }
         return picture
+    }
+
+    /// An operator names the lot whose picture it is: a number that another lot gave shows nothing. A provider's proof is of no lot.
+    private func isForOperator(_ picture: Picture, _ request: VerifiedRequest) -> Bool {
+        request.credential.role == .operator && request.credential.mayActFor(picture.parkCode)
+            && (picture.parkCode.isEmpty || picture.parkCode == request.envelope.parkCode)
     }
 
     /// How far an upload is; when it is whole, where it can be seen.

@@ -64,6 +64,8 @@ extension Pipeline {
         case "order.detail": try orderDetail(request, fields, completion: completion)
         case "order.list": try orderList(request, fields, completion: completion)
         default:
+            if try peopleQuery(request, fields, now: now, completion: completion) { return }
+            if try boardQuery(request, fields, now: now, completion: completion) { return }
             guard try ruleQuery(request, fields, parkCode, now: now, completion: completion) else {
                 throw WireError("maintenance", envelope.service)
             }
@@ -71,10 +73,12 @@ extension Pipeline {
     }
 
     /// Plates that are shown whole outside the lot concerned: on record before they are shown.
+    /// - Parameter isNew: false for a question that is on record already (``RecentLooks``).
     func looked(
-        _ request: VerifiedRequest, now: Millis, _ completion: @escaping Sequencer.Completion, _ work: @escaping @Sendable () -> Void
+        _ request: VerifiedRequest, now: Millis, _ completion: @escaping Sequencer.Completion, isNew: Bool = true,
+        _ work: @escaping @Sendable () -> Void
     ) {
-        guard request.credential.role == .operator else { return work() }
+        guard request.credential.role == .operator, isNew else { return work() }
         sequencer.record(Audit.look(request, reason: request.envelope.data["reason"]?.stringValue ?? "", now: now)) { recorded in
             recorded.code == 0 ? work() : completion(recorded)
         }
@@ -113,77 +117,16 @@ extension Pipeline {
             plate: plate, time: try fields.time("captureTime"), gateCode: gateCode, confidence: confidence,
             orderNo: try fields.optionalString("orderNo", max: 32))
         question.color = color
+        question.imageId = try fields.optionalString("imageId", max: 64)
         // An almost-match goes on record with its answer, so this is asked of the rules like a command.
         sequencer.perform(.check(parkCode: parkCode, question), now: now, completion: completion)
     }
 
     // MARK: Queries of drivers
 
-    private func search(
-        _ request: VerifiedRequest, _ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion
-    ) throws(WireError) {
-        let here = CoordinateConversion.point(
-            longitude: try fields.coordinate("lng", limit: 180), latitude: try fields.coordinate("lat", limit: 90),
-            type: Int(try fields.optionalInt("coordType", in: 1...3) ?? 1))
-        let radius = try fields.optionalInt("radius", in: 1...Limits.searchRadiusMax) ?? 1000
-        // 0: any business that the lot offers.
-        let isAny = try fields.optionalInt("bizType", in: 0...3) == 0
-        let asked = isAny ? .reservation : try Decode.purpose(fields, default: .reservation)
-        let arrive = try fields.optionalTime("arriveTime") ?? now
-        let page = Int(try fields.optionalInt("page", in: 1...1_000_000) ?? 1)
-        let pageSize = Int(try fields.optionalInt("pageSize", in: 1...100) ?? Int64(Limits.searchPage))
-        let own = Pipeline.lots(of: request.credential)
-        let links = presence.snapshot
-        sequencer.read(
-            nil,
-            { city in
-                var found: [(Int, Lot)] = []
-                for lot in city.lots.values {
-                    let purpose = Pipeline.purpose(asked, of: lot, isAny: isAny)
-                    guard let profile = lot.profile, profile.enabled.contains(purpose), city.isOpened(lot, for: purpose),
-                        own?.contains(lot.parkCode) ?? true
-                    else { continue }
-                    let distance = here.metres(to: profile.position)
-                    if distance <= Int(radius) { found.append((distance, lot)) }
-                }
-                found.sort { ($0.0, $0.1.parkCode) < ($1.0, $1.1.parkCode) }
-                let start = (page - 1) * pageSize
-                let rows = found.dropFirst(start).prefix(pageSize).map { distance, lot -> JSON in
-                    city.advance(lot.parkCode, to: now)
-                    let lot = city.lots[lot.parkCode]!
-                    let profile = lot.profile!
-                    let purpose = Pipeline.purpose(asked, of: lot, isAny: isAny)
-                    return LotView.with(
-                        LotView.standing(lot, links[lot.parkCode]),
-                        [
-                            "parkCode": .string(lot.parkCode), "name": .string(profile.name),
-                            "address": .string(profile.address), "distance": .int(distance),
-                            // Streets are longer than the crow's way: the usual detour factor of 1.3.
-                            "walkDistance": .int(distance * 13 / 10), "lng": .string(profile.longitude),
-                            "lat": .string(profile.latitude), "coordType": .int(profile.coordType),
-                            "remain": .int(max(0, profile.totalCount - lot.occupied)),
-                            "reserveRemain": .int(lot.free(purpose.pool, at: max(now, arrive))),
-                            "level": .int(lot.saturation.level),
-                            "priceText": .string(city.tariff(lot.parkCode, purpose, at: now)?.text ?? ""),
-                            "tags": .array(LotView.tags(lot, profile, flow: city.flowMode(lot.parkCode, at: now)).map { .string($0) }),
-                            "imageUrls": [],
-                        ])
-                }
-                return Reply(data: [
-                    "lots": .array(rows), "page": .int(page), "total": .int(found.count),
-                    "hasMore": .bool(found.count > start + rows.count),
-                ])
-            }, completion: completion)
-    }
-
-    /// The business by which a lot is shown.
-    private static func purpose(_ asked: Purpose, of lot: Lot, isAny: Bool) -> Purpose {
-        guard isAny, let enabled = lot.profile?.enabled, !enabled.contains(asked) else { return asked }
-        return Purpose.allCases.first { enabled.contains($0) } ?? asked
-    }
-
     private func detail(_ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let parkCode = try Decode.parkCode(fields)
+        let planTime = try fields.optionalTime("planTime") ?? now
         let link = presence.link(parkCode)
         sequencer.read(
             parkCode,
@@ -191,7 +134,8 @@ extension Pipeline {
                 city.advance(parkCode, to: now)
                 guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
                 guard let profile = lot.profile else { return Reply(WireError("lotIncomplete")) }
-                return Reply(data: LotView.with(LotView.standing(lot, link), LotView.detail(lot, profile, city, now: now)))
+                return Reply(
+                    data: LotView.with(LotView.standing(lot, link), LotView.detail(lot, profile, city, planTime: planTime, now: now)))
             }, completion: completion)
     }
 
@@ -238,6 +182,7 @@ extension Pipeline {
         let clientOrderNo = try fields.optionalString("clientOrderNo", max: 64)
         guard orderNo != nil || clientOrderNo != nil else { throw WireError("missingParameter", "orderNo") }
         let appId = request.credential.appId
+        let userToken = try fields.optionalString("userToken", max: 64)
         let isOperator = request.credential.role == .operator
         let reveals = try reveals(request, fields)
         let now = clock()
@@ -251,7 +196,8 @@ extension Pipeline {
                         orderNo.map { city.reservation($0, history: past) }
                         ?? city.reservation(appId: appId, clientOrderNo: clientOrderNo!, history: past)
                     // Another provider's order is not found, rather than forbidden.
-                    guard let reservation, isOperator || reservation.appId == appId else { return Reply(WireError("orderNotFound")) }
+                    guard let reservation, isOperator || reservation.appId == appId, userToken.map({ $0 == reservation.userToken }) ?? true
+                    else { return Reply(WireError("orderNotFound")) }
                     guard own?.contains(reservation.parkCode) ?? true else {
                         return Reply(WireError("lotNotAuthorised", "orderNo: not in one of the caller's lots"))
                     }

@@ -4,7 +4,7 @@ import BerthStore
 import BerthWire
 import Synchronization
 
-// Services of the rules: waiting, standing, sharing, public service, flow control, the control room, settlement.
+// Services of the rules: waiting, standing, sharing, public service, flow control, the control room.
 extension Pipeline {
     /// Adds to an accepted appointment its window for entry, which the lots' policies define, and to a flow policy its present mode.
     func enrich(_ answer: Reply, to asked: JSONObject, service: String, city: City, now: Millis) -> Reply {
@@ -78,6 +78,34 @@ extension Pipeline {
         case "share.product.list":
             let lot = try Decode.parkCode(fields)
             read { city in Pipeline.products(city, lot, now: now) }
+        case "share.list":
+            // A provider sees what its own users have, an operator the subscriptions of lots with masked plates.
+            let user = try fields.optionalString("userToken", max: 64)
+            let lot = try fields.optionalString("parkCode", max: 32)
+            if !isOperator, user == nil { throw fields.missing("userToken") }
+            let own = Pipeline.lots(of: request.credential)
+            read { city in
+                let lots = city.lots.values.filter { (lot == nil || $0.parkCode == lot) && (own?.contains($0.parkCode) ?? true) }
+                let found = lots.flatMap(\.subscriptions.values).filter {
+                    (isOperator || $0.appId == appId) && (user == nil || $0.userToken == user)
+                }.sorted { ($0.validTo, $0.authNo) > ($1.validTo, $1.authNo) }
+                return Reply(data: [
+                    "subscriptions": .array(
+                        found.prefix(Limits.ruleRowsMax).map { Encode.share($0, feeFen: city.openFee(of: $0), revealsPlates: !isOperator) })
+                ])
+            }
+        case "share.offer.list":
+            let owner = try fields.optionalString("providerToken", max: 64)
+            let lot = try fields.optionalString("parkCode", max: 32)
+            if !isOperator, owner == nil { throw fields.missing("providerToken") }
+            let own = Pipeline.lots(of: request.credential)
+            read { city in
+                let lots = city.lots.values.filter { (lot == nil || $0.parkCode == lot) && (own?.contains($0.parkCode) ?? true) }
+                let found = lots.flatMap(\.offers.values).filter {
+                    (isOperator || $0.appId == appId) && (owner == nil || $0.providerToken == owner)
+                }.sorted { $0.offerId > $1.offerId }
+                return Reply(data: ["offers": .array(found.prefix(Limits.ruleRowsMax).map(Encode.offer))])
+            }
         case "share.income.query":
             let appId = try Pipeline.party(request, fields)
             let token = try fields.string("providerToken", max: 64)
@@ -102,7 +130,7 @@ extension Pipeline {
                                 ("offerStatus", .int($0.status.rawValue)),
                             ])
                         }),
-                    "rows": .array(rows.map { Pipeline.row($0, sign: -1) }),
+                    "rows": .array(rows.map { Pipeline.ledgerRow($0, sign: -1) }),
                 ])
             }
         case "biz.quota.query":
@@ -190,8 +218,28 @@ extension Pipeline {
                     // By saturation: those that it would hit if it switched on now.
                     "inForce": .bool(probe.isInForce(at: now, city.calendar)),
                     "saturationPct": .int(city.saturation(of: parkCodes) / 10),
+                    "pools": .array(
+                        city.poolDemands(on: policy, at: now).map {
+                            [
+                                "pool": .string($0.pool.rawValue), "count": .int($0.count), "booked": .int($0.booked),
+                                "excess": .int($0.excess), "parkCode": .string($0.parkCode),
+                            ]
+                        }),
                 ])
             }
+        case "flow.area.list":
+            read { city in
+                Reply(data: [
+                    "areas": .array(
+                        city.areas.values.sorted { $0.areaId < $1.areaId }.prefix(Limits.ruleRowsMax).map {
+                            [
+                                "areaId": .string($0.areaId), "name": .string($0.name),
+                                "parkCodes": .array($0.parkCodes.map { .string($0) }),
+                            ]
+                        })
+                ])
+            }
+        case "policy.preview": try policyPreview(request, fields, now: now, completion: completion)
         case "flow.policy.list":
             let lot = try fields.optionalString("parkCode", max: 32)
             let area = try fields.optionalString("areaId", max: 32)
@@ -209,8 +257,11 @@ extension Pipeline {
         case "saturation.query": try saturation(fields, now: now, completion: completion)
         case "share.review.list":
             let lot = try fields.optionalString("parkCode", max: 32)
+            try Pipeline.checkLot(lot, request)
+            let own = Pipeline.shownLots(request)
             read { city in
-                let lots = city.lots.values.filter { lot == nil || $0.parkCode == lot }.sorted { $0.parkCode < $1.parkCode }
+                let lots = city.lots.values.filter { (lot == nil || $0.parkCode == lot) && (own?.contains($0.parkCode) ?? true) }
+                    .sorted { $0.parkCode < $1.parkCode }
                 return Reply(data: [
                     "offers": .array(
                         lots.flatMap { $0.offers.values.filter { $0.status == .underReview } }.prefix(Limits.ruleRowsMax).map { offer in
@@ -230,9 +281,11 @@ extension Pipeline {
             let state = try fields.optionalString("state", max: 16).flatMap { $0.isEmpty ? nil : $0 }
             if let state, Appeal.State(rawValue: state) == nil { throw WireError("illegalValue", "state") }
             let own = Pipeline.lots(of: request.credential)
+            let user = try fields.optionalString("userToken", max: 64)
             read { city in
                 let appeals = city.appeals.values.filter { appeal in
-                    (isOperator || appeal.appId == appId) && (state == nil || appeal.state.rawValue == state)
+                    (user == nil || city.penalties[appeal.penaltyId]?.userToken == user) && (isOperator || appeal.appId == appId)
+                        && (state == nil || appeal.state.rawValue == state)
                         && (own.map { own in city.penalties[appeal.penaltyId].map { own.contains($0.parkCode) } ?? false } ?? true)
                 }
                 .sorted { ($0.createdAt, $0.appealId) < ($1.createdAt, $1.appealId) }
@@ -248,12 +301,17 @@ extension Pipeline {
                 ])
             }
         case "gate.case.list":
-            let lot = try Decode.parkCode(fields)
+            let lot = try fields.optionalString("parkCode", max: 32)
+            try Pipeline.checkLot(lot, request)
+            let caseNo = try fields.optionalString("caseNo", max: 32)
+            let shown = Pipeline.shownLots(request)
+            let limit = Int(try fields.optionalInt("limit", in: 1...1000) ?? Int64(Limits.ruleRowsMax))
             let state = try fields.optionalString("state", max: 16).flatMap { $0.isEmpty ? nil : $0 }
             if let state, GateCase.State(rawValue: state) == nil { throw WireError("illegalValue", "state") }
             // Whole plates are shown to the caller, who has to tell them apart; the look is put on record first.
-            looked(request, now: now, completion) { [sequencer] in
-                sequencer.read(nil, { city in Pipeline.cases(city, lot, state: state) }, completion: completion)
+            looked(request, now: now, completion, isNew: looks.isNew(request, now: now)) { [sequencer] in
+                sequencer.read(
+                    nil, { city in Pipeline.cases(city, lot, shown, caseNo: caseNo, state: state, limit: limit) }, completion: completion)
             }
         case "ledger.statement.query": try statement(request, fields, parkCode, completion: completion)
         case "ledger.recon.query": try reconcile(request, fields, parkCode, completion: completion)
@@ -289,15 +347,24 @@ extension Pipeline {
         return Reply(data: ["products": .array(Array(rows.prefix(Limits.ruleRowsMax)))])
     }
 
-    private static func cases(_ city: City, _ parkCode: String, state: String?) -> Reply {
-        guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
-        let cases = city.gateCases.values.filter { $0.parkCode == parkCode && (state == nil || $0.state.rawValue == state) }
-            .sorted { $0.caseNo > $1.caseNo }.prefix(Limits.ruleRowsMax)
+    /// - Parameters:
+    ///   - parkCode: one lot; nil for all that the caller may see.
+    ///   - own: the lots of a caller that is limited to lots.
+    private static func cases(_ city: City, _ parkCode: String?, _ own: Set<String>?, caseNo: String?, state: String?, limit: Int) -> Reply
+    {
+        if let parkCode, city.lots[parkCode] == nil { return Reply(WireError("lotNotRegistered")) }
+        let cases = city.gateCases.values.filter { found in
+            (parkCode.map { $0 == found.parkCode } ?? own?.contains(found.parkCode) ?? true)
+                && (state == nil || found.state.rawValue == state) && (caseNo.map { $0 == found.caseNo } ?? true)
+        }
+        .sorted { $0.caseNo > $1.caseNo }.prefix(limit)
         return Reply(data: [
             "cases": .array(
                 cases.map { gateCase in
-                    .compact([
-                        ("caseNo", .string(gateCase.caseNo)), ("gateCode", .string(gateCase.gateCode)),
+                    let lot = city.lots[gateCase.parkCode]
+                    return .compact([
+                        ("caseNo", .string(gateCase.caseNo)), ("parkCode", .string(gateCase.parkCode)),
+                        ("parkName", .string(lot?.profile?.name ?? "")), ("gateCode", .string(gateCase.gateCode)),
                         ("plateNo", .string(gateCase.plate.revealed)), ("at", .int(gateCase.at)),
                         ("state", .string(gateCase.state.rawValue)),
                         ("confidence", .optional(gateCase.confidence.map { Int64($0) })),
@@ -305,10 +372,14 @@ extension Pipeline {
                             "candidates",
                             .array(
                                 gateCase.candidates.map { number in
-                                    let plates = lot.reservations[number]?.plates ?? lot.subscriptions[number]?.plates ?? []
-                                    return ["orderNo": .string(number), "plateNos": .array(plates.map { .string($0.revealed) })]
+                                    let plates = lot?.reservations[number]?.plates ?? lot?.subscriptions[number]?.plates ?? []
+                                    return .compact([
+                                        ("orderNo", .string(number)), ("plateNos", .array(plates.map { .string($0.revealed) })),
+                                        ("planTime", .optional(lot?.reservations[number]?.planTime)),
+                                    ])
                                 })
-                        ), ("orderNo", .optional(gateCase.orderNo)),
+                        ), ("orderNo", .optional(gateCase.orderNo)), ("imageId", .optional(gateCase.imageId)),
+                        ("recordNo", .optional(gateCase.recordNo)), ("decidedBy", .optional(gateCase.decidedBy)),
                     ])
                 })
         ])
@@ -360,116 +431,5 @@ extension Pipeline {
                         ("errorPerMille", errors.isEmpty ? .null : .int(errors.reduce(0, +) / errors.count)), ("windows", .array(windows)),
                     ]))
             }, completion: completion)
-    }
-
-    // MARK: Settlement
-
-    private static func row(_ row: LedgerRow, sign: Int64 = 1) -> JSON {
-        [
-            "at": .int(row.at), "kind": .string(row.kind), "reference": .string(row.reference), "amount": .int(sign * row.fen),
-        ]
-    }
-
-    /// O10. A lot sees itself, a provider what it owes and the owners and users of its own app, an operator everybody.
-    private func statement(
-        _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
-    ) throws(WireError) {
-        let kind = try fields.string("account", max: 16)
-        let credential = request.credential
-        let isOperator = credential.role == .operator
-        let appId = isOperator ? try fields.optionalString("appId", max: 32) ?? "" : credential.appId
-        let lot = credential.role.speaksForLots ? parkCode : try fields.optionalString("parkCode", max: 32) ?? ""
-        let token = try fields.optionalString("token", max: 64) ?? ""
-        let mine: Bool
-        let account: Account
-        switch kind {
-        case "lot": (account, mine) = (.lot(lot), credential.role.speaksForLots)
-        case "till": (account, mine) = (.till(lot), credential.role.speaksForLots)
-        case "provider": (account, mine) = (.provider(appId), credential.role == .provider)
-        case "owner": (account, mine) = (.owner(appId, token), credential.role == .provider)
-        case "user": (account, mine) = (.user(appId, token), credential.role == .provider)
-        case "platform": (account, mine) = (.platform, false)
-        case "compensation": (account, mine) = (.compensation, false)
-        case "payout": (account, mine) = (.payout, false)
-        default: throw WireError("illegalValue", "account")
-        }
-        guard isOperator || mine else { throw WireError("serviceNotAuthorised", "not your account") }
-        let from = try fields.optionalTime("from") ?? 0
-        let to = try fields.optionalTime("to") ?? WireLimits.intMax
-        fromDisk(completion) { [store] () throws(StoreError) in
-            let (before, rows) = try store.ledger(account, from: from, to: to, limit: Limits.ruleRowsMax + 1)
-            let shown = rows.prefix(Limits.ruleRowsMax)
-            return Reply(data: [
-                "account": .string(account.text), "opening": .int(before), "closing": .int(before + shown.reduce(0) { $0 + $1.fen }),
-                "rows": .array(shown.map { Pipeline.row($0) }), "hasMore": .bool(rows.count > shown.count),
-            ])
-        }
-    }
-
-    /// O11: the fees of a day's exits by the lot's word, beside the payments that are known for the same records.
-    private func reconcile(
-        _ request: VerifiedRequest, _ fields: FieldReader, _ parkCode: String, completion: @escaping Sequencer.Completion
-    ) throws(WireError) {
-        let lot = request.credential.role.speaksForLots ? parkCode : try Decode.parkCode(fields)
-        let day = try Decode.day(fields, "date")
-        let from = CivilTime.start(ofDay: day)
-        let to = CivilTime.start(ofDay: day + 1)
-        guard sequencer.knows(lot) else { throw WireError("lotNotRegistered", "parkCode") }
-        // A day of a large lot has tens of thousands of exits: nobody waits for it.
-        fromDisk(completion) { [sequencer, store] () throws(StoreError) in
-            let visits = try store.visits(parkCode: lot, leftFrom: from, to: to, limit: Limits.reconRowsMax).filter { !$0.isVoid }
-            // A fee may be paid before the exit, or later: a week each way is looked at.
-            let near = try store.payments(
-                parkCode: lot, from: from - 7 * CivilTime.dayLength, to: to + 7 * CivilTime.dayLength, limit: Limits.reconRowsMax
-            ).filter { $0.state != .failed && $0.state != .pending && !$0.recordNo.isEmpty }
-            let paid = TextTable(
-                Dictionary(grouping: near) { ByteKey($0.recordNo) }.map {
-                    ($0.key.text, $0.value.reduce(0) { $0 + $1.amountFen - $1.refundedFen })
-                })
-            // The rules that bill belong to one lot: they are looked at without the city.
-            guard let city = sequencer.readUndurable({ $0.alone(lot, day: day) }) else { return Reply(WireError("lotNotRegistered")) }
-            let ledgerSum = sequencer.readUndurable { $0.ledgerSum }
-            let past = Past(store)
-            var differences: [JSON] = []
-            func note(_ recordNo: String, fee: Int64, paid: Int64, _ why: String) {
-                guard differences.count < Limits.ruleRowsMax else { return }
-                differences.append([
-                    "recordNo": .string(recordNo), "fee": .int(fee), "paid": .int(paid), "difference": .int(fee - paid),
-                    "why": .string(why),
-                ])
-            }
-            var (reported, known): (Int64, Int64) = (0, 0)
-            for visit in visits {
-                let isCity = city.sessionFee(lot, recordNo: visit.recordNo, at: to, history: past)
-                // A discount of the lot was never due.
-                let fee = isCity.map { $0.totalFen - $0.discountFen } ?? visit.feeFen
-                // A deposit that became the lot's when the car came in is part of what was paid.
-                let deposit = visit.orderNo.flatMap { past.reservation($0) }.flatMap { reservation in
-                    reservation.prepayNo.flatMap { past.payment(key: Payment.key(reservation.appId, "", $0)) }.flatMap {
-                        $0.state == .paid ? $0.amountFen : nil
-                    }
-                }
-                let sum = (paid[visit.recordNo] ?? 0) + (deposit ?? 0)
-                reported += fee
-                known += sum
-                if fee != sum {
-                    note(visit.recordNo, fee: fee, paid: sum, sum == 0 ? "no payment" : sum < fee ? "paid less" : "paid more")
-                }
-            }
-            let records = Set(visits.map { ByteKey($0.recordNo) })
-            for payment in near
-            where payment.payTime.map({ from <= $0 && $0 < to }) == true && !records.contains(ByteKey(payment.recordNo)) {
-                guard try store.visit(parkCode: lot, recordNo: payment.recordNo) == nil else { continue }
-                known += payment.amountFen - payment.refundedFen
-                note(payment.recordNo, fee: 0, paid: payment.amountFen - payment.refundedFen, "no such record")
-            }
-            if let failure = past.failure { throw failure }
-            let refunded = near.filter { $0.payTime.map { from <= $0 && $0 < to } ?? false }.reduce(0) { $0 + $1.refundedFen }
-            return Reply(data: [
-                "parkCode": .string(lot), "date": .string(CivilTime.text(ofDay: day)), "visits": .int(visits.count),
-                "feesReported": .int(reported), "paymentsKnown": .int(known), "refunded": .int(refunded),
-                "differences": .array(differences), "balanced": .bool(differences.isEmpty), "ledgerSum": .int(ledgerSum),
-            ])
-        }
     }
 }

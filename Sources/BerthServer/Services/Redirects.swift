@@ -76,6 +76,30 @@ final class Redirects: Sendable {
         var returnURL: String?
         var cancelURL: String?
         var partyName: String
+        var parkCode: String?
+        /// The link ends then, ms.
+        var until: Millis
+
+        /// The members that a page shows: the plate is masked.
+        var json: JSON {
+            .compact([
+                ("scene", .string(scene.rawValue)), ("party", .string(partyName)), ("parkCode", .optional(parkCode)),
+                ("lotName", .optional(lotName)), ("orderNo", .optional(reservation?.orderNo)), ("appId", .optional(reservation?.appId)),
+                ("status", reservation.map { .int($0.status.rawValue) } ?? .null), ("enterStart", .optional(reservation?.enterStart)),
+                ("enterEnd", .optional(reservation?.enterEnd)), ("plate", .optional((plate ?? reservation?.plate)?.masked)),
+                ("returnUrl", .optional(returnURL)), ("cancelUrl", .optional(cancelURL)), ("until", .int(until)),
+            ])
+        }
+    }
+
+    /// The result of the way back: 1 as it should be, 0 pending, −1 failed.
+    private static func result(of reservation: Reservation, _ scene: RedirectScene) -> String {
+        let isDue = reservation.status == .inLot || [1, 4].contains(Encode.payState(reservation))
+        switch reservation.status {
+        case .held, .waitlisted: return "0"
+        case .booked, .inLot, .done: return scene == .pay && isDue ? "0" : "1"
+        default: return "-1"
+        }
     }
 
     /// Checks an address that somebody followed and uses it up: scene and return hosts (1420), appId (200), signature (201), time (206),
@@ -111,16 +135,17 @@ final class Redirects: Sendable {
         let past = Past(sequencer.store)
         let (reservation, lotName) = sequencer.readUndurable { city -> (Reservation?, String?) in
             let reservation = value("orderNo").flatMap { city.reservation($0, history: past) }.flatMap {
-                $0.appId == appId || credential.role == .operator ? $0 : nil
+                $0.appId == appId || (credential.role == .operator && credential.mayActFor($0.parkCode)) ? $0 : nil
             }
-            return (reservation, (value("parkCode") ?? reservation?.parkCode).flatMap { city.lots[$0]?.profile?.name })
+            // Lot and plate are the order's own, whatever the address says.
+            return (reservation, (reservation?.parkCode ?? value("parkCode")).flatMap { city.lots[$0]?.profile?.name })
         }
         if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
         var arrival = Arrival(
-            scene: scene, lotName: lotName, reservation: reservation, plate: value("plateNo").flatMap { Plate($0) }, returnURL: nil,
-            cancelURL: nil,
-            partyName: credential.name)
-        let result = reservation.map { $0.status.rawValue <= 3 ? "1" : "-1" } ?? "0"
+            scene: scene, lotName: lotName, reservation: reservation, plate: reservation?.plate ?? value("plateNo").flatMap { Plate($0) },
+            returnURL: nil, cancelURL: nil, partyName: credential.name, parkCode: reservation?.parkCode ?? value("parkCode"),
+            until: timestamp + scene.validMillis)
+        let result = reservation.map { Redirects.result(of: $0, scene) } ?? "0"
         arrival.returnURL = value("returnUrl").map {
             Redirect.back(
                 $0, orderNo: reservation?.orderNo, result: result, now: now, nonce: SystemRandom.nonce(), secret: credential.secret)

@@ -1,0 +1,185 @@
+// What must move: live parts, ages, one tap, plates, position. Pages work without it as far as search, booking and cancelling go.
+const zh = document.documentElement.lang.startsWith("zh");
+const say = (chinese, english) => (zh ? chinese : english);
+// Asks for the page anew. A reload would send the form again whose answer the page is.
+const again = () => location.replace(location.href);
+const meta = (name) => document.querySelector(`meta[name=${name}]`)?.content ?? "";
+
+// Ages: beside every live number, amber after 10 s without news where a page is live, as text elsewhere.
+function ago(ms) {
+  const s = Math.max(0, Math.round(ms / 1000));
+  if (s < 60) return say(`${s} 秒前`, `${s} s ago`);
+  if (s < 3600) return say(`${Math.floor(s / 60)} 分钟前`, `${Math.floor(s / 60)} min ago`);
+  return null;
+}
+let skew = 0; // server's clock less ours
+function ages() {
+  const now = Date.now() + skew;
+  for (const node of document.querySelectorAll("time.age[data-at]")) {
+    const age = now - Number(node.dataset.at);
+    const text = ago(age);
+    if (text) node.textContent = text;
+    node.classList.toggle("amber", age > 120000 && age <= 600000);
+    node.classList.toggle("red", age > 600000);
+  }
+  for (const node of document.querySelectorAll("time[data-until]")) {
+    const left = Math.max(0, Math.round((Number(node.dataset.until) - now) / 1000));
+    node.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+  }
+}
+
+// A live part is replaced as a whole; the token of its forms and an open detail survive.
+function prepare(root) {
+  for (const field of root.querySelectorAll("input[name=csrf]")) field.value = meta("csrf");
+  once(root);
+}
+function live() {
+  const line = document.querySelector(".liveline");
+  const part = document.getElementById("live");
+  if (!document.body.dataset.stream || !part) return;
+  const words = line?.querySelector(".say");
+  let last = performance.now();
+  let source;
+  let held; // a part that came while somebody was typing
+  const typing = () => part.contains(document.activeElement) && document.activeElement.matches("input,textarea,select");
+  const put = (html) => {
+    held = undefined;
+    const opened = [...part.querySelectorAll("details[open] > summary")].map((node) => node.textContent);
+    const focus = document.activeElement?.closest?.("#live a")?.getAttribute("href");
+    const name = (field) => `${field.form?.getAttribute("action")} ${field.name}`;
+    const written = new Map([...part.querySelectorAll("input:not([type=hidden]),textarea")].filter((field) => field.value !== field.defaultValue).map((field) => [name(field), field.value]));
+    part.innerHTML = html;
+    for (const node of part.querySelectorAll("details > summary")) if (opened.includes(node.textContent)) node.parentElement.open = true;
+    for (const field of part.querySelectorAll("input:not([type=hidden]),textarea")) if (written.has(name(field))) field.value = written.get(name(field));
+    if (focus) part.querySelector(`a[href="${CSS.escape(focus)}"]`)?.focus();
+    prepare(part);
+    ages();
+  };
+  // Not at once: a tap on a button of the same part ends the typing too, and has to find its button.
+  part.addEventListener("focusout", () => setTimeout(() => { if (held !== undefined && !typing() && !part.querySelector("form[data-sent]")) put(held); }, 600));
+  const show = (state, text) => { if (line && line.dataset.live !== state) { line.dataset.live = state; words.textContent = text; } };
+  const open = () => {
+    source?.close();
+    source = new EventSource(document.body.dataset.stream);
+    source.addEventListener("part", (event) => {
+      last = performance.now();
+      if (typing()) { held = event.data; show("held", say("有新内容，输入结束后显示", "there is news; it is shown when you have finished typing")); } else put(event.data);
+    });
+    source.addEventListener("beat", (event) => {
+      last = performance.now();
+      const [run, now] = event.data.split(" ");
+      skew = Number(now) - Date.now();
+      if (run !== meta("run")) again();
+      if (held === undefined) show("up", say("实时", "live"));
+    });
+    source.addEventListener("gone", () => { source.close(); again(); });
+  };
+  open();
+  setInterval(() => {
+    const silent = performance.now() - last;
+    const seconds = Math.round(silent / 1000);
+    if (silent > 30000) { line.dataset.live = "down"; words.textContent = say(`连接中断 ${seconds} 秒，显示的是旧数据，正在重试`, `no news for ${seconds} s: what you see is old; trying again`); }
+    else if (silent > 10000) { line.dataset.live = "late"; words.textContent = say(`${seconds} 秒没有新数据`, `no news for ${seconds} s`); }
+    // A stream that was cut in a way that nobody noticed is opened anew; the first part is the whole state.
+    if (silent > 12000 && Math.round(silent / 1000) % 6 === 0) open();
+  }, 1000);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && performance.now() - last > 8000) open(); });
+}
+
+// One tap is one request: the button is taken away until the page changes, and comes back with the page.
+function once(root = document) {
+  for (const form of root.querySelectorAll("form[data-once]")) {
+    if (form.dataset.ready) continue;
+    form.dataset.ready = "1";
+    form.addEventListener("submit", (event) => {
+      if (form.dataset.sent) { event.preventDefault(); return; }
+      form.dataset.sent = "1";
+      setTimeout(() => { for (const button of form.querySelectorAll("button")) button.disabled = true; }, 0);
+    });
+  }
+}
+addEventListener("pageshow", (event) => {
+  for (const form of document.querySelectorAll("form[data-once]")) { delete form.dataset.sent; for (const button of form.querySelectorAll("button:not([hidden])")) button.disabled = false; }
+  if (event.persisted && document.querySelector("form[data-once] input[name=key]")) again();
+});
+
+// A plate: province keys while the first character is missing, letters in capitals, the usual errors as they are typed.
+function plates() {
+  const provinces = "粤京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵青藏川宁琼";
+  for (const field of document.querySelectorAll("[data-plate]")) {
+    const keys = document.createElement("div");
+    keys.className = "keys";
+    keys.hidden = true;
+    for (const province of provinces) {
+      const key = document.createElement("button");
+      key.type = "button";
+      key.textContent = province;
+      key.addEventListener("click", () => { field.value = province + field.value.replace(/^[\u4e00-\u9fff]/, ""); update(); field.focus(); });
+      keys.append(key);
+    }
+    field.after(keys);
+    const update = () => {
+      field.value = field.value.toUpperCase().replace(/[\s·.\-]/g, "");
+      keys.hidden = document.activeElement !== field && !keys.contains(document.activeElement) || /^[\u4e00-\u9fffA-Z0-9]./.test(field.value) && /^[\u4e00-\u9fffWV0-9]/.test(field.value);
+      const radio = field.closest("fieldset")?.querySelector("input[type=radio]:checked");
+      if (radio && field.value) radio.checked = false;
+    };
+    field.addEventListener("input", update);
+    field.addEventListener("focus", update);
+    field.addEventListener("blur", () => setTimeout(update, 200));
+  }
+}
+
+function here() {
+  const button = document.querySelector("[data-here]");
+  if (!button || !navigator.geolocation) return;
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    button.disabled = true;
+    navigator.geolocation.getCurrentPosition((position) => {
+      const form = button.closest("form");
+      form.elements.lng.value = position.coords.longitude.toFixed(6);
+      form.elements.lat.value = position.coords.latitude.toFixed(6);
+      form.elements.to.value = "";
+      form.requestSubmit();
+    }, () => { button.disabled = false; button.title = say("没有取得位置", "no position"); }, { timeout: 8000, maximumAge: 60000 });
+  });
+  document.querySelector("form.find input[name=to]")?.addEventListener("input", (event) => { const form = event.target.form; form.elements.lng.value = ""; form.elements.lat.value = ""; });
+}
+
+// The map of a list is fetched when somebody opens it.
+function maps() {
+  for (const box of document.querySelectorAll(".mapbox")) box.addEventListener("toggle", async () => {
+    if (!box.open || box.dataset.ready) return;
+    box.dataset.ready = "1";
+    const { draw } = await import(document.querySelector("script[src*='app.js']").src.replace(/app\.js.*/, "minimap.js"));
+    draw(box.querySelector(".minimap"), JSON.parse(box.dataset.points));
+  });
+}
+
+async function consolePage() {
+  const form = document.querySelector("[data-console]");
+  if (!form) return;
+  const { start } = await import("/assets/console.js");
+  start(form);
+}
+
+// A ticket is readable without a line; it says its age then.
+if ("serviceWorker" in navigator && (location.protocol === "https:" || location.hostname === "127.0.0.1" || location.hostname === "localhost")) navigator.serviceWorker.register("/sw.js").catch(() => {});
+const kept = document.querySelector("[data-kept]");
+if (kept && (!navigator.onLine || performance.getEntriesByType("navigation")[0]?.transferSize === 0 && !navigator.onLine)) kept.hidden = false;
+addEventListener("offline", () => { if (kept) kept.hidden = false; });
+addEventListener("online", () => { if (kept) kept.hidden = true; });
+
+for (const button of document.querySelectorAll("[data-print]")) { button.hidden = false; button.addEventListener("click", () => print()); }
+
+// A long list of tabs begins with the present one.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+ages();
+setInterval(ages, 1000);
+once();
+plates();
+here();
+maps();
+live();
+consolePage();

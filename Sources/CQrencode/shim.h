@@ -1,0 +1,2 @@
+// libqrencode of Debian (libqrencode-dev).
+#include <qrencode.h>
