@@ -8,8 +8,18 @@ import pytest
 from berth import EXAMPLES, SEEN, Lot, Server
 
 
+FAILED = []
+
+
+def pytest_runtest_logreport(report):
+    if report.failed and report.nodeid not in FAILED:
+        FAILED.append(report.nodeid)
+
+
 def pytest_sessionfinish(session):
-    """What the tests of this process saw, for the conformance table of a run in several processes."""
+    """Files of this process for `./test`: what its tests saw, for the conformance table, and which tests failed."""
+    if (path := os.environ.get("TESTS_FAILED")) and not hasattr(session.config, "workerinput"):
+        pathlib.Path(path).write_text("".join(f"{name}\n" for name in FAILED))
     if folder := os.environ.get("TESTS_SEEN"):
         seen = {"seen": [list(row) for row in SEEN], "examples": EXAMPLES}
         (pathlib.Path(folder) / f"{secrets.token_hex(8)}.json").write_text(json.dumps(seen, ensure_ascii=False))
