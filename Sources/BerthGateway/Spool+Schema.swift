@@ -11,6 +11,11 @@ extension Spool {
         return migrator
     }
 
+    /// A spool with tables that this release does not know.
+    struct Later: Error, CustomStringConvertible {
+        let description = "the spool was made by a later version; this one does not read it. Nothing was changed (docs/upgrading.md)."
+    }
+
     /// A spool of a development build from before this schema.
     struct Unreleased: Error, CustomStringConvertible {
         let description = "the spool was made by a development build with other tables; no release reads it. Begin with a new file."

@@ -37,6 +37,7 @@ public final class Spool: Sendable {
         configuration.busyMode = .timeout(5)
         configuration.maximumReaderCount = 2
         pool = try DatabasePool(path: path, configuration: configuration)
+        if try pool.read({ try Spool.migrator.hasBeenSuperseded($0) }) { throw Later() }
         try Spool.migrator.migrate(pool)
         try pool.writeWithoutTransaction { db in
             try db.execute(sql: "PRAGMA synchronous=FULL")

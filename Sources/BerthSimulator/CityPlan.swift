@@ -48,8 +48,8 @@ public struct PlannedLot: Sendable, Equatable {
 
     public var gates: JSON {
         [
-            ["gateCode": "G1", "gateName": "入口 Entrance", "direction": 1, "cameraCount": 1, "remoteControl": true],
-            ["gateCode": "G2", "gateName": "出口 Exit", "direction": 2, "cameraCount": 1, "remoteControl": true],
+            ["gateCode": "G1", "gateName": "1 号入口", "direction": 1, "cameraCount": 1, "remoteControl": true],
+            ["gateCode": "G2", "gateName": "1 号出口", "direction": 2, "cameraCount": 1, "remoteControl": true],
         ]
     }
 

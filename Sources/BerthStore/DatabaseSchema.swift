@@ -8,6 +8,18 @@ enum DatabaseSchema {
             "the database was made by a development build with other tables; no release reads it. Begin with a new data folder."
     }
 
+    /// A database with tables that this release does not know.
+    struct Later: Error, CustomStringConvertible {
+        let description = "the database was made by a later version; this one does not read it. Nothing was changed (docs/upgrading.md)."
+    }
+
+    /// Brings the tables to this version.
+    /// - Throws: ``Later``, ``Unreleased``, or the database's own error; nothing is changed then.
+    static func prepare(_ pool: DatabasePool) throws {
+        if try pool.read({ try migrator.hasBeenSuperseded($0) }) { throw Later() }
+        try migrator.migrate(pool)
+    }
+
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1 one schema") { db in

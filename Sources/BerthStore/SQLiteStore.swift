@@ -30,7 +30,7 @@ public final class SQLiteStore: Store {
         configuration.busyMode = .timeout(5)
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
-            try DatabaseSchema.migrator.migrate(pool)
+            try DatabaseSchema.prepare(pool)
             // DatabasePool sets NORMAL after the preparation of a connection, so FULL is forced here and read back.
             try pool.writeWithoutTransaction { db in
                 try db.execute(sql: "PRAGMA synchronous=FULL")

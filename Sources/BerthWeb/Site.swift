@@ -255,6 +255,7 @@ public final class Site: Sendable {
             var view = page.view
             for (name, value) in common(web, visit: visit) { view[name] = value }
             // An answer to a form stands still: what makes it anew would send the form again.
+            view["isAnswer"] = .bool(web.method != "GET")
             if page.live != nil, web.method == "GET" { view["stream"] = .string("/stream?path=\(WebRequest.escape(web.address))") }
             guard let text = templates.render(page.template, view) else {
                 logger.error("there is no template \(page.template)")

@@ -111,6 +111,7 @@ public enum Encode {
         writer.add("clientOrderNo", reservation.clientOrderNo)
         writer.add("compensated", reservation.isCompensated)
         writer.add("createTime", reservation.createdAt)
+        writer.add("delayed", isSet: reservation.isDelayed)
         writer.add("deliverStatus", reservation.deliver.rawValue)
         writer.add("discount", reservation.discountFen == 0 ? nil : reservation.discountFen)
         writer.add("discountBy", reservation.discountBy)

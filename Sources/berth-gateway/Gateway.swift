@@ -24,7 +24,8 @@ enum Main {
 
 struct BerthGatewayCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "berth-gateway", abstract: "车场前置机: the box at a parking lot.", version: Version.text, subcommands: [Run.self])
+        commandName: "berth-gateway", abstract: "车场前置机: the box at a parking lot.", version: Version.text,
+        subcommands: [Run.self, Check.self])
 
     struct Run: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -76,6 +77,37 @@ struct BerthGatewayCommand: AsyncParsableCommand {
                         : "the token of the local API is kept beside the spool", metadata: ["file": "\(name)"])
                 return name
             }
+        }
+    }
+
+    struct Check: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Try a configuration from the file to an answer over each carrier.",
+            discussion: """
+                Each line is ok, FAILED or unknown. The exit code is 1 when anything failed; unknown is not failed.
+                Nothing is changed, and a gateway that runs keeps its connection.
+                """)
+        @Option(help: "The configuration file.") var config: String
+
+        func run() async throws {
+            let isChinese =
+                ["LC_ALL", "LC_MESSAGES", "LANG"].lazy.compactMap { ProcessInfo.processInfo.environment[$0] }.first { !$0.isEmpty }?
+                .hasPrefix("zh") ?? false
+            LoggingSystem.bootstrap { label in StreamLogHandler.standardError(label: label) }
+            var logger = Logger(label: "berth-gateway")
+            logger.logLevel = .error
+            var failures = 0
+            func show(_ finding: GatewayCheck.Finding) {
+                let word = [.ok: "ok     ", .failed: "FAILED ", .unknown: "unknown"][finding.verdict] ?? ""
+                if finding.verdict == .failed { failures += 1 }
+                Main.put("\(word)  \(isChinese ? finding.zh : finding.en): \(finding.detail)", to: STDOUT_FILENO)
+            }
+            do {
+                let configuration = try GatewayConfiguration(file: config)
+                show(.init(verdict: .ok, zh: "配置文件", en: "configuration", detail: "\(config), lots \(configuration.lots.count)"))
+                await GatewayCheck(configuration, logger: logger).run(report: show)
+            } catch { show(.init(verdict: .failed, zh: "配置文件", en: "configuration", detail: "\(error)")) }
+            if failures > 0 { throw ExitCode(1) }
         }
     }
 }

@@ -175,6 +175,9 @@ struct Keys: AsyncParsableCommand {
         @Option(help: "Plain calls at once; twice the rate when left out.") var burst: Int?
         @Option(help: "https://… to which pushes and notifications are posted.") var callback: String?
         @Option(help: "A host to which a redirect may return.") var returnHost: [String] = []
+        @Option(help: "Also write what the vendor needs, without the secret, to this new file (Markdown, Chinese and English).")
+        var sheet: String?
+        @Option(help: "The name in the sheet under which the server is reached; the first of tls.names when left out.") var host: String?
 
         func validate() throws {
             for (flag, value) in [("--rate", rate), ("--burst", burst ?? 1)] {
@@ -188,7 +191,11 @@ struct Keys: AsyncParsableCommand {
                 ("role", .string(role)), ("name", .string(name)), ("parks", .array(park.map { .string($0) })),
                 ("rate", .int(rate)), ("burst", burst.map { .int($0) } ?? .null),
             ])
+            // A sheet that cannot be written is found before there is a secret that nobody has seen.
+            let paper: SheetFile?
+            do { paper = try sheet.map { try SheetFile($0) } } catch { fail("\(error)") }
             do {
+                let server = paper == nil ? nil : try await desk(["command": "addresses"], data: folder.data)
                 let made = try await desk(["command": "keys.issue", "keys": [wish]], data: folder.data)
                 guard case .object(var key)? = made["keys"]?.arrayValue?.first else { fail("the server answered \(made.string)") }
                 for old in key["replaces"]?.arrayValue?.compactMap(\.stringValue) ?? [] {
@@ -198,7 +205,16 @@ struct Keys: AsyncParsableCommand {
                 }
                 key["replaces"] = nil
                 put(JSON.object(key).string)
-            } catch { fail("\(error)") }
+                if let paper, let server {
+                    key["role"] = .string(role)
+                    key["parks"] = .array(park.map { .string($0) })
+                    let name = host ?? server["names"]?.arrayValue?.first?.stringValue ?? "localhost"
+                    try paper.write(Sheet(key: .object(key), server: server, host: name).text)
+                }
+            } catch {
+                if !(error is SheetFile.Failed) { paper?.remove() }
+                fail("\(error)")
+            }
         }
     }
 

@@ -9,8 +9,8 @@ struct Doctor: AsyncParsableCommand {
         abstract: "Check what a server needs: packages, folder, disk, certificates, ports, broker, clock.",
         discussion: "Each line is ok, FAILED or unknown. The exit code is 1 when anything failed; unknown is not failed.")
     @OptionGroup var folder: DataOption
-    @Option(help: "The HTTPS port to look at.") var httpsPort = 8443
-    @Option(help: "The MQTT port to look at.") var mqttPort = 8883
+    @Option(help: "The HTTPS port to look at; when left out that of the server that runs, or 8443.") var httpsPort: Int?
+    @Option(help: "The MQTT port to look at; when left out that of the server that runs, or 8883.") var mqttPort: Int?
     @Option(help: "NTP servers to ask, host or host:port, separated by commas.") var ntp = ""
 
     func validate() throws {
@@ -74,10 +74,15 @@ struct Doctor: AsyncParsableCommand {
         }
 
         var isRunning = false
+        var ports = (https: httpsPort ?? 8443, mqtt: mqttPort ?? 8883)
         if let socket = try? data.socketPath(), exists,
             let status = try? await SocketCall.post(["command": "status"], socketPath: socket)
         {
             isRunning = true
+            if let addresses = try? await SocketCall.post(["command": "addresses"], socketPath: socket) {
+                ports.https = httpsPort ?? addresses["httpsPort"]?.intValue.flatMap { Int(exactly: $0) } ?? ports.https
+                ports.mqtt = mqttPort ?? addresses["mqttPort"]?.intValue.flatMap { Int(exactly: $0) } ?? ports.mqtt
+            }
             report(.ok, "server", status.string)
             switch status["mqtt"]?.boolValue {
             case true?: report(.ok, "broker", "the server is connected to it")
@@ -88,7 +93,7 @@ struct Doctor: AsyncParsableCommand {
         } else {
             report(.unknown, "server", "none is running on \(data.path)")
         }
-        for (name, port) in [("HTTPS port", httpsPort), ("MQTT port", mqttPort)] {
+        for (name, port) in [("HTTPS port", ports.https), ("MQTT port", ports.mqtt)] {
             let isTaken = Doctor.connects(port)
             if isRunning {
                 report(isTaken ? .ok : .unknown, "\(name) \(port)", isTaken ? "listens" : "nobody listens; the server may use another")

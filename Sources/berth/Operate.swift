@@ -349,17 +349,21 @@ struct Occupancy: AsyncParsableCommand {
             guard !rows.isEmpty else { fail("\(file) has no row") }
             let parts = stride(from: 0, to: rows.count, by: 2_000).map { Array(rows[$0..<min(rows.count, $0 + 2_000)]) }
             // Nothing of the file is taken unless all of it can be: with several parts, all are looked at first.
+            let progress = ProgressLine()
             if parts.count > 1 {
-                for part in parts {
+                for (index, part) in parts.enumerated() {
+                    progress.show(Speech.say("核对", "looking"), Int64(index), Int64(parts.count))
                     _ = await ask(["command": "occupancy.import", "rows": .array(part), "check": true], data: folder.data)
                 }
             }
             var counts: Int64 = 0
             for (index, part) in parts.enumerated() {
+                progress.show(Speech.say("导入", "importing"), Int64(index), Int64(parts.count))
                 let done = await ask(
                     ["command": "occupancy.import", "rows": .array(part), "make": .bool(index == parts.count - 1)], data: folder.data)
                 counts += min(max(done["counts"]?.intValue ?? 0, 0), 48 * 2_000)
             }
+            progress.end()
             put(JSON.object(JSONObject([("days", .int(rows.count)), ("counts", .int(counts))])).string)
         }
 

@@ -16,7 +16,11 @@ struct Verify: AsyncParsableCommand {
 
     func run() async throws {
         do {
+            let progress = ProgressLine()
+            progress.show(Speech.say("正在核对数据库", "looking through the database"), 0, 0)
+            defer { progress.end() }
             let findings = try await findings()
+            progress.end()
             for finding in findings { put(finding) }
             guard findings.isEmpty else { throw ExitCode(1) }
             put("the database is what its journal makes of it")

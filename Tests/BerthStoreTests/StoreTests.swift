@@ -447,6 +447,21 @@ import Testing
         #expect(try store.load(noncesSince: 0).counters.isEmpty, "and the counter's day long over")
     }
 
+    /// A database that a later version has changed is refused by name and left as it is.
+    @Test func aLaterDatabaseIsRefused() throws {
+        let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let path = folder + "/berth.sqlite"
+        _ = try SQLiteStore(path: path, vault: StoreTests.vault)
+        let queue = try DatabaseQueue(path: path)
+        try queue.write { try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('9 of a later version')") }
+        try queue.close()
+        do {
+            _ = try SQLiteStore(path: path, vault: StoreTests.vault)
+            Issue.record("it was opened")
+        } catch { #expect(error.reason.contains("later version")) }
+    }
+
     /// A database of a development build, which no release made, is refused by name and left as it is.
     @Test func anUnreleasedDatabaseIsRefused() throws {
         let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString

@@ -95,12 +95,14 @@ def example(service, request, reply):
     """Keeps the fullest example that still fits on a page. Only a run that writes the documents anew keeps any."""
     if not os.environ.get("BERTH_WRITE_CONFORMANCE") or not isinstance(request, dict) or not isinstance(reply, dict):
         return
-    if any(name in os.environ.get("PYTEST_CURRENT_TEST", "") for name in ("test_documents", "test_fuzz", "test_hostile", "test_cases", "test_exhaustion")):
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    if any(name in test for name in ("test_documents", "test_fuzz", "test_hostile", "test_exhaustion")):
         return
     reply = {name: value[:2] if isinstance(value, list) else value for name, value in reply.items()}
     request = {name: value[:2] if isinstance(value, list) else value for name, value in request.items()}
     size = len(json.dumps([request, reply], ensure_ascii=False))
-    rank = (size <= 1_500, size if size <= 1_500 else -size)
+    # One of the unusual cases stands only where there is no other.
+    rank = ("test_cases" not in test, size <= 1_500, size if size <= 1_500 else -size)
     if service not in EXAMPLES or rank > EXAMPLES[service][0]:
         EXAMPLES[service] = (rank, request, reply)
 
@@ -547,7 +549,7 @@ class Gateway:
         db.close()
 
 
-def eventually(condition, seconds=15, step=0.05):
+def eventually(condition, seconds=30, step=0.05):
     end = time.time() + seconds
     while time.time() < end:
         value = condition()

@@ -89,6 +89,7 @@ def walk(base, fleet, camera):
             me.go(f"/lots/{office}").type("input[name=plate]", "粤B6" + number[-4:]).tap("form.book .button.big").at(r"/tickets/YY\d+")
             ticket = me.path
             me.go("/mine/vehicles").type("form.card input[name=plate]", "粤BD1" + number[-4:]).tap("form.card .button")
+            eventually(lambda: "BD1" in me.read().replace("·", ""))  # the form has been answered
             me.go(f"/lots/{hospital}").type("input[name=plate]", "粤B7" + number[-4:])
             if me.all("form.book .button.big"):
                 me.tap("form.book .button.big").at(r"/tickets/YY\d+")

@@ -38,7 +38,10 @@ def beat(desk, key, depth=0, **extra):
 
 def soon(desk, name, milliseconds, **changes):
     """An order whose window ends so soon, at a lot whose late minutes are 0."""
-    made = desk.server.call(desk.provider, "order.create", booking(name, now() + milliseconds, **changes))
+    for ahead in (milliseconds, 1_500, 5_000):
+        made = desk.server.call(desk.provider, "order.create", booking(name, now() + ahead, **changes))
+        if made.code != 1108:  # the request came after its own time: the machine is slow
+            break
     assert made.code == 0, made
     return made.data
 
@@ -207,7 +210,7 @@ def test_3b_shared_stays_get_no_strike(desk):
     key = shared(desk.server, name, 0)
     desk.set(f"lot:{name}", shareLateGraceMin=0, shareWindow="00:00-24:00")
     lot = online(desk.server, key)
-    until = now() + 2500
+    until = now() + 6_000
     offer = {"offerId": "O1", "spaceNo": "A1", "validTo": until, "price": {"mode": 2, "amount": 100}}
     assert desk.log(key, "share.space.report", {"offers": [offer]}).code == 0
     user = uuid.uuid4().hex
@@ -231,7 +234,7 @@ def test_5_a_heartbeat_counts_at_its_own_time(desk):
     name = park("C5")
     key = desk.server.lot(name)
     desk.set(f"lot:{name}", lateMin=0)
-    order = soon(desk, name, 600)
+    order = soon(desk, name, 3_000)
     deliver(desk, key)
     sent = now()
     assert sent < order["enterEnd"]
@@ -251,7 +254,7 @@ def test_5_what_is_dated_ahead_is_no_evidence(desk):
     key = desk.server.lot(name)
     desk.set(f"lot:{name}", lateMin=0)
     user = uuid.uuid4().hex
-    order = soon(desk, name, 1200, userToken=user)
+    order = soon(desk, name, 6_000, userToken=user)
     deliver(desk, key)
     sent = now()
     seq = iter(range(1, 100))
@@ -857,7 +860,7 @@ def test_23_who_left_in_time_did_not_overstay(desk):
     name = park("C23")
     key = shared(desk.server, name, 0)
     desk.set(f"lot:{name}", shareWindow="00:00-24:00")
-    until = now() + 1500
+    until = now() + 5_000
     assert desk.log(key, "share.space.report", {"offers": [{"offerId": "O1", "spaceNo": "A1", "validTo": until}]}).code == 0
     order = soon(desk, name, 200, bizType=2, stayMin=15)
     came = entry("r", order["plateNo"], order["planTime"], order["orderNo"], carKind=6)

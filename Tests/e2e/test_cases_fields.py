@@ -531,12 +531,11 @@ def test_J7_expect_100_continue(desk, link):
     for word in ("100-continue", "100-Continue"):
         body = json.dumps(envelope(key, "vehicle.preentry.check", {
             "gateCode": "G1", "plateNo": plate(), "plateColor": 0, "captureTime": now()}), ensure_ascii=False).encode()
-        started = time.perf_counter()
         link.sendall(f"POST /api/v1/vehicle/preentry/check HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: {word}\r\n"
                      f"content-length: {len(body)}\r\n\r\n".encode())
-        first = said(link, 0.8)
-        took = time.perf_counter() - started
-        assert first.startswith(b"HTTP/1.1 100 ") and took < 0.5, (first, took)
+        # Nothing of the body is sent: without the word there would be no answer until the time of the body ends.
+        first = said(link, 5)
+        assert first.startswith(b"HTTP/1.1 100 "), first
         link.sendall(body)
         answer = b""
         while b"\r\n\r\n" not in answer or not answer.rstrip().endswith(b"}"):

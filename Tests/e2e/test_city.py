@@ -118,11 +118,12 @@ def test_the_page_in_a_real_browser(city, width, height):
         assert "今日" in browser.find_element(By.ID, "totals").text
         lots = browser.execute_script("return [...berthLots.values()].map(e => [e.lot.c, e.lot.lvl, e.marker.options.icon.options.html])")
         assert len(lots) == 40 and all(f"mark l{level}" in html or "mark off" in html for _, level, html in lots), "shape and number, not colour alone"
+        from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
         # The list is made anew every few seconds, and keeps the focus: the key goes to what has it.
         eventually(lambda: browser.find_elements(By.CSS_SELECTOR, "#list button"))
         name = browser.execute_script("const b = document.querySelector('#list button'); b.focus(); return b.querySelector('span').textContent")
-        browser.switch_to.active_element.send_keys(Keys.ENTER)
+        ActionChains(browser).send_keys(Keys.ENTER).perform()
         eventually(lambda: any(name in popup.text for popup in browser.find_elements(By.CSS_SELECTOR, ".leaflet-popup-content")))
         wide = browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
         assert wide, "nothing sticks out at the side"

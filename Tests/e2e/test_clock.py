@@ -21,12 +21,17 @@ BY_SHELL = ["/bin/sh", "-c", 'exec "$0" "$@"']
 
 
 def test_the_four_timestamps(server, provider):
-    sent = now()
-    data = server.call(provider, "sys.time.get", {"deviceSendTime": sent}).data
-    received = now()
-    assert sent - 5 <= data["serverRecvTime"] <= data["serverSendTime"] <= received + 5
-    offset = ((data["serverRecvTime"] - sent) + (data["serverSendTime"] - received)) / 2
-    assert abs(offset) <= 50
+    link = server.connection()
+    link.connect()
+
+    def look():
+        sent = now()
+        data = server.call(provider, "sys.time.get", {"deviceSendTime": sent}, connection=link).data
+        received = now()
+        assert sent - 5 <= data["serverRecvTime"] <= data["serverSendTime"] <= received + 5
+        return received - sent, ((data["serverRecvTime"] - sent) + (data["serverSendTime"] - received)) / 2
+    # As clocks are compared: the quickest way there and back says most.
+    assert abs(min(look() for _ in range(20))[1]) <= 50
 
 
 @pytest.mark.parametrize("skew", [-7, 1000])

@@ -117,7 +117,7 @@ def test_get_is_refused_with_an_envelope(server):
 
 
 def test_rate_limit_says_when(server):
-    slow = server.issue("provider", rate=5)
+    slow = server.issue("provider", rate=1)
     replies = [server.call(slow, "lot.detail", {"parkCode": "C1"}) for _ in range(14)]
     late = [r for r in replies if r.code == 301]
     assert late and all(r.status == 429 and r.headers["Retry-After"] == "1" for r in late)

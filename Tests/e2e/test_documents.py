@@ -1,7 +1,9 @@
 """The documents say what the server does: judged by other people's validators, and by schemathesis against the live server."""
 import json
+import os
 import re
 import secrets
+import subprocess
 import uuid
 
 import pytest
@@ -31,15 +33,15 @@ def test_served_documents_are_the_kept_ones(web):
         assert web.get(f"{web.base}/{name}").text == (ROOT / "docs/reference" / name).read_text()
 
 
-#: No run has recorded one yet: their successes are answered in ways that the recorder does not see.
-UNRECORDED = {"fee.estimate", "gate.status.query", "gate.capture", "space.lock.control", "display.push", "share.renew"}
+def test_the_conformance_table_names_the_files_of_today():
+    """What a whole run checks at its end, for the part that needs no run."""
+    from test_zz_conformance import FILE, with_places
+    assert with_places(FILE.read_text()) == FILE.read_text(), "python Tests/e2e/test_zz_conformance.py"
 
 
 def test_every_service_has_an_example():
     """Recorded from executed requests; what was recorded is what the document says."""
     for service in SERVICES:
-        if service["name"] in UNRECORDED and service["name"] not in EXAMPLES:
-            continue
         assert service["name"] in EXAMPLES, f"{service['name']}: BERTH_WRITE_CONFORMANCE=1 ./test e2e"
         example = EXAMPLES[service["name"]]
         assert conforms(fields(service["request"]), example["request"]) is None, service["name"]
@@ -131,3 +133,42 @@ def check(case, caller, web):
     if reply.status_code == 401 and reply.json()["code"] != 206:
         assert False, f"the hook's own signature: {reply.text}"
     case.validate_response(reply, checks=[status_code_conformance, response_schema_conformance])
+
+
+def test_the_container_file_is_clean():
+    done = subprocess.run([ROOT / ".venv/bin/hadolint", ROOT / "packaging/container/Containerfile"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    bad = subprocess.run([ROOT / ".venv/bin/hadolint", "-"], input="FROM debian\nRUN cd /tmp && sudo ls\n", capture_output=True, text=True)
+    assert bad.returncode != 0, "the linter finds faults"
+
+
+def test_a_release_is_made_from_the_changelog(tmp_path):
+    """`scripts/release.sh --draft` in a clone: the version, the heading, the commit and the tag; what is no release is refused and changes nothing."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "--no-local", "--depth", "1", f"file://{ROOT}", clone], check=True)
+    # What is tested is the script as it is here, whether it is committed or not.
+    (clone / "scripts/release.sh").write_text((ROOT / "scripts/release.sh").read_text())
+    (clone / "CHANGELOG.md").write_text((ROOT / "CHANGELOG.md").read_text())
+    git = lambda *a: subprocess.run(["git", "-C", clone, "-c", "user.name=t", "-c", "user.email=t@example.org", *a], check=True, capture_output=True, text=True).stdout
+    git("add", "-A")
+    git("commit", "-q", "--allow-empty", "-m", "as it is here")
+    names = {**os.environ, "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org"}
+    release = lambda *a: subprocess.run(["bash", clone / "scripts/release.sh", "--draft", *a], capture_output=True, text=True, env=names)
+    head = git("rev-parse", "HEAD")
+    for version, word in (("1.0", "such as"), ("v1.0.0", "such as"), ("", "such as")):
+        refused = release(version)
+        assert refused.returncode == 1 and word in refused.stderr, refused
+    assert release("9.1.0").returncode == 0
+    assert git("describe", "--tags").strip() == "v9.1.0" and git("status", "--porcelain") == ""
+    assert 'number = "9.1.0"' in (clone / "Sources/BerthWire/Version.swift").read_text()
+    text = (clone / "CHANGELOG.md").read_text()
+    assert re.search(r"## Unreleased\n\n## 9\.1\.0 — \d{4}-\d\d-\d\d\n", text)
+    refused = release("9.2.0")
+    assert refused.returncode == 1 and "nothing stands under Unreleased" in refused.stderr
+    (clone / "CHANGELOG.md").write_text(text.replace("## Unreleased\n", "## Unreleased\n\n- Something.\n", 1))
+    assert "not committed" in release("9.2.0").stderr
+    git("commit", "-qam", "something")
+    for version, word in (("9.0.9", "not later"), ("9.1.0", "a tag v9.1.0 already")):
+        refused = release(version)
+        assert refused.returncode == 1 and word in refused.stderr, refused
+    assert git("rev-parse", "HEAD~2").strip() == head.strip()

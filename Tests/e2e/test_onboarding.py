@@ -1,6 +1,8 @@
 """Annex A: a lot on its way into service, in review and in trust."""
 import hashlib
 import json
+import os
+import re
 import subprocess
 
 import pytest
@@ -122,3 +124,49 @@ def test_trust_opens_at_the_first_description(server, provider):
     assert server.call(provider, "order.create", booking("TRUST")).code == 1001
     server.cli("lots", "resume", "--park", "TRUST")
     assert server.call(provider, "order.create", booking("TRUST")).code == 0
+
+def test_a_sheet_for_a_vendor(tmp_path):
+    """`keys issue --sheet` writes what one sends to a vendor, without the secret; a gateway that is set up by it connects, and `check` says so."""
+    from berth import Server
+    server = Server(tmp_path / "server", tls__names="city.test,127.0.0.1").start()
+    sheet = tmp_path / "vendor.md"
+    made = json.loads(server.cli("keys", "issue", "--role", "lot", "--name", "人民医院", "--park", "SHEET", "--sheet", sheet, "--host", "127.0.0.1"))
+    text = sheet.read_text()
+    assert made["appSecret"] not in text and sheet.stat().st_mode & 0o777 == 0o600
+    for word in (made["appId"], f"https://127.0.0.1:{server.https_port}/api/v1/…", f"127.0.0.1:{server.mqtt_port}", f"{made['appId']}_SHEET",
+                 "rsp/v1/SHEET/down/#", "UTC+8", "泊位接入信息单", "how to connect"):
+        assert word in text, word
+    # The authority in the sheet is the server's; its fingerprint is what openssl says of it.
+    authority = tmp_path / "ca.pem"
+    authority.write_text(text.split("## ca.pem")[1].split("```\n")[1].split("```")[0])
+    said = subprocess.run(["openssl", "x509", "-in", authority, "-noout", "-fingerprint", "-sha256"], capture_output=True, text=True, check=True).stdout
+    assert said.strip().split("=")[1] in text
+    # The draft, completed with the secret, is a gateway's file.
+    draft = json.loads(text.split("```json\n")[1].split("```")[0])
+    draft["lots"][0] |= {"appSecret": made["appSecret"], "totalSpace": 10}
+    draft |= {"ca": str(authority), "spool": str(tmp_path / "spool.sqlite"), "listen": "127.0.0.1:0"}
+    file = tmp_path / "gateway.json"
+
+    def check(**changes):
+        file.write_text(json.dumps(draft | changes))
+        done = subprocess.run([BIN / "berth-gateway", "check", "--config", file], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+        return done.returncode, done.stdout
+    code, lines = check()
+    assert code == 0 and "FAILED" not in lines, lines
+    assert re.search(rf"ok +SHEET HTTPS: https://127.0.0.1:{server.https_port}, \d+ ms", lines) and "SHEET credential" in lines and "SHEET MQTT" in lines, lines
+    assert not (tmp_path / "spool.sqlite").exists(), "a check leaves nothing"
+    # Each thing that may be wrong is named at its step.
+    wrong = [dict(draft["lots"][0], appSecret="x" * 40)]
+    for changes, step in (({"lots": wrong}, "SHEET HTTPS"), ({"mqtt": "127.0.0.1:1"}, "SHEET MQTT"), ({"server": "https://127.0.0.1:1"}, "SHEET HTTPS"),
+                          ({"ca": str(tmp_path / "none.pem")}, "authority"), ({"spool": "/nowhere/spool.sqlite"}, "spool"), ({"lots": []}, "configuration")):
+        code, lines = check(**changes)
+        assert code == 1 and re.search(rf"FAILED +{step}", lines), (changes, lines)
+    # A file that is there already costs no credential.
+    before = server.cli("keys", "list")
+    again = subprocess.run([BIN / "berth", "keys", "issue", "--data", server.data, "--role", "lot", "--name", "x", "--park", "SHEET", "--sheet", sheet],
+                           capture_output=True, text=True)
+    assert again.returncode == 1 and "is there already" in again.stderr and server.cli("keys", "list") == before
+    refused = subprocess.run([BIN / "berth", "keys", "issue", "--data", server.data, "--role", "lot", "--name", "x", "--sheet", tmp_path / "other.md"],
+                             capture_output=True, text=True)
+    assert refused.returncode == 1 and not (tmp_path / "other.md").exists(), "nothing was issued, and no empty file stays"
+    server.stop()

@@ -174,7 +174,10 @@ def test_the_waitlist(desk):
 # Standing
 
 def no_show(desk, key, park, user):
-    made = desk.server.call(desk.provider, "order.create", booking(park, now() + 300, userToken=user))
+    for ahead in (300, 1_500, 5_000):
+        made = desk.server.call(desk.provider, "order.create", booking(park, now() + ahead, userToken=user))
+        if made.code != 1108:  # the request came after its own time: the machine is slow
+            break
     assert made.code == 0, made
 
     def is_judged():
@@ -510,6 +513,10 @@ def test_public_service(desk):
     soon = now() + 20 * MINUTE
     assert push("y1", soon, "r").data["granted"] and book("y1", soon, userToken="r").code == 0
     assert not push("y2", soon, "s").data["granted"]
+    zone = datetime.timezone(datetime.timedelta(hours=8))
+    if datetime.datetime.fromtimestamp(soon / 1000, zone).date() != datetime.datetime.now(zone).date():
+        assert book("y2", soon, userToken="s").code == 1304, "rolling places are of the day itself, and it is nearly midnight"
+        return
     assert book("y2", soon, userToken="s").data["poolType"] == "ROLLING"
     assert server.call(key, "space.remain.report", {"total": 3, "remain": 1, "occupied": 2, "reportTime": now()}).code == 0
     push("y3", soon, "t")

@@ -169,6 +169,7 @@ def test_delay_once(server, provider):
     key = server.lot("DELAY")
     order = server.call(provider, "order.create", booking("DELAY")).data
     later = server.call(provider, "order.delay", {"orderNo": order["orderNo"], "reason": "堵车"})
+    assert "delayed" not in order and later.data["delayed"] is True
     assert later.code == 0 and later.data["enterEnd"] == order["enterEnd"] + 30 * MINUTE and later.data["orderVer"] == 2
     assert server.call(provider, "order.delay", {"orderNo": order["orderNo"]}).code == 1126
     assert server.call(provider, "order.delay", {"orderNo": "YY0"}).code == 1120
@@ -329,6 +330,36 @@ def test_a_payment_from_fee_to_refund(own_server, tmp_path):
     assert server.call(other, "payment.record.report", {**taken, "amount": 1}, epoch="e", seq=3).code == 1404
     assert server.call(other, "payment.result.query", {"payNo": "cash1"}).data["amount"] == 500
     assert query("cash1").code == 1405, "not this provider's payment"
+    done.set()
+    worker.join()
+    gateway.process.stop()
+
+
+def test_a_pms_answers_what_an_operator_asks(own_server, tmp_path):
+    """Gates, a picture and an estimate: the operator's question goes to the PMS behind the gateway, and its answer comes back as the contract has it."""
+    from test_resume import Gateway
+    server = own_server.start()
+    key, operator = server.issue("lot", "P1"), server.issue("operator", rate=1000)
+    gateway = Gateway(server, tmp_path, [(key, {})]).start()
+    eventually(lambda: gateway.status()["synchronised"])
+    estimate = {"recordNo": "R1", "billNo": "E1", "plateNo": plate(), "enterTime": now() - MINUTE, "parkSeconds": 60, "total": 1000, "free": 300,
+                "payable": 700, "billingParty": 1}
+    answers = {"gate.status.query": {"gates": [{"gateCode": "G1", "online": True, "boom": 1}, {"gateCode": "G2", "online": False, "boom": 0}]},
+               "gate.capture": {"imageId": "IMG-1"}, "fee.estimate": estimate}
+    done, seen = threading.Event(), []
+
+    def pms():
+        while not done.is_set():
+            for command in gateway.get("/pms/P1/commands?waitMs=500"):
+                seen.append((command["service"], command["data"]))
+                assert gateway.pms("P1", "answer", id=command["id"], code=0, data=answers[command["service"]])[0] == 200
+    worker = threading.Thread(target=pms, daemon=True)
+    worker.start()
+    ask = lambda service, data: eventually(lambda: (reply := server.call(operator, service, data, park="P1")).code == 0 and reply)
+    questions = [("gate.status.query", {"gateCode": "G1"}), ("gate.capture", {"gateCode": "G1"}), ("fee.estimate", {"recordNo": "R1", "freeAmount": 300})]
+    for service, data in questions:
+        assert ask(service, data).data == answers[service]
+        assert (service, data) in seen
     done.set()
     worker.join()
     gateway.process.stop()

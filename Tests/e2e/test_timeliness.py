@@ -76,7 +76,7 @@ def test_goodbye_is_offline(server):
     lot.client.publish("rsp/v1/TIME4/up/status", '{"online":false}', 1, True)
     started = time.perf_counter()
     eventually(lambda: server.sql("SELECT count(*) FROM notices WHERE lot = 'TIME4' AND type = 6002")[0][0] == 1)
-    show("goodbye → offline on record", [time.perf_counter() - started], 2)
+    show("goodbye → offline on record", [time.perf_counter() - started], 5)
     lot.disconnect()
 
 
@@ -89,7 +89,7 @@ def test_silence_is_offline_after_90_seconds(server, tmp_path):
     beats = eventually(lambda: when("BEATS", 6001))[0]
     went = eventually(lambda: when("SILENT", 6002), 120)[0]
     print(f"timeliness: silence → offline on record: {(went - came) / 1000:.1f} s")
-    assert 90_000 <= went - came <= 95_000
+    assert 90_000 <= went - came <= 100_000
     time.sleep(max(0, 100 - (now() - beats) / 1000))
     assert when("BEATS", 6002) == [], "heartbeats every 30 s"
     gateway.process.stop()

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -76,7 +77,7 @@ def test_both_languages_say_the_same_things():
     # Each word is used by somebody.
     everything = "".join(f.read_text() for f in [*WEB.rglob("*.mustache"), *WEB.rglob("*.swift")])
     computed = re.compile(r"^(status|delivery|share\.status|offer\.status|level|flow\.mode|biz|price|kind|tag|scene|counter|penalty|appeal|ledger|role|"
-                          r"rules\.effect|case|case\.done|message|receipt|stage|link|lists\.scope|credential\.role|quota\.pool|times|money\.why|terms|ticket|ticket\.t|error)\.")
+                          r"rules\.effect|case|case\.done|message|receipt|stage|link|lists\.scope|credential\.role|quota\.pool|times|money\.why|terms|ticket|ticket\.t|error|remark|payer)\.")
     unused = [key for key in zh if key not in everything and not computed.match(key)]
     assert not unused, unused
 
@@ -422,13 +423,16 @@ def test_limits_by_source_behind_a_proxy(site, tmp_path):
     try:
         base = process.ready()["page"].rstrip("/")
         ask = lambda chain: requests.get(f"{base}/open/lots.json", headers={"X-Forwarded-For": chain} if chain else {}, timeout=20)
-        assert {ask(f"9.9.9.{n}, 1.1.1.1").status_code for n in range(125)} == {200, 429}, "the visitor is 1.1.1.1, whatever they write in front"
-        late = ask("8.8.8.8, 1.1.1.1:4711")
-        assert late.status_code == 429 and late.headers["retry-after"] == "60"
+        def codes(get):
+            # Places come back, two a second: many ask at a time.
+            with ThreadPoolExecutor(8) as many:
+                return set(many.map(get, range(500)))
+        assert codes(lambda n: ask(f"9.9.9.{n}, 1.1.1.1").status_code) == {200, 429}, "the visitor is 1.1.1.1, whatever they write in front"
+        late = eventually(lambda: (answer := ask("8.8.8.8, 1.1.1.1:4711")).status_code == 429 and [answer], step=0.01)[0]
+        assert late.headers["retry-after"] == "60"
         assert ask("1.1.1.1, 2.2.2.2").status_code == 200 and ask("[::1]:80").status_code == 200 and ask("nonsense").status_code == 200
         # The city's own server believes nobody.
-        mine = [requests.get(f"{site.base}/open/lots.json", headers={"X-Forwarded-For": f"3.3.3.{n}"}, timeout=20).status_code for n in range(130)]
-        assert 429 in mine
+        assert 429 in codes(lambda n: requests.get(f"{site.base}/open/lots.json", headers={"X-Forwarded-For": f"3.3.3.{n}"}, timeout=20).status_code)
     finally:
         process.stop()
 
@@ -538,5 +542,8 @@ def test_a_place_of_a_stream_comes_back(site):
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         link.sendall(b"GET /stream?path=/operator HTTP/1.1\r\nhost: x\r\n\r\n")
         link.close()
-    time.sleep(3)
-    assert site.visitor().session.get(site.base + "/stream?path=/", timeout=10, stream=True).status_code == 200
+
+    def is_served():
+        with site.visitor().session.get(site.base + "/stream?path=/", timeout=10, stream=True) as answer:
+            return answer.status_code == 200
+    eventually(is_served, 30, 0.5)

@@ -37,6 +37,10 @@ def site(tmp_path_factory):
 _numbers = iter(range(13_500_000_000, 13_600_000_000))
 
 
+#: Drivers and owners on a phone and staff at a desk, and the other way round.
+SIZES = [pytest.param((PHONE, DESKTOP), id="phone"), pytest.param((DESKTOP, PHONE), id="desktop")]
+
+
 def person(site, size=PHONE):
     return Person(site.base, size)
 
@@ -69,7 +73,7 @@ def test_search_terms_book_ticket_entry_leave_receipt(site, size):
         me.at(r"/tickets/YY\d+")
         took = time.time() - began
         print(f"\nfrom opening the page to the ticket at {size[0]} px: {took:.1f} s of the machine")
-        assert took < 60
+        assert took < 60, "a person needs a minute at most"
         order = me.path.split("/")[2]
         me.see("已预约").see("车场已确认", 20)  # the gateway has it, and the page says so by itself
         assert me.all("svg.qr") and me.all("details.help")
@@ -83,11 +87,14 @@ def test_search_terms_book_ticket_entry_leave_receipt(site, size):
         assert not me.errors()
 
 
-def test_full_then_waitlist_then_promoted(site):
-    with person(site) as first, person(site) as second:
+@pytest.mark.parametrize("sizes", SIZES)
+def test_full_then_waitlist_then_promoted(site, sizes):
+    full = f"FULL{sizes[0][0]}"
+    site.lot(full, reserve=1, parkName="小车场", lng="113.9470")
+    with person(site, sizes[0]) as first, person(site, sizes[0]) as second:
         first.sign_in(str(next(_numbers)))
-        first.go("/lots/FULL").type("input[name=plate]", plate()).tap("form.book .button.big").at(r"/tickets/YY\d+")
-        second.sign_in(str(next(_numbers))).go("/lots/FULL").see("附近还有车位").see("加入候补")
+        first.go(f"/lots/{full}").type("input[name=plate]", plate()).tap("form.book .button.big").at(r"/tickets/YY\d+")
+        second.sign_in(str(next(_numbers))).go(f"/lots/{full}").see("附近还有车位").see("加入候补")
         assert "NEAR" in second.browser.page_source, "a full lot names the nearest with room"
         second.type("input[name=plate]", plate()).tap("form.book .button.big").at(r"/tickets/YY\d+")
         second.see("候补中").see("候补第 1")
@@ -101,21 +108,22 @@ def test_full_then_waitlist_then_promoted(site):
         assert not first.errors() and not second.errors()
 
 
-def test_an_owner_publishes_a_driver_takes_it_the_owner_earns(site, tmp_path):
+@pytest.mark.parametrize("sizes", SIZES)
+def test_an_owner_publishes_a_driver_takes_it_the_owner_earns(site, sizes, tmp_path):
     picture = tmp_path / "deed.png"
     picture.write_bytes(PNG)
     number = plate()
-    with person(site) as owner, person(site, DESKTOP) as desk, person(site) as driver:
+    with person(site, sizes[0]) as owner, person(site, sizes[1]) as desk, person(site, sizes[0]) as driver:
         owner.sign_in(str(next(_numbers))).go("/owner").tap("input[name=agree]").tap("main .button").at("/owner/publish")
         from selenium.webdriver.support.ui import Select
         Select(owner.find("select[name=lot]")).select_by_value("S1")
         owner.type("input[name=space]", f"A-{uuid.uuid4().hex[:4]}")
         owner.find("input[name=proof]").send_keys(str(picture))
-        owner.tap("form.card .button").see("每周时间")
+        owner.tap("form.card .button").find("input[name=days]")
         for day in owner.all("input[name=days]"):
             if not day.is_selected():
                 owner.browser.execute_script("arguments[0].click()", day)
-        owner.browser.execute_script("document.querySelector('[name=start]').value='00:00';document.querySelector('[name=end]').value='23:59'")
+        owner.browser.execute_script("document.querySelector('[name=start]').value='00:00';const end=document.querySelector('[name=end]');end.type='text';end.value='24:00'")
         owner.tap("form.card .button").see("每小时")
         owner.tap("input[name=agree]").tap("form.card .button").at(r"/owner/offers/SO\d+").__class__
         offer = owner.path.split("/")[3]
@@ -136,7 +144,8 @@ def test_an_owner_publishes_a_driver_takes_it_the_owner_earns(site, tmp_path):
         order = driver.path.split("/")[2]
         assert drive_in(site, "S1", number, order)["admit"]
         driver.see("已入场", 20).see("待付", 20).tap("a[href$='/pay']").see("沙箱").tap("form .button.big")
-        driver.see("已付", 20)
+        driver.at(r"/tickets/YY\d+")
+        eventually(lambda: "已付" in (text := driver.read()) and "待付" not in text, 20)
         drive_out(site, "S1", number)
         driver.see("已完成", 20)
         driver.go(f"/tickets/{order}/receipt").see("停车收据").see("已付清").see("¥")
@@ -147,8 +156,9 @@ def test_an_owner_publishes_a_driver_takes_it_the_owner_earns(site, tmp_path):
         _ = plan
 
 
-def test_an_operator_looks_before_closing_and_the_driver_sees_it(site):
-    with person(site) as driver, person(site, DESKTOP) as desk:
+@pytest.mark.parametrize("sizes", SIZES)
+def test_an_operator_looks_before_closing_and_the_driver_sees_it(site, sizes):
+    with person(site, sizes[0]) as driver, person(site, sizes[1]) as desk:
         driver.sign_in(str(next(_numbers))).go("/lots/EVE").type("input[name=plate]", plate()).tap("form.book .button.big").at(r"/tickets/YY\d+")
         desk.staff("op.flow", site.passwords["op"], "/operator").go("/operator/lots/EVE/flow")
         desk.tap("input[name=revoke]").tap("form .button").find("#consequence")
@@ -162,9 +172,10 @@ def test_an_operator_looks_before_closing_and_the_driver_sees_it(site):
         assert not driver.errors() and not desk.errors()
 
 
-def test_a_misread_plate_is_admitted_within_three_taps(site):
+@pytest.mark.parametrize("sizes", SIZES)
+def test_a_misread_plate_is_admitted_within_three_taps(site, sizes):
     number = plate()[1:]
-    with person(site, DESKTOP) as desk, person(site) as driver:
+    with person(site, sizes[1]) as desk, person(site, sizes[0]) as driver:
         provider = site.issue("provider", rate=1000)
         for province in ("粤", "湘"):
             made = site.call(provider, "order.create", booking("P1", now() + 60_000, plateNo=province + number))
@@ -287,12 +298,13 @@ def test_another_car_of_the_driver_may_come(site):
     drive_out(site, "P1", other)
 
 
-def test_a_hospitals_link_leads_to_the_booking_and_survives_a_reload(site):
+@pytest.mark.parametrize("sizes", SIZES)
+def test_a_hospitals_link_leads_to_the_booking_and_survives_a_reload(site, sizes):
     provider = site.issue("provider")
     site.cli("keys", "set", "--app-id", provider.app_id, "--return-host", "app.example")
     built = site.call(provider, "url.redirect.build", {"scene": "PUBLIC_BIZ", "parkCode": "P1", "returnUrl": "https://app.example/back"})
     path = built.data["url"][built.data["url"].index("/r/"):]
-    with person(site) as me:
+    with person(site, sizes[0]) as me:
         me.go(path).see("公共业务停车").see("人民医院停车场")
         me.browser.refresh()
         me.see("公共业务停车")
@@ -330,18 +342,42 @@ def test_a_payment_link_of_another_app_shows_the_amount_and_pays(site):
     assert site.call(provider, "order.detail", {"orderNo": other["orderNo"]}).data["status"] == 0
 
 
-def test_a_late_cancel_is_appealed_and_granted(site):
-    with person(site) as driver, person(site, DESKTOP) as desk:
+@pytest.mark.parametrize("sizes", SIZES)
+def test_a_late_cancel_is_appealed_and_granted(site, sizes):
+    with person(site, sizes[0]) as driver, person(site, sizes[1]) as desk:
         driver.sign_in(str(next(_numbers)))
         at = time.strftime("%H:%M", time.gmtime(time.time() + 8 * 3600 + 300))
         driver.go(f"/lots/P1?biz=1&at={at}").type("input[name=plate]", plate()).tap("form.book .button.big").at(r"/tickets/YY\d+")
         driver.tap("a[href$='/cancel']").see("计一次违约").tap("form .button").see("违约取消")
-        driver.go("/mine/standing").see("违约取消").type("textarea", "道闸故障，无法入场").tap("article form button").see("待答复")
-        desk.staff("city.flow", site.passwords["city"], "/city").go("/city/appeals").see("道闸故障")
+        driver.go("/mine/standing").see("违约取消").see("免责取消截止")
+        assert "free until" not in driver.read(), "the evidence is a sentence of the reader's language"
+        driver.type("textarea", "道闸故障，无法入场").tap("article form button").see("待答复")
+        desk.staff("city.flow", site.passwords["city"], "/city").go("/city/appeals").see("道闸故障").see("违约取消 · 人民医院停车场").see("免责取消截止")
         desk.type("textarea", "核实无误").tap("button[name=grant][value='1']").see("没有申诉")
         driver.go("/mine/standing").see("成立").see("已撤销")
         driver.go("/mine/messages").see("申诉成立").see("违约已撤销")
         assert not driver.errors() and not desk.errors()
+
+
+def test_a_delay_is_reported_once(site):
+    with person(site) as driver:
+        driver.sign_in(str(next(_numbers))).go("/lots/P1").type("input[name=plate]", plate()).tap("form.book .button.big").at(r"/tickets/YY\d+")
+        driver.tap("a[href$='/delay']").find("#consequence")
+        driver.tap("form .button").see("已报延误，入场时段延长到")
+        assert not driver.all("a[href$='/delay']"), "there is no second one"
+        driver.tap("a[href$='/change']").see("免责取消的截止时间不随更改而变")
+        assert not driver.errors()
+
+
+def test_names_are_offered_while_a_destination_is_typed(site):
+    visitor = site.visitor()
+    names = visitor.get("/suggest?q=" + "车场").json()
+    assert "小车场" in names and len(names) <= 8 and visitor.get("/suggest?q=").json() == []
+    assert visitor.get("/suggest?q=" + "人民").json()[0].startswith("人民医院")
+    with person(site) as driver:
+        driver.go("/").type("input[name=to]", "人民")
+        eventually(lambda: driver.browser.execute_script("return [...document.querySelectorAll('#names option')].map(o => o.value)") == ["人民医院停车场"])
+        assert not driver.errors()
 
 
 def test_the_page_says_when_its_data_are_old_and_mends_itself(tmp_path):
@@ -363,12 +399,12 @@ def test_the_page_says_when_its_data_are_old_and_mends_itself(tmp_path):
             finally:
                 site.process.process.send_signal(signal.SIGCONT)
             eventually(lambda: live() == "up", 30)
-            run = lambda: desk.browser.execute_script("return document.querySelector('meta[name=run]').content")
+            run = lambda: desk.browser.execute_script("return document.querySelector('meta[name=run]')?.content")
             before = run()
             site.kill()
             eventually(lambda: live() == "late", 20)
             site.start()
-            eventually(lambda: live() == "up" and run() != before, 60)
+            eventually(lambda: live() == "up" and run() not in (None, before), 60)
             assert "P1" in desk.read()
     finally:
         site.stop()
@@ -380,7 +416,7 @@ def test_a_ticket_is_readable_without_a_line(site):
         eventually(lambda: me.browser.execute_script("return navigator.serviceWorker.controller != null || (location.reload(), false)"), 15, 1)
         me.browser.refresh()
         me.see("已预约")
-        number = me.find(".ticket .mono").text
+        number = me.text_of(".ticket .mono")
         me.browser.execute_cdp_cmd("Network.enable", {})
         me.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0})
         me.browser.refresh()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from berth import Gateway, booking, eventually, lot_info, now, plate
+from berth import BIN, Gateway, Process, booking, eventually, lot_info, now, plate
 from web import DESKTOP, Person, SiteServer, Wire
 
 
@@ -116,6 +116,59 @@ def weight(browser):
     return browser.execute_cdp_cmd("Runtime.getHeapUsage", {})["usedSize"], counters["nodes"], counters["jsEventListeners"]
 
 
+def at_clock(browser, milliseconds):
+    """The clock of the browser's next pages, which goes on from this time."""
+    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {
+        "source": f"{{ const D = Date, ahead = {milliseconds} - D.now(); self.Date = class extends D {{ constructor(...a) {{ a.length ? super(...a) : super(D.now() + ahead); }}"
+                  f" static now() {{ return D.now() + ahead; }} }}; }}"})
+
+
+def test_a_page_that_is_open_over_midnight(tmp_path):
+    """The clocks of server and browser stand before midnight. What says "today" is right again after it: the live page, one that stands still,
+    and one with a form that somebody fills in, which says that it is of yesterday."""
+    import datetime
+    from test_clock import BY_SHELL, skewed
+    zone = datetime.timezone(datetime.timedelta(hours=8))
+    here = datetime.datetime.now(zone)
+    midnight = (here + datetime.timedelta(days=2)).replace(hour=0, minute=0, second=0, microsecond=0)
+    ahead = int((midnight - here).total_seconds()) - 60
+
+    class Site(SiteServer):
+        def start(self):
+            arguments = [*BY_SHELL, BIN / "berth", "serve", "--data", self.data, "--https-port", self.https_port, "--mqtt-port", self.mqtt_port]
+            for name, value in self.settings.items():
+                arguments += ["--set", f"{name.replace('__', '.')}={value}"]
+            self.process = Process(arguments, self.folder / "server.log", skewed(ahead))
+            self.ready = self.process.ready()
+            self.ca, self.base = self.ready["ca"], self.ready["page"].rstrip("/")
+            return self
+    site = Site(tmp_path / "night").start()
+    try:
+        password = site.person("op.night", "operator", "city")
+        clock = lambda: int((time.time() + ahead) * 1000)
+        with Person(site.base, DESKTOP) as desk, Person(site.base, DESKTOP) as still, Person(site.base) as writer:
+            for one in (desk, still, writer):
+                at_clock(one.browser, clock())
+            refused = lambda: desk.browser.execute_script(
+                "return [...document.querySelectorAll('dl.tiles div')].find(d => d.textContent.includes('被拒请求')).querySelector('dd').textContent")
+            site.visitor().get("/lots/NOSUCH")
+            desk.staff("op.night", password, "/city").see("今天")
+            eventually(lambda: live(desk) == "up" and int(refused()) > 0)
+            still.staff("op.night", password, "/city").go("/city/rules").find("input[name=date]")
+            writer.go("/").type("input[name=to]", "人民")
+            # The rules are tried on yesterday's reservations.
+            date = lambda back: (midnight - datetime.timedelta(days=back)).strftime("%Y-%m-%d")
+            assert still.attribute("input[name=date]", "value") == date(2)
+            eventually(lambda: clock() > midnight.timestamp() * 1000, 90)
+            writer.see("日期已变更", 20)
+            assert writer.find("input[name=to]").get_attribute("value") == "人民", "what was typed stays"
+            eventually(lambda: still.attribute("input[name=date]", "value") == date(1), 20)
+            eventually(lambda: live(desk) == "up" and int(refused()) == 0, 20)
+            assert not desk.errors() and not still.errors() and not writer.errors()
+    finally:
+        site.kill()
+
+
 def test_a_page_that_is_open_for_a_day(site):
     """Twenty-four hours of a stream in two minutes: each beat, and a change each fifteen seconds. Nothing is piled up, and at the end
     the page shows what a fresh one shows."""
@@ -137,7 +190,7 @@ def test_a_page_that_is_open_for_a_day(site):
         try:
             time.sleep(8)
             early = weight(desk.browser)
-            end = time.time() + 240
+            end = time.time() + 600
             while wire.events < beats + parts and time.time() < end:
                 time.sleep(1)
         finally:

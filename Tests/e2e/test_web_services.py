@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from berth import Key, booking, envelope, eventually, now, plate
+from berth import booking, envelope, eventually, Key, lot_info, now, plate
 
 MINUTE = 60_000
 
@@ -131,6 +131,12 @@ def test_board_compliance_audit(server, operator, provider):
     assert rows[0]["required"] > rows[0]["passed"] and rows[0]["open"][0]["zh"]
     assert len(rows[0]["met"]) == rows[0]["passed"] and len(rows[0]["met"]) + len(rows[0]["open"]) == rows[0]["required"]
     assert [i["id"] for i in rows[0]["met"]] == ["capacity"]
+    # The sums by vendor are over all lots of the caller, however few rows are asked for.
+    assert server.call(server.issue("lot", "WEBVENDOR"), "lot.info.report", lot_info("WEBVENDOR", vendor="捷停测试")).code == 0
+    whole = server.call(operator, "lot.compliance.query", {"limit": 1, "vendors": True}).data
+    own = [row for row in whole["vendors"] if row["vendor"] == "捷停测试"]
+    assert whole["mode"] == "trust" and [(v["lots"], v["online"]) for v in own] == [(1, 0)] and own[0]["required"] == rows[0]["required"]
+    assert sum(v["lots"] for v in whole["vendors"]) > 1 and "vendors" not in server.call(operator, "lot.compliance.query", {"limit": 1}).data
     pages = server.call(operator, "lot.board.query", {"limit": 2}).data
     assert len(pages["lots"]) == 2 and pages["hasMore"]
     after = server.call(operator, "lot.board.query", {"limit": 1, "after": pages["lots"][0]["parkCode"]}).data["lots"]
@@ -142,6 +148,7 @@ def test_board_compliance_audit(server, operator, provider):
     assert first["hasMore"] and server.call(operator, "audit.list", {"limit": 1, "cursor": first["nextCursor"]}).data["records"][0]["id"] < first["records"][0]["id"]
     assert server.call(operator, "lot.board.query", {"parkCode": "NOSUCHLOT"}).code == 1000
     limited = server.issue("operator", park=[name])
+    assert sum(v["lots"] for v in server.call(limited, "lot.compliance.query", {"vendors": True}).data["vendors"]) == 1
     assert [l["parkCode"] for l in server.call(limited, "lot.board.query", {}).data["lots"]] == [name]
     assert server.call(limited, "lot.board.query", {"parkCode": "SILENT"}).code == 205
 

@@ -1,5 +1,6 @@
 """docs/reference/conformance.md: one row for each service, code, event and standard; what it says of the tests is what the tests of this
-very run did. Runs last. `BERTH_WRITE_CONFORMANCE=1 ./test e2e` writes the table anew."""
+very run did. Runs last. `BERTH_WRITE_CONFORMANCE=1 ./test e2e` writes the table anew; `python Tests/e2e/test_zz_conformance.py` writes
+the files anew in which each row is implemented, and leaves the tests as they are."""
 import json
 import os
 import pathlib
@@ -146,3 +147,20 @@ def test_the_table_is_whole_and_true(request):
             if test:
                 assert any(t == test.group() for (t, *_) in SEEN), f"{row}: {test.group()} was not seen"
         assert [c for c in cells(line) if not c.startswith("test_")] == [c for c in cells(new[row]) if not c.startswith("test_")], row
+
+
+def with_places(text):
+    """The kept table with the files in which each row is implemented as the sources have them now."""
+    key = lambda line: cells(line)[0] + cells(line)[1]
+    now = {key(line): cells(line)[2] for line in table().splitlines() if line.startswith("|") and ".swift" in cells(line)[2]}
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("|") and (place := now.get(key(line))):
+            row = cells(line)
+            line = f"| {' | '.join([*row[:2], place, *row[3:]])} |"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(with_places(FILE.read_text()))

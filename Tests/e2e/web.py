@@ -105,7 +105,8 @@ def chromium(size=PHONE, dark=False):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    browser.set_page_load_timeout(30)
+    browser.set_page_load_timeout(90)
+    browser.set_script_timeout(180)
     resize(browser, size)
     if dark:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
@@ -135,7 +136,7 @@ class Person:
 
     def find(self, css):
         from selenium.webdriver.common.by import By
-        return eventually(lambda: self.all(css), 10)[0] if css else self.browser.find_element(By.TAG_NAME, "body")
+        return eventually(lambda: self.all(css), 30)[0] if css else self.browser.find_element(By.TAG_NAME, "body")
 
     def all(self, css):
         from selenium.webdriver.common.by import By
@@ -178,7 +179,7 @@ class Person:
         eventually(lambda: self.path != "/account")
         return self
 
-    def see(self, words, seconds=10):
+    def see(self, words, seconds=30):
         eventually(lambda: words in self.read(), seconds)
         return self
 
@@ -195,7 +196,7 @@ class Person:
     def path(self):
         return self.browser.execute_script("return location.pathname")
 
-    def at(self, pattern, seconds=10):
+    def at(self, pattern, seconds=30):
         return eventually(lambda: re.fullmatch(pattern, self.path), seconds)
 
     def sign_in(self, mobile, next_="/mine"):

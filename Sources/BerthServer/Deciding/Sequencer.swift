@@ -67,6 +67,8 @@ final class Sequencer: Sendable {
     /// A plain lock, held for microseconds; nothing waits for anything while it holds it.
     let state: NIOLockedValueBox<State>
     private let hasWork = DispatchSemaphore(value: 0)
+    /// When the commit that the disk works on began, on the monotonic clock, ms; 0 where it works on none.
+    private let committingSince = Atomic<Int64>(0)
     let policy: Policy
     let newEpoch: String
     let reviewsLots: Bool
@@ -386,6 +388,22 @@ final class Sequencer: Sendable {
         }
     }
 
+    private static var uptimeMillis: Int64 { Int64(DispatchTime.now().uptimeNanoseconds / 1_000_000) }
+
+    /// Hands a group to the disk.
+    private func write(_ commits: [Commit]) throws(StoreError) -> Int64 {
+        guard !commits.isEmpty else { return 0 }
+        committingSince.store(Sequencer.uptimeMillis, ordering: .relaxed)
+        defer { committingSince.store(0, ordering: .relaxed) }
+        return try store.commit(commits)
+    }
+
+    /// The age of the commit that the disk works on, ms; 0 where it works on none.
+    var commitMillis: Int64 {
+        let since = committingSince.load(ordering: .relaxed)
+        return since == 0 ? 0 : max(0, Sequencer.uptimeMillis - since)
+    }
+
     func knows(_ parkCode: String) -> Bool { readUndurable { $0.lots[parkCode] != nil } }
 
     /// Looks at the city without waiting: for hints, pages and measurements only.
@@ -451,7 +469,7 @@ final class Sequencer: Sendable {
         let commits = batch.compactMap(\.commit)
         let start = DispatchTime.now().uptimeNanoseconds
         do {
-            let journalId = commits.isEmpty ? 0 : try store.commit(commits)
+            let journalId = try write(commits)
             commitTimer.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start))
             // Answers do not wait for the lock. But a lot whose log entry is taken may send the next one at once, and must find room.
             let hasLog = commits.contains { !$0.up.isEmpty }

@@ -9,6 +9,9 @@ struct Health: Sendable {
     /// `/livez` and `/healthz`: the process answers. Always 200.
     var alive: JSON { ["status": "ok", "version": .string(Version.text)] }
 
+    /// A commit that takes longer makes callers wait longer than they do, ms.
+    private static let commitMillisMax: Int64 = 3_000
+
     /// `/readyz`: each check by name, `ok` or a word that says what is wrong. A nearly full disk is shown and does not end the readiness, since
     /// the server still works; on a full one the store refuses. The page is public, so reasons are in the log and not here.
     /// - Returns: whether requests can be decided and lots can be reached.
@@ -16,6 +19,7 @@ struct Health: Sendable {
         let disk = DiskUsage(path: dataDirectory)
         let checks: [(String, String)] = [
             ("store", sequencer.haltReason == nil ? "ok" : "refuses"),
+            ("commit", sequencer.commitMillis > Health.commitMillisMax ? "slow" : "ok"),
             ("broker", isBrokerUp() ? "ok" : "down"),
             ("disk", disk.map { $0.percent >= Limits.diskPercentMax ? "nearly full" : "ok" } ?? "unreadable"),
         ]

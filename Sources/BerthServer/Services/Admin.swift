@@ -113,6 +113,7 @@ struct AdminService: Sendable {
                             ($0.key, ["value": .string($0.value.value), "source": .string($0.value.source)])
                         }))
             ]
+        case "addresses": return addresses()
         case "calls.list": return ["calls": .array(calls(try known(command)))]
         case "lots.list": return ["lots": .array(lots(command["park"]?.stringValue))]
         case "lots.onboarding":
@@ -198,6 +199,16 @@ struct AdminService: Sendable {
         case "status": return status()
         default: throw Refused("unknown command")
         }
+    }
+
+    /// The facts for those who connect: names, ports, and the authority of the certificate (PEM; absent where the system's own trust it).
+    private func addresses() -> JSON {
+        let authority = authority.isOwn && settings.ownCertificate?.authority == nil ? nil : authority.trustFile
+        return .compact([
+            ("names", .array(settings.tlsNames.map { .string($0) })), ("httpsPort", .int(settings.httpsPort)),
+            ("mqttPort", .int(settings.mqttPort)), ("environment", .string(settings.isTestEnvironment ? "test" : "production")),
+            ("ca", .optional(authority.flatMap { try? String(contentsOfFile: $0, encoding: .utf8) })),
+        ])
     }
 
     /// How lots stand, as their operators see it, with the rules that are their own.

@@ -41,6 +41,9 @@ final class Onboarding: DurableListener {
         self.clock = clock
     }
 
+    /// Whether businesses open only when their requirements are met.
+    var isInReview: Bool { settings.reviewsLots }
+
     // MARK: Evidence
 
     func committed(_ durable: Durable) {

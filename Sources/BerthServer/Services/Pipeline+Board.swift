@@ -92,6 +92,8 @@ extension Pipeline {
         _ request: VerifiedRequest, _ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let choose = try chosen(request, fields, limit: 200)
+        let wantsVendors = try fields.optionalBool("vendors") ?? false
+        let own = Pipeline.lots(of: request.credential)
         let links = presence.snapshot
         fromDisk(completion) { [self] () throws(StoreError) in
             let (codes, hasMore) = sequencer.readUndurable { choose($0) }
@@ -102,14 +104,10 @@ extension Pipeline {
             }
             let rows = codes.map { parkCode -> JSON in
                 let items = onboarding.rows(parkCode, now: now)
-                let (name, stage, info) = sequencer.readUndurable { city -> (String, String, String?) in
-                    let lot = city.lots[parkCode]
-                    return (
-                        lot?.profile?.name ?? "", lot?.stage.rawValue ?? "",
-                        city.report(parkCode, kind: Decode.infoKind, key: Decode.infoKind)?.body
-                    )
+                let (name, stage) = sequencer.readUndurable { city in
+                    (city.lots[parkCode]?.profile?.name ?? "", city.lots[parkCode]?.stage.rawValue ?? "")
                 }
-                let kept = info.flatMap { try? JSON.parse(Array($0.utf8)) }
+                let kept = lotInfo(parkCode)
                 let today = counts[parkCode]
                 let link = links[parkCode]
                 func count(_ field: String) -> JSON { today?[field] ?? .int(0) }
@@ -146,8 +144,43 @@ extension Pipeline {
                     ("honourPerMille", today?["honourPerMille"] ?? .null),
                 ])
             }
-            return Reply(data: ["lots": .array(rows), "asOf": .int(now), "hasMore": .bool(hasMore)])
+            return Reply(
+                data: .compact([
+                    ("mode", .string(onboarding.isInReview ? "review" : "trust")), ("lots", .array(rows)),
+                    ("vendors", wantsVendors ? vendors(of: own, links, now: now) : .null), ("asOf", .int(now)),
+                    ("hasMore", .bool(hasMore)),
+                ]))
         }
+    }
+
+    /// The last `lot.info.report` of a lot; nil where there is none.
+    private func lotInfo(_ parkCode: String) -> JSON? {
+        let kept = sequencer.readUndurable { $0.report(parkCode, kind: Decode.infoKind, key: Decode.infoKind)?.body }
+        return kept.flatMap { try? JSON.parse(Array($0.utf8)) }
+    }
+
+    /// The sums of O14 by vendor, over the caller's lots; all lots where `own` is nil. The city is locked for one lot at a time.
+    private func vendors(of own: Set<String>?, _ links: [String: Presence.Link], now: Millis) -> JSON {
+        let codes = sequencer.readUndurable { city in own.map { own in own.filter { city.lots[$0] != nil } } ?? Set(city.lots.keys) }
+        var sums: [String: (lots: Int, passed: Int, required: Int, online: Int)] = [:]
+        for parkCode in codes {
+            let vendor = (lotInfo(parkCode)?["vendor"]?.stringValue ?? "").cut(to: 64)
+            let items = onboarding.rows(parkCode, now: now)
+            var sum = sums[vendor] ?? (0, 0, 0, 0)
+            sum.lots += 1
+            sum.passed += items.count { $0.verdict == .passed }
+            sum.required += items.count
+            sum.online += links[parkCode]?.isOnline == true ? 1 : 0
+            sums[vendor] = sum
+        }
+        return .array(
+            sums.sorted { $0.value.lots == $1.value.lots ? $0.key < $1.key : $0.value.lots > $1.value.lots }.prefix(200).map {
+                vendor, sum in
+                [
+                    "vendor": .string(vendor), "lots": .int(sum.lots), "passed": .int(sum.passed), "required": .int(sum.required),
+                    "online": .int(sum.online),
+                ]
+            })
     }
 
     /// O13: the audit record, the newest first.

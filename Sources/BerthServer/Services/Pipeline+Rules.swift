@@ -295,7 +295,13 @@ extension Pipeline {
                             guard case .object(var row) = Encode.appeal(appeal) else { return [:] }
                             row.append("text", .string(appeal.text))
                             row.append("overdue", .bool(appeal.state == .open && now > appeal.answerBy))
-                            if let penalty = city.penalties[appeal.penaltyId] { row.append("evidence", .string(penalty.evidence)) }
+                            if let penalty = city.penalties[appeal.penaltyId] {
+                                row.append("evidence", .string(penalty.evidence))
+                                row.append("kind", .string(penalty.kind.rawValue))
+                                row.append("parkCode", .string(penalty.parkCode))
+                                row.append("orderNo", .string(penalty.orderNo))
+                                row.append("at", .int(penalty.at))
+                            }
                             return .object(row)
                         })
                 ])

@@ -130,10 +130,14 @@ extension Site {
         let state = web.text("state", max: 16)
         let list = try await city.call(
             "credit.appeal.list", [("state", .string(["open", "granted", "rejected"].contains(state) ? state : "open"))], as: .staff)
+        let names = try await lotNames()
         let rows = (list["appeals"]?.arrayValue ?? []).prefix(100).map { row -> JSON in
             .compact([
                 ("id", row["appealId"] ?? .null), ("penalty", row["penaltyId"] ?? .null), ("text", row["text"] ?? .null),
-                ("evidence", .optional(row["evidence"]?.stringValue.map { evidence($0, web) })),
+                ("kind", .string(words.say(web.language, "penalty.\(row["kind"]?.stringValue ?? "")"))),
+                ("lotName", .optional(row["parkCode"]?.stringValue.map { names[$0] ?? $0 })), ("order", row["orderNo"] ?? .null),
+                ("at", .optional(row["at"]?.intValue.map(web.format.time))),
+                ("evidence", .optional(row["evidence"]?.stringValue.map { words.remark($0, web.format) })),
                 ("answerBy", .string(web.format.time(row["answerBy"]?.intValue ?? 0))),
                 ("overdue", row["overdue"] ?? .null), ("isOpen", .bool(row["state"]?.stringValue == "open")),
                 ("answer", row["answer"] ?? .null),
@@ -272,7 +276,8 @@ extension Site {
         ]
         if let effects {
             members += [
-                ("hasEffects", true), ("effectDay", effects["date"] ?? .null), ("effectOrders", effects["orders"] ?? 0),
+                ("hasEffects", true), ("isEmptyDay", .bool(effects["orders"] == 0)), ("effectDay", effects["date"] ?? .null),
+                ("effectOrders", effects["orders"] ?? 0),
                 (
                     "effects",
                     .array(
@@ -335,7 +340,7 @@ extension Site {
     func compliance(_ web: WebRequest) async throws -> WebResult {
         let after = web.text("after", max: 32)
         let list = try await city.call(
-            "lot.compliance.query", [("limit", 50), ("after", after.isEmpty ? .null : .string(after))], as: .staff)
+            "lot.compliance.query", [("limit", 50), ("after", after.isEmpty ? .null : .string(after)), ("vendors", true)], as: .staff)
         let lots = list["lots"]?.arrayValue ?? []
         let rows = lots.map { row -> JSON in
             let (passed, required) = (row["passed"]?.intValue ?? 0, row["required"]?.intValue ?? 0)
@@ -361,20 +366,19 @@ extension Site {
             view["honour"] = row["honourPerMille"]?.intValue.map { .string(web.format.percent(perMille: $0)) }
             return .object(view)
         }
-        let vendors = Dictionary(grouping: lots) { $0["vendor"]?.stringValue ?? "" }.sorted { $0.key < $1.key }.map {
-            vendor, rows -> JSON in
-            let passed = rows.reduce(0) { $0 + ($1["passed"]?.intValue ?? 0) }
-            let required = rows.reduce(0) { $0 + ($1["required"]?.intValue ?? 0) }
+        let vendors = (list["vendors"]?.arrayValue ?? []).map { row -> JSON in
+            let name = row["vendor"]?.stringValue ?? ""
+            let (passed, required) = (row["passed"]?.intValue ?? 0, row["required"]?.intValue ?? 0)
             return [
-                "name": .string(vendor.isEmpty ? words.say(web.language, "compliance.noVendor") : vendor), "lots": .int(rows.count),
-                "percent": .int(required > 0 ? passed * 100 / required : 0),
+                "name": .string(name.isEmpty ? words.say(web.language, "compliance.noVendor") : name), "lots": row["lots"] ?? 0,
+                "online": row["online"] ?? 0, "percent": .int(required > 0 ? passed * 100 / required : 0),
             ]
         }
         return .page(
             Page(
                 "city/compliance",
                 [
-                    ("lots", .array(rows)), ("vendors", .array(vendors)),
+                    ("lots", .array(rows)), ("vendors", .array(vendors)), ("isTrusting", .bool(list["mode"]?.stringValue == "trust")),
                     ("next", list["hasMore"]?.boolValue == true ? lots.last?["parkCode"] ?? .null : .null),
                     ("tabCompliance", true),
                 ]))

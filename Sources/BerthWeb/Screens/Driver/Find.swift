@@ -6,6 +6,7 @@ extension Site {
     static var driverRoutes: [Route] {
         [
             .get("/", .anyone) { try await $0.find($1) },
+            .get("/suggest", .anyone) { try await $0.suggest($1) },
             .get("/lots/:lot", .anyone) { try await $0.lot($1) },
             .post("/book", .role("driver")) { try await $0.book($1) },
         ]
@@ -67,6 +68,20 @@ extension Site {
             ),
         ]
         return .page(Page("driver/find", members))
+    }
+
+    /// Names of lots for a destination that is being typed, a JSON array of at most eight texts; those that begin with it come first.
+    func suggest(_ web: WebRequest) async throws -> WebResult {
+        guard limiter.admit("suggest|\(web.source)", burst: 300, minutes: 1, now: web.now) else { return .later(60) }
+        let typed = web.text("q", max: 64).lowercased()
+        guard !typed.isEmpty else { return .file(Array("[]".utf8), type: "application/json") }
+        let (rows, _) = try await cache.boards(city)
+        let names = rows.filter { $0["stage"]?.stringValue != "suspended" }.compactMap { $0["parkName"]?.stringValue }
+        let found = names.filter { $0.lowercased().contains(typed) }.sorted {
+            let (first, second) = ($0.lowercased().hasPrefix(typed), $1.lowercased().hasPrefix(typed))
+            return first == second ? $0 < $1 : first
+        }
+        return .file(Array(JSON.array(found.prefix(8).map { .string($0) }).string.utf8), type: "application/json")
     }
 
     /// At most seven places after the point, as the wire has them.

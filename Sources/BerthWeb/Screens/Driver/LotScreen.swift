@@ -37,6 +37,8 @@ extension Site {
                         ]
                     })
             ),
+            ("slotOf", .optional(slotText(slots.chosen, plan, web))),
+            ("mayDiffer", .bool((slots.chosen?["remain"]?.intValue ?? 0) > (lot["remain"]?.intValue ?? 0))),
             ("chips", .array(slots.chips)), ("isFull", .bool(isFull)), ("isPublic", .bool(plan.purpose == 3)),
             ("isShare", .bool(plan.purpose == 2)), ("planTime", .int(plan.arrive)), ("hasBusiness", .bool(!offered.isEmpty)),
             ("extNo", .string(web.text("extNo", max: 64))), ("offerId", .string(web.text("offerId", max: 32))),
@@ -49,6 +51,7 @@ extension Site {
             let vehicles = try await vehicles(person, web)
             members.append(("vehicles", .array(vehicles)))
             members.append(("hasSeveral", .bool(vehicles.count > 1)))
+            members.append(("hasVehicles", .bool(!vehicles.isEmpty)))
             members.append(("canBook", true))
             members.append(("key", .string(SystemRandom.uuid())))
         }
@@ -61,6 +64,16 @@ extension Site {
             members.append(("mayWait", .bool(isFull || [1101, 1110].contains(error?.code ?? 0))))
         }
         return Page("driver/lot", members, status: error == nil ? 200 : 409)
+    }
+
+    /// The slot that a time belongs to, in words; nil where the chip shows the time itself.
+    private func slotText(_ slot: JSON?, _ plan: Plan, _ web: WebRequest) -> String? {
+        let format = web.format
+        guard let start = slot?["start"]?.intValue, let end = slot?["end"]?.intValue,
+            format.clock(max(start, web.now)) != format.clock(plan.arrive)
+        else { return nil }
+        return words.say(
+            web.language, "lot.slotOf", ["at": format.clock(plan.arrive), "slot": "\(format.clock(start))–\(format.clock(end))"])
     }
 
     /// The times that can be chosen, from the lot's own slots: what a chip says is what a booking gets.

@@ -127,7 +127,7 @@ extension Site {
             return .compact([
                 ("id", .string(id)), ("kind", .string(words.say(web.language, "penalty.\(penalty["kind"]?.stringValue ?? "")"))),
                 ("order", penalty["orderNo"] ?? .null), ("at", .string(format.time(penalty["at"]?.intValue ?? 0))),
-                ("evidence", .string(evidence(penalty["evidence"]?.stringValue ?? "", web))), ("isUndone", .bool(!isInForce)),
+                ("evidence", .string(words.remark(penalty["evidence"]?.stringValue ?? "", format))), ("isUndone", .bool(!isInForce)),
                 ("mayAppeal", .bool(isInForce && appeal == nil && web.now < until)), ("until", .string(format.time(until))),
                 ("appeal", .optional(appeal?["state"]?.stringValue.map { words.say(web.language, "appeal.\($0)") })),
                 ("answer", appeal?["answer"] ?? .null), ("answerBy", .optional(appeal?["answerBy"]?.intValue.map(format.time))),
@@ -140,15 +140,6 @@ extension Site {
                     ("counters", .array(counters)), ("bans", .array(bans)), ("penalties", .array(penalties)), ("tabStanding", true),
                     ("error", .optional(error)),
                 ], status: error == nil ? 200 : 409))
-    }
-
-    /// The evidence of a penalty. Times in it are ms of the epoch; a person reads them as times.
-    func evidence(_ text: String, _ web: WebRequest) -> String {
-        text.split(separator: " ", omittingEmptySubsequences: false).map { part -> String in
-            let digits = part.filter(\.isNumber)
-            guard digits.utf8.count == 13, let time = Int64(digits) else { return String(part) }
-            return part.replacingOccurrences(of: digits, with: web.format.time(time))
-        }.joined(separator: " ")
     }
 
     func appeal(_ web: WebRequest) async throws -> WebResult {

@@ -57,6 +57,7 @@ extension Site {
         let (enterStart, enterEnd) = (time("enterStart") ?? 0, time("enterEnd") ?? 0)
         let terms = order["terms"]
         let isIn = status == 2
+        let isDelayed = order["delayed"]?.boolValue == true
         let leaveBy = time("leaveDeadline")
         let fees = order["fees"]
         let payable = fees?["payable"]?.intValue ?? 0
@@ -67,6 +68,7 @@ extension Site {
             if web.now < enterStart { note("opens", ["at": format.time(enterStart)]) }
             if enterStart <= web.now, web.now <= enterEnd { note("openNow", ["until": format.clock(enterEnd)]) }
             if web.now > enterEnd { note("windowOver") }
+            if isDelayed { note("delayed", ["until": format.clock(enterEnd)]) }
         }
         if isIn, let leaveBy {
             let left = leaveBy - web.now
@@ -106,7 +108,7 @@ extension Site {
             ("isBooked", .bool(status == 1)), ("isHeld", .bool(status == 0)),
             ("isIn", .bool(isIn)), ("isWaiting", .bool(status == 9)), ("isOver", .bool(![0, 1, 2, 9].contains(status))),
             ("mayCancel", .bool([0, 1].contains(status))), ("mayChange", .bool(status == 1)),
-            ("mayDelay", .bool(status == 1 && order["bizType"]?.intValue == 1 && (terms?["delayMin"]?.intValue ?? 0) > 0)),
+            ("mayDelay", .bool(status == 1 && !isDelayed && order["bizType"]?.intValue == 1 && (terms?["delayMin"]?.intValue ?? 0) > 0)),
             ("hasReceipt", .bool(time("leaveTime") != nil)),
             ("isLost", .bool([6, 8, 10].contains(status))), ("isNoShow", .bool(status == 7)), ("overstay", order["overstay"] ?? .null),
             ("total", .optional(fees?["total"]?.intValue.map(format.money))),
@@ -212,6 +214,13 @@ extension Site {
                     ("vehicles", .array(try await vehicles(person, web))), ("plateNo", order["plateNo"] ?? .null),
                     ("plateChanges", order["terms"]?["plateChangesMax"] ?? 1), ("action", .string(ticketAddress(web) + "/change")),
                     ("back", .string(ticketAddress(web))),
+                    (
+                        "cancelUntil",
+                        .optional(
+                            (order["terms"]?["freeCancelUntil"]?.intValue).map { until in
+                                words.say(web.language, "change.cancelUntil", ["until": web.format.time(until)])
+                            })
+                    ),
                 ], status: error == nil ? 200 : 409))
     }
 

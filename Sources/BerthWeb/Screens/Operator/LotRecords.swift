@@ -41,6 +41,7 @@ extension Site {
                     ("passed", .int(passed)), ("required", .int(required)), ("open", items("open")), ("met", items("met")),
                     ("gauge", .string(Chart.gauge(percent, style: "l3", label: "\(percent)%"))),
                     ("stageText", .string(words.say(web.language, "stage.\(row["stage"]?.stringValue ?? "applied")"))),
+                    ("isTrusting", .bool(found["mode"]?.stringValue == "trust")),
                     ("vendor", row["vendor"] ?? .null), ("version", row["softVersion"] ?? .null),
                 ]))
     }

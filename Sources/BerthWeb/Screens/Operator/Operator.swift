@@ -105,10 +105,18 @@ extension Site {
                 ], live: "operator/board.live"))
     }
 
+    /// The board of one lot. A lot that was opened after the last look at all of them is asked for by itself.
+    private func board(of parkCode: String) async throws -> (row: JSON, asOf: Int64) {
+        let (rows, asOf) = try await cache.boards(city)
+        if let row = rows.first(where: { $0["parkCode"]?.stringValue == parkCode }) { return (row, asOf) }
+        let found = try await city.call("lot.board.query", [("parkCode", .string(parkCode))], as: .staff)
+        guard let row = found["lots"]?.arrayValue?.first else { throw WebError.notFound }
+        return (row, found["asOf"]?.intValue ?? 0)
+    }
+
     func operatorLot(_ web: WebRequest) async throws -> WebResult {
         let parkCode = try ownLot(web)
-        let (rows, asOf) = try await cache.boards(city)
-        guard let row = rows.first(where: { $0["parkCode"]?.stringValue == parkCode }) else { throw WebError.notFound }
+        let (row, asOf) = try await board(of: parkCode)
         let format = web.format
         let forecast = try? await city.call("saturation.query", [("parkCode", .string(parkCode)), ("hours", 12)], as: .staff)
         let bars = (forecast?["windows"]?.arrayValue ?? []).map { window -> Chart.Bar in
@@ -128,7 +136,13 @@ extension Site {
         members += [
             ("asOfBoard", .int(asOf)),
             ("chart", .string(Chart.bars(bars, most: 110, every: 4, label: words.say(web.language, "board.forecastTitle")))),
-            ("historyDays", forecast?["historyDays"] ?? .null),
+            (
+                "forecastWhat",
+                .string(
+                    words.say(
+                        web.language, forecast?["historyDays"]?.intValue ?? 0 > 0 ? "board.forecastWhat" : "board.forecastNoHistory",
+                        ["days": String(forecast?["historyDays"]?.intValue ?? 0)]))
+            ),
             (
                 "flows",
                 .array(
@@ -159,7 +173,8 @@ extension Site {
         let name = Dialect.current.events[Int(type)]
         return .compact([
             ("at", .string(web.format.time(event["occurTime"]?.intValue ?? 0))), ("type", .int(type)),
-            ("name", .string((web.language == .zh ? name?.zh : name?.en) ?? String(type))), ("detail", event["detail"] ?? .null),
+            ("name", .string((web.language == .zh ? name?.zh : name?.en) ?? String(type))),
+            ("detail", .optional(event["detail"]?.stringValue.map { words.remark($0, web.format) })),
             ("order", event["orderNo"] ?? .null), ("lot", event["parkCode"] ?? .null),
         ])
     }

@@ -13,6 +13,29 @@ function ago(ms) {
   return null;
 }
 let skew = 0; // server's clock less ours
+// A page that stays open over midnight says "today" of yesterday: it is asked for anew, or says so where something was typed or a form was answered.
+const civilDay = () => Math.floor((Date.now() + skew - 2000 + 8 * 3600000) / 86400000);
+let day = civilDay();
+function setSkew(value) {
+  const isJump = Math.abs(value - skew) > 60000;
+  skew = value;
+  if (isJump) day = civilDay();
+}
+function midnight() {
+  if (civilDay() === day) return;
+  day = civilDay();
+  const isWritten = [...document.querySelectorAll("main input:not([type=hidden]),main textarea")].some((field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked);
+  if (!isWritten && document.body.dataset.answer === undefined) return again();
+  const word = document.createElement("p");
+  word.className = "warn";
+  word.setAttribute("role", "status");
+  word.textContent = say("日期已变更，页面上的“今天”是昨天。", "A new day has begun: “today” on this page is yesterday. ");
+  const link = document.createElement("a");
+  link.href = location.href;
+  link.textContent = say("刷新页面", "Load it anew");
+  word.append(link);
+  document.querySelector("main")?.prepend(word);
+}
 function ages() {
   const now = Date.now() + skew;
   for (const node of document.querySelectorAll("time.age[data-at]")) {
@@ -68,7 +91,7 @@ function live() {
     source.addEventListener("beat", (event) => {
       last = performance.now();
       const [run, now] = event.data.split(" ");
-      skew = Number(now) - Date.now();
+      setSkew(Number(now) - Date.now());
       if (run !== meta("run")) again();
       if (held === undefined) show("up", say("实时", "live"));
     });
@@ -147,6 +170,21 @@ function here() {
   document.querySelector("form.find input[name=to]")?.addEventListener("input", (event) => { const form = event.target.form; form.elements.lng.value = ""; form.elements.lat.value = ""; });
 }
 
+// Names of places while a destination is typed. Without them the search does the same.
+function suggestions() {
+  const field = document.querySelector("[data-suggest]");
+  let asked = 0;
+  field?.addEventListener("input", () => {
+    const mine = ++asked;
+    setTimeout(async () => {
+      if (mine !== asked || !field.value.trim()) return;
+      const names = await fetch(`/suggest?q=${encodeURIComponent(field.value.trim())}`).then((answer) => (answer.ok ? answer.json() : [])).catch(() => []);
+      if (mine !== asked) return;
+      field.list.replaceChildren(...names.map((name) => new Option(name, name)));
+    }, 250);
+  });
+}
+
 // The map of a list is fetched when somebody opens it.
 function maps() {
   for (const box of document.querySelectorAll(".mapbox")) box.addEventListener("toggle", async () => {
@@ -176,10 +214,11 @@ for (const button of document.querySelectorAll("[data-print]")) { button.hidden 
 // A long list of tabs begins with the present one.
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 ages();
-setInterval(ages, 1000);
+setInterval(() => { ages(); midnight(); }, 1000);
 once();
 plates();
 here();
+suggestions();
 maps();
 live();
 consolePage();
