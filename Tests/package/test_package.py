@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -19,6 +20,24 @@ from berth import Gateway, Process, Server, booking, eventually  # noqa: E402
 RELEASE = dict(line.split("=", 1) for line in open("/etc/os-release").read().splitlines() if "=" in line)["VERSION_CODENAME"]
 #: Programs that are built already; no setting of a server, so it is not handed on.
 PROGRAMS = os.environ.pop("BERTH_PROGRAMS", "")
+
+
+class Steps:
+    """What a newcomer does, with the time of the machine for each: printed at the end."""
+
+    def __init__(self):
+        self.rows, self.since = [], time.monotonic()
+
+    def done(self, what):
+        now = time.monotonic()
+        self.rows.append((what, now - self.since))
+        self.since = now
+
+    def show(self):
+        print("\n" + "\n".join(f"{seconds:6.1f} s  {what}" for what, seconds in self.rows))
+
+
+STEPS = Steps()
 
 
 def run(*args, **more):
@@ -50,8 +69,10 @@ def clean(packages, tmp_path_factory):
             shutil.copy(package, root / "tmp" / package.name)
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
         run("chroot", root, "apt-get", "update", "-qq", env=env)
+        STEPS.since = time.monotonic()
         run("chroot", root, "apt-get", "install", "-y", "-qq", "--no-install-recommends",
             *[f"/tmp/{p.name}" for p in packages.values()], env=env)
+        STEPS.done("both packages are installed, with what they need from Debian")
         yield root
     finally:
         for _, place in reversed(mounts):
@@ -117,13 +138,22 @@ def upgrade(root, package):
 
 
 def test_a_city_runs_from_the_package(clean, packages, tmp_path):
+    STEPS.since = time.monotonic()
     server = Installed(clean, tmp_path).start()
+    STEPS.done("the server is ready (READY=1)")
     gateway = None
     try:
         assert b"READY=1" in server.manager.recv(1000)
         assert server.data.stat().st_mode & 0o777 == 0o700
         provider = server.issue("provider")
         key = server.issue("lot", "PKG1")
+        STEPS.done("two credentials are issued")
+        # What one sends to a vendor: without the secret.
+        server.cli("keys", "issue", "--role", "lot", "--name", "vendor", "--park", "PKG2", "--host", "127.0.0.1", "--sheet", "/var/lib/berth/vendor.md")
+        sheet = (clean / "var/lib/berth/vendor.md").read_text()
+        assert f"https://127.0.0.1:{server.https_port}" in sheet and "BEGIN CERTIFICATE" in sheet
+        (clean / "var/lib/berth/vendor.md").unlink()
+        STEPS.done("a sheet for a vendor is written")
         operator = server.issue("operator")
         assert operator.secret
         # The box of the lot, from the other package, under its own user.
@@ -137,6 +167,9 @@ def test_a_city_runs_from_the_package(clean, packages, tmp_path):
         owner = run("stat", "-c", "%u:%g", clean / "etc/berth").strip()
         run("chown", owner, place, clean / "etc/berth/ca.pem")
         settings = unit(clean, "berth-gateway")
+        checked = run("chroot", f"--userspec={settings['User']}:{settings['Group']}", clean, "/usr/bin/berth-gateway", "check", "--config", "/etc/berth/gateway.json")
+        assert "PKG1 MQTT" in checked and "FAILED" not in checked, checked
+        STEPS.done("the gateway's file is checked from the file to an answer over each carrier")
         gateway.process = Process(
             ["chroot", f"--userspec={settings['User']}:{settings['Group']}", clean, *settings["ExecStart"].split()], tmp_path / "gateway.log",
             env={"HOME": "/"})
@@ -144,6 +177,7 @@ def test_a_city_runs_from_the_package(clean, packages, tmp_path):
         made = eventually(lambda: (lambda r: r if r.code == 0 else None)(server.call(provider, "order.create", booking("PKG1"))), 30)
         order = made.data["orderNo"]
         assert eventually(lambda: order in gateway.in_force("PKG1"), 30)
+        STEPS.done("the gateway runs, and has the first reservation in its list")
         connection = server.connection()
         for path, status in (("/livez", "ok"), ("/readyz", "ready"), ("/healthz", "ok")):
             connection.request("GET", path)
@@ -157,6 +191,7 @@ def test_a_city_runs_from_the_package(clean, packages, tmp_path):
         nightly = shlex.split(unit(clean, "berth-nightly")["ExecStart"].replace("$$", "$"))
         run("chroot", "--userspec=berth:berth", clean, *nightly)
         assert len(list((clean / "var/backups/berth").glob("berth-*/manifest.json"))) == 1
+        STEPS.done("the probes and the metrics are looked at; the nightly command makes a backup and looks through the database")
         gateway.process.stop()
         server.stop()
         server.manager.close()
@@ -166,6 +201,7 @@ def test_a_city_runs_from_the_package(clean, packages, tmp_path):
         assert server.call(provider, "order.detail", {"orderNo": order}).code == 0
         server.stop()
         server.manager.close()
+        STEPS.done("the next version is installed and answers for the reservation")
         # The machine is lost: its backup and the key, in another folder.
         run("chroot", clean, "install", "-d", "-m", "0700", "-o", "berth", "-g", "berth", "/var/lib/berth-new")
         run("chroot", "--userspec=berth:berth", clean, "/usr/bin/berth", "restore", "--from", "/var/backups/berth", "--data", "/var/lib/berth-new",
@@ -173,6 +209,8 @@ def test_a_city_runs_from_the_package(clean, packages, tmp_path):
         run("chroot", clean, "sh", "-c", "mv /var/lib/berth /var/lib/berth-lost && mv /var/lib/berth-new /var/lib/berth")
         server = Installed(clean, tmp_path / "restored").start()
         assert server.call(provider, "order.detail", {"orderNo": order}).code == 0
+        STEPS.done("the backup is restored in a new folder, and the server answers for the reservation")
+        STEPS.show()
     finally:
         if gateway and gateway.process:
             gateway.process.stop()
