@@ -4,8 +4,9 @@ import Foundation
 import Logging
 import Synchronization
 
-/// Tries a configuration from the file to an answer over each carrier, and changes nothing at the server or in the spool. A gateway that runs on
-/// the same file keeps its connection: the check has a client id of its own.
+/// Tries a configuration from the file to an answer over each carrier. It sends no record and leaves the spool alone. A lot that is looked at over
+/// MQTT counts as connected for up to 90 s, and a secret that waits for its first use is used. The broker knows one connection for each
+/// credential: beside a gateway that runs, MQTT is left out.
 public struct GatewayCheck: Sendable {
     public enum Verdict: String, Sendable { case ok, failed, unknown }
 
@@ -109,11 +110,15 @@ public struct GatewayCheck: Sendable {
     /// The way over MQTT: connection, password, topics, and an answer.
     private func checkMQTT(_ lot: GatewayConfiguration.LotEntry, _ reactor: MQTTReactor, offset: Int64, _ say: Say) async {
         let name = "\(lot.parkCode) MQTT"
+        if let listen = configuration.listen, listen.port > 0, GatewayCheck.answers(listen.host, listen.port) {
+            return say(
+                .unknown, name, name,
+                "\(listen.host):\(listen.port) answers: a gateway runs and has this connection; its status page says how it stands")
+        }
         let clientId = MQTTIdentity.clientId(appId: lot.appId, role: .lot, parkCode: lot.parkCode)
         var mqtt = MQTTConfiguration(
-            host: configuration.mqttHost, port: configuration.mqttPort, caFile: configuration.caFile, clientId: clientId + "_check",
+            host: configuration.mqttHost, port: configuration.mqttPort, caFile: configuration.caFile, clientId: clientId,
             username: lot.appId, password: MQTTIdentity.staticPassword(secret: lot.appSecret, clientId: clientId))
-        mqtt.cleanSession = true
         mqtt.filters = [Topic.downReply(lot.parkCode)]
         let requestId = SystemRandom.uuid()
         let ear = Ear(secret: lot.appSecret, requestId: requestId)
@@ -135,6 +140,21 @@ public struct GatewayCheck: Sendable {
                 reply.code == 0 ? "\(configuration.mqttHost):\(configuration.mqttPort)" : GatewayCheck.why(reply))
         case .down(let reason): say(.failed, name, name, reason)
         case .up, nil: say(.failed, name, name, "connected, and no answer within \(GatewayCheck.answerSeconds) s: topics or signature")
+        }
+    }
+
+    /// Whether somebody listens at an IPv4 address of this machine.
+    private static func answers(_ host: String, _ port: Int) -> Bool {
+        guard let number = UInt16(exactly: port) else { return false }
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = number.bigEndian
+        address.sin_addr.s_addr = inet_addr(host == "localhost" || host == "0.0.0.0" ? "127.0.0.1" : host)
+        return withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 }
         }
     }
 

@@ -37,7 +37,10 @@ public final class Spool: Sendable {
         configuration.busyMode = .timeout(5)
         configuration.maximumReaderCount = 2
         pool = try DatabasePool(path: path, configuration: configuration)
-        if try pool.read({ try Spool.migrator.hasBeenSuperseded($0) }) { throw Later() }
+        let (isSuperseded, applied) = try pool.read {
+            (try Spool.migrator.hasBeenSuperseded($0), try Spool.migrator.appliedIdentifiers($0))
+        }
+        if isSuperseded { throw applied.contains("1 one schema") ? Later() as any Error : Unreleased() }
         try Spool.migrator.migrate(pool)
         try pool.writeWithoutTransaction { db in
             try db.execute(sql: "PRAGMA synchronous=FULL")

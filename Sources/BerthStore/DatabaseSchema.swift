@@ -16,7 +16,8 @@ enum DatabaseSchema {
     /// Brings the tables to this version.
     /// - Throws: ``Later``, ``Unreleased``, or the database's own error; nothing is changed then.
     static func prepare(_ pool: DatabasePool) throws {
-        if try pool.read({ try migrator.hasBeenSuperseded($0) }) { throw Later() }
+        let (isSuperseded, applied) = try pool.read { (try migrator.hasBeenSuperseded($0), try migrator.appliedIdentifiers($0)) }
+        if isSuperseded { throw applied.contains("1 one schema") ? Later() as any Error : Unreleased() }
         try migrator.migrate(pool)
     }
 

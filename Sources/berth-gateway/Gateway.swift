@@ -85,7 +85,7 @@ struct BerthGatewayCommand: AsyncParsableCommand {
             abstract: "Try a configuration from the file to an answer over each carrier.",
             discussion: """
                 Each line is ok, FAILED or unknown. The exit code is 1 when anything failed; unknown is not failed.
-                Nothing is changed, and a gateway that runs keeps its connection.
+                No record is sent. Beside a gateway that runs (its local API answers) MQTT is left out; stop one without a local API before.
                 """)
         @Option(help: "The configuration file.") var config: String
 

@@ -32,6 +32,10 @@ struct Sheet {
         return stride(from: 0, to: digest.count, by: 2).map { String(digest[$0..<min($0 + 2, digest.count)]) }.joined(separator: ":")
     }
 
+    private var clientIds: [String] {
+        key["role"]?.stringValue == "cloud" ? ["\(appId)_cloud"] : parks.map { "\(appId)_\($0)" }
+    }
+
     /// Markdown: Chinese first, then English.
     var text: String { chinese + "\n" + english + "\n" + draft + authorityText }
 
@@ -47,7 +51,7 @@ struct Sheet {
         | 应用编号 appId | `\(appId)` |
         | 角色 | `\(key["role"]?.stringValue ?? "")` |
         | 车场编码 parkCode | \(list(parks)) |
-        | MQTT clientId | \(list(parks.map { "\(appId)_\($0)" })) |
+        | MQTT clientId | \(list(clientIds)) |
         | 上行主题 | \(list(parks.map { "rsp/v1/\($0)/up/#" })) |
         | 下行主题 | \(list(parks.map { "rsp/v1/\($0)/down/#" })) |
         | 密钥 appSecret | 另行交付，不在本单中 |
@@ -71,7 +75,7 @@ struct Sheet {
         | appId | `\(appId)` |
         | role | `\(key["role"]?.stringValue ?? "")` |
         | parkCode | \(list(parks)) |
-        | MQTT client id | \(list(parks.map { "\(appId)_\($0)" })) |
+        | MQTT client id | \(list(clientIds)) |
         | topics up | \(list(parks.map { "rsp/v1/\($0)/up/#" })) |
         | topics down | \(list(parks.map { "rsp/v1/\($0)/down/#" })) |
         | appSecret | handed over another way; it is not in this sheet |
@@ -85,10 +89,12 @@ struct Sheet {
 
     /// The file of a gateway, to be completed with the secret.
     private var draft: String {
-        guard !parks.isEmpty else { return "" }
+        // A cloud connects by itself, under one client id for all of its lots.
+        guard key["role"]?.stringValue == "lot" else { return "" }
         let lots = parks.map { park -> JSON in ["parkCode": .string(park), "appId": .string(appId), "appSecret": "…", "totalSpace": 0] }
         let file: JSON = [
-            "server": .string(https), "mqtt": .string("\(shownHost):\(mqttPort)"), "ca": "/etc/berth/ca.pem",
+            "server": .string(https), "mqtt": .string("\(shownHost):\(mqttPort)"),
+            "ca": .string(authority == nil ? "/etc/ssl/certs/ca-certificates.crt" : "/etc/berth/ca.pem"),
             "spool": "/var/lib/berth-gateway/spool.sqlite", "listen": "127.0.0.1:9080", "lots": .array(lots),
         ]
         return "## gateway.json\n\n```json\n\(file.string)\n```\n\n"

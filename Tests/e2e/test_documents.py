@@ -148,7 +148,8 @@ def test_a_release_is_made_from_the_changelog(tmp_path):
     subprocess.run(["git", "clone", "-q", "--no-local", "--depth", "1", f"file://{ROOT}", clone], check=True)
     # What is tested is the script as it is here, whether it is committed or not.
     (clone / "scripts/release.sh").write_text((ROOT / "scripts/release.sh").read_text())
-    (clone / "CHANGELOG.md").write_text((ROOT / "CHANGELOG.md").read_text())
+    # Something stands under Unreleased, also where a release has just been made.
+    (clone / "CHANGELOG.md").write_text((ROOT / "CHANGELOG.md").read_text().replace("## Unreleased\n", "## Unreleased\n\n- Something of this test.\n", 1))
     git = lambda *a: subprocess.run(["git", "-C", clone, "-c", "user.name=t", "-c", "user.email=t@example.org", *a], check=True, capture_output=True, text=True).stdout
     git("add", "-A")
     git("commit", "-q", "--allow-empty", "-m", "as it is here")

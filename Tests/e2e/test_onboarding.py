@@ -155,6 +155,11 @@ def test_a_sheet_for_a_vendor(tmp_path):
     assert code == 0 and "FAILED" not in lines, lines
     assert re.search(rf"ok +SHEET HTTPS: https://127.0.0.1:{server.https_port}, \d+ ms", lines) and "SHEET credential" in lines and "SHEET MQTT" in lines, lines
     assert not (tmp_path / "spool.sqlite").exists(), "a check leaves nothing"
+    # Beside a gateway that runs, its connection is left alone: the broker knows one for each credential.
+    import socket
+    with socket.create_server(("127.0.0.1", 0)) as running:
+        code, lines = check(listen=f"127.0.0.1:{running.getsockname()[1]}")
+        assert code == 0 and re.search("unknown +SHEET MQTT: .*a gateway runs", lines), lines
     # Each thing that may be wrong is named at its step.
     wrong = [dict(draft["lots"][0], appSecret="x" * 40)]
     for changes, step in (({"lots": wrong}, "SHEET HTTPS"), ({"mqtt": "127.0.0.1:1"}, "SHEET MQTT"), ({"server": "https://127.0.0.1:1"}, "SHEET HTTPS"),

@@ -340,7 +340,8 @@ extension Site {
     func compliance(_ web: WebRequest) async throws -> WebResult {
         let after = web.text("after", max: 32)
         let list = try await city.call(
-            "lot.compliance.query", [("limit", 50), ("after", after.isEmpty ? .null : .string(after)), ("vendors", true)], as: .staff)
+            "lot.compliance.query",
+            [("limit", 50), ("after", after.isEmpty ? .null : .string(after)), ("vendors", after.isEmpty ? true : .null)], as: .staff)
         let lots = list["lots"]?.arrayValue ?? []
         let rows = lots.map { row -> JSON in
             let (passed, required) = (row["passed"]?.intValue ?? 0, row["required"]?.intValue ?? 0)
@@ -378,7 +379,8 @@ extension Site {
             Page(
                 "city/compliance",
                 [
-                    ("lots", .array(rows)), ("vendors", .array(vendors)), ("isTrusting", .bool(list["mode"]?.stringValue == "trust")),
+                    ("lots", .array(rows)), ("vendors", .array(vendors)), ("isFirst", .bool(after.isEmpty)),
+                    ("isTrusting", .bool(list["mode"]?.stringValue == "trust")),
                     ("next", list["hasMore"]?.boolValue == true ? lots.last?["parkCode"] ?? .null : .null),
                     ("tabCompliance", true),
                 ]))

@@ -76,11 +76,13 @@ extension Site {
         let typed = web.text("q", max: 64).lowercased()
         guard !typed.isEmpty else { return .file(Array("[]".utf8), type: "application/json") }
         let (rows, _) = try await cache.boards(city)
-        let names = rows.filter { $0["stage"]?.stringValue != "suspended" }.compactMap { $0["parkName"]?.stringValue }
-        let found = names.filter { $0.lowercased().contains(typed) }.sorted {
-            let (first, second) = ($0.lowercased().hasPrefix(typed), $1.lowercased().hasPrefix(typed))
-            return first == second ? $0 < $1 : first
+        var (first, later): ([String], [String]) = ([], [])
+        for row in rows where first.count < 8 {
+            guard let name = row["parkName"]?.stringValue, row["stage"]?.stringValue != "suspended" else { continue }
+            let plain = name.lowercased()
+            if plain.hasPrefix(typed) { first.append(name) } else if later.count < 8, plain.contains(typed) { later.append(name) }
         }
+        let found = first + later
         return .file(Array(JSON.array(found.prefix(8).map { .string($0) }).string.utf8), type: "application/json")
     }
 

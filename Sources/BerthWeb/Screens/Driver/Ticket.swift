@@ -68,7 +68,7 @@ extension Site {
             if web.now < enterStart { note("opens", ["at": format.time(enterStart)]) }
             if enterStart <= web.now, web.now <= enterEnd { note("openNow", ["until": format.clock(enterEnd)]) }
             if web.now > enterEnd { note("windowOver") }
-            if isDelayed { note("delayed", ["until": format.clock(enterEnd)]) }
+            if isDelayed, web.now <= enterEnd { note("delayed", ["until": format.time(enterEnd)]) }
         }
         if isIn, let leaveBy {
             let left = leaveBy - web.now
@@ -218,7 +218,9 @@ extension Site {
                         "cancelUntil",
                         .optional(
                             (order["terms"]?["freeCancelUntil"]?.intValue).map { until in
-                                words.say(web.language, "change.cancelUntil", ["until": web.format.time(until)])
+                                words.say(
+                                    web.language, web.now < until ? "change.cancelUntil" : "change.cancelOver",
+                                    ["until": web.format.time(until)])
                             })
                     ),
                 ], status: error == nil ? 200 : 409))

@@ -2,7 +2,7 @@
 const zh = document.documentElement.lang.startsWith("zh");
 const say = (chinese, english) => (zh ? chinese : english);
 // Asks for the page anew. A reload would send the form again whose answer the page is.
-const again = () => location.replace(location.href);
+const again = () => location.replace(location.pathname + location.search);
 const meta = (name) => document.querySelector(`meta[name=${name}]`)?.content ?? "";
 
 // Ages: beside every live number, amber after 10 s without news where a page is live, as text elsewhere.
@@ -16,24 +16,42 @@ let skew = 0; // server's clock less ours
 // A page that stays open over midnight says "today" of yesterday: it is asked for anew, or says so where something was typed or a form was answered.
 const civilDay = () => Math.floor((Date.now() + skew - 2000 + 8 * 3600000) / 86400000);
 let day = civilDay();
+let isSkewKnown = false;
 function setSkew(value) {
-  const isJump = Math.abs(value - skew) > 60000;
+  // The first beat comes with the page: what it shows is of the server's day.
+  const isJump = !isSkewKnown || Math.abs(value - skew) > 2000;
+  isSkewKnown = true;
   skew = value;
   if (isJump) day = civilDay();
 }
-function midnight() {
-  if (civilDay() === day) return;
+let isTurning = false;
+async function midnight() {
+  if (isTurning || civilDay() <= day) return;
+  isTurning = true;
+  try {
+    // Without a line the page stays as it is; the server's clock decides.
+    const answer = await fetch(location.pathname + location.search, { method: "HEAD", cache: "no-store" });
+    const time = Date.parse(answer.headers.get("date") ?? "");
+    if (!Number.isNaN(time)) skew = time - Date.now();
+    if (civilDay() > day) turn();
+  } catch { /* again in a while */ }
+  setTimeout(() => { isTurning = false; }, 5000);
+}
+function turn() {
   day = civilDay();
-  const isWritten = [...document.querySelectorAll("main input:not([type=hidden]),main textarea")].some((field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked);
+  const isWritten = [...document.querySelectorAll("main input:not([type=hidden]),main textarea")].some((field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked)
+    || [...document.querySelectorAll("main option")].some((option) => option.selected !== option.defaultSelected && option.parentElement.querySelector("option[selected]"));
   if (!isWritten && document.body.dataset.answer === undefined) return again();
   const word = document.createElement("p");
   word.className = "warn";
   word.setAttribute("role", "status");
   word.textContent = say("日期已变更，页面上的“今天”是昨天。", "A new day has begun: “today” on this page is yesterday. ");
-  const link = document.createElement("a");
-  link.href = location.href;
-  link.textContent = say("刷新页面", "Load it anew");
-  word.append(link);
+  if (document.body.dataset.answer === undefined) {
+    const link = document.createElement("a");
+    link.href = location.pathname + location.search;
+    link.textContent = say("刷新页面", "Load it anew");
+    word.append(link);
+  }
   document.querySelector("main")?.prepend(word);
 }
 function ages() {
