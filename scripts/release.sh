@@ -29,11 +29,11 @@ if [ -z "$draft" ]; then
 fi
 git add Sources/BerthWire/Version.swift CHANGELOG.md
 git commit -q -m "Release $version"
-git tag -a "v$version" -m "Berth $version"
 if [ -z "$draft" ]; then
   out=$PWD/.build/release-$version
   rm -rf "$out"
   scripts/package.sh "$out"
   (cd "$out" && sha256sum ./*.deb >SHA256SUMS)
 fi
+git tag -a "v$version" -m "Berth $version"
 say "v$version is tagged. Push it with: git push --follow-tags"

@@ -388,22 +388,6 @@ final class Sequencer: Sendable {
         }
     }
 
-    private static var uptimeMillis: Int64 { Int64(DispatchTime.now().uptimeNanoseconds / 1_000_000) }
-
-    /// Hands a group to the disk.
-    private func write(_ commits: [Commit]) throws(StoreError) -> Int64 {
-        guard !commits.isEmpty else { return 0 }
-        committingSince.store(Sequencer.uptimeMillis, ordering: .relaxed)
-        defer { committingSince.store(0, ordering: .relaxed) }
-        return try store.commit(commits)
-    }
-
-    /// The age of the commit that the disk works on, ms; 0 where it works on none.
-    var commitMillis: Int64 {
-        let since = committingSince.load(ordering: .relaxed)
-        return since == 0 ? 0 : max(0, Sequencer.uptimeMillis - since)
-    }
-
     func knows(_ parkCode: String) -> Bool { readUndurable { $0.lots[parkCode] != nil } }
 
     /// Looks at the city without waiting: for hints, pages and measurements only.
@@ -420,6 +404,22 @@ final class Sequencer: Sendable {
     }
 
     // MARK: Committing
+
+    private static var uptimeMillis: Int64 { Int64(DispatchTime.now().uptimeNanoseconds / 1_000_000) }
+
+    /// Hands a group to the disk.
+    private func write(_ commits: [Commit]) throws(StoreError) -> Int64 {
+        guard !commits.isEmpty else { return 0 }
+        committingSince.store(Sequencer.uptimeMillis, ordering: .relaxed)
+        defer { committingSince.store(0, ordering: .relaxed) }
+        return try store.commit(commits)
+    }
+
+    /// The age of the commit that the disk works on, ms; 0 where it works on none.
+    var commitMillis: Int64 {
+        let since = committingSince.load(ordering: .relaxed)
+        return since == 0 ? 0 : max(0, Sequencer.uptimeMillis - since)
+    }
 
     func answerNow(_ state: inout State, _ answer: Reply, _ completion: @escaping Completion) {
         state.immediate.append((completion, answer))

@@ -276,7 +276,7 @@ extension Site {
         guard let me = web.person, !me.may("city") else { return list["persons"]?.arrayValue ?? [] }
         return (list["persons"]?.arrayValue ?? []).filter { row in
             let lots = (row["parkCodes"]?.arrayValue ?? []).compactMap(\.stringValue)
-            // Nobody gives a new password to somebody who may do more than they.
+            // A new password can be given only to a person with no rights beyond those of the giver.
             let isOperator = (row["roles"]?.arrayValue ?? []).compactMap(\.stringValue) == ["operator"]
             return isOperator && !lots.isEmpty && lots.allSatisfy { lot in me.parkCodes.contains { $0 == lot } }
         }
