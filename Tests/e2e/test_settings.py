@@ -9,7 +9,8 @@ import subprocess
 
 import pytest
 
-from berth import BIN, ROOT, Lot, Server, envelope, eventually
+from berth import BIN, ROOT, Lot, Server, booking, envelope, eventually
+import callback
 
 
 def config(data, *args, env=None):
@@ -196,6 +197,41 @@ def test_a_log_of_json(tmp_path):
     assert all({"time", "level", "message"} <= row.keys() and row["time"].endswith("Z") for row in rows)
     refused = [row for row in rows if row["message"] == "refused"]
     assert refused[0]["requestId"] == answer.json["requestId"] and refused[0]["code"] == "1000"
+
+
+def test_one_number_from_request_to_push(tmp_path):
+    """log.requests=all: the answer, the commit, the entry of the lot's log and the notification of a reservation carry its requestId."""
+    pem, key_file = callback.certificate(tmp_path)
+    server = Server(tmp_path / "city", log__format="json", log__requests="all", callback__allowPrivate="true", callback__ca=pem).start()
+    key = server.lot("TRAIL1")
+    lot = Lot(server, key).connect()
+    provider = server.issue("provider")
+    party = callback.Callback(pem, key_file)
+    server.cli("keys", "set", "--app-id", provider.app_id, "--callback", party.url)
+    made = server.call(provider, "order.create", booking("TRAIL1"))
+    assert made.code == 0
+    number = made.json["requestId"]
+    rows = lambda: [row for row in map(json.loads, open(tmp_path / "city/server.log").read().splitlines()) if row.get("requestId") == number]
+    steps = lambda what: [row for row in rows() if row["message"] == what]
+    pushed = lot.wait(lambda: next(iter(lot.applied), None))
+    eventually(lambda: len(steps("confirmed")) >= 1)
+    cancelled = server.call(provider, "order.cancel", {"orderNo": made.data["orderNo"]})
+    assert cancelled.code == 0
+    assert [row["code"] for row in steps("answered")] == ["0"] and steps("answered")[0]["service"] == "order.create"
+    [committed] = steps("committed")
+    assert committed["orders"] == made.data["orderNo"] and int(committed["entry"]) > 0
+    [sent] = [row for row in steps("sent") if row.get("lot") == "TRAIL1"]
+    assert sent["over"] == "mqtt" and sent["push"] == pushed["requestId"] and sent["push"] in committed["pushes"].split(",")
+    assert steps("confirmed")[0]["push"] == sent["push"] and steps("confirmed")[0]["code"] == "0"
+    told = lambda: [row["push"] for row in steps("confirmed") if row["service"] == "order.status.notify"]
+    assert eventually(told)[0] in committed["pushes"].split(",")
+    # The cancel is another request with another number, and its notification carries that one.
+    number = cancelled.json["requestId"]
+    assert eventually(told)[0] in steps("committed")[0]["pushes"].split(",")
+    assert {body["requestId"] for body in party.received} >= set(told())
+    lot.disconnect()
+    server.stop()
+    party.close()
 
 
 @pytest.fixture(scope="module")

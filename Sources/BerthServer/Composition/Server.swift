@@ -76,28 +76,31 @@ public final class Server: Sendable {
         let keys = CredentialService(image.credentials, sequencer: sequencer, broker: broker, settings: settings, logger: logger)
         let credentials = keys.book
         let presence = Presence(clock: clock)
+        let trail = RequestTrail(isComplete: settings.logsAllRequests, logger: logger)
         let callbacks = CallbackClient(rules: settings.callbackRules)
         let relay = LotCalls(credentials: credentials, presence: presence, callbacks: callbacks, clock: clock)
         let deliverer = Deliverer(
-            sequencer: sequencer, credentials: credentials, presence: presence, relay: relay, callbacks: callbacks, clock: clock,
-            logger: logger)
+            sequencer: sequencer, credentials: credentials, presence: presence, relay: relay, callbacks: callbacks, trail: trail,
+            clock: clock, logger: logger)
         let statistics = try Statistics(store: store, logger: logger)
         let onboarding = Onboarding(
             sequencer: sequencer, presence: presence, credentials: credentials, settings: settings, clock: clock)
         let notifier = Notifier(
             sequencer: sequencer, credentials: credentials, callbacks: callbacks, retrySeconds: settings.callbackRetrySeconds,
-            clock: clock, logger: logger)
+            trail: trail, clock: clock, logger: logger)
         let pictures = try PictureStore(
             directory: folder.pictures, store: store, addresses: AddressSigner(vault: vault), settings: settings, clock: clock)
         let redirects = Redirects(sequencer: sequencer, credentials: credentials, settings: settings, clock: clock)
         let pipeline = Pipeline(
             sequencer: sequencer, keys: keys, presence: presence, deliverer: deliverer, relay: relay, pictures: pictures,
-            redirects: redirects, statistics: statistics, onboarding: onboarding, settings: settings, clock: clock, logger: logger)
+            redirects: redirects, trail: trail, statistics: statistics, onboarding: onboarding, settings: settings, clock: clock,
+            logger: logger)
         for (appId, nonce, _) in image.nonces { _ = pipeline.nonces.insert(appId: appId, nonce: nonce, now: SystemClock.monotonic()) }
         let live = LiveFeed(sequencer: sequencer, presence: presence, clock: clock)
         try broker.start(image.credentials)
 
-        sequencer.start([deliverer, live, notifier, statistics, onboarding])
+        // The trail first: it knows the request behind a message before the message goes.
+        sequencer.start([trail, deliverer, live, notifier, statistics, onboarding])
         let lineage = Lineage(sequencer: sequencer, clock: clock, logger: logger)
         deliverer.start(lineage: lineage)
         do throws(StoreError) { try lineage.begin() } catch { throw DataFolder.Failed(description: error.reason) }

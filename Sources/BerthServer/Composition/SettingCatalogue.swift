@@ -51,6 +51,9 @@ public enum SettingCatalogue {
         Setting("environment", "production", "production, test", "test 在 hint 中说明拒绝原因", "test explains refusals in hint"),
         Setting("log.level", "info", ServerSettings.logLevels.joined(separator: ", "), "日志级别", "least level of what is logged"),
         Setting("log.format", "text", "text, json", "日志格式", "a line of text or of JSON for each message"),
+        Setting(
+            "log.requests", "refused", "refused, all", "记录的请求；all 另含每次应答、提交、下发与通知，各行带同一 requestId",
+            "requests that are logged; all also writes each answer, commit, push and notification, with one requestId"),
         Setting("ntp.servers", "", "hosts, with commas", "告知车场的 NTP 服务器", "NTP servers that lots are told"),
         Setting(
             "onboarding", "trust", "trust, review", "review：通过附录 A 核验后投入运行",

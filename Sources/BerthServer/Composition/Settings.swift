@@ -42,6 +42,8 @@ public struct ServerSettings: Sendable {
     public var logLevel = "info"
     /// A line of JSON for each message of the log.
     public var logsJSON = false
+    /// `log.requests` = all: the log follows every request, not only those that are refused.
+    public var logsAllRequests = false
     /// Host names and addresses in the local certificate, beside the loopback's and `bindAddress`.
     public var tlsNames: [String] = []
     /// Own certificate, its key and its authority; nil: the local authority's.
@@ -118,6 +120,7 @@ public struct ServerSettings: Sendable {
         settings.ntpServers = ServerSettings.list(value("ntp.servers"))
         settings.logLevel = try choice("log.level", ServerSettings.logLevels)
         settings.logsJSON = try choice("log.format", ["text", "json"]) == "json"
+        settings.logsAllRequests = try choice("log.requests", ["refused", "all"]) == "all"
         settings.reviewsLots = try choice("onboarding", ["trust", "review"]) == "review"
         let codes = value("web.codes")
         settings.webCodes = codes.isEmpty ? settings.isTestEnvironment ? "screen" : "none" : codes

@@ -66,9 +66,9 @@ final class Sequencer: Sendable {
     let store: any Store
     /// A plain lock, held for microseconds; nothing waits for anything while it holds it.
     let state: NIOLockedValueBox<State>
-    private let hasWork = DispatchSemaphore(value: 0)
+    let hasWork = DispatchSemaphore(value: 0)
     /// When the commit that the disk works on began, on the monotonic clock, ms; 0 where it works on none.
-    private let committingSince = Atomic<Int64>(0)
+    let committingSince = Atomic<Int64>(0)
     let policy: Policy
     let newEpoch: String
     let reviewsLots: Bool
@@ -76,9 +76,9 @@ final class Sequencer: Sendable {
     let logger: Logger
     /// Told what has just become durable, in order, while the committer goes on. References: a closure that is read out of a
     /// generic box is wrapped once more at every reading.
-    private let listeners: Mutex<[any DurableListener]> = Mutex([])
-    private let durableQueue = DispatchQueue(label: "berth.durable")
-    private let commitTimer = Metrics.Timer(label: "berth_commit_duration")
+    let listeners: Mutex<[any DurableListener]> = Mutex([])
+    let durableQueue = DispatchQueue(label: "berth.durable")
+    let commitTimer = Metrics.Timer(label: "berth_commit_duration")
 
     init(
         store: any Store, image: CityImage, policy: Policy, newEpoch: String, reviewsLots: Bool = false,
@@ -400,113 +400,6 @@ final class Sequencer: Sendable {
     func read(_ parkCode: String?, _ body: (inout City) -> Reply) async -> Reply {
         await withCheckedContinuation { continuation in
             read(parkCode, body) { continuation.resume(returning: $0) }
-        }
-    }
-
-    // MARK: Committing
-
-    private static var uptimeMillis: Int64 { Int64(DispatchTime.now().uptimeNanoseconds / 1_000_000) }
-
-    /// Hands a group to the disk.
-    private func write(_ commits: [Commit]) throws(StoreError) -> Int64 {
-        guard !commits.isEmpty else { return 0 }
-        committingSince.store(Sequencer.uptimeMillis, ordering: .relaxed)
-        defer { committingSince.store(0, ordering: .relaxed) }
-        return try store.commit(commits)
-    }
-
-    /// The age of the commit that the disk works on, ms; 0 where it works on none.
-    var commitMillis: Int64 {
-        let since = committingSince.load(ordering: .relaxed)
-        return since == 0 ? 0 : max(0, Sequencer.uptimeMillis - since)
-    }
-
-    func answerNow(_ state: inout State, _ answer: Reply, _ completion: @escaping Completion) {
-        state.immediate.append((completion, answer))
-    }
-
-    func enqueue(_ state: inout State, _ pending: consuming Pending) {
-        if let commit = pending.commit {
-            state.decided += 1
-            for parkCode in commit.parkCodes { state.touched[parkCode] = state.decided }
-            state.unprepared.append(commit)
-        } else if state.decided == state.durable, state.pending.isEmpty {
-            state.immediate.append((pending.completion, pending.answer))
-            return
-        }
-        state.pending.append(pending)
-        if state.pending.count == 1 { state.wakesCommitter = true }
-    }
-
-    private func commitLoop() {
-        while true {
-            hasWork.wait()
-            while true {
-                let (batch, isStopped, isHalted) = state.withLockedValue { state in
-                    guard state.pending.count > Limits.batchMax else {
-                        var batch: [Pending] = []
-                        swap(&batch, &state.pending)
-                        return (batch, state.isStopped, state.halt != nil)
-                    }
-                    let batch = Array(state.pending.prefix(Limits.batchMax))
-                    state.pending.removeFirst(batch.count)
-                    return (batch, state.isStopped, state.halt != nil)
-                }
-                if batch.isEmpty {
-                    if isHalted, !isStopped {
-                        restore()
-                        continue
-                    }
-                    if isStopped { return }
-                    break
-                }
-                write(batch)
-            }
-        }
-    }
-
-    private func write(_ batch: [Pending]) {
-        let commits = batch.compactMap(\.commit)
-        let start = DispatchTime.now().uptimeNanoseconds
-        do {
-            let journalId = try write(commits)
-            commitTimer.recordNanoseconds(Int64(DispatchTime.now().uptimeNanoseconds - start))
-            // Answers do not wait for the lock. But a lot whose log entry is taken may send the next one at once, and must find room.
-            let hasLog = commits.contains { !$0.up.isEmpty }
-            if !hasLog { for pending in batch { pending.completion(pending.answer) } }
-            state.withLockedValue { state in
-                state.durable += UInt64(commits.count)
-                let durable = state.durable
-                if durable == state.decided {
-                    state.touched.removeAll(keepingCapacity: true)
-                } else {
-                    for commit in commits {
-                        for lot in commit.parkCodes where state.touched[lot].map({ $0 <= durable }) == true {
-                            state.touched[lot] = nil
-                        }
-                    }
-                }
-                for commit in commits {
-                    if let reply = commit.reply { state.freshReplies[reply.key] = nil }
-                    if let up = commit.up.first, commit.up.count == 1 {
-                        let left = state.logBacklog[up.parkCode, default: 1] - 1
-                        state.logBacklog[up.parkCode] = left > 0 ? left : nil
-                    }
-                    for up in commit.up where up.code != 0 && !up.recordNo.isEmpty {
-                        let key = Sequencer.deadKey(up.parkCode, up.recordNo)
-                        if state.freshDead[key]?.seq == up.seq { state.freshDead[key] = nil }
-                    }
-                }
-            }
-            if hasLog { for pending in batch { pending.completion(pending.answer) } }
-            if !commits.isEmpty {
-                durableQueue.async { [self] in
-                    let durable = Durable(events: commits.flatMap(\.events), at: clock(), journalId: journalId)
-                    for listener in listeners.withLock({ $0 }) { listener.committed(durable) }
-                }
-            }
-        } catch {
-            recover(from: error, batch)
         }
     }
 }

@@ -54,6 +54,7 @@ final class Deliverer: DurableListener {
     private let sequencer: Sequencer
     private let relay: LotCalls
     private let callbacks: CallbackClient
+    private let trail: RequestTrail
     private let mqtt = Mutex<MQTTClient?>(nil)
     private let lineage = Mutex<Lineage?>(nil)
 
@@ -61,11 +62,12 @@ final class Deliverer: DurableListener {
 
     init(
         sequencer: Sequencer, credentials: CredentialBook, presence: Presence, relay: LotCalls, callbacks: CallbackClient,
-        clock: @escaping @Sendable () -> Millis, logger: Logger
+        trail: RequestTrail, clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
         self.sequencer = sequencer
         self.relay = relay
         self.callbacks = callbacks
+        self.trail = trail
         store = sequencer.store
         self.credentials = credentials
         self.presence = presence
@@ -266,6 +268,7 @@ final class Deliverer: DurableListener {
 
     private func publish(_ row: DownRow, to parkCode: String, _ credential: Credential, _ client: MQTTClient) {
         client.publish(topic: Topic.down(parkCode, row.service), payload: message(row, to: parkCode, credential))
+        trail.sent(row, to: parkCode, over: "mqtt")
     }
 
     /// Every second: entries without a reply go again after 5, 10, 20, 30, 60 s, while the lot is reachable.
@@ -326,6 +329,7 @@ final class Deliverer: DurableListener {
             let row = try? store.down(parkCode: parkCode, epoch: epoch, after: position.1, limit: 1).first
         else { return rest(parkCode, isFailed: false) }
         sequencer.readUndurable { $0.noteSent(parkCode, seq: row.seq) }
+        trail.sent(row, to: parkCode, over: "https")
         let outcome = await callbacks.post(url, body: message(row, to: parkCode, credential))
         guard case .answered(_, let bytes) = outcome, let reply = ReplyEnvelope(bytes, secret: credential.secret),
             reply.requestId == Encode.downRequestId(parkCode: parkCode, epoch: row.epoch, seq: row.seq, at: row.at)
@@ -335,6 +339,7 @@ final class Deliverer: DurableListener {
         }
         presence.heard(parkCode)
         let answer = reply.answer
+        trail.confirmed(row, by: parkCode, code: answer.code)
         guard answer.resultCode.isFinal || Dialect.current.codes[answer.code] == nil else { return rest(parkCode, isFailed: true) }
         let result = DownResult(seq: row.seq, isAccepted: Decode.downAccepted(code: answer.code, data: answer.data))
         let settled = await withCheckedContinuation { continuation in
@@ -392,6 +397,7 @@ final class Deliverer: DurableListener {
         }
         guard let row = found else { return relay.replied(reply) }
         let answer = reply.answer
+        trail.confirmed(row, by: parkCode, code: answer.code)
         guard answer.resultCode.isFinal || Dialect.current.codes[answer.code] == nil else {
             return goBack(parkCode, row, answer)
         }

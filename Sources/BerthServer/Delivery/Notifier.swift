@@ -35,6 +35,7 @@ final class Notifier: DurableListener {
     private let credentials: CredentialBook
     private let callbacks: CallbackClient
     private let retrySeconds: [Int64]
+    private let trail: RequestTrail
     private let clock: @Sendable () -> Millis
     private let logger: Logger
     /// Tidings of one provider that are under way at a time.
@@ -42,12 +43,13 @@ final class Notifier: DurableListener {
 
     init(
         sequencer: Sequencer, credentials: CredentialBook, callbacks: CallbackClient, retrySeconds: [Int64],
-        clock: @escaping @Sendable () -> Millis, logger: Logger
+        trail: RequestTrail, clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
         self.sequencer = sequencer
         self.credentials = credentials
         self.callbacks = callbacks
         self.retrySeconds = retrySeconds
+        self.trail = trail
         self.clock = clock
         self.logger = logger
         // The notifications that were not confirmed when the server stopped, and the subscriptions.
@@ -165,6 +167,7 @@ final class Notifier: DurableListener {
             isConfirmed = (try? JSON.parse(bytes))?["code"]?.intValue == 0
         }
         let attempts = sending.attempts + 1
+        trail.notified(notification, service: service, attempt: attempts, isConfirmed: isConfirmed)
         let isOver = isConfirmed || attempts >= retrySeconds.count
         let now = SystemClock.monotonic()
         state.withLock { state in

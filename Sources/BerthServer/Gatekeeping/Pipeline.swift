@@ -32,7 +32,6 @@ final class Pipeline: Sendable {
     let credentials: CredentialBook
     let nonces = NonceCache()
     let rates = RateLimiter()
-    let refusals = RefusalLog()
     let badSignatures = BadSignatures()
     let calls = CallLog()
     let meter = RequestMeter()
@@ -44,6 +43,7 @@ final class Pipeline: Sendable {
     let keys: CredentialService
     let pictures: PictureStore
     let redirects: Redirects
+    let trail: RequestTrail
     let statistics: Statistics
     let onboarding: Onboarding
     let settings: ServerSettings
@@ -52,7 +52,7 @@ final class Pipeline: Sendable {
 
     init(
         sequencer: Sequencer, keys: CredentialService, presence: Presence, deliverer: Deliverer, relay: LotCalls, pictures: PictureStore,
-        redirects: Redirects, statistics: Statistics, onboarding: Onboarding, settings: ServerSettings,
+        redirects: Redirects, trail: RequestTrail, statistics: Statistics, onboarding: Onboarding, settings: ServerSettings,
         clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
         self.sequencer = sequencer
@@ -61,6 +61,7 @@ final class Pipeline: Sendable {
         credentials = keys.book
         self.pictures = pictures
         self.redirects = redirects
+        self.trail = trail
         self.statistics = statistics
         self.onboarding = onboarding
         self.presence = presence
@@ -97,15 +98,17 @@ final class Pipeline: Sendable {
             let service = try admit(request, arrival, now: received)
             let finalEcho = echo
             dispatch(request, service, now: received) { [self] answer in
-                if answer.code != 0 { noteRefusal(answer, finalEcho, request, trace: arrival.trace, at: received) }
-                meter.note(service.name, code: answer.code, nanoseconds: SystemClock.nanoseconds() - began)
+                let taken = SystemClock.nanoseconds() - began
+                note(answer, finalEcho, request, trace: arrival.trace, nanoseconds: taken, at: received)
+                meter.note(service.name, code: answer.code, nanoseconds: taken)
                 noteCall(answer, request, arrival, at: received)
                 completion(SignedReply(answer: answer, echo: finalEcho, secret: request.secret, isAuthentic: true))
             }
         } catch {
             let answer = Reply(error)
-            noteRefusal(answer, echo, nil, isAuthentic: isAuthentic, trace: arrival.trace, at: received)
-            meter.note(arrival.service, code: answer.code, nanoseconds: SystemClock.nanoseconds() - began)
+            let taken = SystemClock.nanoseconds() - began
+            note(answer, echo, nil, isAuthentic: isAuthentic, trace: arrival.trace, nanoseconds: taken, at: received)
+            meter.note(arrival.service, code: answer.code, nanoseconds: taken)
             if isAuthentic, let request = verified { noteCall(answer, request, arrival, at: received) }
             if answer.code == 201, let credential { noteBadSignature(credential, echo, now: received) }
             // Where no secret can be chosen the reply is not signed: 101, 104, 200, and what could not be read.
@@ -136,21 +139,15 @@ final class Pipeline: Sendable {
             showHints: reply.isAuthentic || settings.isTestEnvironment, showDetails: settings.isTestEnvironment)
     }
 
-    /// Counts a refusal, and logs it in one line: the party, the service, and the reason.
-    private func noteRefusal(
-        _ answer: Reply, _ echo: Echo, _ request: VerifiedRequest?, isAuthentic: Bool = true, trace: TraceParent?, at now: Millis
+    /// Counts a refusal, and logs the answer.
+    private func note(
+        _ answer: Reply, _ echo: Echo, _ request: VerifiedRequest?, isAuthentic: Bool = true, trace: TraceParent?, nanoseconds: Int64,
+        at now: Millis
     ) {
-        statistics.refused(answer.code, echo: echo, isAuthentic: isAuthentic, at: now)
-        guard answer.code != 611, logger.logLevel <= .info else { return }
-        let lot = echo.parkCode ?? request?.envelope.data["parkCode"]?.stringValue?.cut(to: 32) ?? ""
-        refusals.note { [logger] in
-            var metadata: Logger.Metadata = [
-                "appId": "\(echo.appId)", "lot": "\(lot)", "service": "\(echo.service)", "code": "\(answer.code)", "hint": "\(answer.hint)",
-                "requestId": "\(echo.requestId)",
-            ]
-            if let trace { metadata["trace"] = "\(trace.trace)" }
-            logger.info("refused", metadata: metadata)
-        }
+        if answer.code != 0 { statistics.refused(answer.code, echo: echo, isAuthentic: isAuthentic, at: now) }
+        trail.answered(
+            answer, echo, lot: echo.parkCode ?? request?.envelope.data["parkCode"]?.stringValue?.cut(to: 32) ?? "", trace: trace,
+            nanoseconds: nanoseconds)
     }
 
     /// Keeps a call for the party that made it (`sys.call.list`).

@@ -189,12 +189,15 @@ extension Pipeline {
                 }
                 // An entry may have become durable between the look and the wait.
                 let now = sequencer.readUndurable { $0.lots[parkCode]?.downEpoch ?? "" }
-                if pulled(parkCode, now, after: after, limit: 1).data["entries"]?.arrayValue?.isEmpty == false { deliverer.wake(parkCode) }
+                if pulled(parkCode, now, after: after, limit: 1, isSent: false).data["entries"]?.arrayValue?.isEmpty == false {
+                    deliverer.wake(parkCode)
+                }
             }
         }
     }
 
-    func pulled(_ parkCode: String, _ epoch: String, after: Int64, limit: Int) -> Reply {
+    /// - Parameter isSent: whether the reply goes to the lot, or somebody only looks.
+    func pulled(_ parkCode: String, _ epoch: String, after: Int64, limit: Int, isSent: Bool = true) -> Reply {
         let rows: [DownRow]
         do throws(StoreError) {
             rows = epoch.isEmpty ? [] : try store.down(parkCode: parkCode, epoch: epoch, after: after, limit: limit + 1)
@@ -206,7 +209,8 @@ extension Pipeline {
                 WireError("sequenceGap", data: ["expectedSeq": .int(oldest), "snapshot": true, "epoch": .string(epoch)]))
         }
         let entries = rows.prefix(limit).map { row -> JSON in
-            [
+            if isSent { trail.sent(row, to: parkCode, over: "pull") }
+            return [
                 "epoch": .string(epoch), "seq": .int(row.seq),
                 "requestId": .string(Encode.downRequestId(parkCode: parkCode, epoch: epoch, seq: row.seq, at: row.at)),
                 "service": .string(row.service), "timestamp": .int(row.at),
