@@ -118,7 +118,7 @@ let package = Package(
         .executableTarget(
             name: "berth-gateway",
             dependencies: [
-                "BerthGateway", "BerthWire", "CBerthPosix",
+                "BerthGateway", "BerthLink", "BerthWire", "CBerthPosix",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),

@@ -158,8 +158,8 @@ extension City {
             return review(parkCode, offerId: offerId, isPassed: isPassed, remark: remark, at: now)
         case .updateOffer(let appId, let offerId, let segments, let price, let isConfirmed):
             return updateOffer(appId: appId, offerId, segments: segments, price: price, isConfirmed: isConfirmed, at: now)
-        case .closeOffer(let appId, let offerId, let isConfirmed):
-            return closeOffer(appId: appId, offerId, isConfirmed: isConfirmed, at: now, history: history)
+        case .closeOffer(let appId, let offerId, let isConfirmed, let isPreview):
+            return closeOffer(appId: appId, offerId, isConfirmed: isConfirmed, isPreview: isPreview, at: now, history: history)
         case .reportOffers(let parkCode, let offers, let gone): return report(parkCode, offers, gone: gone, at: now, history: history)
         case .subscribeShare(let subscription, let months): return subscribe(subscription, months: months, at: now)
         case .endShare(let appId, let authNo): return endShare(appId: appId, authNo, at: now)

@@ -43,7 +43,7 @@ public enum Command: Sendable {
     case publishOffer(SharedOffer)
     case reviewOffer(parkCode: String, offerId: String, isPassed: Bool, remark: String)
     case updateOffer(appId: String, offerId: String, segments: [RecurringWindow]?, price: SharePrice?, isConfirmed: Bool = false)
-    case closeOffer(appId: String, offerId: String, isConfirmed: Bool)
+    case closeOffer(appId: String, offerId: String, isConfirmed: Bool, isPreview: Bool = false)
     /// A lot's report of its own offers (U16).
     case reportOffers(parkCode: String, [SharedOffer], gone: [String])
     case subscribeShare(SharedSubscription, months: Int)

@@ -73,6 +73,16 @@ public final class SignedClient: Sendable {
             status: status, code: (reply?["code"]?.intValue).map { Int($0) }, message: reply?["message"]?.stringValue ?? "")
     }
 
+    /// Posts a message that somebody else has signed; nil where no answer comes.
+    public func forward(_ bytes: [UInt8], service: String) async -> [UInt8]? {
+        var request = HTTPClientRequest(url: base + "/api/v1/" + service.replacingOccurrences(of: ".", with: "/"))
+        request.method = .POST
+        request.headers.add(name: "content-type", value: "application/json; charset=utf-8")
+        request.body = .bytes(ByteBuffer(bytes: bytes))
+        guard let response = try? await http.execute(request, timeout: .seconds(40)) else { return nil }
+        return (try? await response.body.collect(upTo: SignedClient.replyBytesMax)).map { Array(buffer: $0) }
+    }
+
     /// Puts a picture to the address of its upload ticket (U18).
     public func upload(_ url: String, _ bytes: [UInt8]) async -> Bool {
         var request = HTTPClientRequest(url: url)

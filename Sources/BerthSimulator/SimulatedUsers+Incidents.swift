@@ -22,7 +22,11 @@ extension SimulatedUsers {
         }
     }
 
-    private var gateLot: PlannedLot? { (lots.first { $0.kind == .mall } ?? lots.first { !$0.isShared }) }
+    /// A lot that takes reservations, with room for those of the incidents.
+    private var gateLot: PlannedLot? {
+        let open = lots.filter { !$0.isShared }
+        return (open.filter { $0.kind == .mall }.max { $0.capacity < $1.capacity }) ?? open.max { $0.capacity < $1.capacity }
+    }
     private var venue: PlannedLot? { lots.last { $0.kind == .venue } }
     private var homes: [PlannedLot] { Array(lots.filter(\.isShared).prefix(3)) }
     private var incidentLots: [PlannedLot] { homes }

@@ -310,7 +310,7 @@ public final class Site: Sendable {
             "error",
             [
                 ("title", .string(words.say(web.language, error.word + "Title"))), ("text", .string(words.say(web.language, error.word))),
-                ("detail", .string(error.detail)),
+                ("detail", .string(error.detail)), ("start", .string(start(of: web))),
             ], status: error.status)
     }
 
@@ -327,14 +327,28 @@ public final class Site: Sendable {
                             error.isUnreachable ? "error.noCityTitle" : isMissing ? "error.notFoundTitle" : "error.refusedTitle"))
                 ),
                 ("text", .string(error.isUnreachable ? words.say(web.language, "error.noCity") : refusal(error, web))),
-                ("code", error.isUnreachable ? .null : .int(error.code)),
+                ("start", .string(start(of: web))),
             ], status: error.isUnreachable ? 503 : isMissing ? 404 : 409)
+    }
+
+    /// The page from which a person goes on: that of their work, else the search.
+    private func start(of web: WebRequest) -> String {
+        guard let person = web.person else { return "/" }
+        if person.may("city") { return "/city" }
+        if person.may("operator") { return "/operator" }
+        return person.may("developer") ? "/developer" : "/"
     }
 
     /// A refusal of the rules as a person reads it: what, the counter, and until when.
     func refusal(_ error: CityError, _ web: WebRequest) -> String {
         if error.isUnreachable { return words.say(web.language, "error.noCity") }
         var text = error.words(web.language)
+        // A wrong field by the name that it has on the pages.
+        if [100, 102].contains(error.code), let field = error.hint.split(whereSeparator: { ": ,[".contains($0) }).first {
+            let key = "field.\(field)"
+            let name = words.say(web.language, key)
+            if name != key { text += words.say(web.language, "refusal.field", ["field": name]) }
+        }
         if let used = error.data["used"]?.intValue, let max = error.data["max"]?.intValue {
             text += words.say(web.language, "refusal.counter", ["used": String(used), "max": String(max)])
         }

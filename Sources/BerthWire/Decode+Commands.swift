@@ -70,7 +70,7 @@ extension Decode {
         case "share.offer.close":
             return .closeOffer(
                 appId: caller.appId, offerId: try fields.string("offerId", max: 32),
-                isConfirmed: try fields.optionalBool("confirm") ?? false)
+                isConfirmed: try fields.optionalBool("confirm") ?? false, isPreview: try fields.optionalBool("preview") ?? false)
         case "share.withdraw.apply":
             return .withdrawIncome(
                 appId: caller.appId, providerToken: try fields.string("providerToken", max: 64),
@@ -112,7 +112,7 @@ extension Decode {
             let orderNo = try fields.optionalString("orderNo", max: 32)
             return .decideCase(
                 parkCode: try self.parkCode(fields), caseNo: try fields.string("caseNo", max: 32),
-                orderNo: orderNo?.isEmpty == false ? orderNo : nil, by: caller.appId)
+                orderNo: orderNo?.isEmpty == false ? orderNo : nil, by: try fields.optionalString("actor", max: 64) ?? caller.appId)
         default: throw WireError("maintenance", service)
         }
     }

@@ -104,6 +104,9 @@ extension Encode {
             ("plateNos", .array(s.plates.map { .string(revealsPlates ? $0.revealed : $0.masked) })),
             ("validFrom", .int(s.validFrom)), ("validTo", .int(s.validTo)), ("segments", segments(s.segments)),
             ("strikes", .int(s.strikes)), ("fee", .int(feeFen)),
+            ("price", s.price.map { ["mode": .int($0.mode.rawValue), "amount": .int($0.fen)] } ?? .null),
+            ("paid", .optional(s.paidFen)), ("refunded", .optional(s.refundedFen)),
+            ("endReason", .optional(s.endReason.map { $0.cut(to: 32) })),
             (
                 "payInfo",
                 feeFen > 0 && s.billNo != nil
@@ -155,6 +158,7 @@ extension Encode {
             row.append(
                 "dailyQuotas", .array(p.dailyQuotas.sorted { $0.key < $1.key }.map { ["pool": .string($0.key), "count": .int($0.value)] }))
         }
+        if p.revokes { row.append("revokeOrders", true) }
         row.append("inForce", .bool(p.mode(at: now, calendar) != .off))
         row.append("modeNow", .int(p.mode(at: now, calendar).rawValue))
         return .object(row)

@@ -140,6 +140,7 @@ public enum Encode {
         }
         writer.add("payState", payState(reservation))
         writer.add("planTime", reservation.planTime)
+        writer.add("plateChanges", reservation.plateChanges == 0 ? nil : Int64(reservation.plateChanges))
         writer.add("plateColor", reservation.plateColor)
         writer.add("plateNo", shown(reservation.plate))
         if !reservation.otherPlates.isEmpty {

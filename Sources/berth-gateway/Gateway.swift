@@ -1,5 +1,6 @@
 import ArgumentParser
 import BerthGateway
+import BerthLink
 import BerthWire
 import CBerthPosix
 import Foundation
@@ -12,7 +13,16 @@ enum Main {
         berth_restart_without_crash_report(CommandLine.unsafeArgv)
         berth_ignore_closed_pipes()
         berth_keep_secrets()
-        await BerthGatewayCommand.main()
+        do {
+            var command = try BerthGatewayCommand.parseAsRoot()
+            if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
+        } catch {
+            guard Speech.isChinese, BerthGatewayCommand.exitCode(for: error) == .validationFailure else {
+                BerthGatewayCommand.exit(withError: error)
+            }
+            put(Speech.usage(BerthGatewayCommand.fullMessage(for: error)), to: STDERR_FILENO)
+            exit(64)
+        }
     }
 
     /// Writes one line. A reader that has left, or a full disk, is no reason to end.
@@ -57,7 +67,7 @@ struct BerthGatewayCommand: AsyncParsableCommand {
                     Main.put(line.string, to: STDOUT_FILENO)
                 }
             } catch {
-                Main.put("berth-gateway: \(error)", to: STDERR_FILENO)
+                Main.put("berth-gateway: \(Speech.text("\(error)"))", to: STDERR_FILENO)
                 throw ExitCode(1)
             }
         }
@@ -90,9 +100,6 @@ struct BerthGatewayCommand: AsyncParsableCommand {
         @Option(help: "The configuration file.") var config: String
 
         func run() async throws {
-            let isChinese =
-                ["LC_ALL", "LC_MESSAGES", "LANG"].lazy.compactMap { ProcessInfo.processInfo.environment[$0] }.first { !$0.isEmpty }?
-                .hasPrefix("zh") ?? false
             LoggingSystem.bootstrap { label in StreamLogHandler.standardError(label: label) }
             var logger = Logger(label: "berth-gateway")
             logger.logLevel = .error
@@ -100,7 +107,7 @@ struct BerthGatewayCommand: AsyncParsableCommand {
             func show(_ finding: GatewayCheck.Finding) {
                 let word = [.ok: "ok     ", .failed: "FAILED ", .unknown: "unknown"][finding.verdict] ?? ""
                 if finding.verdict == .failed { failures += 1 }
-                Main.put("\(word)  \(isChinese ? finding.zh : finding.en): \(finding.detail)", to: STDOUT_FILENO)
+                Main.put("\(word)  \(Speech.say(finding.zh, finding.en)): \(Speech.text(finding.detail))", to: STDOUT_FILENO)
             }
             do {
                 let configuration = try GatewayConfiguration(file: config)

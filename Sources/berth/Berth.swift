@@ -13,7 +13,19 @@ enum Main {
         let command = CommandLine.arguments.dropFirst().first
         ServiceProcess.begin(isService: command == "serve" || command == "city")
         refuseUnknown(Array(CommandLine.arguments.dropFirst()), of: Berth.self, path: "berth")
-        await Berth.main()
+        await run()
+    }
+
+    /// Runs the command line. The language of the locale says what is wrong with it.
+    private static func run() async {
+        do {
+            var command = try Berth.parseAsRoot()
+            if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
+        } catch {
+            guard Speech.isChinese, Berth.exitCode(for: error) == .validationFailure else { Berth.exit(withError: error) }
+            Output.error(Speech.usage(Berth.fullMessage(for: error)))
+            exit(64)
+        }
     }
 }
 
@@ -23,8 +35,8 @@ extension Main {
         let commands = parent.configuration.subcommands.map { ($0.configuration.commandName ?? "\($0)".lowercased(), $0) }
         guard !commands.isEmpty, let word = words.first, !word.hasPrefix("-"), word != "help" else { return }
         guard let (_, found) = commands.first(where: { $0.0 == word }) else {
-            Output.error(
-                "\(path): there is no command \(word); the nearest is \(NearestName.nearest(to: word, among: commands.map(\.0)) ?? "help")")
+            let nearest = NearestName.nearest(to: word, among: commands.map(\.0)) ?? "help"
+            Output.error(Speech.text("\(path): there is no command \(word); the nearest is \(nearest)"))
             exit(64)
         }
         refuseUnknown(Array(words.dropFirst()), of: found, path: "\(path) \(word)")
@@ -57,13 +69,19 @@ func makeLogger(_ level: String, json: Bool = false) -> Logger {
 }
 
 func fail(_ message: String) -> Never {
-    Output.error("berth: \(message)")
+    Output.error("berth: \(Speech.text(message))")
     exit(1)
 }
 
 /// Writes a line of an answer. An answer that is not written whole ends the command with its reason: a secret that nobody has seen is lost.
 func put(_ text: String) {
     if let reason = Output.line(text) { fail("standard output cannot be written: \(reason)") }
+}
+
+/// Reads a file, or standard input for "-".
+func input(_ file: String) -> [UInt8]? {
+    if file == "-" { return [UInt8](FileHandle.standardInput.readDataToEndOfFile()) }
+    return FileManager.default.contents(atPath: file).map { [UInt8]($0) }
 }
 
 /// Reads a `name=value` of the command line.
@@ -168,6 +186,7 @@ struct Keys: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Issue a credential; works while the server runs, and returns when the broker admits it.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "lot, cloud, provider or operator.") var role: String
         @Option(help: "Who it is for.") var name: String
         @Option(help: "parkCode it speaks for: one for a lot, one or more for a cloud.") var park: [String] = []
@@ -201,10 +220,10 @@ struct Keys: AsyncParsableCommand {
                 for old in key["replaces"]?.arrayValue?.compactMap(\.stringValue) ?? [] {
                     let warning =
                         "messages to the lot go under the new credential from now on; a box that has \(old) hears nothing any more. Revoke one of them."
-                    Output.error(warning)
+                    Output.error(Speech.text(warning))
                 }
                 key["replaces"] = nil
-                put(JSON.object(key).string)
+                output.show(.object(key))
                 if let paper, let server {
                     key["role"] = .string(role)
                     key["parks"] = .array(park.map { .string($0) })
@@ -248,6 +267,7 @@ struct Lots: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "set", abstract: "Set policy values of one lot, e.g. `berth lots set --park P1 confirmMode=ask`.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The lot.") var park: String
         @Argument(help: "name=value") var values: [String]
 
@@ -260,7 +280,7 @@ struct Lots: AsyncParsableCommand {
             do {
                 let done = try await desk(
                     ["command": "lots.set", "park": .string(park), "policy": .object(policy)], data: folder.data)
-                put(done.string)
+                output.show(done)
             } catch { fail("\(error)") }
         }
     }
@@ -296,18 +316,19 @@ struct Sign: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Sign a message, to compare with your own code.",
         discussion: "Prints the signature as the last word. The message is the whole envelope; its `sign` is ignored.")
-    @Option(help: "The appSecret.") var secret: String
+    @Option(help: "A file with the appSecret in one line, or - for standard input.") var secretFile: String
     @Option(help: "A file with the message, or - for standard input.") var message: String
     @Flag(help: "Show the canonical form and the string to sign.") var explain = false
 
     func run() throws {
-        let data =
-            message == "-"
-            ? FileHandle.standardInput.readDataToEndOfFile() : FileManager.default.contents(atPath: message)
-        guard let data else { fail("\(message) cannot be read") }
+        let lines = input(secretFile).map { String(decoding: $0, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: true) }
+        guard let secret = lines?.first.map(String.init), lines?.count == 1 else {
+            fail("--secret-file \(secretFile): one line with the appSecret expected")
+        }
+        guard let data = input(message) else { fail("\(message) cannot be read") }
         let envelope: JSONObject
         do {
-            guard let object = try JSON.parse([UInt8](data)).objectValue else { fail("the message is not a JSON object") }
+            guard let object = try JSON.parse(data).objectValue else { fail("the message is not a JSON object") }
             envelope = object
         } catch { fail("the message is not JSON of the wire: \(error)") }
         let payload = envelope["data"]
@@ -326,28 +347,24 @@ struct Sign: ParsableCommand {
 struct Call: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Call a service over HTTPS, signed, and print the answer.",
-        discussion: "The credential comes from flags, or from a file with {\"appId\":…,\"appSecret\":…}.")
+        discussion:
+            "The credential is {\"appId\":…,\"appSecret\":…} in a file or on standard input: a secret is no argument, which every user of the machine can read."
+    )
     @OptionGroup var folder: DataOption
     @Argument(help: "e.g. slot.query") var service: String
     @Option(help: "The business fields, as JSON.") var dataJson = "{}"
     @Option(help: "https://host:port") var url = "https://127.0.0.1:8443"
     @Option(help: "CA certificate; the data folder's own when left out.") var ca: String?
-    @Option(help: "appId of the credential.") var appId: String?
-    @Option(help: "appSecret of the credential.") var appSecret: String?
-    @Option(help: "A file that holds the credential.") var key: String?
+    @Option(help: "A file that holds the credential, or - for standard input; DIR/demo-key.json when left out.") var key: String?
     @Option(help: "parkCode of the envelope, for lot interfaces.") var park: String?
 
     func run() async throws {
-        var appId = appId
-        var secret = appSecret
-        let file = key ?? (appId == nil ? DataFolder(folder.data).path + "/demo-key.json" : nil)
-        if let file, let bytes = FileManager.default.contents(atPath: file), let json = try? JSON.parse([UInt8](bytes)) {
-            appId = appId ?? json["appId"]?.stringValue
-            secret = secret ?? json["appSecret"]?.stringValue
-        } else if let key {
-            fail("--key \(key): no file that can be read as {\"appId\":…,\"appSecret\":…}")
+        let bytes = input(key ?? DataFolder(folder.data).path + "/demo-key.json")
+        if key == nil, bytes == nil { fail("no credential: give --key FILE, or - for standard input") }
+        let json = bytes.flatMap { try? JSON.parse($0) }
+        guard let appId = json?["appId"]?.stringValue, let secret = json?["appSecret"]?.stringValue else {
+            fail("--key \(key ?? "demo-key.json"): no file that can be read as {\"appId\":…,\"appSecret\":…}")
         }
-        guard let appId, let secret else { fail("no credential: give --app-id and --app-secret, or --key FILE") }
         let data: JSON
         do { data = try JSON.parse(Array(dataJson.utf8)) } catch { fail("--data-json: \(error)") }
         let client = try SignedClient(base: url, caFile: ca ?? DataFolder(folder.data).path + "/tls/ca.pem")

@@ -28,7 +28,7 @@ struct Config: AsyncParsableCommand {
         do {
             let given = try await given(flags)
             if !FileManager.default.fileExists(atPath: DataFolder(folder.data).path) {
-                Output.error("berth: there is no folder \(folder.data); these are the settings without a file")
+                Output.error("berth: " + Speech.text("there is no folder \(folder.data); these are the settings without a file"))
             }
             let rows = SettingCatalogue.all.compactMap { setting -> JSON? in
                 let own = given[setting.key]

@@ -24,7 +24,7 @@ struct Doctor: AsyncParsableCommand {
         func report(_ finding: Finding, _ what: String, _ detail: String) {
             let word = finding == .ok ? "ok     " : finding == .failed ? "FAILED " : "unknown"
             if finding == .failed { failures += 1 }
-            put("\(word)  \(what): \(detail)")
+            put("\(word)  \(what): \(Speech.text(detail))")
         }
         let files = FileManager.default
         let data = DataFolder(folder.data)

@@ -14,6 +14,7 @@ struct BackupCommand: AsyncParsableCommand {
             is not in it: keep a copy of DIR/master.key somewhere else. Without the key nobody can read a backup.
             """)
     @OptionGroup var folder: DataOption
+    @OptionGroup var output: OutputOption
     @Option(help: "The folder that holds the backups.") var to: String
     @Option(help: "How many backups stay, this one included; all when left out.") var keep: Int?
 
@@ -27,7 +28,7 @@ struct BackupCommand: AsyncParsableCommand {
             umask(0o077)
             let done = try Backup(data: folder.data, target: to).make(keep: keep, now: SystemClock.now()) { progress.show($0, $1, $2) }
             progress.end()
-            put(done.string)
+            output.show(done)
         } catch {
             progress.end()
             fail("\(error)")
@@ -44,6 +45,7 @@ struct RestoreCommand: AsyncParsableCommand {
             Exit code 1 when anything differs.
             """)
     @OptionGroup var folder: DataOption
+    @OptionGroup var output: OutputOption
     @Option(help: "A backup, or the folder that holds them: then the newest.") var from: String
     @Option(
         help: "The file with the master key, which is copied into the data folder; when left out, BERTH_MASTER_KEY_FILE or DIR/master.key.")
@@ -55,7 +57,7 @@ struct RestoreCommand: AsyncParsableCommand {
         do {
             let done = try Restore(from: from, data: folder.data).run(keyFile: key, verifies: verify) { progress.show($0, $1, $2) }
             progress.end()
-            put(done.string)
+            output.show(done)
             if done["findings"]?.arrayValue?.isEmpty == false { throw ExitCode(1) }
         } catch let code as ExitCode { throw code } catch {
             progress.end()

@@ -15,9 +15,10 @@ extension Keys {
         static let configuration = CommandConfiguration(
             abstract: "Make a second secret; the first stays good until the party has signed with the new one, and for its grace.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The credential.") var appId: String
 
-        func run() async throws { put(await ask(["command": "keys.rotate", "appId": .string(appId)], data: folder.data).string) }
+        func run() async throws { output.show(await ask(["command": "keys.rotate", "appId": .string(appId)], data: folder.data)) }
     }
 
     struct Web: AsyncParsableCommand {
@@ -32,15 +33,17 @@ extension Keys {
         static let configuration = CommandConfiguration(
             abstract: "End a credential at once: its requests are refused and its open MQTT connections closed.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The credential.") var appId: String
 
-        func run() async throws { put(await ask(["command": "keys.revoke", "appId": .string(appId)], data: folder.data).string) }
+        func run() async throws { output.show(await ask(["command": "keys.revoke", "appId": .string(appId)], data: folder.data)) }
     }
 
     struct Change: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "set", abstract: "Set what a credential has beside its secret: callback address, hosts of return, rate.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The credential.") var appId: String
         @Option(help: "https://… to which pushes and notifications are posted; empty for none.") var callback: String?
         @Option(help: "Hosts to which a redirect may return, in place of those it had.") var returnHost: [String] = []
@@ -53,7 +56,7 @@ extension Keys {
                 ("returnHosts", returnHost.isEmpty ? .null : .array(returnHost.map { .string($0) })),
                 ("rate", rate.map { .int($0) } ?? .null), ("noCertificate", noCertificate ? true : .null),
             ])
-            put(await ask(command, data: folder.data).string)
+            output.show(await ask(command, data: folder.data))
         }
     }
 
@@ -81,70 +84,96 @@ extension Keys {
 }
 
 extension Lots {
+    /// Shows how far a lot is: its stage, and each item of the checklist.
+    fileprivate static func showOnboarding(_ park: String, _ answer: JSON, _ output: OutputOption, withItems: Bool) {
+        guard output.isTable else { return put(answer.string) }
+        let names: [Int64: (String, String)] = [1: ("预约", "reservation"), 2: ("共享", "sharing"), 3: ("公共服务", "public service")]
+        let opened = (answer["opened"]?.arrayValue ?? []).compactMap { $0.intValue.flatMap { names[$0] } }.map { Speech.say($0.0, $0.1) }
+            .joined(separator: Speech.say("、", ", "))
+        put(
+            Speech.say(
+                "\(park)：\(answer["stage"]?.stringValue ?? "")（\(answer["onboarding"]?.stringValue ?? "")），已开放业务：\(opened.isEmpty ? "无" : opened)",
+                "\(park): \(answer["stage"]?.stringValue ?? "") (\(answer["onboarding"]?.stringValue ?? "")), opened for: \(opened.isEmpty ? "nothing" : opened)"
+            ))
+        guard withItems else { return }
+        let verdicts = ["passed": ("✓ 通过", "✓ passed"), "failed": ("✗ 不通过", "✗ failed"), "missing": ("· 未提供", "· missing")]
+        let rows = (answer["items"]?.arrayValue ?? []).map { row -> JSON in
+            var members = row.objectValue ?? JSONObject()
+            let verdict = verdicts[row["verdict"]?.stringValue ?? ""]
+            members["verdict"] = .string(verdict.map { Speech.say($0.0, $0.1) } ?? "?")
+            return .object(members)
+        }
+        output.show(
+            rows,
+            [
+                Column("verdict", "结果", "verdict"), Column("id", "条目", "item"), Column(Speech.isChinese ? "zh" : "en", "要求", "requirement"),
+                Column(Speech.isChinese ? "whyZh" : "why", "说明", "why"),
+            ])
+    }
+
     struct Checklist: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "onboarding", abstract: "How far a lot is: its stage, and each item of the construction checklist (annex A).")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The lot.") var park: String
-        @Flag(help: "As JSON.") var json = false
 
         func run() async throws {
             let answer = await ask(["command": "lots.onboarding", "park": .string(park)], data: folder.data)
-            if json { return put(answer.string) }
-            put(
-                "\(park): \(answer["stage"]?.stringValue ?? "") (\(answer["onboarding"]?.stringValue ?? "")), opened for \(answer["opened"]?.string ?? "[]")"
-            )
-            for row in answer["items"]?.arrayValue ?? [] {
-                let mark = ["passed": "✓", "failed": "✗", "missing": "·"][row["verdict"]?.stringValue ?? ""] ?? "?"
-                put("  \(mark) \(row["id"]?.stringValue ?? "") \(row["zh"]?.stringValue ?? "") — \(row["why"]?.stringValue ?? "")")
-            }
+            Lots.showOnboarding(park, answer, output, withItems: true)
         }
     }
 
     struct Attest: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Say that somebody has looked at what no message can prove.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The lot.") var park: String
         @Option(help: "The item, e.g. backupPower.") var item: String
-        @Option(help: "Who has looked.") var by: String
+        @Option(help: "The person that has looked.") var by: String
         @Flag(help: "Take it back.") var withdraw = false
 
         func run() async throws {
             let command: JSON = [
                 "command": "lots.attest", "park": .string(park), "item": .string(item), "by": .string(by), "withdraw": .bool(withdraw),
             ]
-            put(await ask(command, data: folder.data)["stage"]?.string ?? "")
+            Lots.showOnboarding(park, await ask(command, data: folder.data), output, withItems: false)
         }
     }
 
     struct Approve: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Put a lot into service for every business whose items pass.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The lot.") var park: String
 
         func run() async throws {
             let answer = await ask(["command": "lots.approve", "park": .string(park)], data: folder.data)
-            put("\(answer["stage"]?.stringValue ?? "") \(answer["opened"]?.string ?? "")")
+            Lots.showOnboarding(park, answer, output, withItems: false)
         }
     }
 
     struct Suspend: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Take a lot out of service: no new orders; what is in force stays.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The lot.") var park: String
 
         func run() async throws {
-            put(await ask(["command": "lots.suspend", "park": .string(park)], data: folder.data)["stage"]?.string ?? "")
+            let answer = await ask(["command": "lots.suspend", "park": .string(park)], data: folder.data)
+            Lots.showOnboarding(park, answer, output, withItems: false)
         }
     }
 
     struct Resume: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Put a suspended lot back into service.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The lot.") var park: String
 
         func run() async throws {
-            put(await ask(["command": "lots.resume", "park": .string(park)], data: folder.data)["stage"]?.string ?? "")
+            let answer = await ask(["command": "lots.resume", "park": .string(park)], data: folder.data)
+            Lots.showOnboarding(park, answer, output, withItems: false)
         }
     }
 }
@@ -192,10 +221,11 @@ struct Audit: AsyncParsableCommand {
                 "Walk the chain of hashes; exit code 1 when a record was changed or taken out. Keep the last hash elsewhere to notice a cut end."
         )
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
 
         func run() async throws {
             let answer = await ask(["command": "audit.verify"], data: folder.data)
-            put(answer.string)
+            output.show(answer)
             if answer["intact"]?.boolValue != true { throw ExitCode(1) }
         }
     }
@@ -232,9 +262,10 @@ struct Notices: AsyncParsableCommand {
     struct Retry: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Try again what was given up for one provider.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The provider's credential.") var appId: String
 
-        func run() async throws { put(await ask(["command": "tidings.retry", "appId": .string(appId)], data: folder.data).string) }
+        func run() async throws { output.show(await ask(["command": "tidings.retry", "appId": .string(appId)], data: folder.data)) }
     }
 }
 
@@ -324,7 +355,7 @@ struct Occupancy: AsyncParsableCommand {
         func run() async throws {
             let csv: CSVFile
             do { csv = try CSVFile(path: file) } catch { fail(error.description) }
-            if csv.isGB18030 { Output.error("berth: \(file) is not UTF-8; it is read as GB18030") }
+            if csv.isGB18030 { Output.error("berth: " + Speech.text("\(file) is not UTF-8; it is read as GB18030")) }
             var rows: [JSON] = []
             var lines: [String: Int] = [:]
             var faults: [CSVReader.Fault] = []
@@ -426,7 +457,7 @@ extension Lots {
         func run() throws {
             if let check {
                 if let fault = LotCode.fault(of: check) { fail("\(check): \(fault)") }
-                return put("\(check): valid")
+                return put(Speech.text("\(check): valid"))
             }
             do {
                 put(try LotCode.make(region: region ?? "", street: street ?? "", lotClass: lotClass ?? "", serial: serial ?? 0))

@@ -23,7 +23,7 @@ struct Verify: AsyncParsableCommand {
             progress.end()
             for finding in findings { put(finding) }
             guard findings.isEmpty else { throw ExitCode(1) }
-            put("the database is what its journal makes of it")
+            put(Speech.text("the database is what its journal makes of it"))
         } catch let code as ExitCode { throw code } catch { fail("\(error)") }
     }
 
@@ -61,7 +61,7 @@ struct Restored: AsyncParsableCommand {
             let settings = try await ServerSettings.read(dataDirectory: data.path, flags: [:])
             umask(0o077)
             let lineage = try Server.restored(settings: settings, logger: Logger(label: "berth"))
-            put("lineage \(lineage): the next start begins new down logs")
+            put(Speech.text("lineage \(lineage): the next start begins new down logs"))
         } catch { fail("\(error)") }
     }
 }

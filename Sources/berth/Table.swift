@@ -22,6 +22,13 @@ struct OutputOption: ParsableArguments {
         for line in Table.lines(rows, columns) { put(line) }
     }
 
+    /// Writes one thing with all of its members: their names and values under each other.
+    func show(_ thing: JSON) {
+        show(
+            thing,
+            (thing.objectValue?.members ?? []).map { name, value in Column.named(name, isTime: (value.intValue ?? 0) > 1_000_000_000_000) })
+    }
+
     /// Writes one thing: its names and values under each other.
     func show(_ thing: JSON, _ columns: [Column]) {
         guard isTable else { return put(thing.string) }
@@ -29,17 +36,6 @@ struct OutputOption: ParsableArguments {
         let width = shown.map { Table.width($0.title) }.max() ?? 0
         for column in shown { put(Table.pad(column.title, width + 2) + Table.printable(column.text(of: thing))) }
     }
-}
-
-/// The language of the locale, for what a command says to people.
-enum Speech {
-    static let isChinese: Bool = {
-        let variables = ProcessInfo.processInfo.environment
-        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].lazy.compactMap { variables[$0] }.first { !$0.isEmpty } ?? ""
-        return locale.hasPrefix("zh")
-    }()
-
-    static func say(_ zh: String, _ en: String) -> String { isChinese ? zh : en }
 }
 
 /// A column of a table: the member of each row that it shows, and how.
@@ -60,6 +56,23 @@ struct Column {
 
     var title: String { Speech.say(zh, en) }
 
+    /// Names of what single answers hold.
+    private static let titles: [String: (zh: String, en: String)] = [
+        "appId": ("应用编号", "appId"), "appSecret": ("密钥", "appSecret"), "nextSecret": ("新密钥", "new secret"), "callback": ("回调", "callback"),
+        "returnHosts": ("返回域名", "hosts of return"), "stage": ("阶段", "stage"), "onboarding": ("投入方式", "onboarding"),
+        "opened": ("已开放业务", "opened for"),
+        "personId": ("账户编号", "account"), "login": ("登录名", "login"), "password": ("口令", "password"), "state": ("状态", "state"),
+        "backup": ("备份", "backup"), "entry": ("日志编号", "entry of the journal"), "pictures": ("图片", "pictures"), "bytes": ("字节", "bytes"),
+        "findings": ("差异", "findings"), "lineage": ("世代", "lineage"), "records": ("记录数", "records"), "intact": ("完整", "intact"),
+        "lastHash": ("最后一条哈希", "last hash"), "brokenAt": ("断于", "broken at"), "days": ("行数", "rows"), "counts": ("计数", "counts"),
+        "retried": ("重试", "tried again"), "removed": ("已删除", "removed"),
+    ]
+
+    static func named(_ name: String, isTime: Bool) -> Column {
+        let title = titles[name] ?? (name, name)
+        return Column(name, title.zh, title.en, isTime ? .time : .text)
+    }
+
     func text(of row: JSON) -> String {
         guard let value = row[key] else { return "" }
         switch kind {
@@ -68,7 +81,9 @@ struct Column {
         case .list:
             let parts = (value.arrayValue ?? []).map { $0.stringValue ?? $0.string }
             return parts.prefix(3).joined(separator: ", ") + (parts.count > 3 ? " +\(parts.count - 3)" : "")
-        case .text: return value == .null ? "" : value.stringValue ?? value.string
+        case .text:
+            return value == .null
+                ? "" : value.boolValue.map { $0 ? Speech.say("是", "yes") : Speech.say("否", "no") } ?? value.stringValue ?? value.string
         }
     }
 }

@@ -131,6 +131,7 @@ struct People: AsyncParsableCommand {
             abstract: "Make an account for a member of staff.",
             discussion: "Prints the login and a password, once. The person changes it and adds a second factor on the account page.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The name to sign in with.") var login: String
         @Option(help: "The name of the person.") var name: String?
         @Option(help: "operator, city or developer; several are allowed.") var role: [String]
@@ -151,9 +152,8 @@ struct People: AsyncParsableCommand {
                             ("passwordHash", .string(try await StaffPassword.verifier(password))),
                         ]),
                     ], data: folder.data)
-                put(
-                    JSON.compact([("personId", made["personId"] ?? .null), ("login", .string(login)), ("password", .string(password))])
-                        .string)
+                output.show(
+                    JSON.compact([("personId", made["personId"] ?? .null), ("login", .string(login)), ("password", .string(password))]))
             } catch { fail("\(error)") }
         }
     }
@@ -161,14 +161,24 @@ struct People: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List the accounts of staff.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
 
-        func run() async throws { put(await ask(["command": "people.list"], data: folder.data).string) }
+        func run() async throws {
+            output.show(
+                await ask(["command": "people.list"], data: folder.data)["people"]?.arrayValue ?? [],
+                [
+                    Column("personId", "账户编号", "account"), Column("login", "登录名", "login"), Column("name", "姓名", "name"),
+                    Column("roles", "角色", "roles", .list), Column("parkCodes", "车场", "lots", .list), Column("rights", "页面", "pages", .list),
+                    Column("state", "状态", "state"), Column("hasTotp", "动态口令", "second factor", .flag),
+                ])
+        }
     }
 
     struct Set: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Close or open an account, or give it a new password without a second factor.")
         @OptionGroup var folder: DataOption
+        @OptionGroup var output: OutputOption
         @Option(help: "The number of the account.") var person: String
         @Option(help: "active, disabled or deleted.") var state: String?
         @Flag(help: "A new password; the second factor is removed.") var reset = false
@@ -179,11 +189,11 @@ struct People: AsyncParsableCommand {
                 var members: [(String, JSON)] = [("personId", .string(person)), ("state", .optional(state))]
                 if reset { members += [("passwordHash", .string(try await StaffPassword.verifier(password))), ("clear", ["totpSecret"])] }
                 let made = await ask(["command": "people.save", "data": .compact(members)], data: folder.data)
-                put(
+                output.show(
                     JSON.compact([
                         ("personId", made["personId"] ?? .null), ("state", made["state"] ?? .null),
                         ("password", reset ? .string(password) : .null),
-                    ]).string)
+                    ]))
             } catch { fail("\(error)") }
         }
     }

@@ -36,8 +36,8 @@ def test_the_command_line_signs_the_same(server, tmp_path):
     file.write_text(json.dumps(message, ensure_ascii=False))
     import subprocess
     from berth import BIN
-    out = subprocess.run([BIN / "berth", "sign", "--secret", "s3cret", "--message", file, "--explain"],
-                         capture_output=True, text=True).stdout
+    out = subprocess.run([BIN / "berth", "sign", "--secret-file", "-", "--message", file, "--explain"],
+                         input="s3cret\n", capture_output=True, text=True).stdout
     assert out.split()[-1] == sign(message, "s3cret")
     assert string_to_sign(message) in out
 

@@ -22,7 +22,7 @@ def city(tmp_path_factory):
 
 
 def standing(server, park):
-    answer = json.loads(server.cli("lots", "onboarding", "--park", park, "--json"))
+    answer = json.loads(server.cli("lots", "onboarding", "--park", park))
     return answer["stage"], answer["opened"], {i["id"]: i["verdict"] for i in answer["items"]}
 
 

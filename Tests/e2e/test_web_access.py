@@ -1,5 +1,6 @@
 """The pages from outside: who may do what, what a stranger's number finds, what a hostile form changes, what a first view weighs."""
 import base64
+import datetime
 import hashlib
 import hmac
 import html
@@ -76,7 +77,7 @@ def test_both_languages_say_the_same_things():
         assert all(f"{name}.{value}" in zh for value in values), name
     # Each word is used by somebody.
     everything = "".join(f.read_text() for f in [*WEB.rglob("*.mustache"), *WEB.rglob("*.swift")])
-    computed = re.compile(r"^(status|delivery|share\.status|offer\.status|level|flow\.mode|biz|price|kind|tag|scene|counter|penalty|appeal|ledger|role|"
+    computed = re.compile(r"^(status|delivery|share\.status|offer\.status|level|flow\.mode|biz|price|kind|tag|scene|counter|counter\.what|group|field|right|share\.what|share\.verb|share\.done|share\.wait|flow\.if|op\.gateSaid|penalty|appeal|ledger|role|"
                           r"rules\.effect|case|case\.done|message|receipt|stage|link|lists\.scope|credential\.role|quota\.pool|times|money\.why|terms|ticket|ticket\.t|error|remark|payer)\.")
     unused = [key for key in zh if key not in everything and not computed.match(key)]
     assert not unused, unused
@@ -208,7 +209,7 @@ def test_many_taps_at_once(site):
 
 def test_bad_input_is_named_and_changes_nothing(site):
     person = driver(site)
-    for wrong, words in (("粤B1", "车牌"), ("", "缺少"), ("XX", "车牌")):
+    for wrong, words in (("粤B1", "“粤B1”不是合法的车牌号"), ("", "请选择或填写车牌"), ("XX", "“XX”不是")):
         person.book("P1", wrong)
         assert person.page.status_code == 409 and words in person.text(), (wrong, person.text()[:600])
     person.get("/")
@@ -285,7 +286,7 @@ def test_staff_sign_in_with_a_second_factor(site):
     one.post("/account/sessions/end", {"id": ended})
     assert other.get("/operator").url.split("?")[0].endswith("/staff"), "signed out elsewhere"
     # A closed account has no sessions.
-    person = [p for p in json.loads(site.cli("people", "list"))["people"] if p["login"] == "two.factor"][0]
+    person = [p for p in map(json.loads, site.cli("people", "list").splitlines()) if p["login"] == "two.factor"][0]
     site.cli("people", "set", "--person", person["personId"], "--state", "disabled")
     assert one.get("/operator").url.split("?")[0].endswith("/staff")
     assert site.visitor().staff("two.factor", password, totp(secret, time.time() + 60)).status_code == 422
@@ -471,7 +472,7 @@ def test_a_limited_member_of_the_citys_staff_makes_no_accounts(site):
 
 def test_an_operator_gives_no_password_to_who_may_more(site):
     password = site.person("more.one", "city", parks=["P1"])
-    person = next(p for p in json.loads(site.cli("people", "list"))["people"] if p["login"] == "more.one")
+    person = next(p for p in map(json.loads, site.cli("people", "list").splitlines()) if p["login"] == "more.one")
     visitor = site.visitor()
     visitor.staff("op.one", site.passwords["operator"])
     assert "more.one" not in visitor.get("/operator/people").text
@@ -511,11 +512,13 @@ def test_next_stays_on_this_site(site):
 
 def test_the_chosen_day_survives_signing_in(site):
     """The link to the sign-in page of a lot carries the whole address."""
-    page = site.visitor().get("/lots/P1?biz=1&day=2026-12-01&at=08:00")
+    soon = datetime.datetime.now(datetime.timezone(datetime.timedelta(hours=8))) + datetime.timedelta(minutes=40)
+    day, at = soon.strftime("%Y-%m-%d"), soon.strftime("%H:%M")
+    page = site.visitor().get(f"/lots/P1?biz=1&day={day}&at={at}")
     link = html.unescape(re.search(r'href="(/signin\?next=[^"]*)"', page.text).group(1))
     page = site.visitor().get(link)
     back = html.unescape(re.search(r'name="next" value="([^"]*)"', page.text).group(1))
-    assert back.startswith("/lots/P1?") and "day=2026-12-01" in back and "at=08%3A00" in back, back
+    assert back.startswith("/lots/P1?") and f"day={day}" in back and "at=" + at.replace(":", "%3A") in back, back
 
 
 def test_a_sign_with_a_combining_mark_is_escaped(site):

@@ -1,4 +1,5 @@
 """The pages clicked through in Debian's Chromium, against a live server, a real gateway and a real broker."""
+import datetime
 import re
 import signal
 import time
@@ -167,8 +168,12 @@ def test_an_operator_looks_before_closing_and_the_driver_sees_it(site, sizes):
         desk.tap("button[name=confirm]").see("关闭入口").see("生效中")
         driver.see("已撤销", 20).see("这不是您的责任")
         assert driver.all("a[href*='/lots/NEAR']"), "where there is room instead"
-        desk.go("/operator/lots/EVE/flow").tap("input[name=mode][value='0'] + span").tap("form .button").find("#consequence")
-        desk.tap("button[name=confirm]").see("流量管控")
+        # A second policy stands beside the first; each is ended by itself.
+        desk.go("/operator/lots/EVE/flow").see("撤销时段内的预约").tap("input[name=mode][value='2'] + span").tap("form.stack .button").find("#consequence")
+        desk.see("预约车照常入场").tap("button[name=confirm]").go("/operator/lots/EVE/flow").see("每 5 分钟最多 10 辆").see("关闭入口")
+        for _ in range(2):
+            desk.go("/operator/lots/EVE/flow").tap("button[name=end-policy]")
+        desk.see("没有管控策略")
         assert not driver.errors() and not desk.errors()
 
 
@@ -234,17 +239,18 @@ def test_places_by_hour_and_channel(site):
         desk.type("input[name=count]", "1").tap("form.stack button:not([name])").see("超出 3 位")
         desk.tap("button[name=confirm]").see("个人预约 1")
         assert site.call(provider, "order.create", booking("QUO", plan)).code == 1110
-        desk.tap("button[name=end-rule]").see("没有规则")
+        desk.tap("main .rows details summary").see("恢复为车场上报").tap("button[name=end-rule]").see("没有规则")
         assert site.call(provider, "order.create", booking("QUO", plan)).code == 0
         assert not desk.errors()
     desk = site.visitor()
     desk.staff("op.quota", password)
-    rule = {"channel": "PERSONAL", "count": "1", "fromDay": "2030-01-02", "toDay": "2030-01-01", "days": "all"}
+    days = [(datetime.date.today() + datetime.timedelta(days=ahead)).isoformat() for ahead in (0, 8, 9, 10, 500)]
+    rule = {"channel": "PERSONAL", "count": "1", "fromDay": days[2], "toDay": days[1], "days": "all"}
     send = lambda **more: (desk.get("/operator/lots/QUO/quota"), desk.post("/operator/lots/QUO/quota", {**rule, **more}))[1].status_code
-    assert send() == 422 and send(toDay="2030-01-03") == 200 and send(toDay="2030-01-03", start="07:00") == 422
-    assert send(toDay="2030-01-03", start="07:00", end="07:00") == 422 and send(toDay="2030-01-03", channel="MOON") == 422
-    assert send(toDay="2030-01-03", days="xyz") == 422
-    assert send(toDay="2030-01-03", count="-1") == 422 and send(**{"end-rule": "q-none"}) == 404
+    assert send() == 422 and send(toDay=days[3]) == 200 and send(toDay=days[3], start="07:00") == 422
+    assert send(toDay=days[3], start="07:00", end="07:00") == 422 and send(toDay=days[3], channel="MOON") == 422
+    assert send(toDay=days[3], days="xyz") == 422
+    assert send(toDay=days[3], count="-1") == 422 and send(**{"end-rule": "q-none"}) == 404 and send(toDay=days[4]) == 422
     assert desk.get("/operator/lots/P1/quota").status_code == 404, "not a lot of this operator"
 
 

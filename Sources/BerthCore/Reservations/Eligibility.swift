@@ -65,6 +65,15 @@ extension City {
         lot.stage != .suspended && (!reviewsLots || (lot.stage == .live && lot.opened.contains(purpose)))
     }
 
+    /// How far a lot is. Where lots open without a review, one that has described itself is in service.
+    public func stage(of lot: Lot) -> LotStage { reviewsLots || lot.stage == .suspended || lot.profile == nil ? lot.stage : .live }
+
+    /// The moment from which a time can be booked.
+    public func bookableFrom(_ lot: Lot, _ purpose: Purpose, planTime: Millis) -> Millis {
+        let policy = lot.policy(purpose)
+        return planTime - Millis(purpose == .publicService ? policy.bizAdvanceMaxMin : policy.advanceMaxMin) * CivilTime.minute
+    }
+
     /// The refusal because of the time: the lot takes no arrivals then, or the time cannot be booked yet or any more.
     func refuseTime(
         _ planTime: Millis, lot: Lot, profile: LotProfile, purpose: Purpose, pool: Pool? = nil, at now: Millis

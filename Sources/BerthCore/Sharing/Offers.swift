@@ -113,15 +113,17 @@ extension City {
         )
     }
 
-    /// Closes an offer before its end. The owner first sees the bookings that this hits, and then confirms it. A driver who is inside stays
+    /// Closes an offer before its end. With `isPreview` nothing is changed: it says whom that would hit. The owner first sees the bookings that this hits, and then confirms it. A driver who is inside stays
     /// until their time is up; a driver who has booked is re-homed at the owner's cost.
-    mutating func closeOffer(appId: String, _ offerId: String, isConfirmed: Bool, at now: Millis, history: some History) -> Decision {
+    mutating func closeOffer(appId: String, _ offerId: String, isConfirmed: Bool, isPreview: Bool, at now: Millis, history: some History)
+        -> Decision
+    {
         guard let parkCode = lotOfShare[offerId], let offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
             return Decision(.refused(.notFound))
         }
         if offer.status == .closed || offer.status == .withdrawn { return Decision(.refused(.offerClosed)) }
         let (reservations, subscriptions) = affected(by: offer, at: now)
-        if !isConfirmed, !reservations.isEmpty || !subscriptions.isEmpty {
+        if isPreview || !isConfirmed && (!reservations.isEmpty || !subscriptions.isEmpty) {
             return consequences(offer, reservations, subscriptions, at: now)
         }
         var events: [Event] = []
@@ -181,7 +183,7 @@ extension City {
         }
         for subscription in subscriptions {
             let settled = giveBackRest(of: subscription, payer: payer(of: offer), at: now, &events)
-            end(settled, as: .cancelled, reason: "offer closed", at: now, &events)
+            end(settled, as: .cancelled, reason: "offerClosed", at: now, &events)
         }
     }
 

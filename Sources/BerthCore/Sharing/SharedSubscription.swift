@@ -45,6 +45,10 @@ public struct SharedSubscription: Sendable, Equatable, Codable {
     public var renewTo: Millis?
     /// The amount paid for its time and not refunded, fen.
     public var paidFen: Int64?
+    /// The amount paid for it and refunded, fen.
+    public var refundedFen: Int64?
+    /// Why it ended: "user", "offerClosed", "expired", or the words of the operator.
+    public var endReason: String?
     /// The last payment for it.
     public var payNo: String?
     /// The time to leave of which the driver has been reminded, and the minutes before it at which the reminder is due.

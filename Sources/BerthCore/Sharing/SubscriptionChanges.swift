@@ -13,6 +13,11 @@ extension City {
         current.status = status
         current.version = max(current.version, subscription.version) + 1
         current.holdDeadline = nil
+        current.endReason = reason
+        if subscription.refundedFen != nil {
+            current.refundedFen = subscription.refundedFen
+            current.paidFen = subscription.paidFen
+        }
         set(.subscription(current), &events)
         lots[current.parkCode]!.drop(spansOf: current.authNo)
         // A car that is inside keeps its place until it has left.

@@ -98,6 +98,7 @@ extension City {
         let fen = share(paid, rest, of: subscription.validTo - subscription.validFrom)
         guard fen > 0 else { return given }
         subscription.paidFen = paid - fen
+        subscription.refundedFen = (subscription.refundedFen ?? 0) + fen
         if let payNo = subscription.payNo, var payment = payments[Payment.key(subscription.appId, "", payNo)] {
             payment.refundedFen = min(payment.amountFen, payment.refundedFen + fen)
             payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded

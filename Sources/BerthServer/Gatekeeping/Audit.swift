@@ -34,9 +34,11 @@ enum Audit {
     private static let detailMax = 1000
     private static let targetMax = 64
 
-    /// The order or lot that a request names; it is on record when it was refused too, so its length is anything.
+    /// The order, the lot or the masked plate that a request names; it is on record when it was refused too, so its length is anything.
     private static func target(_ envelope: Envelope) -> String {
-        (envelope.data["orderNo"]?.stringValue ?? envelope.parkCode ?? envelope.data["parkCode"]?.stringValue ?? "").cut(to: targetMax)
+        let plate = envelope.data["plateNo"]?.stringValue.map { Plate($0)?.masked ?? "***" }
+        return (envelope.data["orderNo"]?.stringValue ?? envelope.parkCode ?? envelope.data["parkCode"]?.stringValue ?? plate ?? "")
+            .cut(to: targetMax)
     }
 
     private static let phones: Set<String> = ["mobile", "contactMobile", "managerMobile", "servicePhone"]

@@ -37,7 +37,6 @@ final class LiveFeed: DurableListener {
         var json: JSON {
             [
                 "i": .int(number), "t": .int(reservation.changedAt), "lot": .string(reservation.parkCode),
-                "plate": .string(reservation.plate.masked),
                 "status": .int(reservation.status.rawValue), "plan": .int(reservation.planTime),
             ]
         }

@@ -252,10 +252,14 @@ enum RedirectPage {
     }
 
     static func refusal(_ code: ResultCode) -> String {
-        page(
-            code.zh,
-            "<h1>无法打开 <small lang=\"en\">cannot be opened</small></h1><p>\(HTML.escape(code.zh))<br><small lang=\"en\">\(HTML.escape(code.en))</small></p>"
-                + "<p><small>code \(code.code)</small></p><p>请回到原页面重新操作。 <small lang=\"en\">Please go back and try again.</small></p>")
+        // A link is good once: the nonce of a second tap is known.
+        let isUsed = code.name == "nonceRepeated"
+        let (zh, en) = isUsed ? ("本链接已使用过一次。", "This link has been used once already.") : (code.zh, code.en)
+        return page(
+            isUsed ? "链接已使用" : code.zh,
+            "<h1>无法打开 <small lang=\"en\">cannot be opened</small></h1><p>\(HTML.escape(zh))<br><small lang=\"en\">\(HTML.escape(en))</small></p>"
+                + "<p>请回到原应用重新打开。 <small lang=\"en\">Please open it again from the app.</small></p><p class=\"wide\"><a class=\"button plain\" href=\"/\">泊位首页 <small lang=\"en\">home</small></a></p>"
+        )
     }
 
     private static func local(_ time: Int64) -> String {

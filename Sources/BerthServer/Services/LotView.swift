@@ -19,7 +19,7 @@ enum LotView {
         return .object(object)
     }
 
-    static func detail(_ lot: Lot, _ profile: LotProfile, _ city: City, planTime: Millis, now: Millis) -> JSON {
+    static func detail(_ lot: Lot, _ profile: LotProfile, _ city: City, planTime: Millis, stayMin: Int?, now: Millis) -> JSON {
         let policy = lot.policy
         let purposes = Purpose.allCases.filter { profile.enabled.contains($0) }
         return .compact([
@@ -57,6 +57,10 @@ enum LotView {
             ("policyVersion", .int(lot.policyVersion)),
             // The terms of a reservation if it were made now: the same terms are in the reservation and at the gate.
             ("terms", .object(JSONObject(purposes.map { (String($0.rawValue), terms(lot, $0, city, planTime: planTime)) }))),
+            (
+                "stay",
+                .object(JSONObject(purposes.map { (String($0.rawValue), stay(lot, $0, city, planTime: planTime, stayMin: stayMin)) }))
+            ),
             ("rulesText", .string(rules(lot, purposes))), ("rulesTextEn", .string(rulesEn(lot, purposes))),
             ("tariffText", .string(city.tariff(lot.parkCode, .reservation, at: now)?.text ?? "")),
             ("servicePhone", .optional(servicePhone(lot, city))),
@@ -84,6 +88,18 @@ enum LotView {
             city.terms(lot, purpose, planTime: planTime), purpose: purpose, earlyMin: isPublic ? policy.bizBeforeMin : policy.earlyMin,
             lateMin: isPublic ? policy.bizAfterMin : policy.lateMin, entryLimit: policy.entriesPerOrder,
             stayMin: isPublic ? policy.bizStayMin : policy.stayMin)
+    }
+
+    /// A stay that begins at a time: its price, when a car has to leave, and from when on the time can be booked.
+    /// - Parameter stayMin: as long as this; as long as the lot's rules say when nil.
+    private static func stay(_ lot: Lot, _ purpose: Purpose, _ city: City, planTime: Millis, stayMin: Int?) -> JSON {
+        let policy = lot.policy(purpose)
+        let minutes = purpose == .publicService ? policy.bizStayMin : stayMin ?? policy.stayMin
+        return .compact([
+            ("priceFen", .optional(city.price(lot.parkCode, purpose, from: planTime, stayMin: minutes))), ("stayMin", .int(minutes)),
+            ("leaveBy", purpose == .reservation ? .null : .int(planTime + Millis(minutes) * CivilTime.minute)),
+            ("bookableFrom", .int(city.bookableFrom(lot, purpose, planTime: planTime))),
+        ])
     }
 
     /// The rules in words, from the values that are enforced.

@@ -81,7 +81,7 @@ extension Pipeline {
                 ("overstays", .int(board.overstays)), ("endangering", .int(board.endangering)), ("excess", .int(board.excess)),
                 ("openCases", .int(openCases)), ("offersToReview", .int(board.offersToReview)),
                 ("subscriptionsToReview", .int(board.subscriptionsToReview)),
-                ("flowMode", .int(city.flowMode(lot.parkCode, at: now).rawValue)), ("stage", .string(lot.stage.rawValue)),
+                ("flowMode", .int(city.flowMode(lot.parkCode, at: now).rawValue)), ("stage", .string(city.stage(of: lot).rawValue)),
                 ("queueDepth", .int(link?.queueDepth ?? 0)), ("clockOffsetMs", .int(link?.clockOffsetMillis ?? 0)),
                 ("downBehind", .int(lot.downLast - lot.downAck)), ("deadLetters", .int(dead)),
             ]))
@@ -105,7 +105,7 @@ extension Pipeline {
             let rows = codes.map { parkCode -> JSON in
                 let items = onboarding.rows(parkCode, now: now)
                 let (name, stage) = sequencer.readUndurable { city in
-                    (city.lots[parkCode]?.profile?.name ?? "", city.lots[parkCode]?.stage.rawValue ?? "")
+                    (city.lots[parkCode]?.profile?.name ?? "", city.lots[parkCode].map { city.stage(of: $0).rawValue } ?? "")
                 }
                 let kept = lotInfo(parkCode)
                 let today = counts[parkCode]

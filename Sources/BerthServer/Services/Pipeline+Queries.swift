@@ -127,6 +127,7 @@ extension Pipeline {
     private func detail(_ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let parkCode = try Decode.parkCode(fields)
         let planTime = try fields.optionalTime("planTime") ?? now
+        let stayMin = try fields.optionalInt("stayMin", in: 15...10_080).map { Int($0) }
         let link = presence.link(parkCode)
         sequencer.read(
             parkCode,
@@ -135,7 +136,8 @@ extension Pipeline {
                 guard let lot = city.lots[parkCode] else { return Reply(WireError("lotNotRegistered")) }
                 guard let profile = lot.profile else { return Reply(WireError("lotIncomplete")) }
                 return Reply(
-                    data: LotView.with(LotView.standing(lot, link), LotView.detail(lot, profile, city, planTime: planTime, now: now)))
+                    data: LotView.with(
+                        LotView.standing(lot, link), LotView.detail(lot, profile, city, planTime: planTime, stayMin: stayMin, now: now)))
             }, completion: completion)
     }
 

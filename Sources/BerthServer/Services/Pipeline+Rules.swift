@@ -200,21 +200,29 @@ extension Pipeline {
                 let parkCodes = policy.areaId.isEmpty ? [policy.parkCode] : city.areas[policy.areaId]?.parkCodes ?? []
                 guard !parkCodes.isEmpty, parkCodes.allSatisfy({ city.lots[$0] != nil }) else { return Reply(WireError("notFound")) }
                 let reservations = city.affected(by: policy, at: now)
-                let rows = reservations.prefix(100).map { reservation -> JSON in
+                var without = 0
+                let looked = reservations.prefix(Limits.previewLooksMax)
+                let rows = looked.enumerated().compactMap { index, reservation -> JSON? in
                     let others = city.alternatives(
                         to: reservation, policy: city.lots[reservation.parkCode]!.policy(reservation.purpose), at: now
                     )
                     .filter { !parkCodes.contains($0.parkCode) }
+                    if others.isEmpty { without += 1 }
+                    // The answer names the first of them; all are counted.
+                    guard index < 100 else { return nil }
                     return [
                         "orderNo": .string(reservation.orderNo), "parkCode": .string(reservation.parkCode),
                         "planTime": .int(reservation.planTime),
                         "alternatives": .int(others.count),
                     ]
                 }
+                let inWindow = max(reservations.count, city.inWindow(of: policy, at: now).count)
                 var probe = policy
                 probe.isOn = policy.isOn(atPerMille: city.saturation(of: parkCodes))
                 return Reply(data: [
-                    "affected": .int(reservations.count), "orders": .array(Array(rows)),
+                    "affected": .int(reservations.count), "looked": .int(looked.count), "without": .int(without),
+                    "inWindow": .int(inWindow),
+                    "shortened": .int(policy.mode == .closed ? inWindow - reservations.count : 0), "orders": .array(rows),
                     // By saturation: those that it would hit if it switched on now.
                     "inForce": .bool(probe.isInForce(at: now, city.calendar)),
                     "saturationPct": .int(city.saturation(of: parkCodes) / 10),

@@ -75,6 +75,16 @@ struct CityClient: Sendable {
     let carrier: CityCarrier
     let credentials: WebCredentials
 
+    /// Carries a message that somebody else has signed, and its answer, both as they are.
+    func forward(_ bytes: [UInt8], service: String) async throws(CityError) -> [UInt8] {
+        switch carrier {
+        case .inProcess(let send): return await send(bytes, service)
+        case .https(let client):
+            guard let answer = await client.forward(bytes, service: service) else { throw .unreachable }
+            return answer
+        }
+    }
+
     /// - Parameter requestId: of a call that may be repeated after a lost answer; a fresh one when left out.
     @discardableResult
     func call(

@@ -182,13 +182,21 @@ extension Site {
                 ("codes", .string(lots.joined(separator: "\n"))), ("link", .string("/city/areas/\(WebRequest.escape(id))")),
                 (
                     "policies",
-                    .array((policies["policies"]?.arrayValue ?? []).filter { $0["areaId"]?.stringValue == id }.map { flowView($0, web) })
+                    .array(
+                        (policies["policies"]?.arrayValue ?? []).filter {
+                            $0["areaId"]?.stringValue == id && ($0["validTo"]?.intValue ?? 0) > web.now
+                        }.map { flowView($0, web) })
                 ),
             ])
         }
         return .page(
             Page(
-                "city/areas", [("areas", .array(rows)), ("none", .bool(rows.isEmpty)), ("error", .optional(error)), ("tabAreas", true)],
+                "city/areas",
+                [
+                    ("areas", .array(rows)), ("none", .bool(rows.isEmpty)), ("error", .optional(error)), ("tabAreas", true),
+                    ("typedArea", .string(web.text("area", max: 32))), ("typedName", .string(web.text("name", max: 64))),
+                    ("typedCodes", .string(web.text("codes", max: 40_000))),
+                ],
                 status: error == nil ? 200 : 409))
     }
 
@@ -203,32 +211,62 @@ extension Site {
                     ("areaId", .string(web.text("area", max: 32))), ("name", .string(web.text("name", max: 64))),
                     ("parkCodes", .array(codes.map { .string($0) })), ("actor", .string(web.person?.actor ?? "")),
                 ], as: .staff)
-        } catch { return try await areas(web, error: refusal(error, web) + " " + error.hint) }
+        } catch {
+            let known = Set(try await lotNames().keys)
+            let unknown = codes.filter { !known.contains($0) }.prefix(5)
+            let why =
+                error.code == 1000 && !unknown.isEmpty
+                ? words.say(web.language, "areas.unknownLots", ["codes": unknown.joined(separator: ", ")])
+                : codes.isEmpty && error.code == 403 ? words.say(web.language, "areas.hasPolicies") : refusal(error, web)
+            return try await areas(web, error: why)
+        }
         return .redirect("/city/areas")
     }
 
     func areaFlow(_ web: WebRequest) async throws -> WebResult {
         let id = web.names["area"] ?? ""
+        let name = try await areaName(id)
+        let scope: [(String, JSON)] = [("areaId", .string(id))]
         return .page(
             Page(
                 "operator/flow",
-                flowForm(web) + [
-                    ("name", .string(id)), ("action", .string("/city/areas/\(WebRequest.escape(id))")), ("back", "/city/areas"),
+                flowForm(of: try await flowChange(scope, web), web) + [
+                    ("policies", .array(try await flowPolicies(scope, web))),
+                    ("name", .string(name)), ("action", .string("/city/areas/\(WebRequest.escape(id))")), ("back", "/city/areas"),
                     ("tabAreas", true), ("isArea", true),
                 ]))
     }
 
+    /// The name of an area; one that is not there is not found.
+    private func areaName(_ id: String) async throws -> String {
+        let list = try await city.call("flow.area.list", [], as: .staff)
+        guard let area = (list["areas"]?.arrayValue ?? []).first(where: { $0["areaId"]?.stringValue == id }) else {
+            throw WebError.notFound
+        }
+        return area["name"]?.stringValue.flatMap { $0.isEmpty ? nil : $0 } ?? id
+    }
+
     func setAreaFlow(_ web: WebRequest) async throws -> WebResult {
         let id = web.names["area"] ?? ""
+        let name = try await areaName(id)
+        let scope: [(String, JSON)] = [("areaId", .string(id))]
         var members =
             flowForm(web) + [
-                ("name", .string(id)), ("action", .string("/city/areas/\(WebRequest.escape(id))")), ("back", "/city/areas"),
+                ("policies", .array(try await flowPolicies(scope, web))), ("name", .string(name)),
+                ("action", .string("/city/areas/\(WebRequest.escape(id))")), ("back", "/city/areas"),
                 ("tabAreas", true), ("isArea", true),
             ]
-        guard let fields = flowFields(web, of: [("areaId", .string(id))]) else {
-            return .page(Page("operator/flow", members + [("error", .string(words.say(web.language, "flow.badTimes")))], status: 422))
+        let ended = web.text("end-policy", max: 32)
+        let fields: [(String, JSON)]
+        do throws(FlowFault) { fields = ended.isEmpty ? try flowFields(web, of: scope) : [] } catch {
+            return .page(Page("operator/flow", members + [("error", .string(words.say(web.language, error.word)))], status: 422))
         }
         do {
+            if !ended.isEmpty {
+                guard let ending = try await flowEnding(ended, scope, web) else { throw WebError.notFound }
+                try await city.call("flow.policy.set", ending + [("actor", .string(web.person?.actor ?? ""))], as: .staff)
+                return .redirect("/city/areas/\(WebRequest.escape(id))")
+            }
             if web.isOn("confirm"), isAsPreviewed(web, Site.flowFields) {
                 try await city.call("flow.policy.set", fields + [("actor", .string(web.person?.actor ?? ""))], as: .staff)
                 return .redirect("/city/areas")
@@ -272,7 +310,12 @@ extension Site {
                     (known["scopes"]?.arrayValue ?? []).prefix(200).compactMap { row in
                         row["scope"]?.stringValue.map { ["scope": .string($0), "isOn": .bool($0 == scope)] }
                     })
-            ), ("yesterday", .string(CivilTime.text(ofDay: CivilTime.day(of: web.now) - 1))),
+            ),
+            (
+                "date",
+                .string(
+                    web.text("date", max: 10).isEmpty ? CivilTime.text(ofDay: CivilTime.day(of: web.now) - 1) : web.text("date", max: 10))
+            ), ("seen", .string(seen(web, ["scope"] + Dialect.current.policies.map { "v." + $0.name }))),
         ]
         if let effects {
             members += [
@@ -323,7 +366,8 @@ extension Site {
         guard !changes.isEmpty else { return .page(try await rulesView(web, error: words.say(web.language, "rules.nothing"))) }
         let values = JSON.object(JSONObject(changes))
         do {
-            if web.isOn("apply") {
+            // Only values that were looked at are applied; other values are looked at first.
+            if web.isOn("apply"), isAsPreviewed(web, ["scope"] + Dialect.current.policies.map { "v." + $0.name }) {
                 try await city.call(
                     "policy.set", [("scope", .string(scope)), ("values", values), ("actor", .string(web.person?.actor ?? ""))], as: .staff)
                 return .redirect("/city/rules?scope=\(WebRequest.escape(scope))")
@@ -332,7 +376,18 @@ extension Site {
             let effects = try await city.call(
                 "policy.preview", [("scope", .string(scope)), ("values", values), ("date", day.isEmpty ? .null : .string(day))], as: .staff)
             return .page(try await rulesView(web, effects: effects))
-        } catch let error as CityError { return .page(try await rulesView(web, error: refusal(error, web) + " " + error.hint)) }
+        } catch let error as CityError { return .page(try await rulesView(web, error: ruleRefusal(error, web))) }
+    }
+
+    /// A refused value by its name, with the range that it may have.
+    private func ruleRefusal(_ error: CityError, _ web: WebRequest) -> String {
+        let name = error.hint.split(separator: " ").last.map(String.init) ?? ""
+        guard let policy = Dialect.current.policies.first(where: { $0.name == name }) else { return refusal(error, web) }
+        let text = web.language == .zh ? policy.zh : policy.en
+        guard let range = Policy.numbers.first(where: { $0.name == name })?.range else {
+            return words.say(web.language, "rules.badText", ["name": text])
+        }
+        return words.say(web.language, "rules.badValue", ["name": text, "from": String(range.lowerBound), "to": String(range.upperBound)])
     }
 
     // MARK: Compliance, audit, plates
@@ -414,7 +469,8 @@ extension Site {
         let code = detail?["code"]?.intValue.flatMap { Int($0) } ?? 0
         return .compact([
             ("id", row["id"] ?? 0), ("at", .string(web.format.time(row["at"]?.intValue ?? 0))),
-            ("actor", .string(detail?["data"]?["actor"]?.stringValue ?? names[party] ?? party)), ("party", .string(party)),
+            ("actor", .string(detail?["data"]?["actor"]?.stringValue ?? person(in: text, detail) ?? names[party] ?? party)),
+            ("party", .string(party)),
             ("action", row["action"] ?? ""), ("target", row["target"] ?? ""), ("fields", .array(fields)),
             ("plain", fields.isEmpty ? .string(text) : .null),
             (
@@ -426,16 +482,30 @@ extension Site {
         ])
     }
 
+    /// The person whom the pages put before a reason: "name (login): reason".
+    private func person(in text: String, _ detail: JSON?) -> String? {
+        let reason = detail?["data"]?["reason"]?.stringValue ?? (detail == nil ? text : "")
+        guard let end = reason.range(of: "): ") else { return nil }
+        return String(reason[..<end.lowerBound]) + ")"
+    }
+
     func audit(_ web: WebRequest) async throws -> WebResult {
         func field(_ name: String) -> JSON { web.text(name, max: 64).isEmpty ? .null : .string(web.text(name, max: 64)) }
+        let names = try await partyNames()
+        // A party is found by its appId or its name; a person by the words that the pages put on record.
+        let actor = web.text("actor", max: 64)
+        let party = actor == "desk" || names[actor] != nil ? actor : names.first { $0.value == actor && !actor.isEmpty }?.key
+        let text: JSON = party == nil && !actor.isEmpty ? .string(actor) : field("text")
+        func day(_ name: String, plus days: Int64) -> JSON {
+            .optional(Plan.day(web.text(name, max: 10)).map { CivilTime.start(ofDay: $0 + days) })
+        }
         let list = try await city.call(
             "audit.list",
             [
-                ("actor", field("actor")), ("action", field("action")), ("target", field("target")), ("text", field("text")),
-                ("cursor", field("cursor")),
+                ("actor", .optional(party)), ("action", field("action")), ("target", field("target")), ("text", text),
+                ("from", day("from", plus: 0)), ("to", day("to", plus: 1)), ("cursor", field("cursor")),
                 ("limit", 50),
             ], as: .staff)
-        let names = try await partyNames()
         let rows = (list["records"]?.arrayValue ?? []).map { auditRow($0, names, web) }
         return .page(
             Page(
@@ -443,13 +513,15 @@ extension Site {
                 [
                     ("records", .array(rows)), ("none", .bool(rows.isEmpty)), ("actor", field("actor")), ("action", field("action")),
                     ("target", field("target")),
-                    ("text", field("text")),
+                    ("text", field("text")), ("from", field("from")), ("to", field("to")),
                     (
                         "next",
                         .optional(
                             list["nextCursor"]?.stringValue.map { cursor in
                                 "/city/audit?"
-                                    + ["actor", "action", "target", "text"].map { "\($0)=\(WebRequest.escape(web.text($0, max: 64)))&" }
+                                    + ["actor", "action", "target", "text", "from", "to"].map {
+                                        "\($0)=\(WebRequest.escape(web.text($0, max: 64)))&"
+                                    }
                                     .joined()
                                     + "cursor=\(WebRequest.escape(cursor))"
                             })

@@ -7,6 +7,7 @@ extension Site {
         [
             .get("/developer", .roles(["developer", "city"])) { try await $0.developer($1) },
             .get("/developer/console", .anyone) { try await $0.console($1) },
+            .post("/developer/console", .anyone) { try await $0.forward($1) },
         ]
     }
 
@@ -44,6 +45,14 @@ extension Site {
                     ("noCalls", .bool(!appId.isEmpty && calls.isEmpty)), ("lots", .array(lots)), ("isCityStaff", .bool(person.may("city"))),
                     ("tabDeveloper", true),
                 ], live: "developer/developer.live"))
+    }
+
+    /// Carries a message that the browser has signed to the interface, and its answer back as it is: the pages may have another address than it.
+    func forward(_ web: WebRequest) async throws -> WebResult {
+        guard limiter.admit("console|\(web.source)", burst: 120, minutes: 1, now: web.now) else { return .later(60) }
+        let service = web.text("service", max: 48)
+        guard Dialect.current.services[service] != nil, let message = web.form["message"] else { throw WebError.badRequest }
+        return .file(try await city.forward(Array(message.utf8), service: service), type: "application/json; charset=utf-8")
     }
 
     func console(_ web: WebRequest) async throws -> WebResult {

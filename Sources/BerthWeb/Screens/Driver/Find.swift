@@ -40,10 +40,26 @@ extension Site {
                     ("page", .int(page)),
                 ], as: .provider)
         }
-        let lots = (found["lots"]?.arrayValue ?? []).map { card($0, plan, web) }
+        let all = found["lots"]?.arrayValue ?? []
+        let lots = all.map { card($0, plan, web) }
         let free = lots.count { $0["isFree"]?.boolValue == true }
+        // A lot that cannot be booked yet is not full.
+        let isEarly =
+            !all.isEmpty && all.allSatisfy { ($0["freeInWindow"]?.intValue ?? 0) > 0 || $0["reason"]?.intValue == 1100 } && free == 0
+        let isUnknown = !to.isEmpty && found["center"] == nil
+        let names = to.isEmpty ? [] : try await destinations(to, isUnknown: isUnknown, except: found["center"]?["name"]?.stringValue)
         members += [
-            ("searched", true), ("center", found["center"]?["name"] ?? .null), ("lots", .array(lots)), ("none", .bool(lots.isEmpty)),
+            ("searched", true), ("lots", .array(lots)),
+            ("none", .bool(lots.isEmpty && !isUnknown)), ("hasLots", .bool(!lots.isEmpty)),
+            ("unknown", isUnknown ? .string(words.say(web.language, "find.unknown", ["text": to])) : .null), ("isEarly", .bool(isEarly)),
+            ("meant", .bool(!names.isEmpty)),
+            (
+                "names",
+                .array(names.map { ["name": .string($0), "link": .string("/?to=\(WebRequest.escape($0))&\(plan.query(format))")] })
+            ),
+            ("center", found["center"]?["name"] ?? .null),
+            ("centerPoint", .optional(Site.point(found["center"], lng: lng, lat: lat, hasPoint))),
+            ("query", .string(plan.query(format))),
             ("count", found["total"] ?? 0),
             (
                 "more",
@@ -52,20 +68,8 @@ extension Site {
                         "/?to=\(WebRequest.escape(to))" + (hasPoint ? "&lng=\(WebRequest.escape(lng))&lat=\(WebRequest.escape(lat))" : "")
                             + "&\(plan.query(format))&page=\(page + 1)")
                     : .null
-            ), ("free", .int(free)), ("allFull", .bool(!lots.isEmpty && free == 0)),
-            (
-                "points",
-                .string(
-                    JSON.array(
-                        lots.map { lot in
-                            .compact([
-                                ("x", lot["lng"] ?? .null), ("y", lot["lat"] ?? .null), ("n", lot["name"] ?? .null),
-                                ("f", lot["free"] ?? 0),
-                                ("u", lot["link"] ?? .null), ("k", lot["levelClass"] ?? .null),
-                            ])
-                        }
-                    ).string)
-            ),
+            ), ("free", .int(free)), ("allFull", .bool(!lots.isEmpty && free == 0 && !isEarly)),
+            ("points", .string(Site.points(lots))),
         ]
         return .page(Page("driver/find", members))
     }
@@ -86,8 +90,61 @@ extension Site {
         return .file(Array(JSON.array(found.prefix(8).map { .string($0) }).string.utf8), type: "application/json")
     }
 
+    /// The lots of a list for its map.
+    private static func points(_ lots: [JSON]) -> String {
+        JSON.array(
+            lots.map { lot in
+                .compact([
+                    ("x", lot["lng"] ?? .null), ("y", lot["lat"] ?? .null), ("n", lot["name"] ?? .null), ("f", lot["free"] ?? 0),
+                    ("u", lot["link"] ?? .null), ("k", lot["levelClass"] ?? .null),
+                ])
+            }
+        ).string
+    }
+
+    /// The destination on the map, "lng lat"; nil where none is known.
+    private static func point(_ center: JSON?, lng: String, lat: String, _ hasPoint: Bool) -> String? {
+        if let x = center?["lng"]?.stringValue, let y = center?["lat"]?.stringValue { return "\(x) \(y)" }
+        return hasPoint ? "\(lng) \(lat)" : nil
+    }
+
+    /// Other destinations that a text may mean: the names that hold it, or, where none does, those that look like it.
+    private func destinations(_ text: String, isUnknown: Bool, except center: String?) async throws -> [String] {
+        let (rows, _) = try await cache.boards(city)
+        let typed = text.lowercased()
+        var names: [String] = []
+        for row in rows where row["stage"]?.stringValue != "suspended" {
+            guard let name = row["parkName"]?.stringValue, name != center else { continue }
+            if !isUnknown, name.lowercased().contains(typed) { names.append(name) }
+        }
+        if isUnknown {
+            let wanted = Site.pairs(typed)
+            guard !wanted.isEmpty else { return [] }
+            // Each name is scored by the pairs of characters that it shares with the text.
+            let scored = rows.compactMap { row -> (score: Int, name: String)? in
+                guard let name = row["parkName"]?.stringValue else { return nil }
+                let pairs = Site.pairs(name.lowercased())
+                let score = 200 * wanted.intersection(pairs).count / max(1, min(wanted.count, pairs.count) + wanted.count)
+                return score >= 30 ? (score, name) : nil
+            }
+            names = scored.sorted { ($1.score, $0.name) < ($0.score, $1.name) }.map(\.name)
+        } else if names.count == 1 && names[0].lowercased() == typed {
+            names = []
+        }
+        // One name once, in the order found.
+        var seen: Set<String> = []
+        return Array(names.filter { seen.insert($0).inserted }.prefix(8))
+    }
+
+    /// The pairs of neighbouring characters of a text of at most 64.
+    private static func pairs(_ text: String) -> Set<String> {
+        let characters = Array(text.prefix(64))
+        guard characters.count > 1 else { return Set(characters.map { String($0) }) }
+        return Set((1..<characters.count).map { String(characters[($0 - 1)...$0]) })
+    }
+
     /// At most seven places after the point, as the wire has them.
-    private static func decimal(_ text: String) -> String {
+    static func decimal(_ text: String) -> String {
         let parts = text.split(separator: ".", maxSplits: 1)
         return parts.count == 2 ? "\(parts[0]).\(parts[1].prefix(7))" : text
     }
@@ -121,6 +178,7 @@ extension Site {
         view["code"] = .string(parkCode)
         view["link"] = .string("/lots/\(WebRequest.escape(parkCode))?\(plan.query(format, purpose: purpose))")
         view["free"] = .int(free)
+        view["isOffline"] = .bool(lot["online"]?.boolValue == false)
         view["isFree"] = .bool(free > 0)
         if free == 0, let reason { view["reason"] = .string(reason) }
         view["walk"] = .string(walk(lot["walkMin"]?.intValue ?? 0, web))

@@ -63,6 +63,10 @@ extension Site {
         case "RESERVE", "PUBLIC_BIZ":
             plan.purpose = scene == "PUBLIC_BIZ" ? 3 : 1
             if let lot {
+                let detail = try? await city.call("lot.detail", [("parkCode", .string(lot))], as: .provider)
+                if let detail, detail[plan.purpose == 3 ? "publicBizEnabled" : "reserveEnabled"]?.boolValue == false {
+                    members.append(("problem", .string(words.say(web.language, plan.purpose == 3 ? "link.noPublic" : "link.noReserve"))))
+                }
                 members += [
                     ("primary", .string("/lots/\(WebRequest.escape(lot))?\(plan.query(format))")),
                     ("primaryText", .string(words.say(web.language, "link.book"))),
@@ -77,11 +81,15 @@ extension Site {
             ]
         case "ENTRY_QR", "EXIT_QR":
             if let orderNo { members.append(("qr", .optional(QRCode.svg(orderNo, label: orderNo)))) }
+            let isIn = arrival["status"]?.intValue == 2
+            if scene == "EXIT_QR", !isIn { members.append(("note", .string(words.say(web.language, "link.notInside")))) }
+            if scene == "ENTRY_QR", isIn { members.append(("note", .string(words.say(web.language, "link.inside")))) }
         case "PAY": members += await payMembers(arrival, web, outcome: outcome, attempt: attempt)
         case "NAVI":
             if let lot, let detail = try? await city.call("lot.detail", [("parkCode", .string(lot))], as: .provider) {
                 members += [
-                    ("address", detail["address"] ?? .null), ("lng", detail["lng"] ?? .null), ("lat", detail["lat"] ?? .null),
+                    ("points", .string(Site.ticketPoint(detail))), ("address", detail["address"] ?? .null), ("lng", detail["lng"] ?? .null),
+                    ("lat", detail["lat"] ?? .null),
                     ("entrances", .array((detail["entrances"]?.arrayValue ?? []).compactMap { $0["gateName"] })),
                 ]
             }
@@ -91,6 +99,8 @@ extension Site {
                     ("primary", .string("/tickets/\(orderNo)/receipt")),
                     ("primaryText", .string(words.say(web.language, "ticket.receipt"))),
                 ]
+            } else {
+                members.append(("note", .string(words.say(web.language, "link.invoiceElsewhere"))))
             }
         case "CREDIT": members += [("primary", "/mine/standing"), ("primaryText", .string(words.say(web.language, "link.credit")))]
         default:

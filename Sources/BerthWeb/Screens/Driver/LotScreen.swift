@@ -10,15 +10,21 @@ extension Site {
     func lotPage(_ web: WebRequest, _ parkCode: String, refusal error: CityError? = nil) async throws -> Page {
         var plan = Plan(web)
         let format = web.format
-        let lot = try await city.call("lot.detail", [("parkCode", .string(parkCode)), ("planTime", .int(plan.arrive))], as: .provider)
+        let lot = try await city.call(
+            "lot.detail", [("parkCode", .string(parkCode)), ("planTime", .int(plan.arrive)), ("stayMin", .int(plan.stayMin))], as: .provider
+        )
         let offered: [Int64] = [("reserveEnabled", 1), ("shareEnabled", 2), ("publicBizEnabled", 3)].compactMap {
             lot[$0.0]?.boolValue == true ? Int64($0.1) : nil
         }
         if !offered.contains(plan.purpose), let first = offered.first { plan.purpose = first }
         let slots = try await slotChips(parkCode, plan, web)
+        let stay = lot["stay"]?[String(plan.purpose)]
+        // A time that cannot be booked yet is not full: the page says from when on, and offers neither a booking nor the waitlist.
+        let opens = (stay?["bookableFrom"]?.intValue).flatMap { $0 > web.now ? $0 : nil }
         let isFull =
-            slots.chosen.map { $0["full"]?.boolValue == true }
-            ?? (slots.chips.isEmpty || slots.chips.allSatisfy { $0["full"]?.boolValue == true })
+            opens == nil
+            && (slots.chosen.map { $0["full"]?.boolValue == true }
+                ?? (slots.chips.isEmpty || slots.chips.allSatisfy { $0["full"]?.boolValue == true }))
         var members: [(String, JSON)] = [
             ("code", .string(parkCode)), ("name", lot["parkName"] ?? .null), ("address", lot["address"] ?? .null),
             ("plan", plan.view(format)),
@@ -39,31 +45,42 @@ extension Site {
             ),
             ("slotOf", .optional(slotText(slots.chosen, plan, web))),
             ("mayDiffer", .bool((slots.chosen?["remain"]?.intValue ?? 0) > (lot["remain"]?.intValue ?? 0))),
+            ("opens", .optional(opens.map { words.say(web.language, "lot.opens", ["at": format.time($0)]) })),
+            ("isOffline", .bool(lot["online"]?.boolValue == false)), ("stayText", .string(format.duration(plan.stayMin))),
             ("chips", .array(slots.chips)), ("isFull", .bool(isFull)), ("isPublic", .bool(plan.purpose == 3)),
             ("isShare", .bool(plan.purpose == 2)), ("planTime", .int(plan.arrive)), ("hasBusiness", .bool(!offered.isEmpty)),
             ("extNo", .string(web.text("extNo", max: 64))), ("offerId", .string(web.text("offerId", max: 32))),
         ]
         if let terms = lot["terms"]?[String(plan.purpose)] {
             let counters = try await counters(web, parkCode, plan.purpose)
-            members.append(("terms", .array(sentences(terms, plan, lot, slots.chosen, counters, web).map { .string($0) })))
+            members.append(("terms", .array(sentences(terms, plan, stay, counters, web).map { .string($0) })))
         }
         if let person = web.person, person.may("driver") {
             let vehicles = try await vehicles(person, web)
             members.append(("vehicles", .array(vehicles)))
             members.append(("hasSeveral", .bool(vehicles.count > 1)))
             members.append(("hasVehicles", .bool(!vehicles.isEmpty)))
-            members.append(("canBook", true))
+            members.append(("canBook", .bool(opens == nil)))
+            members.append(("isDriver", true))
             members.append(("key", .string(SystemRandom.uuid())))
         }
-        if let error {
-            members.append(("error", .string(refusal(error, web))))
-            members.append(("errorCode", .int(error.code)))
-        }
+        if let error { members += refused(error, web) }
         if isFull || error != nil {
-            members.append(("others", .array(try await others(near: lot, except: parkCode, plan, web, named: error?.data["alternatives"]))))
+            let others = try await others(near: lot, except: parkCode, plan, web, named: error?.data["alternatives"])
+            members += [("others", .array(others)), ("hasOthers", .bool(!others.isEmpty))]
             members.append(("mayWait", .bool(isFull || [1101, 1110].contains(error?.code ?? 0))))
         }
         return Page("driver/lot", members, status: error == nil ? 200 : 409)
+    }
+
+    /// The reason why nothing was booked. A field of the form is named, and what was typed stays in it.
+    private func refused(_ error: CityError, _ web: WebRequest) -> [(String, JSON)] {
+        let typed = web.text("plate", max: 16)
+        let why: [Int: String] = [100: "lot.choosePlate", 1010: "lot.badPlate"]
+        return [
+            ("error", .string(why[error.code].map { words.say(web.language, $0, ["plate": typed]) } ?? refusal(error, web))),
+            ("typed", .string(typed)),
+        ]
     }
 
     /// The slot that a time belongs to, in words; nil where the chip shows the time itself.
@@ -93,8 +110,10 @@ extension Site {
         }
         let slots = (reply["slots"]?.arrayValue ?? []).filter { ($0["end"]?.intValue ?? 0) > web.now }
         let chosen = slots.first { ($0["start"]?.intValue ?? 0) <= plan.arrive && plan.arrive < ($0["end"]?.intValue ?? 0) }
-        // Times that are not open yet are one chip: when they open.
-        let chips = slots.filter { $0["reason"]?.intValue != 1100 }.prefix(24).map { slot -> JSON in
+        // The times around the chosen one.
+        let open = slots.filter { $0["reason"]?.intValue != 1100 }
+        let at = open.firstIndex { ($0["end"]?.intValue ?? 0) > plan.arrive } ?? 0
+        let chips = open.dropFirst(max(0, min(at - 6, open.count - 24))).prefix(24).map { slot -> JSON in
             let start = max(slot["start"]?.intValue ?? 0, web.now)
             let isOn = slot["start"] == chosen?["start"]
             let reason = (slot["reason"]?.intValue).flatMap { Dialect.current.codes[Int($0)] }
@@ -120,7 +139,7 @@ extension Site {
 
     /// The terms, a sentence each, from the values that the gate enforces.
     private func sentences(
-        _ terms: JSON, _ plan: Plan, _ lot: JSON, _ slot: JSON?, _ counters: [JSON], _ web: WebRequest
+        _ terms: JSON, _ plan: Plan, _ stay: JSON?, _ counters: [JSON], _ web: WebRequest
     ) -> [String] {
         let format = web.format
         func say(_ key: String, _ values: [String: String] = [:]) -> String { words.say(web.language, "terms." + key, values) }
@@ -130,12 +149,13 @@ extension Site {
         out.append(say("enter", ["window": format.window(max(from, web.now / 60_000 * 60_000), plan.arrive + number("lateMin") * 60_000)]))
         let cancelUntil = number("freeCancelUntil")
         out.append(cancelUntil > web.now ? say("cancel", ["until": format.time(cancelUntil)]) : say("cancelLate"))
-        if plan.purpose != 1 {
-            out.append(
-                say("leave", ["until": format.time(plan.arrive + number("stayMin") * 60_000), "grace": String(number("lateGraceMin"))]))
+        if let leaveBy = stay?["leaveBy"]?.intValue {
+            out.append(say("leave", ["until": format.time(leaveBy), "grace": String(number("lateGraceMin"))]))
         }
         if let fen = terms["prepayAmount"]?.intValue, fen > 0 { out.append(say("deposit", ["amount": format.money(fen)])) }
-        if let price = slot?["price"]?.intValue { out.append(say("price", ["amount": format.money(price)])) }
+        if let price = stay?["priceFen"]?.intValue {
+            out.append(say("price", ["amount": format.money(price), "stay": format.duration(stay?["stayMin"]?.intValue ?? plan.stayMin)]))
+        }
         if number("freeMin") > 0 { out.append(say("free", ["min": String(number("freeMin"))])) }
         if plan.purpose == 1, number("delayMin") > 0 { out.append(say("delay", ["min": String(number("delayMin"))])) }
         for counter in counters {
@@ -149,7 +169,12 @@ extension Site {
 
     func vehicles(_ person: SignedIn, _ web: WebRequest) async throws -> [JSON] {
         let list = try await city.call("vehicle.list", [("userToken", .string(person.userToken))], as: .provider)
-        return (list["vehicles"]?.arrayValue ?? []).enumerated().map { index, vehicle in
+        // The car of the last reservation comes first.
+        let last = try? await city.call("order.list", [("userToken", .string(person.userToken)), ("limit", 1)], as: .provider)
+        let usual = last?["orders"]?.arrayValue?.first?["plateNo"]?.stringValue
+        let all = list["vehicles"]?.arrayValue ?? []
+        let sorted = all.filter { $0["plateNo"]?.stringValue == usual } + all.filter { $0["plateNo"]?.stringValue != usual }
+        return sorted.enumerated().map { index, vehicle in
             .compact([
                 ("plate", vehicle["plateNo"] ?? .null), ("shown", .string(web.format.plate(vehicle["plateNo"]?.stringValue ?? ""))),
                 ("color", vehicle["plateColor"] ?? .null), ("isFirst", .bool(index == 0)),
@@ -203,13 +228,6 @@ extension Site {
         }
         let color = web.number("color", in: 0...12) ?? Site.usualColor(of: plate)
         do {
-            if !entered.isEmpty {
-                // A new plate belongs to this driver from now on; one that is theirs already changes nothing.
-                try await city.call(
-                    "vehicle.bind",
-                    [("userToken", .string(person.userToken)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(color))],
-                    as: .provider)
-            }
             // Further plates are the driver's own; the first car to come takes the place.
             let also = web.lists["also"] ?? []
             let bound = also.isEmpty ? [] : try await vehicles(person, web).compactMap { $0["plate"]?.stringValue }
@@ -227,6 +245,13 @@ extension Site {
                     ("waitlist", web.isOn("waitlist") ? true : .null),
                 ])
             guard let orderNo = order["orderNo"]?.stringValue else { throw CityError.unreachable }
+            if !entered.isEmpty {
+                // The car belongs to this driver from now on. The reservation stands also where it cannot be kept.
+                _ = try? await city.call(
+                    "vehicle.bind",
+                    [("userToken", .string(person.userToken)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(color))],
+                    as: .provider)
+            }
             return .redirect("/tickets/\(orderNo)")
         } catch let error as CityError {
             if error.code == 1107, let orderNo = try await orderInTheWay(person, plate, planTime) {

@@ -155,6 +155,8 @@ extension Site {
         let week: Int64 = 7 * 86_400_000
         switch share["shareStatus"]?.intValue {
         case 1, 2: add("shareWarn", to - week, ["date": format.day(CivilTime.day(of: to))])
+        case 5 where share["endReason"]?.stringValue == "offerClosed" && web.now < to:
+            add("shareOwnerClosed", nil, ["amount": format.money(share["refunded"]?.intValue ?? 0)], isBad: true)
         case 6 where web.now < to: add("shareEnded", nil, isBad: true)
         case 7 where web.now < to: add("shareRefused", nil, isBad: true)
         default: break

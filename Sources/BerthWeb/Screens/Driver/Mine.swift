@@ -79,6 +79,12 @@ extension Site {
 
     func removeVehicle(_ web: WebRequest) async throws -> WebResult {
         guard let person = web.person else { throw WebError.forbidden }
+        let plate = web.text("plate", max: 16)
+        let list = try await city.call(
+            "order.list", [("userToken", .string(person.userToken)), ("plateNo", .string(plate)), ("limit", 20)], as: .provider)
+        if (list["orders"]?.arrayValue ?? []).contains(where: { [0, 1, 2, 9].contains($0["status"]?.intValue ?? -1) }) {
+            return try await vehiclesPage(web, error: words.say(web.language, "vehicles.inUse", ["plate": web.format.plate(plate)]))
+        }
         do {
             try await city.call(
                 "vehicle.unbind", [("userToken", .string(person.userToken)), ("plateNo", .string(web.text("plate", max: 16)))],
@@ -100,7 +106,9 @@ extension Site {
             return .compact([
                 ("name", .string(words.say(web.language, "counter.\(counter["name"]?.stringValue ?? "")"))), ("used", .int(used)),
                 ("max", .int(most)),
-                ("until", .string(format.time(counter["until"]?.intValue ?? 0))), ("group", group.isEmpty ? .null : .string(group)),
+                ("until", .string(format.time(counter["until"]?.intValue ?? 0))),
+                ("group", group.isEmpty ? .null : .string(groupText(group, web))),
+                ("what", .string(words.say(web.language, "counter.what.\(counter["name"]?.stringValue ?? "")"))),
                 ("isFull", .bool(used >= most && most > 0)),
                 (
                     "gauge",
@@ -116,7 +124,7 @@ extension Site {
             return .compact([
                 ("reason", .optional(web.language == .zh ? code?.zh : code?.en)),
                 ("until", .string(format.time(ban["until"]?.intValue ?? 0))),
-                ("group", ban["group"] ?? .null),
+                ("group", .optional(ban["group"]?.stringValue.flatMap { $0.isEmpty ? nil : groupText($0, web) })),
             ])
         }
         let penalties = (credit["penalties"]?.arrayValue ?? []).map { penalty -> JSON in
@@ -140,6 +148,13 @@ extension Site {
                     ("counters", .array(counters)), ("bans", .array(bans)), ("penalties", .array(penalties)), ("tabStanding", true),
                     ("error", .optional(error)),
                 ], status: error == nil ? 200 : 409))
+    }
+
+    /// A group of operators in words; a name that the city has given itself stays as it is.
+    private func groupText(_ group: String, _ web: WebRequest) -> String {
+        let key = "group.\(group)"
+        let text = words.say(web.language, key)
+        return text == key ? group : text
     }
 
     func appeal(_ web: WebRequest) async throws -> WebResult {

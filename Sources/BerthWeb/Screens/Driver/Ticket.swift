@@ -42,11 +42,18 @@ extension Site {
             ("lotName", lot?["parkName"] ?? .string(parkCode)), ("address", lot?["address"] ?? .null),
             ("phone", lot?["servicePhone"] ?? .null),
             ("entrances", .array((lot?["entrances"]?.arrayValue ?? []).compactMap { $0["gateName"] })), ("lng", lot?["lng"] ?? .null),
-            ("lat", lot?["lat"] ?? .null), ("standing", lot.map { standing($0, web) } ?? .null), ("again", .bool(web.isOn("again"))),
+            ("lat", lot?["lat"] ?? .null), ("points", .optional(lot.map(Site.ticketPoint))),
+            ("isChanged", .bool(web.isOn("changed"))), ("isOffline", .bool(lot?["online"]?.boolValue == false)),
+            ("standing", lot.map { standing($0, web) } ?? .null), ("again", .bool(web.isOn("again"))),
             ("qr", .optional(QRCode.svg(order["orderNo"]?.stringValue ?? "", label: order["orderNo"]?.stringValue ?? ""))),
             ("error", .optional(error.map { refusal($0, web) })),
         ]
         return Page("driver/ticket", members, live: "driver/ticket.live", status: error == nil ? 200 : 409)
+    }
+
+    /// The lot as the one point of a small map.
+    static func ticketPoint(_ lot: JSON) -> String {
+        JSON.array([["x": lot["lng"] ?? "", "y": lot["lat"] ?? "", "n": lot["parkName"] ?? "", "k": "l3"]]).string
     }
 
     /// An order as its driver sees it.
@@ -84,13 +91,15 @@ extension Site {
         if status == 9 { note("waits") }
         let timeline: [(String, Int64?)] = [
             (wasWaiting ? "joined" : "made", time("createTime")), ("made", wasWaiting ? time("promoteTime") : nil),
-            ("entered", time("enterTime")), ("left", time("leaveTime")),
+            ("entered", time("enterTime")), ("left", time("leaveTime")), ("ended", time("endTime")),
         ]
+        let color = order["plateColor"]?.intValue ?? -1
         return [
             ("orderNo", order["orderNo"] ?? .null), ("lotCode", order["parkCode"] ?? .null), ("status", .int(status)),
             ("statusText", .string(words.say(web.language, "status.\(status)"))), ("statusClass", .string("s\(status)")),
             ("bizText", .string(words.say(web.language, "biz.\(order["bizType"]?.intValue ?? 1)"))),
-            ("plate", .string(format.plate(order["plateNo"]?.stringValue ?? ""))), ("window", .string(format.window(enterStart, enterEnd))),
+            ("plate", .string(format.plate(order["plateNo"]?.stringValue ?? ""))), ("isGreen", .bool([4, 5].contains(color))),
+            ("isYellow", .bool(color == 1)), ("window", .string(format.window(enterStart, enterEnd))),
             ("from", .string(format.clock(enterStart))), ("until", .string(format.clock(enterEnd))),
             ("day", .string(format.day(CivilTime.day(of: enterStart)))),
             ("planTime", .int(time("planTime") ?? 0)), ("enterStart", .int(enterStart)), ("enterEnd", .int(enterEnd)),
@@ -101,7 +110,10 @@ extension Site {
                 "timeline",
                 .array(
                     timeline.compactMap { key, at in
-                        at.map { ["what": .string(words.say(web.language, "ticket.t.\(key)")), "at": .string(format.time($0))] }
+                        at.map {
+                            let what = words.say(web.language, key == "ended" ? "status.\(status)" : "ticket.t.\(key)")
+                            return ["what": .string(what), "at": .string(format.time($0))]
+                        }
                     })
             ),
             ("isOpen", .bool([0, 1, 2, 9].contains(status))), ("hasCode", .bool([0, 1, 2].contains(status))),
@@ -110,7 +122,8 @@ extension Site {
             ("mayCancel", .bool([0, 1].contains(status))), ("mayChange", .bool(status == 1)),
             ("mayDelay", .bool(status == 1 && !isDelayed && order["bizType"]?.intValue == 1 && (terms?["delayMin"]?.intValue ?? 0) > 0)),
             ("hasReceipt", .bool(time("leaveTime") != nil)),
-            ("isLost", .bool([6, 8, 10].contains(status))), ("isNoShow", .bool(status == 7)), ("overstay", order["overstay"] ?? .null),
+            ("isLost", .bool([6, 8, 10].contains(status))), ("isNoShow", .bool(status == 7)), ("isBreach", .bool(status == 5)),
+            ("overstay", order["overstay"] ?? .null),
             ("total", .optional(fees?["total"]?.intValue.map(format.money))),
             ("paid", .optional(fees?["paid"]?.intValue.map(format.money))),
             ("payable", payable > 0 ? .string(format.money(payable)) : .null),
@@ -203,6 +216,9 @@ extension Site {
         let order = try await ownOrder(web)
         guard order["status"]?.intValue == 1 else { return .redirect(ticketAddress(web)) }
         let planTime = order["planTime"]?.intValue ?? web.now
+        let terms = order["terms"]
+        let changesLeft = max(0, (terms?["plateChangesMax"]?.intValue ?? 1) - (order["plateChanges"]?.intValue ?? 0))
+        let (early, late) = (terms?["earlyMin"]?.intValue ?? 0, terms?["lateMin"]?.intValue ?? 0)
         /// The choice of the driver, after a refusal too.
         func kept(_ name: String, _ present: String) -> String { web.text(name, max: 10).isEmpty ? present : web.text(name, max: 10) }
         return .page(
@@ -212,7 +228,9 @@ extension Site {
                     ("day", .string(kept("day", CivilTime.text(ofDay: CivilTime.day(of: planTime))))),
                     ("at", .string(kept("at", web.format.clock(planTime)))), ("error", .optional(error)),
                     ("vehicles", .array(try await vehicles(person, web))), ("plateNo", order["plateNo"] ?? .null),
-                    ("plateChanges", order["terms"]?["plateChangesMax"] ?? 1), ("action", .string(ticketAddress(web) + "/change")),
+                    ("plateChanges", .int(changesLeft)), ("mayChangePlate", .bool(changesLeft > 0)),
+                    ("windowWhat", .string(words.say(web.language, "change.window", ["early": String(early), "late": String(late)]))),
+                    ("action", .string(ticketAddress(web) + "/change")),
                     ("back", .string(ticketAddress(web))),
                     (
                         "cancelUntil",
@@ -244,13 +262,14 @@ extension Site {
             if error.isUnreachable { throw error }
             return try await changePage(web, error: words.say(web.language, "change.refused", ["why": refusal(error, web)]))
         }
-        return .redirect(ticketAddress(web))
+        return .redirect(ticketAddress(web) + "?changed=1")
     }
 
     func delayPage(_ web: WebRequest) async throws -> WebResult {
         let order = try await ownOrder(web)
-        guard order["status"]?.intValue == 1 else { return .redirect(ticketAddress(web)) }
         let minutes = order["terms"]?["delayMin"]?.intValue ?? 0
+        // A delay that the ticket does not offer leads back to it.
+        guard orderView(order, web).contains(where: { $0.0 == "mayDelay" && $0.1 == true }) else { return .redirect(ticketAddress(web)) }
         let end = (order["enterEnd"]?.intValue ?? 0) + minutes * 60_000
         return .page(
             Page(

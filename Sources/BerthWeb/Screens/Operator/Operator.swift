@@ -101,7 +101,7 @@ extension Site {
                         "reviews",
                         .int(rows.reduce(0) { $0 + ($1["offersToReview"]?.intValue ?? 0) + ($1["subscriptionsToReview"]?.intValue ?? 0) })
                     ),
-                    ("tabBoard", true), ("none", .bool(rows.isEmpty)),
+                    ("tabBoard", true), ("none", .bool(rows.isEmpty)), ("noHit", .bool(shown.isEmpty && !rows.isEmpty)),
                 ], live: "operator/board.live"))
     }
 
@@ -126,7 +126,7 @@ extension Site {
                 label: format.clock(start), value: booked,
                 title: words.say(
                     web.language, "board.forecast", ["at": format.clock(start), "expected": "\(expected)%", "booked": "\(booked)%"]),
-                style: booked >= 95 ? "l1" : booked >= 80 ? "l2" : "l3")
+                style: booked >= 90 ? "l1" : booked >= 80 ? "l2" : "l3")
         }
         let flows = try await city.call("flow.policy.list", [("parkCode", .string(parkCode))], as: .staff)
         let arrivals = try await city.call(
@@ -163,9 +163,30 @@ extension Site {
                         ]
                     })
             ), ("events", .array((events["events"]?.arrayValue ?? []).map { eventView($0, web) })),
-            ("tabBoard", true),
+            ("tabBoard", true), ("gateSaid", .optional(gateResult(web))), ("isGateDone", .bool(web.text("gate", max: 8) == "opened")),
+            ("gateCode", .string(web.text("gateCode", max: 32))), ("gateReason", .string(web.text("gateReason", max: 200))),
+            ("gates", .array(try await gates(of: parkCode))), ("isOffline", .bool(row["online"]?.boolValue == false)),
         ]
         return .page(Page("operator/lot", members, live: "operator/lot.live"))
+    }
+
+    /// The result of opening a gate from afar, in words; nil where none was opened.
+    private func gateResult(_ web: WebRequest) -> String? {
+        let gate = web.text("gate", max: 8)
+        let values = ["gate": web.text("gateCode", max: 32)]
+        switch gate {
+        case "": return nil
+        case "opened", "not", "reason": return words.say(web.language, "op.gateSaid.\(gate)", values)
+        default:
+            guard let code = Int(gate), let row = Dialect.current.codes[code] else { return nil }
+            return words.say(web.language, "op.gateSaid.refused", values.merging(["why": web.language == .zh ? row.zh : row.en]) { $1 })
+        }
+    }
+
+    /// The gates of a lot by which cars come in, for a choice.
+    private func gates(of parkCode: String) async throws -> [JSON] {
+        let lot = try? await city.call("lot.detail", [("parkCode", .string(parkCode))], as: .provider)
+        return (lot?["entrances"]?.arrayValue ?? []).map { ["code": $0["gateCode"] ?? "", "name": $0["gateName"] ?? ""] }
     }
 
     func eventView(_ event: JSON, _ web: WebRequest) -> JSON {
@@ -189,16 +210,23 @@ extension Site {
         for offer in (list["offers"]?.arrayValue ?? []).filter(own).prefix(30) {
             let code = offer["parkCode"]?.stringValue ?? ""
             let offerId = WebRequest.escape(offer["offerId"]?.stringValue ?? "")
-            let pictures = (offer["proofImages"]?.arrayValue ?? []).prefix(4).indices.map { index -> JSON in
-                .string("/operator/proofs/\(WebRequest.escape(code))/\(offerId)/\(index)")
+            let proofs = Array((offer["proofImages"]?.arrayValue ?? []).prefix(4))
+            var pictures: [JSON] = []
+            for (index, imageId) in proofs.enumerated() {
+                let found = try? await city.call("image.upload.query", [("imageId", imageId)], as: .staff, parkCode: code)
+                guard found?["downloadUrl"] != nil else { continue }
+                pictures.append(.string("/operator/proofs/\(WebRequest.escape(code))/\(offerId)/\(index)"))
             }
+            let isWithoutProof = pictures.isEmpty
             offers.append(
                 .compact([
                     ("id", offer["offerId"] ?? .null), ("lotName", .string(names[code] ?? code)), ("lot", .string(code)),
                     ("space", offer["spaceNo"] ?? .null),
                     ("times", .array(segments(offer["segments"], web).map { .string($0) })),
                     ("price", .optional(price(offer["price"], web))),
-                    ("pictures", .array(pictures)), ("proofs", .int(offer["proofImages"]?.arrayValue?.count ?? 0)),
+                    ("pictures", .array(pictures)), ("isWithoutProof", .bool(isWithoutProof)),
+                    ("isCut", .bool(!isWithoutProof && pictures.count < proofs.count)),
+                    ("proofs", .int(offer["proofImages"]?.arrayValue?.count ?? 0)),
                     ("agreement", offer["agreementVersion"] ?? .null),
                 ]))
         }
@@ -240,10 +268,24 @@ extension Site {
         return .file(bytes, type: bytes.starts(with: [0xFF, 0xD8]) ? "image/jpeg" : "image/png", cache: "private, max-age=600")
     }
 
+    /// Whether none of the pictures of an offer can be seen.
+    private func isWithoutProof(_ offerId: String, of parkCode: String) async throws -> Bool {
+        let list = try await city.call("share.review.list", [("parkCode", .string(parkCode))], as: .staff)
+        guard let offer = (list["offers"]?.arrayValue ?? []).first(where: { $0["offerId"]?.stringValue == offerId }) else { return false }
+        for imageId in offer["proofImages"]?.arrayValue ?? [] {
+            let found = try? await city.call("image.upload.query", [("imageId", imageId)], as: .staff, parkCode: parkCode)
+            if found?["downloadUrl"] != nil { return false }
+        }
+        return true
+    }
+
     func review(_ web: WebRequest) async throws -> WebResult {
         let parkCode = try ownLot(web, web.text("lot", max: 32))
         let isPassed = web.isOn("pass")
         let remark = web.text("remark", max: 200)
+        if isPassed, !web.text("offer", max: 32).isEmpty, try await isWithoutProof(web.text("offer", max: 32), of: parkCode) {
+            return try await reviews(web, error: words.say(web.language, "reviews.noProof"))
+        }
         if !isPassed, remark.isEmpty { return try await reviews(web, error: words.say(web.language, "reviews.sayWhy")) }
         do {
             try await city.call(
@@ -298,12 +340,18 @@ extension Site {
         let (rows, _) = try await ownBoards(web)
         let asked = web.text("lot", max: 32)
         let parkCode = try ownLot(web, asked.isEmpty ? rows.first?["parkCode"]?.stringValue ?? "" : asked)
-        let day = Plan.day(web.text("day", max: 10)) ?? CivilTime.day(of: web.now)
+        let today = CivilTime.day(of: web.now)
+        // A day to come has no accounts.
+        let day = min(today, Plan.day(web.text("day", max: 10)) ?? today)
         return (
             parkCode, day,
             try await city.call(
                 "ledger.recon.query", [("parkCode", .string(parkCode)), ("date", .string(CivilTime.text(ofDay: day)))], as: .staff)
         )
+    }
+
+    private func moneyReason(_ row: JSON, _ web: WebRequest) -> String {
+        words.say(web.language, "money.why.\((row["why"]?.stringValue ?? "").replacingOccurrences(of: " ", with: "_"))")
     }
 
     func money(_ web: WebRequest) async throws -> WebResult {
@@ -317,8 +365,7 @@ extension Site {
                 "record": row["recordNo"] ?? "", "fee": .string(format.money(row["fee"]?.intValue ?? 0)),
                 "paid": .string(format.money(row["paid"]?.intValue ?? 0)),
                 "difference": .string(format.money(row["difference"]?.intValue ?? 0)),
-                "why": .string(
-                    words.say(web.language, "money.why.\((row["why"]?.stringValue ?? "").replacingOccurrences(of: " ", with: "_"))")),
+                "why": .string(moneyReason(row, web)),
             ]
         }
         return .page(
@@ -353,12 +400,18 @@ extension Site {
                 ? "'" + text : text
             return "\"" + safe.replacingOccurrences(of: "\"", with: "\"\"") + "\""
         }
-        var lines = ["recordNo,fee,paid,difference,why"]
+        func yuan(_ name: String, _ row: JSON) -> String {
+            let fen = row[name]?.intValue ?? 0
+            let cents = fen.magnitude % 100
+            return "\(fen < 0 ? "-" : "")\(fen.magnitude / 100).\(cents < 10 ? "0" : "")\(cents)"
+        }
+        var lines = [words.say(web.language, "money.columns")]
         for row in report["differences"]?.arrayValue ?? [] {
             lines.append(
                 [
-                    cell(row["recordNo"]?.stringValue ?? ""), String(row["fee"]?.intValue ?? 0), String(row["paid"]?.intValue ?? 0),
-                    String(row["difference"]?.intValue ?? 0), cell(row["why"]?.stringValue ?? ""),
+                    cell(parkCode), CivilTime.text(ofDay: day), cell(row["recordNo"]?.stringValue ?? ""), yuan("fee", row),
+                    yuan("paid", row),
+                    yuan("difference", row), cell(moneyReason(row, web)),
                 ].joined(separator: ","))
         }
         return .file(

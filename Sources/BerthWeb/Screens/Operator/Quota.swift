@@ -30,7 +30,9 @@ extension Site {
                 found[(start - CivilTime.start(ofDay: day)) / 3_600_000, default: [:]][business, default: []].append(slot)
             }
         }
-        return found.keys.sorted().map { hour in
+        // Hours that are over are left out.
+        let now = day == CivilTime.day(of: web.now) ? (web.now - CivilTime.start(ofDay: day)) / 3_600_000 : 0
+        return found.keys.sorted().filter { $0 >= now }.map { hour in
             [
                 "hour": .string("\(hour < 10 ? "0" : "")\(hour):00"),
                 "cells": .array(Site.businesses.map { cell(found[hour]?[$0] ?? [], web) }),
@@ -70,7 +72,8 @@ extension Site {
         let channel = web.text("channel", max: 16)
         guard Site.channels.contains(channel), let count = web.number("count", in: 0...1_000_000),
             let from = Plan.time(web.text("fromDay", max: 10), "00:00", now: web.now),
-            let last = Plan.time(web.text("toDay", max: 10), "00:00", now: web.now), last >= from
+            let last = Plan.time(web.text("toDay", max: 10), "00:00", now: web.now), last >= from, last + CivilTime.dayLength > web.now,
+            last - web.now <= 400 * CivilTime.dayLength
         else { return nil }
         let (start, end) = (web.text("start", max: 5), web.text("end", max: 5))
         guard start.isEmpty == end.isEmpty, start.isEmpty || start != end else { return nil }
@@ -98,7 +101,9 @@ extension Site {
     }
 
     private func quotaMembers(_ web: WebRequest, _ parkCode: String) async throws -> [(String, JSON)] {
-        let day = Plan.day(web.text("day", max: 10)) ?? CivilTime.day(of: web.now)
+        let today = CivilTime.day(of: web.now)
+        // Days that are over, and those far ahead, have nothing to show.
+        let day = min(today + 400, max(today, Plan.day(web.text("day", max: 10)) ?? today))
         let list = try await city.call("flow.policy.list", [("parkCode", .string(parkCode))], as: .staff)
         let rules = (list["policies"]?.arrayValue ?? []).filter {
             !($0["pools"]?.arrayValue ?? []).isEmpty && ($0["validTo"]?.intValue ?? 0) > web.now
@@ -120,7 +125,7 @@ extension Site {
         func text(_ name: String, _ fallback: String) -> JSON {
             .string(web.text(name, max: 10).isEmpty ? fallback : web.text(name, max: 10))
         }
-        let today = CivilTime.text(ofDay: CivilTime.day(of: web.now))
+        let first = CivilTime.text(ofDay: today)
         let chosen = (channel: web.text("channel", max: 16), days: web.text("days", max: 8))
         return try await lotMembers(parkCode) + [
             ("action", .string("/operator/lots/\(WebRequest.escape(parkCode))/quota")), ("day", .string(CivilTime.text(ofDay: day))),
@@ -141,7 +146,7 @@ extension Site {
                             "isOn": .bool($0 == chosen.days),
                         ]
                     })
-            ), ("count", text("count", "")), ("fromDay", text("fromDay", today)),
+            ), ("count", text("count", "")), ("fromDay", text("fromDay", first)),
             ("toDay", text("toDay", CivilTime.text(ofDay: CivilTime.day(of: web.now) + 30))), ("start", text("start", "")),
             ("end", text("end", "")),
         ]
@@ -176,13 +181,27 @@ extension Site {
                 Page(
                     "operator/quota",
                     try await quotaMembers(web, parkCode) + [
-                        ("previewed", true), ("excess", .bool(excess > 0)), ("seen", .string(seen(web, Site.quotaFields))),
+                        ("previewed", true), ("replaces", .optional(try await replaced(fields, parkCode, web))),
+                        ("excess", .bool(excess > 0)), ("seen", .string(seen(web, Site.quotaFields))),
                         ("sum", .string(words.say(web.language, excess > 0 ? "quota.over" : "quota.fits", values))),
                     ]))
         } catch let error as CityError {
             return .page(
                 Page("operator/quota", try await quotaMembers(web, parkCode) + [("error", .string(refusal(error, web)))], status: 409))
         }
+    }
+
+    /// The rule that a new one takes the place of, in words; nil where there is none.
+    private func replaced(_ fields: [(String, JSON)], _ parkCode: String, _ web: WebRequest) async throws -> String? {
+        let id = fields.first { $0.0 == "policyId" }?.1.stringValue
+        let list = try await city.call("flow.policy.list", [("parkCode", .string(parkCode))], as: .staff)
+        let old = (list["policies"]?.arrayValue ?? []).first {
+            $0["policyId"]?.stringValue == id && $0["areaId"] == nil && ($0["validTo"]?.intValue ?? 0) > web.now
+        }
+        guard let old, let pool = old["pools"]?.arrayValue?.first else { return nil }
+        return words.say(
+            web.language, "quota.replaces",
+            ["channel": channelText(pool["pool"]?.stringValue ?? "", web), "count": String(pool["count"]?.intValue ?? 0)])
     }
 
     /// The fields that end a rule now.

@@ -9,6 +9,12 @@ extension Site {
         [
             .get("/owner", .signedIn) { try await $0.owner($1) },
             .post("/owner/join", .role("driver")) { try await $0.joinOwners($1) },
+            .get("/owner/agreement", .anyone) {
+                .page(
+                    Page(
+                        "owner/agreement",
+                        [("version", .string(Site.agreementVersion)), ("split", .string(try await $0.splitText("", $1)))]))
+            },
             .get("/owner/publish", .role("owner")) { try await $0.publishPage($1) },
             .post("/owner/publish", .role("owner")) { try await $0.publish($1) },
             .get("/owner/offers/:offer", .role("owner")) { try await $0.offerPage($1) },
@@ -25,7 +31,8 @@ extension Site {
         guard let person = web.person else { throw WebError.forbidden }
         guard person.may("owner") else {
             guard person.may("driver") else { throw WebError.forbidden }
-            return .page(Page("owner/join", [("version", .string(Site.agreementVersion))]))
+            return .page(
+                Page("owner/join", [("version", .string(Site.agreementVersion)), ("split", .string(try await splitText("", web)))]))
         }
         let (offers, income) = try await ownOffers(person, web)
         return .page(
@@ -77,9 +84,11 @@ extension Site {
         let format = web.format
         let (rows, _) = try await cache.boards(city)
         let text = web.text("q", max: 64).lowercased()
+        func has(_ row: JSON, _ name: String) -> Bool { (row[name]?.stringValue ?? "").lowercased().contains(text) }
         let lots = rows.filter {
-            ($0["shareQuota"]?.intValue ?? 0) > 0 && (text.isEmpty || ($0["parkName"]?.stringValue ?? "").lowercased().contains(text))
-        }.prefix(40).map { row -> JSON in
+            ($0["shareQuota"]?.intValue ?? 0) > 0 && (text.isEmpty || has($0, "parkName") || has($0, "address"))
+        }.sorted { ($0["parkName"]?.stringValue ?? "") < ($1["parkName"]?.stringValue ?? "") }.prefix(Site.lotChoicesMax).map {
+            row -> JSON in
             [
                 "code": row["parkCode"] ?? "", "name": row["parkName"] ?? "", "address": row["address"] ?? "",
                 "isOn": .bool(row["parkCode"]?.stringValue == web.text("lot", max: 32)),
@@ -114,7 +123,28 @@ extension Site {
                 ("mode3", .bool(web.text("mode") == "3")),
                 ("amount", .string(web.text("amount", max: 10).isEmpty ? "5" : web.text("amount", max: 10))), ("error", .optional(error)),
                 ("version", .string(Site.agreementVersion)),
+                ("split", step == 3 ? .string(try await splitText(code, web)) : .null), ("found", .int(lots.count)),
+                ("isCut", .bool(lots.count == Site.lotChoicesMax)),
             ], status: error == nil ? 200 : 422)
+    }
+
+    /// The most lots that a choice lists.
+    private static let lotChoicesMax = 300
+
+    /// How a fee is shared between platform, lot and owner, by the rules of the lot, or of the city where none is chosen.
+    func splitText(_ parkCode: String, _ web: WebRequest) async throws -> String {
+        var policy: JSON?
+        if !parkCode.isEmpty {
+            policy = (try? await city.call("lot.detail", [("parkCode", .string(parkCode))], as: .provider))?["policy"]
+        }
+        let usual = Policy()
+        let platform =
+            policy?["platformPercent"]?.intValue ?? policy?["platformPercent"]?.stringValue.flatMap { Int64($0) }
+            ?? Int64(usual.platformPercent)
+        let lot = policy?["lotPercent"]?.intValue ?? policy?["lotPercent"]?.stringValue.flatMap { Int64($0) } ?? Int64(usual.lotPercent)
+        return words.say(
+            web.language, parkCode.isEmpty ? "owner.splitUsual" : "owner.split",
+            ["platform": String(platform), "lot": String(lot), "owner": String(max(0, 100 - platform - lot))])
     }
 
     func publishPage(_ web: WebRequest) async throws -> WebResult { .page(try await publishView(web, step: 1)) }
@@ -124,6 +154,7 @@ extension Site {
         var web = request
         guard let person = web.person else { throw WebError.forbidden }
         let step = web.number("step", in: 1...3) ?? 1
+        if web.isOn("filter") { return .page(try await publishView(web, step: 1)) }
         if web.isOn("back") { return .page(try await publishView(web, step: max(1, step - 1))) }
         func again(_ key: String) async throws -> WebResult {
             .page(try await publishView(web, step: step, error: words.say(web.language, key)))
@@ -249,17 +280,24 @@ extension Site {
                         })
                 ), ("subscribers", .int(consequences["subscriptions"]?.arrayValue?.count ?? 0)),
                 ("hasSubscribers", .bool(!(consequences["subscriptions"]?.arrayValue ?? []).isEmpty)),
+                (
+                    "hitsNobody",
+                    .bool((consequences["subscriptions"]?.arrayValue ?? []).isEmpty && (consequences["orders"]?.arrayValue ?? []).isEmpty)
+                ),
             ]
         }
         return Page("owner/offer", members, status: error == nil ? 200 : 409)
     }
 
-    /// "I come back early": the first tap shows whom it hits and its cost, the second one does it.
+    /// "I come back early": the first tap shows whom it hits and its cost, also where it hits nobody; the second one does it.
     func closeOffer(_ web: WebRequest) async throws -> WebResult {
         let offer = try await ownOffer(web)
         do {
+            let isConfirmed = web.isOn("confirm")
             try await city.call(
-                "share.offer.close", [("offerId", offer["id"] ?? .null), ("confirm", web.isOn("confirm") ? true : .null)], as: .provider)
+                "share.offer.close",
+                [("offerId", offer["id"] ?? .null), ("confirm", isConfirmed ? true : .null), ("preview", isConfirmed ? .null : true)],
+                as: .provider)
         } catch {
             if error.data["needsConfirm"]?.boolValue == true { return .page(try await offerView(web, consequences: error.data)) }
             return .page(try await offerView(web, error: refusal(error, web)))
@@ -303,7 +341,12 @@ extension Site {
             "owner/income",
             [
                 ("balance", .string(format.money(balance))), ("mayWithdraw", .bool(balance > 0)),
-                ("yuan", .string("\(balance / 100).\(balance % 100 < 10 ? "0" : "")\(balance % 100)")), ("rows", .array(Array(rows))),
+                (
+                    "yuan",
+                    .string(
+                        web.text("amount", max: 12).isEmpty || error == nil
+                            ? "\(balance / 100).\(balance % 100 < 10 ? "0" : "")\(balance % 100)" : web.text("amount", max: 12))
+                ), ("rows", .array(Array(rows))),
                 ("owed", (income["owed"]?.intValue ?? 0) > 0 ? .string(format.money(income["owed"]?.intValue ?? 0)) : .null),
                 ("error", .optional(error)), ("done", .optional(done)), ("tabIncome", true), ("key", .string(SystemRandom.uuid())),
             ], status: error == nil ? 200 : 409)
@@ -313,6 +356,12 @@ extension Site {
         guard let person = web.person else { throw WebError.forbidden }
         guard let fen = Site.fen(web.text("amount", max: 12)), fen > 0 else {
             return .page(try await incomeView(web, error: words.say(web.language, "publish.badPrice")))
+        }
+        let income = try await city.call("share.income.query", [("providerToken", .string(person.userToken))], as: .provider)
+        let balance = income["balance"]?.intValue ?? 0
+        guard fen <= balance else {
+            return .page(
+                try await incomeView(web, error: words.say(web.language, "income.tooMuch", ["balance": web.format.money(max(0, balance))])))
         }
         // The number of the form is the number of the request: a second tap is the same withdrawal.
         let key = web.text("key", max: 36)

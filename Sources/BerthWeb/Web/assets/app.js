@@ -73,6 +73,7 @@ function ages() {
 function prepare(root) {
   for (const field of root.querySelectorAll("input[name=csrf]")) field.value = meta("csrf");
   once(root);
+  navigation(root);
 }
 function live() {
   const line = document.querySelector(".liveline");
@@ -177,13 +178,19 @@ function here() {
   button.hidden = false;
   button.addEventListener("click", () => {
     button.disabled = true;
+    const form = button.closest("form");
     navigator.geolocation.getCurrentPosition((position) => {
-      const form = button.closest("form");
       form.elements.lng.value = position.coords.longitude.toFixed(6);
       form.elements.lat.value = position.coords.latitude.toFixed(6);
-      form.elements.to.value = "";
+      (form.elements.to ?? form.elements.q).value = "";
       form.requestSubmit();
-    }, () => { button.disabled = false; button.title = say("没有取得位置", "no position"); }, { timeout: 8000, maximumAge: 60000 });
+    }, () => {
+      button.disabled = false;
+      const word = form.querySelector(".nohere") ?? Object.assign(document.createElement("p"), { className: "warn nohere" });
+      word.setAttribute("role", "status");
+      word.textContent = say("没有取得位置：请在浏览器中允许定位，或填写目的地。", "No position: allow it in the browser, or enter a destination.");
+      form.append(word);
+    }, { timeout: 8000, maximumAge: 60000 });
   });
   document.querySelector("form.find input[name=to]")?.addEventListener("input", (event) => { const form = event.target.form; form.elements.lng.value = ""; form.elements.lat.value = ""; });
 }
@@ -209,8 +216,42 @@ function maps() {
     if (!box.open || box.dataset.ready) return;
     box.dataset.ready = "1";
     const { draw } = await import(document.querySelector("script[src*='app.js']").src.replace(/app\.js.*/, "minimap.js"));
-    draw(box.querySelector(".minimap"), JSON.parse(box.dataset.points));
+    draw(box.querySelector(".minimap"), JSON.parse(box.dataset.points), box.dataset.center, box.dataset.query);
   });
+  for (const box of document.querySelectorAll(".mapbox[open]")) box.dispatchEvent(new Event("toggle"));
+}
+
+// A phone's pictures are larger than what is kept: they are made smaller before they go.
+function shrinking() {
+  for (const field of document.querySelectorAll("input[type=file][data-shrink]")) field.addEventListener("change", async () => {
+    const most = Number(field.dataset.shrink);
+    const files = [...field.files];
+    if (files.every((file) => file.size <= most)) return;
+    const buttons = field.form.querySelectorAll("button");
+    for (const button of buttons) button.disabled = true;
+    const kept = new DataTransfer();
+    for (const file of files) kept.items.add(file.size <= most ? file : await smaller(file, most) ?? file);
+    field.files = kept.files;
+    for (const button of buttons) button.disabled = false;
+  });
+}
+async function smaller(file, most) {
+  const picture = await createImageBitmap(file).catch(() => null);
+  if (!picture) return null;
+  for (let side = 1800; side >= 600; side *= 0.75) {
+    const scale = Math.min(1, side / Math.max(picture.width, picture.height));
+    const canvas = Object.assign(document.createElement("canvas"), { width: Math.round(picture.width * scale), height: Math.round(picture.height * scale) });
+    canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.8));
+    if (blob && blob.size <= most) return new File([blob], file.name.replace(/\.\w+$/, "") + ".jpg", { type: "image/jpeg" });
+  }
+  return null;
+}
+
+// Apple's own scheme for a place; other systems know geo:.
+function navigation(root = document) {
+  if (!/iPhone|iPad|Macintosh/.test(navigator.userAgent)) return;
+  for (const link of root.querySelectorAll("a[data-navigate]")) link.href = `https://maps.apple.com/?q=${link.dataset.navigate}`;
 }
 
 async function consolePage() {
@@ -238,5 +279,7 @@ plates();
 here();
 suggestions();
 maps();
+shrinking();
+navigation();
 live();
 consolePage();

@@ -17,6 +17,7 @@ export async function message(fields, data) {
   const text = Object.keys(params).sort().map((name) => `${name}=${params[name]}`).join("&");
   return { text, body: { ...envelope, sign: await hmac(fields.secret, text), data } };
 }
+const zh = globalThis.document?.documentElement.lang.startsWith("zh");
 export function start(form) {
   const show = (id, text) => { document.getElementById(id).textContent = text; };
   const select = form.elements.service;
@@ -25,18 +26,25 @@ export function start(form) {
   fill();
   const made = async () => {
     const fields = Object.fromEntries(new FormData(form));
-    const result = await message(fields, JSON.parse(fields.data || "{}"));
+    let data;
+    try { data = JSON.parse(fields.data || "{}"); } catch (error) { throw new Error(`${zh ? "data 不是合法的 JSON：" : "data is no JSON: "}${error.message}`); }
+    if (data === null || typeof data !== "object" || Array.isArray(data)) throw new Error(zh ? "data 须为 JSON 对象" : "data has to be a JSON object");
+    const result = await message(fields, data);
     show("string-to-sign", result.text);
     show("request", JSON.stringify(result.body, null, 1));
     return result;
   };
-  form.querySelector("[data-sign]").addEventListener("click", () => made().catch((error) => show("reply", String(error))));
+  form.querySelector("[data-sign]").addEventListener("click", () => made().catch((error) => show("reply", error.message)));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
       const { body } = await made();
-      const answer = await fetch(`/api/v1/${body.service.replaceAll(".", "/")}`, { method: "POST", headers: { "content-type": "application/json; charset=utf-8" }, body: JSON.stringify(body) });
-      show("reply", `HTTP ${answer.status}\n${JSON.stringify(await answer.json(), null, 1)}`);
-    } catch (error) { show("reply", String(error)); }
+      const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
+      const answer = await fetch("/developer/console", { method: "POST", body: new URLSearchParams({ csrf, service: body.service, message: JSON.stringify(body) }) });
+      const text = await answer.text();
+      let shown = text;
+      try { shown = JSON.stringify(JSON.parse(text), null, 1); } catch { /* It is shown as it is. */ }
+      show("reply", answer.ok ? shown : `HTTP ${answer.status}\n${shown}`);
+    } catch (error) { show("reply", error.message); }
   });
 }

@@ -23,7 +23,7 @@ if (L) {
 } else byId("map").querySelector(".nomap").hidden = false;
 
 function icon(lot) {
-  const text = lot.on ? Math.floor(lot.sat / 10) : "–";
+  const text = lot.on ? `${Math.floor(lot.sat / 10)}%` : "–";
   return L.divIcon({ className: "", iconSize: [30, 30], html: `<svg class="mark ${level(lot)}" viewBox="-15 -15 30 30">${shapes[level(lot)]}<text y="4">${text}</text></svg>` });
 }
 const clock = (ms) => new Date(ms).toLocaleTimeString(zh ? "zh-CN" : "en-GB", { hour12: false, timeZone: "Asia/Shanghai" });
@@ -70,8 +70,13 @@ function put(lot, number) {
   if (shown(lot) && !isIn) cluster.addLayer(entry.marker);
   if (!shown(lot) && isIn) cluster.removeLayer(entry.marker);
 }
+let touched = -Infinity;
+byId("list").addEventListener("touchstart", () => { touched = performance.now(); }, { passive: true });
 function list() {
-  const rows = [...lots.values()].filter((entry) => shown(entry.lot)).sort((a, b) => b.lot.sat - a.lot.sat || a.lot.c.localeCompare(b.lot.c));
+  // The order stays while somebody points at the list or is in it; the numbers follow all the same.
+  const isHeld = byId("list").matches(":hover,:focus-within") || performance.now() - touched < 5000;
+  const place = new Map(isHeld ? [...byId("list").querySelectorAll("[data-lot]")].map((node, index) => [node.dataset.lot, index]) : []);
+  const rows = [...lots.values()].filter((entry) => shown(entry.lot)).sort((a, b) => (place.get(a.lot.c) ?? 1e6) - (place.get(b.lot.c) ?? 1e6) || b.lot.sat - a.lot.sat || a.lot.c.localeCompare(b.lot.c));
   byId("list-count").textContent = String(rows.length);
   const focus = document.activeElement?.dataset?.lot;
   byId("list").replaceChildren(...rows.slice(0, 60).map(({ lot }) => {
@@ -85,6 +90,7 @@ function list() {
       const entry = lots.get(lot.c);
       if (!L) { location.href = `/lots/${encodeURIComponent(lot.c)}`; return; }
       const open = () => entry.marker.openPopup();
+      byId("map").scrollIntoView({ block: "nearest" });
       if (cluster.zoomToShowLayer) cluster.zoomToShowLayer(entry.marker, open); else { map.setView(entry.marker.getLatLng(), 15); open(); }
     });
     item.append(button);
@@ -92,7 +98,15 @@ function list() {
   }));
   if (focus) byId("list").querySelector(`[data-lot="${CSS.escape(focus)}"]`)?.focus();
 }
-// Outlines of the districts from the lots' own region codes: the convex hull of their positions.
+// Outlines of the districts from the lots' own region codes: the convex hull of their positions. A lot far from the middle of its district has a
+// wrong code or place, and does not stretch the outline.
+function core(points) {
+  const middle = (index) => { const all = points.map((p) => p[index]).sort((a, b) => a - b); return all[Math.floor(all.length / 2)]; };
+  const [y, x] = [middle(0), middle(1)];
+  const far = points.map((p) => Math.hypot(p[0] - y, p[1] - x));
+  const usual = [...far].sort((a, b) => a - b)[Math.floor(far.length / 2)];
+  return { points: points.filter((_, index) => far[index] <= usual * 2.5 + 0.002), middle: [y, x] };
+}
 function hull(points) {
   points.sort((a, b) => a[1] - b[1] || a[0] - b[0]);
   const cross = (o, a, b) => (a[1] - o[1]) * (b[0] - o[0]) - (a[0] - o[0]) * (b[1] - o[1]);
@@ -106,15 +120,17 @@ function districts() {
   for (const { lot } of lots.values()) (groups[lot.r] ??= []).push([Number(lot.y), Number(lot.x)]);
   for (const [code, points] of Object.entries(groups)) {
     if (points.length < 3) continue;
-    const polygon = L.polygon(hull(points), { className: "outline", color: null, fillColor: null, weight: 1, fillOpacity: 0.35, interactive: false }).addTo(outlines);
-    L.tooltip({ permanent: true, direction: "top", offset: [0, 4], className: "district", interactive: false }).setLatLng([polygon.getBounds().getNorth(), polygon.getBounds().getCenter().lng]).setContent(document.createTextNode(names.district[code] ?? code).textContent).addTo(outlines);
+    const { points: inner, middle } = core(points);
+    if (inner.length < 3) continue;
+    L.polygon(hull(inner), { className: "outline", color: null, fillColor: null, weight: 1, fillOpacity: 0.35, interactive: false }).addTo(outlines);
+    L.tooltip({ permanent: true, direction: "center", className: "district", interactive: false }).setLatLng(middle).setContent(document.createTextNode(names.district[code] ?? code).textContent).addTo(outlines);
   }
 }
 function order(row) {
   const item = document.createElement("li"), time = document.createElement("time"), word = document.createElement("b"), where = document.createElement("span");
   time.textContent = clock(row.t);
   word.textContent = names.status[row.status];
-  where.textContent = `${row.plate} ${lots.get(row.lot)?.lot.n ?? row.lot}`;
+  where.textContent = lots.get(row.lot)?.lot.n ?? row.lot;
   item.append(time, word, where);
   byId("orders").prepend(item);
   while (byId("orders").children.length > 40) byId("orders").lastChild.remove();

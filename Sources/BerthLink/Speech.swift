@@ -1,0 +1,81 @@
+import Foundation
+
+/// The language of the locale, for what the programs say to people: Chinese under `zh…`, else English.
+///
+/// Reasons are written in English where they arise, as in the log. The function ``text(_:)`` looks them up in ``ChineseMessages`` on their way to a person.
+public enum Speech {
+    public static let isChinese: Bool = {
+        let variables = ProcessInfo.processInfo.environment
+        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].lazy.compactMap { variables[$0] }.first { !$0.isEmpty } ?? ""
+        return locale.hasPrefix("zh")
+    }()
+
+    public static func say(_ zh: String, _ en: String) -> String { isChinese ? zh : en }
+
+    /// The message of a wrong command line, whose first line says what is wrong.
+    public static func usage(_ message: String) -> String {
+        message.components(separatedBy: "\n").map { line in
+            if line.hasPrefix("Error: ") { return "错误：" + text(String(line.dropFirst(7))) }
+            if line.hasPrefix("Usage: ") { return "用法：" + line.dropFirst(7) }
+            if line.hasPrefix("Help:  ") { return "说明：" + line.dropFirst(7) }
+            return line
+        }.joined(separator: "\n")
+    }
+
+    /// A reason in the language of the locale; as it is where no message fits.
+    public static func text(_ reason: String) -> String { isChinese ? ChineseMessages.translate(reason) : reason }
+}
+
+extension ChineseMessages {
+    /// A message with places for what it is about.
+    struct Message: Sendable {
+        /// The texts before, between and after the places.
+        let parts: [[UInt8]]
+        let zh: String
+
+        init(en: String, zh: String) {
+            parts = en.components(separatedBy: "{}").map { Array($0.utf8) }
+            self.zh = zh
+        }
+
+        /// How much of a reason the message itself says: the one that says most fits best.
+        var weight: Int { parts.reduce(0) { $0 + $1.count } }
+
+        /// The values in the places of a reason; nil where it is another message.
+        func values(of reason: [UInt8]) -> [String]? {
+            guard let first = parts.first, let last = parts.last else { return nil }
+            guard parts.count > 1 else { return reason == first ? [] : nil }
+            guard reason.count >= first.count + last.count, reason.starts(with: first), reason.suffix(last.count) == last[...] else {
+                return nil
+            }
+            var values: [String] = []
+            var rest = reason[first.count..<reason.count - last.count]
+            for part in parts.dropFirst().dropLast() {
+                guard let place = rest.firstRange(of: part) else { return nil }
+                values.append(String(decoding: rest[..<place.lowerBound], as: UTF8.self))
+                rest = rest[place.upperBound...]
+            }
+            return values + [String(decoding: rest, as: UTF8.self)]
+        }
+    }
+
+    /// - Parameter depth: how many messages deep a reason within a reason is looked up.
+    static func translate(_ reason: String, depth: Int = 4) -> String {
+        guard depth > 0 else { return reason }
+        // A reason of several lines is several reasons.
+        if reason.contains("\n") {
+            return reason.components(separatedBy: "\n").map { translate($0, depth: depth - 1) }.joined(separator: "\n")
+        }
+        let bytes = Array(reason.utf8)
+        guard bytes.count <= 4096 else { return reason }
+        for message in messages {
+            guard let values = message.values(of: bytes) else { continue }
+            var text = message.zh
+            for (index, value) in values.enumerated() {
+                text = text.replacingOccurrences(of: "{\(index + 1)}", with: translate(value, depth: depth - 1))
+            }
+            return text
+        }
+        return reason
+    }
+}
