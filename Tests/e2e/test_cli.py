@@ -543,3 +543,45 @@ def test_a_crash_ends_at_once_and_tells_no_memory(tmp_path):
     log = (tmp_path / "server.log").read_text()
     assert "Crash" not in log and "Registers" not in log, log
     eventually(lambda: mosquittos(tmp_path) == [], 2)
+
+
+# The language of the locale
+
+@pytest.mark.parametrize("args,words,code", [
+    (["keys", "isue"], "没有命令 isue；最接近的是 issue", 64), (["keys", "issue", "--role", "lot"], "缺少参数 '--name <name>'", 64),
+    (["lots", "list", "--data", "{missing}"], "没有数据目录", 1), (["status", "--data", "{missing}"], "没有运行中的服务器", 1),
+    (["serve", "--data", "{missing}", "--set", "https.prot=1"], "没有设置 https.prot；最接近的是 https.port", 1),
+    (["keys", "issue", "--role", "lot", "--name", "n", "--rate", "0"], "--rate 0：应在 1 到 10000000 之间", 64),
+    (["lots", "code", "--region", "1", "--street", "001", "--class", "1", "--serial", "1"], "应为 6 位数字", 1),
+    (["call", "lot.search", "--key", "/nonexistent"], "不是可读的", 1), (["restore", "--data", "{missing}", "--from", "{missing}/.."], "不是备份", 1),
+])
+def test_a_reason_is_in_the_language_of_the_locale(tmp_path, args, words, code):
+    args = [a.replace("{missing}/..", str(tmp_path)).replace("{missing}", str(tmp_path / "missing")) for a in args]
+    done = run(*args, env={"LC_ALL": "zh_CN.UTF-8"})
+    assert done.returncode == code and words in done.stderr, done.stderr
+    assert words not in run(*args, env={"LC_ALL": "C.UTF-8"}).stderr
+
+
+def test_a_refusal_of_the_server_too(city_of_rows):
+    done = run("keys", "issue", "--role", "nobody", "--name", "n", "--data", city_of_rows.data, env={"LANG": "zh_CN.UTF-8", "LC_ALL": ""})
+    assert done.returncode == 1 and "role：应为 lot" in done.stderr
+
+
+def test_a_secret_is_no_argument(city_of_rows, tmp_path):
+    """Every user of the machine can read arguments: credentials come from a file or from standard input."""
+    for command in ("call", "sign"):
+        assert not re.search(r"--(app-)?secret[ =<]", run(command, "--help").stdout)
+    key = city_of_rows.issue("provider")
+    text = json.dumps({"appId": key.app_id, "appSecret": key.secret})
+    done = run("call", "lot.detail", "--data-json", '{"parkCode":"NOBODY"}', "--url", city_of_rows.ready["https"], "--ca", city_of_rows.ca, "--key", "-", input=text)
+    assert done.returncode == 2 and json.loads(done.stdout)["code"] == 1000
+    done = run("call", "lot.detail", "--url", city_of_rows.ready["https"], "--ca", city_of_rows.ca, "--key", "-", input="{}")
+    assert done.returncode == 1 and "no file that can be read" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def city_of_rows(tmp_path_factory):
+    from berth import Server
+    server = Server(tmp_path_factory.mktemp("rows")).start()
+    yield server
+    server.stop()
