@@ -25,7 +25,7 @@ class Machine:
 
     def start(self):
         self.process = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--kill-child", "bash", "-c", BEGIN, "begin", str(self.root)],
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--kill-child", "bash", "-c", BEGIN, "begin", str(self.root)],
             stdin=subprocess.DEVNULL, stdout=open(self.log, "w"), stderr=subprocess.STDOUT)
         end = time.monotonic() + 60
         while time.monotonic() < end:

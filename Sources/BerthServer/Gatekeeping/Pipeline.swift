@@ -33,6 +33,7 @@ final class Pipeline: Sendable {
     let nonces = NonceCache()
     let rates = RateLimiter()
     let badSignatures = BadSignatures()
+    let digest = ComplianceDigest()
     let calls = CallLog()
     let meter = RequestMeter()
     let looks = RecentLooks()

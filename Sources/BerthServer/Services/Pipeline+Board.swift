@@ -2,7 +2,7 @@ import BerthCore
 import BerthStore
 import BerthWire
 
-// An operator watches boards of lots (O12), the audit record (O13), compliance (O14).
+// An operator watches boards of lots (O12) and the audit record (O13).
 extension Pipeline {
     /// A question of a control room; false for every other service.
     func boardQuery(
@@ -19,7 +19,7 @@ extension Pipeline {
     }
 
     /// The lots that a question names, after a code and at most so many; with whether there are more.
-    private func chosen(
+    func chosen(
         _ request: VerifiedRequest, _ fields: FieldReader, limit most: Int64
     ) throws(WireError) -> @Sendable (City) -> (codes: [String], hasMore: Bool) {
         let parkCode = try fields.optionalString("parkCode", max: 32)
@@ -85,102 +85,6 @@ extension Pipeline {
                 ("queueDepth", .int(link?.queueDepth ?? 0)), ("clockOffsetMs", .int(link?.clockOffsetMillis ?? 0)),
                 ("downBehind", .int(lot.downLast - lot.downAck)), ("deadLetters", .int(dead)),
             ]))
-    }
-
-    /// O14: each lot beside the requirements of annex A, and the quality of its link today.
-    private func compliance(
-        _ request: VerifiedRequest, _ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion
-    ) throws(WireError) {
-        let choose = try chosen(request, fields, limit: 200)
-        let wantsVendors = try fields.optionalBool("vendors") ?? false
-        let own = Pipeline.lots(of: request.credential)
-        let links = presence.snapshot
-        fromDisk(completion) { [self] () throws(StoreError) in
-            let (codes, hasMore) = sequencer.readUndurable { choose($0) }
-            let today = CivilTime.day(of: now)
-            var counts: [String: JSON] = [:]
-            for row in try statistics.query(days: today...today, parkCode: nil, appId: nil, by: ["lot"]) {
-                if let code = row["parkCode"]?.stringValue { counts[code] = row }
-            }
-            let rows = codes.map { parkCode -> JSON in
-                let items = onboarding.rows(parkCode, now: now)
-                let (name, stage) = sequencer.readUndurable { city in
-                    (city.lots[parkCode]?.profile?.name ?? "", city.lots[parkCode].map { city.stage(of: $0).rawValue } ?? "")
-                }
-                let kept = lotInfo(parkCode)
-                let today = counts[parkCode]
-                let link = links[parkCode]
-                func count(_ field: String) -> JSON { today?[field] ?? .int(0) }
-                return .compact([
-                    ("parkCode", .string(parkCode)), ("parkName", .string(name)), ("stage", .string(stage)),
-                    ("vendor", .string((kept?["vendor"]?.stringValue ?? "").cut(to: 64))),
-                    ("softVersion", .string((kept?["softVersion"]?.stringValue ?? "").cut(to: 32))),
-                    ("passed", .int(items.count { $0.verdict == .passed })), ("required", .int(items.count)),
-                    (
-                        "open",
-                        .array(
-                            items.filter { $0.verdict != .passed }.map {
-                                [
-                                    "id": .string($0.item.id), "zh": .string($0.item.zh), "en": .string($0.item.en),
-                                    "verdict": .string($0.verdict.rawValue), "why": .string($0.why.cut(to: 256)),
-                                    "whyZh": .string($0.whyZh.cut(to: 256)),
-                                ]
-                            })
-                    ),
-                    (
-                        "met",
-                        .array(
-                            items.filter { $0.verdict == .passed }.map {
-                                [
-                                    "id": .string($0.item.id), "zh": .string($0.item.zh), "en": .string($0.item.en),
-                                    "why": .string($0.why.cut(to: 256)), "whyZh": .string($0.whyZh.cut(to: 256)),
-                                ]
-                            })
-                    ),
-                    ("online", .bool(link?.isOnline ?? false)), ("queueDepth", .int(link?.queueDepth ?? 0)),
-                    ("clockOffsetMs", .int(link?.clockOffsetMillis ?? 0)), ("entries", count("entries")),
-                    ("entriesLate", count("entriesLate")),
-                    ("deliveries", count("deliveries")), ("deliveriesLate", count("deliveriesLate")), ("refused", count("refused")),
-                    ("honourPerMille", today?["honourPerMille"] ?? .null),
-                ])
-            }
-            return Reply(
-                data: .compact([
-                    ("mode", .string(onboarding.isInReview ? "review" : "trust")), ("lots", .array(rows)),
-                    ("vendors", wantsVendors ? vendors(of: own, links, now: now) : .null), ("asOf", .int(now)),
-                    ("hasMore", .bool(hasMore)),
-                ]))
-        }
-    }
-
-    /// The last `lot.info.report` of a lot; nil where there is none.
-    private func lotInfo(_ parkCode: String) -> JSON? {
-        let kept = sequencer.readUndurable { $0.report(parkCode, kind: Decode.infoKind, key: Decode.infoKind)?.body }
-        return kept.flatMap { try? JSON.parse(Array($0.utf8)) }
-    }
-
-    /// The sums of O14 by vendor, over the caller's lots; all lots where `own` is nil. The city is locked for one lot at a time.
-    private func vendors(of own: Set<String>?, _ links: [String: Presence.Link], now: Millis) -> JSON {
-        let codes = sequencer.readUndurable { city in own.map { own in own.filter { city.lots[$0] != nil } } ?? Set(city.lots.keys) }
-        var sums: [String: (lots: Int, passed: Int, required: Int, online: Int)] = [:]
-        for parkCode in codes {
-            let vendor = (lotInfo(parkCode)?["vendor"]?.stringValue ?? "").cut(to: 64)
-            let items = onboarding.rows(parkCode, now: now)
-            var sum = sums[vendor] ?? (0, 0, 0, 0)
-            sum.lots += 1
-            sum.passed += items.count { $0.verdict == .passed }
-            sum.required += items.count
-            sum.online += links[parkCode]?.isOnline == true ? 1 : 0
-            sums[vendor] = sum
-        }
-        return .array(
-            sums.sorted { $0.value.lots == $1.value.lots ? $0.key < $1.key : $0.value.lots > $1.value.lots }.prefix(200).map {
-                vendor, sum in
-                [
-                    "vendor": .string(vendor), "lots": .int(sum.lots), "passed": .int(sum.passed), "required": .int(sum.required),
-                    "online": .int(sum.online),
-                ]
-            })
     }
 
     /// O13: the audit record, the newest first.

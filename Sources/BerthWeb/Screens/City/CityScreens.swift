@@ -393,10 +393,15 @@ extension Site {
     // MARK: Compliance, audit, plates
 
     func compliance(_ web: WebRequest) async throws -> WebResult {
-        let after = web.text("after", max: 32)
+        let page = web.number("page", in: 1...1_000_000) ?? 1
+        let (text, sort) = (web.text("q", max: 64), web.text("sort", max: 8) == "code" ? "code" : "worst")
+        let vendor = web.form["vendor"]
         let list = try await city.call(
             "lot.compliance.query",
-            [("limit", 50), ("after", after.isEmpty ? .null : .string(after)), ("vendors", after.isEmpty ? true : .null)], as: .staff)
+            [
+                ("limit", 50), ("page", .int(page)), ("text", text.isEmpty ? .null : .string(text)), ("sort", .string(sort)),
+                ("vendor", .optional(vendor.map { $0.cut(to: 64) })), ("vendors", page == 1 ? true : .null),
+            ], as: .staff)
         let lots = list["lots"]?.arrayValue ?? []
         let rows = lots.map { row -> JSON in
             let (passed, required) = (row["passed"]?.intValue ?? 0, row["required"]?.intValue ?? 0)
@@ -413,7 +418,8 @@ extension Site {
             for (name, field) in [
                 ("name", "parkName"), ("code", "parkCode"), ("vendor", "vendor"), ("version", "softVersion"), ("online", "online"),
                 ("clock", "clockOffsetMs"), ("queue", "queueDepth"), ("entries", "entries"), ("entriesLate", "entriesLate"),
-                ("deliveries", "deliveries"), ("deliveriesLate", "deliveriesLate"), ("refused", "refused"),
+                ("deliveries", "deliveries"), ("deliveriesLate", "deliveriesLate"), ("refused", "refused"), ("signatures", "badSignatures"),
+                ("entryDelay", "entryMillisAverage"), ("pushDelay", "deliveryMillisAverage"),
             ] { view[name] = row[field] }
             view["passed"] = .int(passed)
             view["required"] = .int(required)
@@ -427,16 +433,26 @@ extension Site {
             let (passed, required) = (row["passed"]?.intValue ?? 0, row["required"]?.intValue ?? 0)
             return [
                 "name": .string(name.isEmpty ? words.say(web.language, "compliance.noVendor") : name), "lots": row["lots"] ?? 0,
-                "online": row["online"] ?? 0, "percent": .int(required > 0 ? passed * 100 / required : 0),
+                "link": .string("/city/compliance?vendor=\(WebRequest.escape(name))"), "online": row["online"] ?? 0,
+                "percent": .int(required > 0 ? passed * 100 / required : 0),
             ]
         }
         return .page(
             Page(
                 "city/compliance",
                 [
-                    ("lots", .array(rows)), ("vendors", .array(vendors)), ("isFirst", .bool(after.isEmpty)),
+                    ("lots", .array(rows)), ("vendors", .array(vendors)), ("isFirst", .bool(page == 1)), ("q", .string(text)),
+                    ("isWorst", .bool(sort == "worst")),
+                    ("chosenVendor", .optional(vendor.map { $0.isEmpty ? words.say(web.language, "compliance.noVendor") : $0 })),
+                    ("none", .bool(lots.isEmpty)),
                     ("isTrusting", .bool(list["mode"]?.stringValue == "trust")),
-                    ("next", list["hasMore"]?.boolValue == true ? lots.last?["parkCode"] ?? .null : .null),
+                    (
+                        "next",
+                        list["hasMore"]?.boolValue == true
+                            ? .string(
+                                "/city/compliance?q=\(WebRequest.escape(text))&sort=\(sort)"
+                                    + (vendor.map { "&vendor=\(WebRequest.escape($0))" } ?? "") + "&page=\(page + 1)") : .null
+                    ),
                     ("tabCompliance", true),
                 ]))
     }
