@@ -317,36 +317,45 @@ extension Site {
                     web.text("date", max: 10).isEmpty ? CivilTime.text(ofDay: CivilTime.day(of: web.now) - 1) : web.text("date", max: 10))
             ), ("seen", .string(seen(web, ["scope"] + Dialect.current.policies.map { "v." + $0.name }))),
         ]
-        if let effects {
-            members += [
-                ("hasEffects", true), ("isEmptyDay", .bool(effects["orders"] == 0)), ("effectDay", effects["date"] ?? .null),
-                ("effectOrders", effects["orders"] ?? 0),
-                (
-                    "effects",
-                    .array(
-                        (effects["effects"]?.arrayValue ?? []).map { row in
-                            let name = row["name"]?.stringValue ?? ""
-                            let what = Dialect.current.policies.first { $0.name == name }
-                            return .compact([
-                                ("name", .string((web.language == .zh ? what?.zh : what?.en) ?? name)),
-                                (
-                                    "text",
-                                    .string(
-                                        row["known"]?.boolValue == true
-                                            ? words.say(
-                                                web.language, "rules.effect.\(name)",
-                                                [
-                                                    "changed": String(row["changed"]?.intValue ?? 0),
-                                                    "looked": String(row["looked"]?.intValue ?? 0),
-                                                    "users": String(row["users"]?.intValue ?? 0),
-                                                ]) : words.say(web.language, "rules.unknown"))
-                                ),
-                            ])
-                        })
-                ),
-            ]
-        }
+        if let effects { members += effectMembers(effects, web) }
         return Page("city/rules", members, status: error == nil ? 200 : 409)
+    }
+
+    /// The effects of other values for the reservations of a day.
+    private func effectMembers(_ effects: JSON, _ web: WebRequest) -> [(String, JSON)] {
+        [
+            ("hasEffects", true), ("isEmptyDay", .bool(effects["orders"] == 0)),
+            (
+                "effectTitle",
+                .string(
+                    words.say(
+                        web.language, "rules.effects",
+                        ["day": effects["date"]?.stringValue ?? "", "orders": String(effects["orders"]?.intValue ?? 0)]))
+            ),
+            (
+                "effects",
+                .array(
+                    (effects["effects"]?.arrayValue ?? []).map { row in
+                        let name = row["name"]?.stringValue ?? ""
+                        let what = Dialect.current.policies.first { $0.name == name }
+                        return .compact([
+                            ("name", .string((web.language == .zh ? what?.zh : what?.en) ?? name)),
+                            (
+                                "text",
+                                .string(
+                                    row["known"]?.boolValue == true
+                                        ? words.say(
+                                            web.language, "rules.effect.\(name)",
+                                            [
+                                                "changed": String(row["changed"]?.intValue ?? 0),
+                                                "looked": String(row["looked"]?.intValue ?? 0),
+                                                "users": String(row["users"]?.intValue ?? 0),
+                                            ]) : words.say(web.language, "rules.unknown"))
+                            ),
+                        ])
+                    })
+            ),
+        ]
     }
 
     func rules(_ web: WebRequest) async throws -> WebResult { .page(try await rulesView(web)) }
@@ -480,14 +489,17 @@ extension Site {
         for member in detail?["data"]?.objectValue?.members ?? [] where member.name != "actor" {
             let isTime = (member.value.intValue ?? 0) > 1_500_000_000_000
             let value = isTime ? web.format.time(member.value.intValue ?? 0) : member.value.stringValue ?? member.value.string
-            fields.append(["name": .string(member.name), "value": .string(value)])
+            let key = "field.\(member.name)"
+            let name = words.say(web.language, key)
+            fields.append(["name": .string(name == key ? member.name : name), "value": .string(value)])
         }
         let code = detail?["code"]?.intValue.flatMap { Int($0) } ?? 0
         return .compact([
             ("id", row["id"] ?? 0), ("at", .string(web.format.time(row["at"]?.intValue ?? 0))),
             ("actor", .string(detail?["data"]?["actor"]?.stringValue ?? person(in: text, detail) ?? names[party] ?? party)),
             ("party", .string(party)),
-            ("action", row["action"] ?? ""), ("target", row["target"] ?? ""), ("fields", .array(fields)),
+            ("action", row["action"] ?? ""), ("actionText", .optional(actionText(row["action"]?.stringValue ?? "", web))),
+            ("target", row["target"] ?? ""), ("fields", .array(fields)),
             ("plain", fields.isEmpty ? .string(text) : .null),
             (
                 "refused",
@@ -496,6 +508,13 @@ extension Site {
                     : .string((web.language == .zh ? Dialect.current.codes[code]?.zh : Dialect.current.codes[code]?.en) ?? String(code))
             ),
         ])
+    }
+
+    /// A deed by the title of its service; nil where it is none.
+    private func actionText(_ action: String, _ web: WebRequest) -> String? {
+        let isLook = action.hasPrefix("look ")
+        guard let service = Dialect.current.services[isLook ? String(action.dropFirst(5)) : action] else { return nil }
+        return (isLook ? words.say(web.language, "audit.look") : "") + (web.language == .zh ? service.zh : service.en)
     }
 
     /// The person whom the pages put before a reason: "name (login): reason".

@@ -34,6 +34,8 @@ extension Site {
         let waiting = try await caseList(web, 200, "open", lots: own)
         let decided = try await caseList(web, 60, .null, lots: own).filter { $0["state"]?.stringValue != "open" }
         let format = web.format
+        let away = Set(
+            try await cache.boards(city).rows.filter { $0["online"]?.boolValue == false }.compactMap { $0["parkCode"]?.stringValue })
         let rows = (waiting + decided).filter { works(web, for: $0["parkCode"]?.stringValue ?? "") }.map { row -> JSON in
             let state = row["state"]?.stringValue ?? ""
             let reading = row["plateNo"]?.stringValue ?? ""
@@ -42,6 +44,7 @@ extension Site {
                 ("gate", row["gateCode"] ?? .null),
                 ("plate", .string(format.plate(reading))), ("at", row["at"] ?? 0),
                 ("atText", .string(format.time(row["at"]?.intValue ?? 0))),
+                ("isOffline", .bool(away.contains(row["parkCode"]?.stringValue ?? ""))),
                 ("isOpen", .bool(state == "open")), ("state", .string(words.say(web.language, "case.\(state)"))),
                 ("confidence", row["confidence"] ?? .null),
                 ("orderNo", row["orderNo"] ?? .null), ("by", row["decidedBy"] ?? .null), ("isIn", .bool(row["recordNo"] != nil)),
