@@ -135,6 +135,12 @@ public enum CityPlan {
             })
     }
 
+    /// The lot at whose gate plates are misread: the largest mall, which has room for the reservations of all incidents.
+    static func gateLot(of lots: [PlannedLot]) -> PlannedLot? {
+        let open = lots.filter { !$0.isShared }
+        return (open.filter { $0.kind == .mall }.max { $0.capacity < $1.capacity }) ?? open.max { $0.capacity < $1.capacity }
+    }
+
     private static func capacity(_ kind: PlannedLot.Kind, _ random: inout Seeded) -> Int {
         switch kind {
         case .hospital: Int.random(in: 300...1200, using: &random)

@@ -222,8 +222,9 @@ public struct CityRun: Sendable {
     private func staff(_ lots: [PlannedLot], demo: JSON, socketPath: String) async throws -> [JSON] {
         guard let verifier = options.verifier else { return [] }
         // Hospitals come first, and the mall at whose gate the plates are misread.
-        let mall = lots.first { $0.kind == .mall } ?? lots.first { !$0.isShared }
-        let own = (lots.prefix(8) + (mall.map { [$0] } ?? []) + lots.filter(\.isShared).prefix(3)).map { JSON.string($0.parkCode) }
+        let own = (lots.prefix(8) + (CityPlan.gateLot(of: lots).map { [$0] } ?? []) + lots.filter(\.isShared).prefix(3)).map {
+            JSON.string($0.parkCode)
+        }
         var rows: [JSON] = []
         for (role, page, parks, rights) in [
             ("city", "city", [], []), ("operator", "operator", own, []), ("developer", "developer", Array(own.prefix(1)), [demo]),

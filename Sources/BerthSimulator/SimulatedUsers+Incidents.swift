@@ -22,11 +22,7 @@ extension SimulatedUsers {
         }
     }
 
-    /// A lot that takes reservations, with room for those of the incidents.
-    private var gateLot: PlannedLot? {
-        let open = lots.filter { !$0.isShared }
-        return (open.filter { $0.kind == .mall }.max { $0.capacity < $1.capacity }) ?? open.max { $0.capacity < $1.capacity }
-    }
+    private var gateLot: PlannedLot? { CityPlan.gateLot(of: lots) }
     private var venue: PlannedLot? { lots.last { $0.kind == .venue } }
     private var homes: [PlannedLot] { Array(lots.filter(\.isShared).prefix(3)) }
     private var incidentLots: [PlannedLot] { homes }

@@ -18,7 +18,15 @@ public struct Backup: Sendable {
     static let manifestName = "manifest.json"
     static let databaseName = "berth.sqlite"
     static let keyText = "berth backup"
-    static let tlsNames = ["ca.pem", "ca.key", "server.pem", "server.key", "server.made"]
+    /// The largest file of `tls/` that a backup takes, bytes.
+    private static let tlsBytesMax: Int64 = 1 << 20
+    private static let tlsFilesMax = 64
+
+    /// Whether a file of `tls/` belongs to a backup: the local authority's, the server's, and an own certificate that lies there.
+    static func isTLSName(_ name: String) -> Bool {
+        (1...64).contains(name.utf8.count) && name.utf8.first != UInt8(ascii: ".")
+            && name.utf8.allSatisfy { (97...122).contains($0) || (65...90).contains($0) || (48...57).contains($0) || "._-".utf8.contains($0) }
+    }
     /// The longest manifest that is read: it holds the sealed TLS files.
     static let manifestBytesMax = 1 << 20
 
@@ -110,11 +118,13 @@ public struct Backup: Sendable {
         return manifest
     }
 
-    /// The files of the local authority and of the server, by name.
+    /// The files of `tls/` by name: those of the local authority and of the server, and an own certificate with its key.
     private func tlsFiles() throws -> JSON {
         var files = JSONObject()
-        for name in Backup.tlsNames where FileManager.default.fileExists(atPath: "\(source.tls)/\(name)") {
-            files.append(name, .string(try text("\(source.tls)/\(name)")))
+        for name in try Backup.names(in: source.tls).sorted().filter(Backup.isTLSName).prefix(Backup.tlsFilesMax) {
+            let file = "\(source.tls)/\(name)"
+            guard let bytes = FileCopy.size(file), bytes <= Backup.tlsBytesMax else { continue }
+            files.append(name, .string(try text(file)))
         }
         return .object(files)
     }

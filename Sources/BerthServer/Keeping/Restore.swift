@@ -180,7 +180,7 @@ public struct Restore: Sendable {
     private func writeFiles(_ tls: JSON, key: [UInt8]?) throws {
         mkdir(target.tls, 0o700)
         for member in tls.objectValue?.members ?? [] {
-            guard Backup.tlsNames.contains(member.name), let text = member.value.stringValue,
+            guard Backup.isTLSName(member.name), let text = member.value.stringValue,
                 FileCopy.size("\(target.tls)/\(member.name)") == nil
             else { continue }
             try FileCopy.write(text, to: "\(target.tls)/\(member.name)")

@@ -122,8 +122,8 @@ function districts() {
     if (points.length < 3) continue;
     const { points: inner, middle } = core(points);
     if (inner.length < 3) continue;
-    L.polygon(hull(inner), { className: "outline", color: null, fillColor: null, weight: 1, fillOpacity: 0.35, interactive: false }).addTo(outlines);
-    L.tooltip({ permanent: true, direction: "center", className: "district", interactive: false }).setLatLng(middle).setContent(document.createTextNode(names.district[code] ?? code).textContent).addTo(outlines);
+    const polygon = L.polygon(hull(inner), { className: "outline", color: null, fillColor: null, weight: 1, fillOpacity: 0.35, interactive: false }).addTo(outlines);
+    L.tooltip({ permanent: true, direction: "top", offset: [0, 4], className: "district", interactive: false }).setLatLng([polygon.getBounds().getNorth(), middle[1]]).setContent(document.createTextNode(names.district[code] ?? code).textContent).addTo(outlines);
   }
 }
 function order(row) {
