@@ -46,7 +46,7 @@ class Camera:
                 continue
             for look in ["zh"] + (["en", "dark", "en-dark"] if self.whole else looks):
                 me.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark" if "dark" in look else "light"}]})
-                me.go(path.format(**names) + (("&" if "?" in path else "?") + "lang=" + ("en" if look.startswith("en") else "zh") if not path.startswith(("/docs", "/scenes")) else "/en" if look.startswith("en") else ""))
+                me.go(path.format(**names) + (("&" if "?" in path else "?") + "lang=" + ("en" if look.startswith("en") else "zh") if not path.startswith(("/docs", "/scenes")) else "/en" if look.startswith("en") and path.startswith("/docs") else ""))
                 time.sleep(2.5 if name == "map" else 0.8)  # tiles of a map, the first part of a stream
                 shot = me.browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 60})
                 file = self.folder / f"{name}-{'phone' if letter == 'p' else 'desktop'}{'' if look == 'zh' else '-' + look}.webp"

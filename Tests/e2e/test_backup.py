@@ -98,6 +98,7 @@ def test_a_backup_is_put_back(city, backup, tmp_path):
         assert found.code == 0
         # The certificate authority is the same: boxes that trust it go on.
         assert open(other.ca).read() == open(city.ca).read()
+        assert (other.data / "tls/fullchain.pem").read_text() == "an own chain"
         box = Lot(other, lot).connect()
         assert box.call("sys.time.get")["code"] == 0
         box.disconnect()

@@ -12,7 +12,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from berth import ROOT, now, sign
+from berth import BIN, ROOT, now, sign
 from catalogue import SERVICES, conforms, fields
 
 EXAMPLES = {row["service"]: row for row in json.loads((ROOT / "Sources/BerthWire/Profile/berth-1.0/examples.json").read_text())}
@@ -173,3 +173,73 @@ def test_a_release_is_made_from_the_changelog(tmp_path):
         refused = release(version)
         assert refused.returncode == 1 and word in refused.stderr, refused
     assert git("rev-parse", "HEAD~2").strip() == head.strip()
+
+
+# Commands
+
+def helps(program):
+    """The commands of a program with their options: {("keys", "issue"): {"--role", …}}."""
+    found = {}
+
+    def walk(command, path):
+        options = {("--" if name["kind"] == "long" else "-") + name["name"] for a in command.get("arguments", []) for name in a.get("names", [])}
+        found[path] = (options, {sub["commandName"] for sub in command.get("subcommands", [])})
+        for sub in command.get("subcommands", []):
+            walk(sub, (*path, sub["commandName"]))
+    walk(json.loads(subprocess.run([BIN / program, "--experimental-dump-help"], capture_output=True, text=True, check=True).stdout)["command"], ())
+    return found
+
+
+DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "README.zh-CN.md"])
+
+
+def test_commands_of_the_documents_exist():
+    """Whatever a document says of `berth …` and `berth-gateway …`: the command and its options are there."""
+    commands = {program: helps(program) for program in ("berth", "berth-gateway")}
+    wrong, seen = [], 0
+    for file in DOCUMENTS:
+        text = file.read_text()
+        shown = re.findall(r"`((?:berth|berth-gateway) [^`\n]+)`", text)
+        for block in re.findall(r"```sh\n(.*?)```", text, re.S):
+            shown += re.findall(r"(?:^|-- |\$\(|sh: )((?:berth|berth-gateway) [a-z][^\n|;>)]*)", block, re.M)
+        for line in shown:
+            if '"$@"' in line:
+                continue  # the end of a reader's own short form
+            program, *tokens = line.split()
+            path = ()
+            while tokens and tokens[0] in commands[program][path][1]:
+                path += (tokens.pop(0),)
+            if not path:
+                if not tokens[0].startswith(("-", "…", "$")):
+                    wrong.append(f"{file.name}: {line}")
+                continue
+            seen += 1
+            options = commands[program][path][0] | {"--help", "--version"}
+            for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", " ".join(tokens)):
+                if option not in options:
+                    wrong.append(f"{file.name}: {line}: {option}")
+    assert not wrong and seen > 100, wrong
+
+
+def test_every_command_is_executed():
+    """By a test, or by a session of a document, which `./test package` pastes."""
+    tests = "\n".join(file.read_text() for file in (ROOT / "Tests").rglob("*.py"))
+    sessions = "\n".join(block for file in DOCUMENTS for block in re.findall(r"```sh\n(.*?)```", file.read_text(), re.S))
+    missing = []
+    for program in ("berth", "berth-gateway"):
+        for path, (_, below) in helps(program).items():
+            if below or not path or path[-1] == "help":
+                continue
+            called = '"' + '", "'.join(path) + '"' in tests or re.search(r"(?:berth|berth-gateway|desk|people) (?:people )?" + " ".join(path), sessions)
+            if not called and not re.search(r"\b" + " ".join(path[-1:]) + r" --", sessions):
+                missing.append(" ".join((program, *path)))
+    assert not missing, missing
+
+
+def test_both_languages_have_the_same_sessions():
+    """`./test package` pastes the English ones; the Chinese ones are the same, but for their comments."""
+    code = lambda file: [[line for line in block.splitlines() if not line.startswith("# ")] for block in re.findall(r"```sh\n(.*?)```", file.read_text(), re.S)]
+    pairs = [(file, file.with_suffix(".zh-CN.md")) for file in (ROOT / "docs").glob("*.md") if file.with_suffix(".zh-CN.md").exists()]
+    assert sum(len(code(one)) for one, _ in pairs) > 25
+    for one, other in pairs:
+        assert code(one) == code(other), one.name

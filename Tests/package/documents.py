@@ -1,5 +1,4 @@
 """The sessions of the documents: what stands between ```sh and ``` is pasted into a shell by a reader, and by the tests."""
-import re
 
 
 def sessions(path):
@@ -19,7 +18,3 @@ def sessions(path):
     assert lines is None, f"{path}: a session without an end"
     return found
 
-
-def commands(text):
-    """A session without its comments, which are in the language of the document."""
-    return [re.sub(r"\s+# .*", "", line) for line in text.splitlines() if not line.startswith("# ")]

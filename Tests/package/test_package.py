@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from documents import commands, sessions
+from documents import sessions
 from machine import Machine
 from packages import RELEASE, ROOT, build, later, run
 
@@ -54,12 +54,6 @@ def paste(machine, document):
         last = end
     assert done.returncode == 0, f"after {len(rows)} sessions of {document}: {pieces[-1][-3000:]}"
     return rows
-
-
-@pytest.mark.parametrize("document", ["first-half-hour", "operating", "gateway", "upgrading", "pages"])
-def test_both_languages_have_the_same_sessions(document):
-    one, other = (sessions(ROOT / "docs" / f"{document}{language}.md") for language in ("", ".zh-CN"))
-    assert [commands(text) for _, text in one] == [commands(text) for _, text in other]
 
 
 def test_the_first_half_hour(machine):

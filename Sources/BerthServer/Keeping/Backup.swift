@@ -25,7 +25,9 @@ public struct Backup: Sendable {
     /// Whether a file of `tls/` belongs to a backup: the local authority's, the server's, and an own certificate that lies there.
     static func isTLSName(_ name: String) -> Bool {
         (1...64).contains(name.utf8.count) && name.utf8.first != UInt8(ascii: ".")
-            && name.utf8.allSatisfy { (97...122).contains($0) || (65...90).contains($0) || (48...57).contains($0) || "._-".utf8.contains($0) }
+            && name.utf8.allSatisfy {
+                (97...122).contains($0) || (65...90).contains($0) || (48...57).contains($0) || "._-".utf8.contains($0)
+            }
     }
     /// The longest manifest that is read: it holds the sealed TLS files.
     static let manifestBytesMax = 1 << 20
