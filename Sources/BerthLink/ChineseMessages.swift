@@ -264,12 +264,10 @@ enum ChineseMessages {
         备份已完成；无法删除 {1}：{2}
         another backup goes into {}
         另一个备份正在写入 {1}
-        the broker {} {}
-        消息代理{1} {2}
-        does not admit
-        不接受
-        still admits
-        仍然接受
+        the broker does not admit {}
+        消息代理不接受 {1}
+        the broker still admits {}
+        消息代理仍然接受 {1}
         mosquitto does not start: {} (its log is {})
         mosquitto 无法启动：{1}（日志在 {2}）
         the server is stopping

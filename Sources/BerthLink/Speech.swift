@@ -38,6 +38,30 @@ extension ChineseMessages {
             self.zh = zh
         }
 
+        /// Whether the value of a place is a reason of its own, and not a name: it stands after a colon, or begins the message.
+        func isReason(_ place: Int) -> Bool {
+            let before = parts[place]
+            return before.suffix(2) == Array(": ".utf8)[...]
+                || before.isEmpty && [".", ";"].contains { parts[place + 1].starts(with: $0.utf8) }
+        }
+
+        /// The Chinese message with the values in its places, `{1}` and so on.
+        func text(_ values: [String]) -> String {
+            var text = ""
+            for (index, part) in zh.components(separatedBy: "{").enumerated() {
+                guard index > 0 else {
+                    text = part
+                    continue
+                }
+                if let end = part.firstIndex(of: "}"), let place = Int(part[..<end]), values.indices.contains(place - 1) {
+                    text += values[place - 1] + part[part.index(after: end)...]
+                } else {
+                    text += "{" + part
+                }
+            }
+            return text
+        }
+
         /// How much of a reason the message itself says: the one that says most fits best.
         var weight: Int { parts.reduce(0) { $0 + $1.count } }
 
@@ -70,11 +94,8 @@ extension ChineseMessages {
         guard bytes.count <= 4096 else { return reason }
         for message in messages {
             guard let values = message.values(of: bytes) else { continue }
-            var text = message.zh
-            for (index, value) in values.enumerated() {
-                text = text.replacingOccurrences(of: "{\(index + 1)}", with: translate(value, depth: depth - 1))
-            }
-            return text
+            return message.text(
+                values.enumerated().map { message.isReason($0) ? translate($1, depth: depth - 1) : $1 })
         }
         return reason
     }

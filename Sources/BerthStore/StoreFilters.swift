@@ -10,6 +10,8 @@ public struct AuditFilter: Sendable {
     public var target: String?
     /// Stands anywhere in the detail or the target.
     public var text: String?
+    /// The person behind the pages of a party: stands anywhere in the detail.
+    public var person: String?
     /// ms; `to` is exclusive.
     public var from: Millis = 0
     public var to: Millis = .max
@@ -22,6 +24,7 @@ public struct AuditFilter: Sendable {
     func matches(_ record: AuditRecord) -> Bool {
         (actor.map { $0 == record.actor } ?? true) && (action.map { record.action.utf8.starts(with: $0.utf8) } ?? true)
             && (target.map { $0 == record.target } ?? true)
+            && (person.map { record.detail.contains($0) } ?? true)
             && (text.map { record.detail.contains($0) || record.target.contains($0) } ?? true) && record.at >= from && record.at < to
             && record.id < before
     }

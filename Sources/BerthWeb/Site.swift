@@ -234,8 +234,9 @@ public final class Site: Sendable {
     func render(_ result: WebResult, _ web: WebRequest) -> Response {
         var headers = Site.security
         switch result {
-        case .redirect(let address, let cookies):
+        case .redirect(let address, var cookies, let said):
             headers[.location] = address
+            if let said { cookies.append(Said(keyed: keyed).cookie(said, to: address, web)) }
             for cookie in cookies { headers.append(HTTPField(name: .setCookie, value: text(of: cookie, web))) }
             headers[.cacheControl] = "no-store"
             return Response(status: .seeOther, headers: headers)
@@ -254,6 +255,10 @@ public final class Site: Sendable {
             if known == nil { page.cookies.append(Cookie(name: "berth_visit", value: visit, maxAge: nil)) }
             var view = page.view
             for (name, value) in common(web, visit: visit) { view[name] = value }
+            if web.method == "GET", web.cookies[Said.cookie] != nil {
+                view["said"] = .optional(Said(keyed: keyed).text(web))
+                page.cookies.append(Cookie(name: Said.cookie, value: "", maxAge: 0))
+            }
             // An answer to a form stands still: what makes it anew would send the form again.
             view["isAnswer"] = .bool(web.method != "GET")
             if page.live != nil, web.method == "GET" { view["stream"] = .string("/stream?path=\(WebRequest.escape(web.address))") }

@@ -97,6 +97,12 @@ extension Encode {
         ])
     }
 
+    /// Why a subscription ended, as drivers' clients read it; a lot is told the reason in words.
+    private static func endReason(of s: SharedSubscription) -> String? {
+        if s.status == .expired { return "expired" }
+        return s.endReason.map { ["late departures": "strikes", "not paid": "notPaid"][$0] ?? $0.cut(to: 32) }
+    }
+
     public static func share(_ s: SharedSubscription, feeFen: Int64 = 0, revealsPlates: Bool = true) -> JSON {
         .compact([
             ("authNo", .string(s.authNo)), ("authVer", .int(s.version)), ("shareStatus", .int(s.status.rawValue)),
@@ -106,7 +112,7 @@ extension Encode {
             ("strikes", .int(s.strikes)), ("fee", .int(feeFen)),
             ("price", s.price.map { ["mode": .int($0.mode.rawValue), "amount": .int($0.fen)] } ?? .null),
             ("paid", .optional(s.paidFen)), ("refunded", .optional(s.refundedFen)),
-            ("endReason", .optional(s.endReason.map { $0.cut(to: 32) })),
+            ("endReason", .optional(endReason(of: s))),
             (
                 "payInfo",
                 feeFen > 0 && s.billNo != nil

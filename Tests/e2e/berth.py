@@ -445,6 +445,13 @@ class Lot:
         reply["sign"] = sign(reply, self.key.secret)
         self.client.publish(f"rsp/v1/{self.key.park}/up/reply", json.dumps(reply, ensure_ascii=False), 1)
 
+    def say(self, body, code=0, data=None):
+        """Answers a question that stands in no log."""
+        message = {"version": "1.0", "requestId": body["requestId"], "appId": self.key.app_id, "service": body["service"], "parkCode": self.key.park,
+                   "timestamp": now(), "nonce": secrets.token_hex(8), "code": code, "message": "", "data": {} if data is None else data}
+        message["sign"] = sign(message, self.key.secret)
+        self.client.publish(f"rsp/v1/{self.key.park}/up/reply", json.dumps(message), 1)
+
     def publish(self, service, data, **extra):
         message = envelope(self.key, service, data, **extra)
         self.client.publish(f"rsp/v1/{self.key.park}/up/{service}", json.dumps(message, ensure_ascii=False), 1)

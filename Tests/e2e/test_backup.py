@@ -35,7 +35,10 @@ def backup(city, tmp_path_factory):
     assert requests.put(ticket["uploadUrl"], data=data, verify=city.ca).status_code == 204
     assert city.call(lot, "image.upload.complete", {"imageId": ticket["imageId"]}).code == 0
     # An own certificate that lies beside the local one belongs to the city too.
-    (city.data / "tls/fullchain.pem").write_text("an own chain")
+    (city.data / "tls/fullchain.pem").write_text("-----BEGIN CERTIFICATE-----\nan own chain")
+    # What is not PEM, or too large, stays where it is and stops nothing.
+    (city.data / "tls/store.p12").write_bytes(bytes(range(256)))
+    (city.data / "tls/large.pem").write_text("-----BEGIN CERTIFICATE-----\n" + "x" * 500_000)
     book = lambda: city.call(provider, "order.create", booking("KEPT")).data["orderNo"]
     before, ended, made = [book() for _ in range(20)], threading.Event(), []
 
@@ -98,7 +101,8 @@ def test_a_backup_is_put_back(city, backup, tmp_path):
         assert found.code == 0
         # The certificate authority is the same: boxes that trust it go on.
         assert open(other.ca).read() == open(city.ca).read()
-        assert (other.data / "tls/fullchain.pem").read_text() == "an own chain"
+        assert (other.data / "tls/fullchain.pem").read_text() == "-----BEGIN CERTIFICATE-----\nan own chain"
+        assert not (other.data / "tls/store.p12").exists() and not (other.data / "tls/large.pem").exists()
         box = Lot(other, lot).connect()
         assert box.call("sys.time.get")["code"] == 0
         box.disconnect()

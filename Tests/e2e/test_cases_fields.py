@@ -611,7 +611,7 @@ def test_K4_a_list_of_orders_in_pages(desk):
 BOUND = {("lot.info.report", "totalSpace", 0), ("lot.info.report", "reserveSpace", 1_000_000), ("lot.info.report", "shareSpace", 1_000_000),
          ("lot.info.report", "publicBizSpace", 1_000_000), *(("vehicle.record.correct", "correctType", n) for n in (1, 2, 3, 5))}
 #: Texts that are words of a list or numbers of the server, as their document says in words.
-WORDS = ["scope", "account", "kind", "state", "date", "orderNo", "plateType", "poolType", "cursor", "areaId"]
+WORDS = ["scope", "account", "kind", "state", "date", "orderNo", "plateType", "poolType", "cursor", "areaId", "sort"]
 
 
 @pytest.mark.parametrize("service", CALLABLE, ids=lambda s: s["name"])

@@ -231,7 +231,7 @@ def test_every_command_is_executed():
             if below or not path or path[-1] == "help":
                 continue
             called = '"' + '", "'.join(path) + '"' in tests or re.search(r"(?:berth|berth-gateway|desk|people) (?:people )?" + " ".join(path), sessions)
-            if not called and not re.search(r"\b" + " ".join(path[-1:]) + r" --", sessions):
+            if not called:
                 missing.append(" ".join((program, *path)))
     assert not missing, missing
 

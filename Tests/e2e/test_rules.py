@@ -374,7 +374,8 @@ def shared_cars(server):
     assert desk.ask(key, early)["reasonCode"] == 1205
     assert desk.log(key, "vehicle.entry.report", entry("c4", early, order=outside, carKind=6)).code == 1205
     assert desk.book(park, 5, bizType=2, offerId=later).code == 1205
-    assert desk.app("share.cancel", authNo=outside).data["shareStatus"] == 5
+    ended = desk.app("share.cancel", authNo=outside).data
+    assert (ended["shareStatus"], ended["endReason"]) == (5, "user")
     assert desk.log(key, "vehicle.entry.report", entry("c5", plate(), order=outside, carKind=6)).code == 1131
     # One that is over, and one that ended for late departures.
     short = publish(desk, park, "C4")
@@ -392,6 +393,8 @@ def shared_cars(server):
     assert desk.log(key, "vehicle.exit.report", exit_(came, now())).code == 0
     assert desk.log(key, "vehicle.entry.report", entry("c8", slow, order=late, carKind=6)).code == 1208
     assert desk.app("share.renew", authNo=late, periodTo=now() + 25 * DAY).code == 1208
+    why = {row["authNo"]: row.get("endReason") for user in ("短", "晚") for row in desk.app("share.list", userToken=user).data["subscriptions"]}
+    assert (why[brief], why[late]) == ("expired", "strikes")
     strikes = desk.book(park, 5, bizType=2, userToken="晚")
     assert (strikes.code, strikes.data["rule"], strikes.data["max"]) == (1208, "shareLateStrikes", 1)
     assert desk.log(key, "payment.record.report", {"payNo": uuid.uuid4().hex, "recordNo": "c1", "amount": 1, "payType": 2, "payTime": now()}).code in (0, 1210)
@@ -548,6 +551,8 @@ def test_flow_control(desk):
     hit = desk.book("FLO1", 55).data
     close = {"mode": 3, "revokeOrders": True, "validFrom": hit["enterStart"] - 1, "validTo": now() + 4 * HOUR}
     before = desk.op("flow.policy.preview", parkCode="FLO1", policyId="C", **close).data
+    full = desk.op("flow.policy.preview", parkCode="FLO1", policyId="C", **close, saturationOpen=80, saturationClose=95).data
+    assert (full["affected"], full["shortened"]) == (0, 0) and full["inWindow"] >= 1, "what closes when it is full closes no window in part"
     row = [o for o in before["orders"] if o["orderNo"] == hit["orderNo"]]
     assert before["affected"] >= 1 and row[0]["alternatives"] >= 1 and desk.order(hit["orderNo"])["status"] == 1
     assert set_(policyId="C", **close).code == 0

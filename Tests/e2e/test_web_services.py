@@ -137,6 +137,8 @@ def test_board_compliance_audit(server, operator, provider):
     own = [row for row in whole["vendors"] if row["vendor"] == "捷停测试"]
     assert whole["mode"] == "trust" and [(v["lots"], v["online"]) for v in own] == [(1, 0)] and own[0]["required"] == rows[0]["required"]
     assert sum(v["lots"] for v in whole["vendors"]) > 1 and "vendors" not in server.call(operator, "lot.compliance.query", {"limit": 1}).data
+    by = lambda vendor: [row["parkCode"] for row in server.call(operator, "lot.compliance.query", {"vendor": vendor}).data["lots"]]
+    assert by("捷停测试") == ["WEBVENDOR"] and name in by("") and "WEBVENDOR" not in by("") and by("nobody") == []
     pages = server.call(operator, "lot.board.query", {"limit": 2}).data
     assert len(pages["lots"]) == 2 and pages["hasMore"]
     after = server.call(operator, "lot.board.query", {"limit": 1, "after": pages["lots"][0]["parkCode"]}).data["lots"]
@@ -144,6 +146,8 @@ def test_board_compliance_audit(server, operator, provider):
     assert server.call(operator, "policy.set", {"scope": f"lot:{name}", "values": {"lateMin": 20}}).code == 0
     records = server.call(operator, "audit.list", {"action": "policy.set", "text": name, "limit": 5}).data["records"]
     assert records and records[0]["actor"] and name in records[0]["target"] + records[0]["detail"]
+    both = lambda person, text: server.call(operator, "audit.list", {"action": "policy.set", "person": person, "text": text}).data["records"]
+    assert both("lateMin", name) and not both("nobody", name) and not both("lateMin", "nowhere"), "person and text both have to stand there"
     first = server.call(operator, "audit.list", {"limit": 1}).data
     assert first["hasMore"] and server.call(operator, "audit.list", {"limit": 1, "cursor": first["nextCursor"]}).data["records"][0]["id"] < first["records"][0]["id"]
     assert server.call(operator, "lot.board.query", {"parkCode": "NOSUCHLOT"}).code == 1000

@@ -27,17 +27,30 @@ class Machine:
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--kill-child", "bash", "-c", BEGIN, "begin", str(self.root)],
             stdin=subprocess.DEVNULL, stdout=open(self.log, "w"), stderr=subprocess.STDOUT)
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            assert self.process.poll() is None, open(self.log).read()
-            children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-            if children:
-                self.first = children[0]
-                # Degraded: units that have nothing to do here, such as terminals.
-                if self.run("systemctl is-system-running || true", check=False).stdout.strip() in ("running", "degraded"):
+        try:
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                assert self.process.poll() is None, open(self.log).read()
+                if self.has_begun() and self.run("systemctl is-system-running || true", check=False).stdout.strip() in ("running", "degraded"):
+                    # Degraded: units that have nothing to do here, such as terminals.
                     return self
-            time.sleep(0.2)
-        raise AssertionError("systemd is not ready after 60 s: " + open(self.log).read())
+                time.sleep(0.2)
+            raise AssertionError("systemd is not ready after 60 s: " + open(self.log).read())
+        except BaseException:
+            self.stop()
+            raise
+
+    def has_begun(self):
+        """Whether the first process runs in the new root alone: before that, a script would run on the machine around it."""
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        if not children:
+            return False
+        self.first = children[0]
+        try:
+            inside = pathlib.Path(f"/proc/{self.first}/root")
+            return inside.samefile(self.root) and not (inside / "old").exists()
+        except FileNotFoundError:
+            return False
 
     def run(self, script, check=True, timeout=300):
         """Runs a script as root: what it wrote, both streams in one."""

@@ -48,30 +48,35 @@ extension City {
             if base.delayMin == usual.delayMin { base.delayMin = 360 }
             if base.noShowMaxPerYear == usual.noShowMaxPerYear { base.noShowMaxPerYear = 3 }
         }
-        func lay(_ purpose: Purpose?) -> (Policy, Int64) {
-            var result = base
-            var version: Int64 = 0
-            let scopes: [PolicyScope?] = [
-                .city, purpose.map { .product($0) }, group, .lot(parkCode), purpose.map { .lotProduct(parkCode, $0) },
-            ]
-            for case let override? in scopes.map({ $0.flatMap { overrides[$0] } }) {
-                for (name, value) in override.values { _ = result.set(name, value) }
-                version = max(version, override.version)
-            }
-            // The city's calendar step stays, because the intervals already held are counted in it.
-            result.calendarStepMin = policy.calendarStepMin
-            return (result, version)
+        func own(_ purpose: Purpose?) -> (Policy, Int64) {
+            lay([.city, purpose.map { .product($0) }, group, .lot(parkCode), purpose.map { .lotProduct(parkCode, $0) }], over: base)
         }
-        let (common, version) = lay(nil)
+        let (common, version) = own(nil)
         lots[parkCode]!.policy = common
         lots[parkCode]!.policyVersion = version
         lots[parkCode]!.productPolicies = [:]
         for purpose in Purpose.allCases {
-            let (own, ownVersion) = lay(purpose)
-            lots[parkCode]!.policyVersion = max(lots[parkCode]!.policyVersion, ownVersion)
-            if own != common { lots[parkCode]!.productPolicies[purpose] = own }
+            let (values, newest) = own(purpose)
+            lots[parkCode]!.policyVersion = max(lots[parkCode]!.policyVersion, newest)
+            if values != common { lots[parkCode]!.productPolicies[purpose] = values }
         }
     }
+
+    /// - Returns: the values with those of the scopes over them, the last one on top, and the newest version of them.
+    private func lay(_ scopes: [PolicyScope?], over base: Policy) -> (Policy, Int64) {
+        var result = base
+        var version: Int64 = 0
+        for case let override? in scopes.map({ $0.flatMap { overrides[$0] } }) {
+            for (name, value) in override.values { _ = result.set(name, value) }
+            version = max(version, override.version)
+        }
+        // The city's calendar step stays, because the intervals already held are counted in it.
+        result.calendarStepMin = policy.calendarStepMin
+        return (result, version)
+    }
+
+    /// The values of a business at a lot for which nothing else is set.
+    public func usualPolicy(_ purpose: Purpose) -> Policy { lay([.city, .product(purpose)], over: policy).0 }
 
     /// The terms under which a reservation for this time would be made now.
     public func terms(_ lot: Lot, _ purpose: Purpose, planTime: Millis) -> Terms {

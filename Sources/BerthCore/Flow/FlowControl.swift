@@ -92,14 +92,15 @@ extension City {
         }.sorted { $0.serial < $1.serial }
     }
 
-    /// Reservations whose window meets the times of a policy from now on, whatever its mode.
-    public func inWindow(of policy: FlowPolicy, at now: Millis) -> [Reservation] {
-        lots(of: policy).flatMap { lots[$0]?.reservations.values.map { $0 } ?? [] }.filter { reservation in
+    /// How many reservations have a window that meets the times of a policy from now on, whatever its mode.
+    public func countInWindow(of policy: FlowPolicy, at now: Millis) -> Int {
+        func meets(_ reservation: Reservation) -> Bool {
             guard reservation.status == .held || reservation.status == .booked else { return false }
             let window = Window(max(now, reservation.enterStart, policy.validFrom), min(reservation.enterEnd, policy.validTo))
             guard window.from < window.to else { return false }
             return policy.segments.isEmpty || !RecurringWindow.spans(policy.segments, from: window.from, to: window.to, calendar).isEmpty
         }
+        return lots(of: policy).reduce(0) { sum, parkCode in sum + (lots[parkCode]?.reservations.values.count(where: meets) ?? 0) }
     }
 
     /// Counts the reservations that exist already against a daily quota that is set now.

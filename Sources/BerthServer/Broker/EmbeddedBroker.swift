@@ -156,7 +156,8 @@ final class EmbeddedBroker: Sendable {
                 if isDone { break }
                 try await Task.sleep(for: .milliseconds(50))
             }
-            if !isDone { throw Failed(description: "the broker \(isIn ? "does not admit" : "still admits") \(credential.appId)") }
+            if !isDone, isIn { throw Failed(description: "the broker does not admit \(credential.appId)") }
+            if !isDone { throw Failed(description: "the broker still admits \(credential.appId)") }
         }
     }
 

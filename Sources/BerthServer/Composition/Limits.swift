@@ -43,9 +43,9 @@ enum Limits {
     static let chunkBytes = 65_536
     /// Rows of one answer of `stat.daily.query`.
     static let statisticRowsMax = 1_000
+    /// Reservations of a preview that are named, and for which other lots are looked for.
+    static let previewLooksMax = 100
     /// Rows of one answer about the rules, and records that a reconciliation looks at.
-    /// Reservations of a preview for which other lots are looked for.
-    static let previewLooksMax = 300
     static let ruleRowsMax = 1_000
     static let reconRowsMax = 100_000
     /// Dead letters of one lot that nothing has made good; then its log is frozen (612).

@@ -18,8 +18,8 @@ public struct Backup: Sendable {
     static let manifestName = "manifest.json"
     static let databaseName = "berth.sqlite"
     static let keyText = "berth backup"
-    /// The largest file of `tls/` that a backup takes, bytes.
-    private static let tlsBytesMax: Int64 = 1 << 20
+    /// The most bytes of `tls/` that a backup takes: sealed they have to fit into the manifest.
+    private static let tlsBytesMax: Int64 = 384 << 10
     private static let tlsFilesMax = 64
 
     /// Whether a file of `tls/` belongs to a backup: the local authority's, the server's, and an own certificate that lies there.
@@ -29,6 +29,7 @@ public struct Backup: Sendable {
                 (97...122).contains($0) || (65...90).contains($0) || (48...57).contains($0) || "._-".utf8.contains($0)
             }
     }
+
     /// The longest manifest that is read: it holds the sealed TLS files.
     static let manifestBytesMax = 1 << 20
 
@@ -120,13 +121,24 @@ public struct Backup: Sendable {
         return manifest
     }
 
-    /// The files of `tls/` by name: those of the local authority and of the server, and an own certificate with its key.
+    /// The files of `tls/` by name: first those of the local authority and of the server, then an own certificate with its key. Any other
+    /// file that is not PEM text, or for which there is no room, stays where it is: what is foreign never stops a backup.
     private func tlsFiles() throws -> JSON {
+        let own = ["ca.pem", "ca.key", "server.pem", "server.key", "server.made"]
+        let names = try Backup.names(in: source.tls).sorted().filter(Backup.isTLSName)
         var files = JSONObject()
-        for name in try Backup.names(in: source.tls).sorted().filter(Backup.isTLSName).prefix(Backup.tlsFilesMax) {
+        var room = Backup.tlsBytesMax
+        for name in own.filter(names.contains) + names.filter({ !own.contains($0) }).prefix(Backup.tlsFilesMax) {
             let file = "\(source.tls)/\(name)"
-            guard let bytes = FileCopy.size(file), bytes <= Backup.tlsBytesMax else { continue }
-            files.append(name, .string(try text(file)))
+            guard let bytes = FileCopy.size(file), bytes <= room else { continue }
+            if own.contains(name) {
+                files.append(name, .string(try text(file)))
+            } else if let pem = try? text(file), pem.contains("-----BEGIN ") {
+                files.append(name, .string(pem))
+            } else {
+                continue
+            }
+            room -= bytes
         }
         return .object(files)
     }

@@ -94,6 +94,7 @@ extension Pipeline {
         filter.action = try fields.optionalString("action", max: 64)
         filter.target = try fields.optionalString("target", max: 64)
         filter.text = try fields.optionalString("text", max: 64)
+        filter.person = try fields.optionalString("person", max: 64)
         filter.from = try fields.optionalTime("from") ?? 0
         filter.to = try fields.optionalTime("to") ?? .max
         if let cursor = try fields.optionalString("cursor", max: 20) {

@@ -4,8 +4,8 @@ import BerthStore
 import BerthWire
 import Synchronization
 
-/// The compliance of each lot in short, for sums, search and order. It is made for all lots at most once a minute: each of them is looked
-/// at by itself, and nobody else waits.
+/// The compliance of each lot in short, for sums, search and order. It is made for all lots at most once a minute, each of them looked at by
+/// itself. While one request renews it the others get the last one; only before the first one do several make it.
 final class ComplianceDigest: Sendable {
     struct Lot: Sendable {
         var parkCode: String
@@ -15,20 +15,29 @@ final class ComplianceDigest: Sendable {
         var required: Int
     }
 
+    private struct State {
+        var made: (at: Int64, lots: [Lot])?
+        var isRenewed = false
+    }
+
     private static let freshMillis: Int64 = 60_000
-    private let kept = Mutex<(at: Int64, lots: [Lot])?>(nil)
+    private let state = Mutex(State())
 
     /// - Parameters:
     ///   - now: of a clock that never goes back, ms.
-    ///   - count: how many lots there are; another number than that of the last digest makes a new one.
-    ///   - make: called where the last digest is older than a minute; others wait for it meanwhile.
+    ///   - count: how many lots there are; a digest of another number of lots is not used.
+    ///   - make: called, without a lock, where the last digest is older than a minute.
     func lots(now: Int64, count: Int, make: () -> [Lot]) -> [Lot] {
-        kept.withLock { kept in
-            if let kept, now - kept.at < ComplianceDigest.freshMillis, kept.lots.count == count { return kept.lots }
-            let lots = make()
-            kept = (now, lots)
-            return lots
+        let known: [Lot]? = state.withLock { state in
+            guard let made = state.made, made.lots.count == count else { return nil }
+            if now - made.at < ComplianceDigest.freshMillis || state.isRenewed { return made.lots }
+            state.isRenewed = true
+            return nil
         }
+        if let known { return known }
+        let lots = make()
+        state.withLock { $0 = State(made: (now, lots)) }
+        return lots
     }
 }
 
@@ -56,8 +65,10 @@ extension Pipeline {
         let wantsVendors = try fields.optionalBool("vendors") ?? false
         let order = try fields.optionalString("sort", max: 8) ?? "code"
         guard ["code", "worst"].contains(order) else { throw fields.illegal("sort", "code, worst") }
+        // Empty is a vendor too: that of the lots which name none.
+        let vendor = try fields.optionalString("vendor", max: 64) ?? (fields.object["vendor"]?.stringValue == nil ? nil : "")
         let question = ComplianceQuestion(
-            text: (try fields.optionalString("text", max: 64) ?? "").lowercased(), vendor: try fields.optionalString("vendor", max: 64),
+            text: (try fields.optionalString("text", max: 64) ?? "").lowercased(), vendor: vendor,
             isWorstFirst: order == "worst", page: Int(try fields.optionalInt("page", in: 1...1_000_000) ?? 1),
             limit: Int(try fields.optionalInt("limit", in: 1...200) ?? 100))
         let isSearch = !question.text.isEmpty || question.vendor != nil || question.isWorstFirst || fields.has("page")

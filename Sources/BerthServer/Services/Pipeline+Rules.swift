@@ -187,10 +187,10 @@ extension Pipeline {
                         ),
                         (
                             "inForce",
-                            lot.map { code in
-                                Encode.values(
-                                    Dictionary(uniqueKeysWithValues: city.lots[code]!.policy(purpose).values.map { ($0.name, $0.value) }))
-                            } ?? .null
+                            {
+                                let policy = lot.map { city.lots[$0]!.policy(purpose) } ?? city.usualPolicy(purpose)
+                                return Encode.values(Dictionary(uniqueKeysWithValues: policy.values.map { ($0.name, $0.value) }))
+                            }()
                         ),
                     ]))
             }
@@ -202,27 +202,26 @@ extension Pipeline {
                 let reservations = city.affected(by: policy, at: now)
                 var without = 0
                 let looked = reservations.prefix(Limits.previewLooksMax)
-                let rows = looked.enumerated().compactMap { index, reservation -> JSON? in
+                let rows = looked.map { reservation -> JSON in
                     let others = city.alternatives(
                         to: reservation, policy: city.lots[reservation.parkCode]!.policy(reservation.purpose), at: now
                     )
                     .filter { !parkCodes.contains($0.parkCode) }
                     if others.isEmpty { without += 1 }
-                    // The answer names the first of them; all are counted.
-                    guard index < 100 else { return nil }
                     return [
                         "orderNo": .string(reservation.orderNo), "parkCode": .string(reservation.parkCode),
                         "planTime": .int(reservation.planTime),
                         "alternatives": .int(others.count),
                     ]
                 }
-                let inWindow = max(reservations.count, city.inWindow(of: policy, at: now).count)
+                let inWindow = max(reservations.count, city.countInWindow(of: policy, at: now))
                 var probe = policy
                 probe.isOn = policy.isOn(atPerMille: city.saturation(of: parkCodes))
                 return Reply(data: [
                     "affected": .int(reservations.count), "looked": .int(looked.count), "without": .int(without),
                     "inWindow": .int(inWindow),
-                    "shortened": .int(policy.mode == .closed ? inWindow - reservations.count : 0), "orders": .array(rows),
+                    "shortened": .int(policy.mode == .closed && !policy.isBySaturation ? inWindow - reservations.count : 0),
+                    "orders": .array(rows),
                     // By saturation: those that it would hit if it switched on now.
                     "inForce": .bool(probe.isInForce(at: now, city.calendar)),
                     "saturationPct": .int(city.saturation(of: parkCodes) / 10),

@@ -71,7 +71,7 @@ enum Password {
         return Signature.equal(Signature.hex(key), parts[5])
     }
 
-    private static func bytes(_ hex: String) -> [UInt8]? {
+    static func bytes(_ hex: String) -> [UInt8]? {
         guard hex.utf8.count % 2 == 0 else { return nil }
         let digits = Array(hex)
         var out: [UInt8] = []

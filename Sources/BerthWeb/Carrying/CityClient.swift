@@ -75,6 +75,11 @@ struct CityClient: Sendable {
     let carrier: CityCarrier
     let credentials: WebCredentials
 
+    /// Whether an appId is one of the pages' own parties: only these put persons on record as the pages write them.
+    func isOwn(_ appId: String) -> Bool {
+        [credentials.accounts, credentials.provider, credentials.staff].contains { $0.appId == appId }
+    }
+
     /// Carries a message that somebody else has signed, and its answer, both as they are.
     func forward(_ bytes: [UInt8], service: String) async throws(CityError) -> [UInt8] {
         switch carrier {

@@ -4,7 +4,8 @@ import BerthWire
 enum WebResult: Sendable {
     case page(Page)
     /// 303 to an address of this site, or of a registered host.
-    case redirect(String, cookies: [Cookie] = [])
+    /// - Parameter said: the result of what was done, which the page at the address shows once.
+    case redirect(String, cookies: [Cookie] = [], said: String? = nil)
     /// `cache`: who may keep it, and how long (RFC 9111).
     case file([UInt8], type: String, name: String? = nil, cache: String = "no-store")
     /// 429 for a program: again after so many seconds.

@@ -47,7 +47,10 @@ extension Site {
         let isEarly =
             !all.isEmpty && all.allSatisfy { ($0["freeInWindow"]?.intValue ?? 0) > 0 || $0["reason"]?.intValue == 1100 } && free == 0
         let isUnknown = !to.isEmpty && found["center"] == nil
-        let names = to.isEmpty ? [] : try await destinations(to, isUnknown: isUnknown, except: found["center"]?["name"]?.stringValue)
+        // To look for names that are like it costs more than a search, and is done for people alone.
+        let mayLook = !isUnknown || limiter.admit("likeness|\(web.source)", burst: 60, minutes: 1, now: web.now)
+        let names =
+            to.isEmpty || !mayLook ? [] : try await destinations(to, isUnknown: isUnknown, except: found["center"]?["name"]?.stringValue)
         members += [
             ("searched", true), ("lots", .array(lots)),
             ("none", .bool(lots.isEmpty && !isUnknown)), ("hasLots", .bool(!lots.isEmpty)),
@@ -122,7 +125,7 @@ extension Site {
             guard !wanted.isEmpty else { return [] }
             // Each name is scored by the pairs of characters that it shares with the text.
             let scored = rows.compactMap { row -> (score: Int, name: String)? in
-                guard let name = row["parkName"]?.stringValue else { return nil }
+                guard let name = row["parkName"]?.stringValue, row["stage"]?.stringValue != "suspended" else { return nil }
                 let pairs = Site.pairs(name.lowercased())
                 let score = 200 * wanted.intersection(pairs).count / max(1, min(wanted.count, pairs.count) + wanted.count)
                 return score >= 30 ? (score, name) : nil

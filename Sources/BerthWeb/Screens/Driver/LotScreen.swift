@@ -6,8 +6,12 @@ import BerthWire
 extension Site {
     func lot(_ web: WebRequest) async throws -> WebResult { .page(try await lotPage(web, web.names["lot"] ?? "")) }
 
-    /// - Parameter refusal: why the last try to book failed, with the lots that it named instead.
-    func lotPage(_ web: WebRequest, _ parkCode: String, refusal error: CityError? = nil) async throws -> Page {
+    /// - Parameters:
+    ///   - error: why the last try to book failed, with the lots that it named instead.
+    ///   - plateError: the key of the words for a plate that was not given, or cannot be.
+    func lotPage(
+        _ web: WebRequest, _ parkCode: String, refusal error: CityError? = nil, plateError: String? = nil
+    ) async throws -> Page {
         var plan = Plan(web)
         let format = web.format
         let lot = try await city.call(
@@ -64,23 +68,15 @@ extension Site {
             members.append(("isDriver", true))
             members.append(("key", .string(SystemRandom.uuid())))
         }
-        if let error { members += refused(error, web) }
+        let typed = web.text("plate", max: 16)
+        let problem = plateError.map { words.say(web.language, $0, ["plate": typed]) } ?? error.map { refusal($0, web) }
+        if let problem { members += [("error", .string(problem)), ("typed", .string(typed))] }
         if isFull || error != nil {
             let others = try await others(near: lot, except: parkCode, plan, web, named: error?.data["alternatives"])
             members += [("others", .array(others)), ("hasOthers", .bool(!others.isEmpty))]
             members.append(("mayWait", .bool(isFull || [1101, 1110].contains(error?.code ?? 0))))
         }
-        return Page("driver/lot", members, status: error == nil ? 200 : 409)
-    }
-
-    /// The reason why nothing was booked. A field of the form is named, and what was typed stays in it.
-    private func refused(_ error: CityError, _ web: WebRequest) -> [(String, JSON)] {
-        let typed = web.text("plate", max: 16)
-        let why: [Int: String] = [100: "lot.choosePlate", 1010: "lot.badPlate"]
-        return [
-            ("error", .string(why[error.code].map { words.say(web.language, $0, ["plate": typed]) } ?? refusal(error, web))),
-            ("typed", .string(typed)),
-        ]
+        return Page("driver/lot", members, status: problem == nil ? 200 : 409)
     }
 
     /// The slot that a time belongs to, in words; nil where the chip shows the time itself.
@@ -224,13 +220,16 @@ extension Site {
         let entered = web.text("plate", max: 16)
         let chosen = entered.isEmpty ? web.text("vehicle", max: 16) : entered
         guard let plate = Plate(chosen), plate.isLegal else {
-            return .page(try await lotPage(web, parkCode, refusal: CityError(code: chosen.isEmpty ? 100 : 1010)))
+            return .page(try await lotPage(web, parkCode, plateError: chosen.isEmpty ? "lot.choosePlate" : "lot.badPlate"))
         }
         let color = web.number("color", in: 0...12) ?? Site.usualColor(of: plate)
+        let bound = try await vehicles(person, web).compactMap { $0["plate"]?.stringValue }
+        // A car that is typed becomes this driver's first: one that is another driver's cannot be booked.
+        let isNew = !bound.contains { $0 == plate.revealed }
         do {
+            if isNew { try await keep(plate, color, of: person) }
             // Further plates are the driver's own; the first car to come takes the place.
             let also = web.lists["also"] ?? []
-            let bound = also.isEmpty ? [] : try await vehicles(person, web).compactMap { $0["plate"]?.stringValue }
             let others = also.filter { other in other != plate.revealed && bound.contains { $0 == other } }.prefix(5)
             let order = try await createOrder(
                 [
@@ -245,21 +244,27 @@ extension Site {
                     ("waitlist", web.isOn("waitlist") ? true : .null),
                 ])
             guard let orderNo = order["orderNo"]?.stringValue else { throw CityError.unreachable }
-            if !entered.isEmpty {
-                // The car belongs to this driver from now on. The reservation stands also where it cannot be kept.
-                _ = try? await city.call(
-                    "vehicle.bind",
-                    [("userToken", .string(person.userToken)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(color))],
-                    as: .provider)
-            }
             return .redirect("/tickets/\(orderNo)")
         } catch let error as CityError {
-            if error.code == 1107, let orderNo = try await orderInTheWay(person, plate, planTime) {
-                return .redirect("/tickets/\(orderNo)?again=1")
-            }
             if error.isUnreachable { throw error }
+            if error.code == 1107, let orderNo = try await orderInTheWay(person, plate, planTime) {
+                return .redirect("/tickets/\(orderNo)", said: words.say(web.language, "ticket.again"))
+            }
+            // A booking that was refused leaves no car behind.
+            if isNew { try? await forget(plate, of: person) }
             return .page(try await lotPage(web, parkCode, refusal: error))
         }
+    }
+
+    private func keep(_ plate: Plate, _ color: Int64, of person: SignedIn) async throws {
+        try await city.call(
+            "vehicle.bind",
+            [("userToken", .string(person.userToken)), ("plateNo", .string(plate.revealed)), ("plateColor", .int(color))], as: .provider)
+    }
+
+    private func forget(_ plate: Plate, of person: SignedIn) async throws {
+        try await city.call(
+            "vehicle.unbind", [("userToken", .string(person.userToken)), ("plateNo", .string(plate.revealed))], as: .provider)
     }
 
     /// The colour that most plates of this form have.

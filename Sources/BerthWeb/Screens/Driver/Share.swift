@@ -26,18 +26,6 @@ extension Site {
         var members: [(String, JSON)] = [
             ("lots", .array(lots)), ("q", .string(text)), ("error", .optional(error)), ("isNear", .bool(hasPoint)),
             ("more", hasMore ? .string("/share?\(place)&page=\(page + 1)") : .null),
-            (
-                "paid",
-                .optional(
-                    web.number("paid", in: 1...1_000_000_000_000).map {
-                        words.say(web.language, "share.paid", ["amount": web.format.money($0)])
-                    })
-            ),
-            (
-                "done",
-                ["ended", "renewed", "applied"].contains(web.text("done", max: 8))
-                    ? .string(words.say(web.language, "share.done.\(web.text("done", max: 8))")) : .null
-            ),
         ]
         if let person = web.person, person.may("driver") { members.append(("subscriptions", .array(try await subscriptions(person, web)))) }
         return .page(Page("driver/share", members, status: error == nil ? 200 : 409))
@@ -196,7 +184,7 @@ extension Site {
                     ("periodTo", .int(until)),
                 ], as: .provider)
         } catch { return .page(try await shareLotPage(web, error: refusal(error, web))) }
-        return .redirect("/share?done=applied")
+        return .redirect("/share", said: words.say(web.language, "share.done.applied"))
     }
 
     /// A subscription before it is asked for: its place, its times and its price.
@@ -313,7 +301,7 @@ extension Site {
         do { try await city.call("share.cancel", [("authNo", own["authNo"] ?? .null)], as: .provider) } catch {
             return try await share(web, error: refusal(error, web))
         }
-        return .redirect("/share?done=ended")
+        return .redirect("/share", said: words.say(web.language, "share.done.ended"))
     }
 
     func renewSubscription(_ web: WebRequest) async throws -> WebResult {
@@ -323,7 +311,7 @@ extension Site {
             try await city.call(
                 "share.renew", [("authNo", own["authNo"] ?? .null), ("periodTo", .int(Site.renewed(own, now: web.now)))], as: .provider)
         } catch { return try await share(web, error: refusal(error, web)) }
-        return .redirect("/share?done=renewed")
+        return .redirect("/share", said: words.say(web.language, "share.done.renewed"))
     }
 
     func paySubscription(_ web: WebRequest) async throws -> WebResult {
@@ -337,6 +325,6 @@ extension Site {
                     ("channel", .string(settings.isTest ? "sandbox" : "wechat")),
                 ], as: .provider, parkCode: own["parkCode"]?.stringValue)
         } catch { return try await share(web, error: refusal(error, web)) }
-        return .redirect("/share?paid=\(amount.intValue ?? 0)")
+        return .redirect("/share", said: words.say(web.language, "share.paid", ["amount": web.format.money(amount.intValue ?? 0)]))
     }
 }

@@ -43,8 +43,8 @@ extension Site {
             ("phone", lot?["servicePhone"] ?? .null),
             ("entrances", .array((lot?["entrances"]?.arrayValue ?? []).compactMap { $0["gateName"] })), ("lng", lot?["lng"] ?? .null),
             ("lat", lot?["lat"] ?? .null), ("points", .optional(lot.map(Site.ticketPoint))),
-            ("isChanged", .bool(web.isOn("changed"))), ("isOffline", .bool(lot?["online"]?.boolValue == false)),
-            ("standing", lot.map { standing($0, web) } ?? .null), ("again", .bool(web.isOn("again"))),
+            ("isOffline", .bool(lot?["online"]?.boolValue == false)),
+            ("standing", lot.map { standing($0, web) } ?? .null),
             ("qr", .optional(QRCode.svg(order["orderNo"]?.stringValue ?? "", label: order["orderNo"]?.stringValue ?? ""))),
             ("error", .optional(error.map { refusal($0, web) })),
         ]
@@ -262,7 +262,7 @@ extension Site {
             if error.isUnreachable { throw error }
             return try await changePage(web, error: words.say(web.language, "change.refused", ["why": refusal(error, web)]))
         }
-        return .redirect(ticketAddress(web) + "?changed=1")
+        return .redirect(ticketAddress(web), said: words.say(web.language, "ticket.changed"))
     }
 
     func delayPage(_ web: WebRequest) async throws -> WebResult {

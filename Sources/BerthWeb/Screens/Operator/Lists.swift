@@ -10,6 +10,9 @@ extension Site {
         ]
     }
 
+    /// The fields of the form whose consequences are shown: with others they are shown anew.
+    private static let listFields = ["kind", "plate", "toDay"]
+
     private static let listServices = ["black": "list.black.push", "white": "list.white.push"]
 
     /// Both lists as they are in force at the lot, with whole plates: the look is on record.
@@ -46,6 +49,7 @@ extension Site {
                     ("white", rows("whiteList", "white")), ("error", .optional(error)), ("tabBoard", true),
                     ("plate", .string(web.text("plate", max: 16))), ("reason", .string(web.text("reason", max: 200))),
                     ("toDay", .string(web.text("toDay", max: 10))), ("asks", .optional(asks)),
+                    ("seen", .string(seen(web, Site.listFields))),
                     ("isWhite", .bool(web.text("kind", max: 8) == "white")),
                 ], status: error == nil ? 200 : 422))
     }
@@ -87,7 +91,7 @@ extension Site {
         guard isRemoved || web.text("toDay", max: 10).isEmpty || until ?? 0 > web.now else {
             return try await listsPage(web, error: words.say(web.language, "lists.badDay"))
         }
-        if !isRemoved, !web.isOn("sure"), let asks = try await consequence(plate, parkCode, web) {
+        if !isRemoved, !isAsPreviewed(web, Site.listFields), let asks = try await consequence(plate, parkCode, web) {
             return try await listsPage(web, asks: asks)
         }
         do {

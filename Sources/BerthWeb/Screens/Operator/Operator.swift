@@ -114,7 +114,10 @@ extension Site {
         return (row, found["asOf"]?.intValue ?? 0)
     }
 
-    func operatorLot(_ web: WebRequest) async throws -> WebResult {
+    func operatorLot(_ web: WebRequest) async throws -> WebResult { .page(try await operatorLotPage(web)) }
+
+    /// - Parameter gateError: why a gate was not opened, or that nobody knows.
+    func operatorLotPage(_ web: WebRequest, gateError: String? = nil) async throws -> Page {
         let parkCode = try ownLot(web)
         let (row, asOf) = try await board(of: parkCode)
         let format = web.format
@@ -163,24 +166,12 @@ extension Site {
                         ]
                     })
             ), ("events", .array((events["events"]?.arrayValue ?? []).map { eventView($0, web) })),
-            ("tabBoard", true), ("gateSaid", .optional(gateResult(web))), ("isGateDone", .bool(web.text("gate", max: 8) == "opened")),
-            ("gateCode", .string(web.text("gateCode", max: 32))), ("gateReason", .string(web.text("gateReason", max: 200))),
+            ("tabBoard", true), ("gateError", .optional(gateError)),
+            ("gateCode", .string(gateError == nil ? "" : web.text("gate", max: 32))),
+            ("gateReason", .string(gateError == nil ? "" : web.text("reason", max: 200))),
             ("gates", .array(try await gates(of: parkCode))), ("isOffline", .bool(row["online"]?.boolValue == false)),
         ]
-        return .page(Page("operator/lot", members, live: "operator/lot.live"))
-    }
-
-    /// The result of opening a gate from afar, in words; nil where none was opened.
-    private func gateResult(_ web: WebRequest) -> String? {
-        let gate = web.text("gate", max: 8)
-        let values = ["gate": web.text("gateCode", max: 32)]
-        switch gate {
-        case "": return nil
-        case "opened", "not", "reason": return words.say(web.language, "op.gateSaid.\(gate)", values)
-        default:
-            guard let code = Int(gate), let row = Dialect.current.codes[code] else { return nil }
-            return words.say(web.language, "op.gateSaid.refused", values.merging(["why": web.language == .zh ? row.zh : row.en]) { $1 })
-        }
+        return Page("operator/lot", members, live: "operator/lot.live", status: gateError == nil ? 200 : 409)
     }
 
     /// The gates of a lot by which cars come in, for a choice.

@@ -133,15 +133,13 @@ extension Site {
 
     /// How a fee is shared between platform, lot and owner, by the rules of the lot, or of the city where none is chosen.
     func splitText(_ parkCode: String, _ web: WebRequest) async throws -> String {
-        var policy: JSON?
-        if !parkCode.isEmpty {
-            policy = (try? await city.call("lot.detail", [("parkCode", .string(parkCode))], as: .provider))?["policy"]
+        let found = try await city.call(
+            "policy.query", [("parkCode", parkCode.isEmpty ? .null : .string(parkCode)), ("bizType", 2)], as: .provider)
+        func percent(_ name: String) -> Int64 {
+            let value = found["inForce"]?[name]
+            return value?.intValue ?? value?.stringValue.flatMap { Int64($0) } ?? 0
         }
-        let usual = Policy()
-        let platform =
-            policy?["platformPercent"]?.intValue ?? policy?["platformPercent"]?.stringValue.flatMap { Int64($0) }
-            ?? Int64(usual.platformPercent)
-        let lot = policy?["lotPercent"]?.intValue ?? policy?["lotPercent"]?.stringValue.flatMap { Int64($0) } ?? Int64(usual.lotPercent)
+        let (platform, lot) = (percent("platformPercent"), percent("lotPercent"))
         return words.say(
             web.language, parkCode.isEmpty ? "owner.splitUsual" : "owner.split",
             ["platform": String(platform), "lot": String(lot), "owner": String(max(0, 100 - platform - lot))])

@@ -229,10 +229,13 @@ function shrinking() {
     if (files.every((file) => file.size <= most)) return;
     const buttons = field.form.querySelectorAll("button");
     for (const button of buttons) button.disabled = true;
-    const kept = new DataTransfer();
-    for (const file of files) kept.items.add(file.size <= most ? file : await smaller(file, most) ?? file);
-    field.files = kept.files;
-    for (const button of buttons) button.disabled = false;
+    try {
+      const kept = new DataTransfer();
+      for (const file of files) kept.items.add(file.size <= most ? file : await smaller(file, most) ?? file);
+      field.files = kept.files;
+    } finally {
+      for (const button of buttons) button.disabled = false;
+    }
   });
 }
 async function smaller(file, most) {
