@@ -137,7 +137,7 @@ def test_board_compliance_audit(server, operator, provider):
     own = [row for row in whole["vendors"] if row["vendor"] == "捷停测试"]
     assert whole["mode"] == "trust" and [(v["lots"], v["online"]) for v in own] == [(1, 0)] and own[0]["required"] == rows[0]["required"]
     assert sum(v["lots"] for v in whole["vendors"]) > 1 and "vendors" not in server.call(operator, "lot.compliance.query", {"limit": 1}).data
-    by = lambda vendor: [row["parkCode"] for row in server.call(operator, "lot.compliance.query", {"vendor": vendor}).data["lots"]]
+    by = lambda vendor: [row["parkCode"] for row in server.call(operator, "lot.compliance.query", {"vendor": vendor, "text": "WEB"}).data["lots"]]
     assert by("捷停测试") == ["WEBVENDOR"] and name in by("") and "WEBVENDOR" not in by("") and by("nobody") == []
     pages = server.call(operator, "lot.board.query", {"limit": 2}).data
     assert len(pages["lots"]) == 2 and pages["hasMore"]

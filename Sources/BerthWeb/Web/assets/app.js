@@ -267,7 +267,11 @@ async function consolePage() {
 // A ticket is readable without a line; it says its age then.
 if ("serviceWorker" in navigator && (location.protocol === "https:" || location.hostname === "127.0.0.1" || location.hostname === "localhost")) navigator.serviceWorker.register("/sw.js").catch(() => {});
 const kept = document.querySelector("[data-kept]");
-if (kept && (!navigator.onLine || performance.getEntriesByType("navigation")[0]?.transferSize === 0 && !navigator.onLine)) kept.hidden = false;
+if (kept && !navigator.onLine) {
+  kept.hidden = false;
+  // What was said of a deed belonged to the moment after it.
+  document.querySelector("[data-said]")?.remove();
+}
 addEventListener("offline", () => { if (kept) kept.hidden = false; });
 addEventListener("online", () => { if (kept) kept.hidden = true; });
 
