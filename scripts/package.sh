@@ -85,6 +85,6 @@ PRERM
 }
 
 package berth "Berth server: reservation and sharing of parking in a city" "mosquitto, openssl, ca-certificates, libjs-leaflet, libjs-leaflet.markercluster" \
-  "docs/berth.example.json docs/operating.md docs/operating.zh-CN.md docs/integrating.md docs/integrating.zh-CN.md docs/rules.md docs/rules.zh-CN.md docs/pages.md docs/pages.zh-CN.md"
+  "docs/berth.example.json docs/operating.md docs/operating.zh-CN.md docs/integrating.md docs/integrating.zh-CN.md docs/rules.md docs/rules.zh-CN.md docs/pages.md docs/pages.zh-CN.md docs/first-half-hour.md docs/first-half-hour.zh-CN.md docs/upgrading.md docs/upgrading.zh-CN.md"
 package berth-gateway "Berth gateway: the box at a parking lot" "" "docs/gateway.md docs/gateway.zh-CN.md"
 ls -l "$out"

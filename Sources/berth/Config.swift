@@ -9,8 +9,8 @@ struct Config: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the settings that are in force, and where each comes from.",
         discussion: """
-            Asks a running server; where none runs it reads DIR/berth.json, the environment and --set as `serve` does. It changes nothing. Exit code 1 with the reason when a name does not
-            exist or a value cannot be.
+            Asks a running server, and reads DIR/berth.json as the next start would: what the file says otherwise stands beside the value in force. Where no server runs it reads the file,
+            the environment and --set as `serve` does. It changes nothing. Exit code 1 with the reason when a name does not exist or a value cannot be.
             """)
     @OptionGroup var folder: DataOption
     @OptionGroup var output: OutputOption
@@ -26,40 +26,55 @@ struct Config: AsyncParsableCommand {
             flags[name] = value
         }
         do {
-            let given = try await given(flags)
+            let (given, isRunning) = try await given(flags)
+            let next = isRunning ? try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: [:]).given : given
             if !FileManager.default.fileExists(atPath: DataFolder(folder.data).path) {
                 Output.error("berth: " + Speech.text("there is no folder \(folder.data); these are the settings without a file"))
             }
             let rows = SettingCatalogue.all.compactMap { setting -> JSON? in
                 let own = given[setting.key]
-                guard own != nil || !changed else { return nil }
-                return [
-                    "key": .string(setting.key), "value": .string(own?.value ?? setting.fallback),
-                    "source": .string(own?.source ?? Speech.say("默认", "default")), "default": .string(setting.fallback),
-                    "variable": .string(setting.variable), "meaning": .string(Speech.say(setting.zh, setting.en)),
-                ]
+                let later = isRunning ? Config.later(own, next[setting.key], fallback: setting.fallback) : nil
+                guard own != nil || later != nil || !changed else { return nil }
+                return .compact([
+                    ("key", .string(setting.key)), ("value", .string(own?.value ?? setting.fallback)), ("next", .optional(later)),
+                    ("source", .string(own?.source ?? Speech.say("默认", "default"))), ("default", .string(setting.fallback)),
+                    ("variable", .string(setting.variable)), ("meaning", .string(Speech.say(setting.zh, setting.en))),
+                ])
             }
+            let hasNext = rows.contains { $0["next"] != nil }
             output.show(
                 rows,
-                [
-                    Column("key", "设置", "setting"), Column("value", "值", "value"), Column("source", "来源", "from"),
-                    Column("meaning", "说明", "meaning"),
-                ])
+                [Column("key", "设置", "setting"), Column("value", "值", "value")]
+                    + (hasNext ? [Column("next", "下次启动", "next start")] : [])
+                    + [Column("source", "来源", "from"), Column("meaning", "说明", "meaning")])
         } catch { fail("\(error)") }
     }
 
+    /// The value of the next start where the file was changed after the last one; nil where it stays, or where a flag or the environment wins.
+    private static func later(
+        _ own: (value: String, source: String)?, _ next: (value: String, source: String)?, fallback: String
+    ) -> String? {
+        func isOfFile(_ setting: (value: String, source: String)?) -> Bool { setting.map { $0.source.hasSuffix("berth.json") } ?? true }
+        guard isOfFile(own), isOfFile(next) else { return nil }
+        let value = next?.value ?? fallback
+        return value == own?.value ?? fallback ? nil : value
+    }
+
     /// The settings that something sets, as a running server has them; where none runs, as one that starts would read them.
-    private func given(_ flags: [String: String]) async throws -> [String: (value: String, source: String)] {
+    private func given(
+        _ flags: [String: String]
+    ) async throws -> (given: [String: (value: String, source: String)], isRunning: Bool) {
         let data = DataFolder(folder.data)
         if flags.isEmpty, FileManager.default.fileExists(atPath: data.path + "/admin.sock") {
             do {
                 let answer = try await SocketCall.post(["command": "config"], socketPath: data.socketPath())
                 let members = answer["given"]?.objectValue?.members ?? []
-                return Dictionary(
+                let given = Dictionary(
                     members.map { ($0.name, (value: $0.value["value"]?.stringValue ?? "", source: $0.value["source"]?.stringValue ?? "")) },
                     uniquingKeysWith: { first, _ in first })
+                return (given, true)
             } catch is SocketCall.NobodyThere {}
         }
-        return try await ServerSettings.read(dataDirectory: data.path, flags: flags).given
+        return (try await ServerSettings.read(dataDirectory: data.path, flags: flags).given, false)
     }
 }

@@ -266,5 +266,17 @@ def test_tables_for_people(city):
         assert done.returncode == 64 and f"the nearest is {nearest}" in done.stderr, done.stderr
     code, rows, _ = config(city.data, "--changed")
     assert code == 0 and {r["key"]: r["source"] for r in rows}["https.port"] == "--set", "what the running server has"
+    # The file as the next start would read it.
+    file = city.data / "berth.json"
+    kept = file.read_text() if file.exists() else None
+    file.write_text('{"log": {"requests": "all"}, "https.port": 1}')
+    code, rows, _ = config(city.data, "--changed")
+    rows = {r["key"]: r for r in rows}
+    assert code == 0 and (rows["log.requests"]["value"], rows["log.requests"]["next"]) == ("refused", "all") and "next" not in rows["https.port"], "a flag wins"
+    for text, why in (('{"log.requests": "evrything"}', "refused or all expected"), ('{"log.requsts": "all"}', "the nearest is log.requests"), ("{", "berth.json")):
+        file.write_text(text)
+        code, _, done = config(city.data)
+        assert code == 1 and why in done.stderr, done
+    file.unlink() if kept is None else file.write_text(kept)
     done = subprocess.run([BIN / "berth", "lots", "show", "--park", "NONE", "--data", city.data], capture_output=True, text=True)
     assert done.returncode == 1 and "NONE" in done.stderr
