@@ -216,6 +216,8 @@ enum ChineseMessages {
         环境变量：没有设置 {1}；最接近的是 {2}
         {}: there is no command {}; the nearest is {}
         {1}：没有命令 {2}；最接近的是 {3}
+        {}: there is no option {}; the nearest is {}
+        {1}：没有选项 {2}；最接近的是 {3}
         {} = {}: {} (setting {}, flag {})
         {1} = {2}：{3}（设置 {4}，参数 {5}）
         already in use

@@ -22,6 +22,9 @@ enum Main {
             var command = try Berth.parseAsRoot()
             if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
         } catch {
+            if Berth.exitCode(for: error) == .validationFailure {
+                refuseUnknownOption(Array(CommandLine.arguments.dropFirst()), of: Berth.self, path: "berth")
+            }
             guard Speech.isChinese, Berth.exitCode(for: error) == .validationFailure else { Berth.exit(withError: error) }
             Output.error(Speech.usage(Berth.fullMessage(for: error)))
             exit(64)
@@ -32,7 +35,7 @@ enum Main {
 extension Main {
     /// Ends with the nearest command where a word is none.
     private static func refuseUnknown(_ words: [String], of parent: any ParsableCommand.Type, path: String) {
-        let commands = parent.configuration.subcommands.map { ($0.configuration.commandName ?? "\($0)".lowercased(), $0) }
+        let commands = parent.configuration.subcommands.map { (name(of: $0), $0) }
         guard !commands.isEmpty, let word = words.first, !word.hasPrefix("-"), word != "help" else { return }
         guard let (_, found) = commands.first(where: { $0.0 == word }) else {
             let nearest = NearestName.nearest(to: word, among: commands.map(\.0)) ?? "help"
@@ -40,6 +43,26 @@ extension Main {
             exit(64)
         }
         refuseUnknown(Array(words.dropFirst()), of: found, path: "\(path) \(word)")
+    }
+
+    /// Ends with the nearest option where a command line that was refused has one that is none: the parser names what is missing first.
+    private static func refuseUnknownOption(_ words: [String], of parent: any ParsableCommand.Type, path: String) {
+        if let word = words.first, let found = parent.configuration.subcommands.first(where: { name(of: $0) == word }) {
+            return refuseUnknownOption(Array(words.dropFirst()), of: found, path: "\(path) \(word)")
+        }
+        let known = parent.helpMessage(columns: 1000).split { !($0.isLetter || $0.isNumber || $0 == "-") }.map(String.init).filter {
+            $0.hasPrefix("--")
+        }
+        for word in words.prefix(while: { $0 != "--" }) where word.hasPrefix("--") {
+            let option = String(word.prefix { $0 != "=" })
+            guard !known.contains(option), let nearest = NearestName.nearest(to: option, among: known) else { continue }
+            Output.error(Speech.text("\(path): there is no option \(option); the nearest is \(nearest)"))
+            exit(64)
+        }
+    }
+
+    private static func name(of command: any ParsableCommand.Type) -> String {
+        command.configuration.commandName ?? "\(command)".lowercased()
     }
 }
 

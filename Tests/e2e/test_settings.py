@@ -264,6 +264,11 @@ def test_tables_for_people(city):
     for words, nearest in ((["stauts", "--data", "x"], "status"), (["lots", "lst"], "list"), (["key", "list"], "keys")):
         done = subprocess.run([BIN / "berth", *words], capture_output=True, text=True)
         assert done.returncode == 64 and f"the nearest is {nearest}" in done.stderr, done.stderr
+    for words, nearest in ((["lots", "show", "--parc", "X"], "--park"), (["backup", "--too", "/x"], "--to"), (["calls", "--app-id", "x", "--refuse"], "--refused")):
+        done = subprocess.run([BIN / "berth", *words], capture_output=True, text=True)
+        assert done.returncode == 64 and f"the nearest is {nearest}" in done.stderr, done.stderr
+        done = subprocess.run([BIN / "berth", *words], capture_output=True, text=True, env={**os.environ, "LC_ALL": "zh_CN.UTF-8"})
+        assert f"最接近的是 {nearest}" in done.stderr, done.stderr
     code, rows, _ = config(city.data, "--changed")
     assert code == 0 and {r["key"]: r["source"] for r in rows}["https.port"] == "--set", "what the running server has"
     # The file as the next start would read it.
