@@ -4,12 +4,14 @@ import Foundation
 ///
 /// Reasons are written in English where they arise, as in the log. The function ``text(_:)`` looks them up in ``ChineseMessages`` on their way to a person.
 public enum Speech {
+    /// Whether the locale is Chinese: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is not empty begins with `zh`.
     public static let isChinese: Bool = {
         let variables = ProcessInfo.processInfo.environment
         let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].lazy.compactMap { variables[$0] }.first { !$0.isEmpty } ?? ""
         return locale.hasPrefix("zh")
     }()
 
+    /// One of two texts, by the locale.
     public static func say(_ zh: String, _ en: String) -> String { isChinese ? zh : en }
 
     /// The message of a wrong command line, whose first line says what is wrong.

@@ -204,6 +204,11 @@ extension Encode {
         }
     }
 
+    /// Policy values by name: numbers as numbers, all others as texts.
+    public static func values(_ policy: Policy) -> JSON {
+        values(Dictionary(policy.values.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first }))
+    }
+
     public static func values(_ values: [String: String]) -> JSON {
         .object(JSONObject(values.sorted { $0.key < $1.key }.map { ($0.key, Int64($0.value).map { .int($0) } ?? .string($0.value)) }))
     }

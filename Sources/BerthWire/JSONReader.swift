@@ -1,11 +1,18 @@
 import BerthCore
 
 /// Why bytes are not a JSON text of the wire (section 3).
-public enum JSONError: Error, Equatable {
+public enum JSONError: Error, Equatable, CustomStringConvertible {
     /// Not JSON, not UTF-8, a duplicate key, a lone surrogate, or nested deeper than 32: code 101.
     case malformed(String)
     /// A number with a fraction or exponent, -0, or outside ±2^53: code 102.
     case illegalNumber
+
+    public var description: String {
+        switch self {
+        case .malformed(let why): why
+        case .illegalNumber: "a whole number between -2^53 and 2^53 expected"
+        }
+    }
 }
 
 extension JSON {

@@ -27,7 +27,7 @@ struct Config: AsyncParsableCommand {
         }
         do {
             let (given, isRunning) = try await given(flags)
-            let next = isRunning ? try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: [:]).given : given
+            let next = isRunning ? try await nextStart(given) : given
             if !FileManager.default.fileExists(atPath: DataFolder(folder.data).path) {
                 Output.error("berth: " + Speech.text("there is no folder \(folder.data); these are the settings without a file"))
             }
@@ -50,12 +50,19 @@ struct Config: AsyncParsableCommand {
         } catch { fail("\(error)") }
     }
 
+    private static func isOfFile(_ setting: (value: String, source: String)) -> Bool { setting.source.hasSuffix("berth.json") }
+
+    /// The settings with which the next start begins, where flags and environment of the running server stay as they are.
+    private func nextStart(_ given: [String: (value: String, source: String)]) async throws -> [String: (value: String, source: String)] {
+        let flags = given.filter { !Config.isOfFile($0.value) }.mapValues(\.value)
+        return try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: flags).given
+    }
+
     /// The value of the next start where the file was changed after the last one; nil where it stays, or where a flag or the environment wins.
     private static func later(
         _ own: (value: String, source: String)?, _ next: (value: String, source: String)?, fallback: String
     ) -> String? {
-        func isOfFile(_ setting: (value: String, source: String)?) -> Bool { setting.map { $0.source.hasSuffix("berth.json") } ?? true }
-        guard isOfFile(own), isOfFile(next) else { return nil }
+        guard own.map(isOfFile) ?? true, next.map(isOfFile) ?? true else { return nil }
         let value = next?.value ?? fallback
         return value == own?.value ?? fallback ? nil : value
     }

@@ -36,6 +36,9 @@ def backup(city, tmp_path_factory):
     assert city.call(lot, "image.upload.complete", {"imageId": ticket["imageId"]}).code == 0
     # An own certificate that lies beside the local one belongs to the city too.
     (city.data / "tls/fullchain.pem").write_text("-----BEGIN CERTIFICATE-----\nan own chain")
+    # A link to a file that a tool keeps is read like the file.
+    (city.folder / "kept.pem").write_text("-----BEGIN CERTIFICATE-----\na kept chain")
+    (city.data / "tls/linked.pem").symlink_to(city.folder / "kept.pem")
     # What is not PEM, or too large, stays where it is and stops nothing.
     (city.data / "tls/store.p12").write_bytes(bytes(range(256)))
     (city.data / "tls/large.pem").write_text("-----BEGIN CERTIFICATE-----\n" + "x" * 500_000)
@@ -102,6 +105,7 @@ def test_a_backup_is_put_back(city, backup, tmp_path):
         # The certificate authority is the same: boxes that trust it go on.
         assert open(other.ca).read() == open(city.ca).read()
         assert (other.data / "tls/fullchain.pem").read_text() == "-----BEGIN CERTIFICATE-----\nan own chain"
+        assert (other.data / "tls/linked.pem").read_text().endswith("a kept chain")
         assert not (other.data / "tls/store.p12").exists() and not (other.data / "tls/large.pem").exists()
         box = Lot(other, lot).connect()
         assert box.call("sys.time.get")["code"] == 0

@@ -52,14 +52,15 @@ extension City {
             lay([.city, purpose.map { .product($0) }, group, .lot(parkCode), purpose.map { .lotProduct(parkCode, $0) }], over: base)
         }
         let (common, version) = own(nil)
-        lots[parkCode]!.policy = common
-        lots[parkCode]!.policyVersion = version
-        lots[parkCode]!.productPolicies = [:]
+        var (newest, products) = (version, [Purpose: Policy]())
         for purpose in Purpose.allCases {
-            let (values, newest) = own(purpose)
-            lots[parkCode]!.policyVersion = max(lots[parkCode]!.policyVersion, newest)
-            if values != common { lots[parkCode]!.productPolicies[purpose] = values }
+            let (values, version) = own(purpose)
+            newest = max(newest, version)
+            if values != common { products[purpose] = values }
         }
+        lots[parkCode]?.policy = common
+        lots[parkCode]?.policyVersion = newest
+        lots[parkCode]?.productPolicies = products
     }
 
     /// - Returns: the values with those of the scopes over them, the last one on top, and the newest version of them.

@@ -113,11 +113,12 @@ extension City {
         )
     }
 
-    /// Closes an offer before its end. With `isPreview` nothing is changed: it says whom that would hit. The owner first sees the bookings that this hits, and then confirms it. A driver who is inside stays
+    /// Closes an offer before its end. The owner first sees the bookings that this hits, and then confirms it. A driver who is inside stays
     /// until their time is up; a driver who has booked is re-homed at the owner's cost.
-    mutating func closeOffer(appId: String, _ offerId: String, isConfirmed: Bool, isPreview: Bool, at now: Millis, history: some History)
-        -> Decision
-    {
+    /// - Parameter isPreview: nothing is changed; the answer says whom the closing would hit.
+    mutating func closeOffer(
+        appId: String, _ offerId: String, isConfirmed: Bool, isPreview: Bool, at now: Millis, history: some History
+    ) -> Decision {
         guard let parkCode = lotOfShare[offerId], let offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
             return Decision(.refused(.notFound))
         }

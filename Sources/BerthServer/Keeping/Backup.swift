@@ -130,7 +130,8 @@ public struct Backup: Sendable {
         var room = Backup.tlsBytesMax
         for name in own.filter(names.contains) + names.filter({ !own.contains($0) }).prefix(Backup.tlsFilesMax) {
             let file = "\(source.tls)/\(name)"
-            guard let bytes = FileCopy.size(file), bytes <= room else { continue }
+            // A link to a file that a tool keeps is read like the file.
+            guard let bytes = FileCopy.size(following: file), bytes <= room else { continue }
             if own.contains(name) {
                 files.append(name, .string(try text(file)))
             } else if let pem = try? text(file), pem.contains("-----BEGIN ") {

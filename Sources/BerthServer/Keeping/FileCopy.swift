@@ -77,4 +77,10 @@ enum FileCopy {
         var info = stat()
         return lstat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFREG ? Int64(info.st_size) : nil
     }
+
+    /// The size of a file, or of the file to which a link leads; nil where there is none.
+    static func size(following path: String) -> Int64? {
+        var info = stat()
+        return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFREG ? Int64(info.st_size) : nil
+    }
 }

@@ -53,7 +53,7 @@ enum LotView {
                             (pool.rawValue, ["quota": .int(lot.quota(pool, at: now)), "free": .int(lot.free(pool, at: now))])
                         }))
             ), ("flowMode", .int(city.flowMode(lot.parkCode, at: now).rawValue)),
-            ("policy", Encode.values(Dictionary(uniqueKeysWithValues: policy.values.map { ($0.name, $0.value) }))),
+            ("policy", Encode.values(policy)),
             ("policyVersion", .int(lot.policyVersion)),
             // The terms of a reservation if it were made now: the same terms are in the reservation and at the gate.
             ("terms", .object(JSONObject(purposes.map { (String($0.rawValue), terms(lot, $0, city, planTime: planTime)) }))),

@@ -121,13 +121,11 @@ final class Onboarding: DurableListener {
 
     func json(_ parkCode: String, now: Millis) -> JSON? {
         guard let lot = sequencer.readUndurable({ $0.lots[parkCode] }) else { return nil }
+        // Without a review a lot is open for what it has described.
+        let opened = settings.reviewsLots ? lot.opened : lot.stage == .suspended ? [] : lot.profile?.enabled ?? []
         return [
             "park": .string(parkCode), "stage": .string(sequencer.readUndurable { $0.stage(of: lot) }.rawValue),
-            "opened": .array(
-                (settings.reviewsLots ? lot.opened : lot.stage == .suspended ? [] : lot.profile?.enabled ?? []).map(\.rawValue).sorted().map
-                {
-                    .int($0)
-                }),
+            "opened": .array(opened.map(\.rawValue).sorted().map { .int($0) }),
             "onboarding": .string(settings.reviewsLots ? "review" : "trust"),
             "items": .array(
                 rows(parkCode, now: now).map {

@@ -187,10 +187,7 @@ extension Pipeline {
                         ),
                         (
                             "inForce",
-                            {
-                                let policy = lot.map { city.lots[$0]!.policy(purpose) } ?? city.usualPolicy(purpose)
-                                return Encode.values(Dictionary(uniqueKeysWithValues: policy.values.map { ($0.name, $0.value) }))
-                            }()
+                            Encode.values(lot.flatMap { city.lots[$0]?.policy(purpose) } ?? city.usualPolicy(purpose))
                         ),
                     ]))
             }

@@ -58,58 +58,22 @@ extension Site {
     }
 
     func areaFlow(_ web: WebRequest) async throws -> WebResult {
-        let id = web.names["area"] ?? ""
-        let name = try await areaName(id)
-        let scope: [(String, JSON)] = [("areaId", .string(id))]
-        return .page(
-            Page(
-                "operator/flow",
-                flowForm(of: try await flowChange(scope, web), web) + [
-                    ("policies", .array(try await flowPolicies(scope, web))),
-                    ("name", .string(name)), ("action", .string("/city/areas/\(WebRequest.escape(id))")), ("back", "/city/areas"),
-                    ("tabAreas", true), ("isArea", true),
-                ]))
+        try await flowPage(of: try await flowPlace(ofArea: web.names["area"] ?? ""), web)
     }
 
-    /// The name of an area; one that is not there is not found.
-    private func areaName(_ id: String) async throws -> String {
+    func setAreaFlow(_ web: WebRequest) async throws -> WebResult {
+        try await setFlow(of: try await flowPlace(ofArea: web.names["area"] ?? ""), web)
+    }
+
+    /// An area that is not there is not found.
+    private func flowPlace(ofArea id: String) async throws -> FlowPlace {
         let list = try await city.call("flow.area.list", [], as: .staff)
         guard let area = (list["areas"]?.arrayValue ?? []).first(where: { $0["areaId"]?.stringValue == id }) else {
             throw WebError.notFound
         }
-        return area["name"]?.stringValue.flatMap { $0.isEmpty ? nil : $0 } ?? id
-    }
-
-    func setAreaFlow(_ web: WebRequest) async throws -> WebResult {
-        let id = web.names["area"] ?? ""
-        let name = try await areaName(id)
-        let scope: [(String, JSON)] = [("areaId", .string(id))]
-        var members =
-            flowForm(web) + [
-                ("policies", .array(try await flowPolicies(scope, web))), ("name", .string(name)),
-                ("action", .string("/city/areas/\(WebRequest.escape(id))")), ("back", "/city/areas"),
-                ("tabAreas", true), ("isArea", true),
-            ]
-        let ended = web.text("end-policy", max: 32)
-        let fields: [(String, JSON)]
-        do throws(FlowFault) { fields = ended.isEmpty ? try flowFields(web, of: scope) : [] } catch {
-            return .page(Page("operator/flow", members + [("error", .string(words.say(web.language, error.word)))], status: 422))
-        }
-        do {
-            if !ended.isEmpty {
-                guard let ending = try await flowEnding(ended, scope, web) else { throw WebError.notFound }
-                try await city.call("flow.policy.set", ending + [("actor", .string(web.person?.actor ?? ""))], as: .staff)
-                return .redirect("/city/areas/\(WebRequest.escape(id))")
-            }
-            if web.isOn("confirm"), isAsPreviewed(web, Site.flowFields) {
-                try await city.call("flow.policy.set", fields + [("actor", .string(web.person?.actor ?? ""))], as: .staff)
-                return .redirect("/city/areas")
-            }
-            members += try await preview(fields, web)
-            members.append(("seen", .string(seen(web, Site.flowFields))))
-            return .page(Page("operator/flow", members))
-        } catch let error as CityError {
-            return .page(Page("operator/flow", members + [("error", .string(refusal(error, web)))], status: 409))
-        }
+        let name = area["name"]?.stringValue.flatMap { $0.isEmpty ? nil : $0 } ?? id
+        return FlowPlace(
+            scope: ("areaId", .string(id)), action: "/city/areas/\(WebRequest.escape(id))", back: "/city/areas",
+            view: [("name", .string(name)), ("tabAreas", true), ("isArea", true)])
     }
 }

@@ -225,9 +225,12 @@ extension Site {
         let color = web.number("color", in: 0...12) ?? Site.usualColor(of: plate)
         let bound = try await vehicles(person, web).compactMap { $0["plate"]?.stringValue }
         // A car that is typed becomes this driver's first: one that is another driver's cannot be booked.
-        let isNew = !bound.contains { $0 == plate.revealed }
+        var isKept = false
         do {
-            if isNew { try await keep(plate, color, of: person) }
+            if !bound.contains(where: { $0 == plate.revealed }) {
+                try await keep(plate, color, of: person)
+                isKept = true
+            }
             // Further plates are the driver's own; the first car to come takes the place.
             let also = web.lists["also"] ?? []
             let others = also.filter { other in other != plate.revealed && bound.contains { $0 == other } }.prefix(5)
@@ -251,7 +254,7 @@ extension Site {
                 return .redirect("/tickets/\(orderNo)", said: words.say(web.language, "ticket.again"))
             }
             // A booking that was refused leaves no car behind.
-            if isNew { try? await forget(plate, of: person) }
+            if isKept { try? await forget(plate, of: person) }
             return .page(try await lotPage(web, parkCode, refusal: error))
         }
     }

@@ -181,56 +181,67 @@ extension Site {
         ]
     }
 
-    func flowPage(_ web: WebRequest) async throws -> WebResult {
-        let parkCode = try ownLot(web)
+    /// A lot or an area as the place of flow policies: how services and pages name it.
+    struct FlowPlace {
+        var scope: (String, JSON)
+        /// Address of its flow page, and of the page that shows what was set.
+        var action: String
+        var back: String
+        var view: [(String, JSON)]
+    }
+
+    private func flowPlace(ofLot parkCode: String) async throws -> FlowPlace {
         let names = try await lotNames()
-        let scope: [(String, JSON)] = [("parkCode", .string(parkCode))]
-        return .page(
-            Page(
-                "operator/flow",
-                flowForm(of: try await flowChange(scope, web), web) + [
-                    ("policies", .array(try await flowPolicies(scope, web))),
-                    ("lot", .string(parkCode)), ("name", .string(names[parkCode] ?? parkCode)),
-                    ("action", .string("/operator/lots/\(WebRequest.escape(parkCode))/flow")), ("tabBoard", true),
-                    ("back", .string("/operator/lots/\(WebRequest.escape(parkCode))")),
-                ]))
+        let back = "/operator/lots/\(WebRequest.escape(parkCode))"
+        return FlowPlace(
+            scope: ("parkCode", .string(parkCode)), action: back + "/flow", back: back,
+            view: [("lot", .string(parkCode)), ("name", .string(names[parkCode] ?? parkCode)), ("tabBoard", true)])
+    }
+
+    func flowPage(_ web: WebRequest) async throws -> WebResult {
+        try await flowPage(of: try await flowPlace(ofLot: try ownLot(web)), web)
+    }
+
+    func setFlow(_ web: WebRequest) async throws -> WebResult {
+        try await setFlow(of: try await flowPlace(ofLot: try ownLot(web)), web)
+    }
+
+    private func flowPage(
+        _ place: FlowPlace, _ form: [(String, JSON)], _ web: WebRequest, more: [(String, JSON)] = [], status: Int = 200
+    ) async throws -> WebResult {
+        let view: [(String, JSON)] = [
+            ("policies", .array(try await flowPolicies([place.scope], web))), ("action", .string(place.action)),
+            ("back", .string(place.back)),
+        ]
+        return .page(Page("operator/flow", form + place.view + view + more, status: status))
+    }
+
+    func flowPage(of place: FlowPlace, _ web: WebRequest) async throws -> WebResult {
+        try await flowPage(place, flowForm(of: try await flowChange([place.scope], web), web), web)
     }
 
     /// Without `confirm` the preview; with it the policy is set.
-    func setFlow(_ web: WebRequest) async throws -> WebResult {
-        let parkCode = try ownLot(web)
-        let back = "/operator/lots/\(WebRequest.escape(parkCode))"
-        let names = try await lotNames()
-        var members =
-            flowForm(web) + [
-                ("lot", .string(parkCode)), ("name", .string(names[parkCode] ?? parkCode)), ("action", .string(back + "/flow")),
-                ("back", .string(back)),
-                ("tabBoard", true),
-            ]
-        let scope: [(String, JSON)] = [("parkCode", .string(parkCode))]
-        members.append(("policies", .array(try await flowPolicies(scope, web))))
+    func setFlow(of place: FlowPlace, _ web: WebRequest) async throws -> WebResult {
         let ended = web.text("end-policy", max: 32)
         let fields: [(String, JSON)]
-        do throws(FlowFault) { fields = ended.isEmpty ? try flowFields(web, of: scope) : [] } catch {
-            members.append(("error", .string(words.say(web.language, error.word))))
-            return .page(Page("operator/flow", members, status: 422))
+        do throws(FlowFault) { fields = ended.isEmpty ? try flowFields(web, of: [place.scope]) : [] } catch {
+            return try await flowPage(
+                place, flowForm(web), web, more: [("error", .string(words.say(web.language, error.word)))], status: 422)
         }
         do {
             if !ended.isEmpty {
-                guard let ending = try await flowEnding(ended, scope, web) else { throw WebError.notFound }
+                guard let ending = try await flowEnding(ended, [place.scope], web) else { throw WebError.notFound }
                 try await city.call("flow.policy.set", ending + [("actor", .string(web.person?.actor ?? ""))], as: .staff)
-                return .redirect(back + "/flow")
+                return .redirect(place.action)
             }
             if web.isOn("confirm"), isAsPreviewed(web, Site.flowFields) {
                 try await city.call("flow.policy.set", fields + [("actor", .string(web.person?.actor ?? ""))], as: .staff)
-                return .redirect(back)
+                return .redirect(place.back)
             }
-            members += try await preview(fields, web)
-            members.append(("seen", .string(seen(web, Site.flowFields))))
-            return .page(Page("operator/flow", members))
+            let preview = try await preview(fields, web)
+            return try await flowPage(place, flowForm(web), web, more: preview + [("seen", .string(seen(web, Site.flowFields)))])
         } catch let error as CityError {
-            members.append(("error", .string(refusal(error, web))))
-            return .page(Page("operator/flow", members, status: 409))
+            return try await flowPage(place, flowForm(web), web, more: [("error", .string(refusal(error, web)))], status: 409)
         }
     }
 }

@@ -54,7 +54,7 @@ extension Site {
                 ], status: error == nil ? 200 : 422))
     }
 
-    /// Whom an entry hits: reservations of the plate at this lot, and an entry of the other list; nil where nobody.
+    /// The consequences of an entry: reservations of the plate at this lot, and an entry of the other list; nil where there are none.
     private func consequence(_ plate: Plate, _ parkCode: String, _ web: WebRequest) async throws -> String? {
         let isBlack = web.text("kind", max: 8) == "black"
         var lines: [String] = []

@@ -9,12 +9,7 @@ extension Site {
         [
             .get("/owner", .signedIn) { try await $0.owner($1) },
             .post("/owner/join", .role("driver")) { try await $0.joinOwners($1) },
-            .get("/owner/agreement", .anyone) {
-                .page(
-                    Page(
-                        "owner/agreement",
-                        [("version", .string(Site.agreementVersion)), ("split", .string(try await $0.splitText("", $1)))]))
-            },
+            .get("/owner/agreement", .anyone) { try await $0.agreement($1) },
             .get("/owner/publish", .role("owner")) { try await $0.publishPage($1) },
             .post("/owner/publish", .role("owner")) { try await $0.publish($1) },
             .get("/owner/offers/:offer", .role("owner")) { try await $0.offerPage($1) },
@@ -26,6 +21,12 @@ extension Site {
     }
 
     static let agreementVersion = "1.0"
+
+    func agreement(_ web: WebRequest) async throws -> WebResult {
+        guard limiter.admit("agreement|\(web.source)", burst: 60, minutes: 1, now: web.now) else { throw WebError.tooMany }
+        return .page(
+            Page("owner/agreement", [("version", .string(Site.agreementVersion)), ("split", .string(try await splitText("", web)))]))
+    }
 
     func owner(_ web: WebRequest) async throws -> WebResult {
         guard let person = web.person else { throw WebError.forbidden }
