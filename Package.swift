@@ -127,6 +127,7 @@ let package = Package(
         .testTarget(name: "BerthDocsTests", dependencies: ["BerthDocs", "BerthCore", "BerthWire"]),
         .testTarget(name: "BerthSceneTests", dependencies: ["BerthScene", "BerthCore", "BerthWire"]),
         .testTarget(name: "BerthGatewayTests", dependencies: ["BerthGateway"]),
+        .testTarget(name: "BerthServerTests", dependencies: ["BerthServer", "BerthStore", "BerthCore", "BerthWire"]),
         .testTarget(
             name: "BerthStoreTests",
             dependencies: ["BerthStore", "BerthCore", "BerthWire", .product(name: "GRDB", package: "GRDB.swift")]),

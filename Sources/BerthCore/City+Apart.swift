@@ -8,11 +8,11 @@ extension City {
         city.lots[parkCode] = lots[parkCode]
         guard !flows.isEmpty else { return city }
         for policy in flows(of: parkCode) {
-            city.flows[FlowKey(parkCode: policy.parkCode, areaId: policy.areaId, policyId: policy.policyId)] = policy
-            if let area = areas[policy.areaId] { city.areas[policy.areaId] = area }
+            city.directory.keep(policy)
+            if let area = areas[policy.areaId] { city.directory.keep(area) }
             for pool in policy.dailyQuotas.keys {
                 let key = City.quotaKey(policy, day: day, pool: pool)
-                if let count = counters[ByteKey(key)] { city.counters[ByteKey(key)] = count }
+                city.claims.set(counted(key), of: ByteKey(key))
             }
         }
         return city
@@ -29,7 +29,7 @@ extension City {
         }
         var events: [Event] = []
         append(.relay(service: "config.push", body: "{}"), to: parkCode, about: "", at: now, &events)
-        for reservation in lots[parkCode]!.inForce where reservation.status == .held || reservation.status == .booked {
+        for reservation in lots[known: parkCode].inForce where reservation.status == .held || reservation.status == .booked {
             guard reservation.deliver != .notNeeded else { continue }
             var reservation = reservation
             send(LotMessage.reserve, of: &reservation, at: now, &events)

@@ -1,10 +1,16 @@
 // The decision of a command.
 extension City {
-    /// - Parameter sentAt: the time at which the lot sent the message; the message is no evidence of a later time (section 5.5).
-    public mutating func decide(_ command: Command, at now: Millis, history: some History, sentAt: Millis = .max) -> Decision {
+    /// Decides a command, in memory and without waiting: the city is then the one after it.
+    /// - Parameters:
+    ///   - past: what ``lacks(_:_:)`` named, read before.
+    ///   - sentAt: the time at which the lot sent the message; the message is no evidence of a later time (section 5.5).
+    public mutating func decide(_ command: Command, at now: Millis, past: Past, sentAt: Millis = .max) -> Decision {
+        if lots.hasFaults, let parkCode = lot(of: command), let fault = lots[parkCode]?.fault {
+            return Decision(.maintenance, RuleNote("\(parkCode) is stopped: \(fault)"))
+        }
         self.sentAt = sentAt
         defer { self.sentAt = .max }
-        var decision = carryOut(command, at: now, history: history)
+        var decision = carryOut(command, at: now, past: past)
         if !refilled.isEmpty { followSaturation(at: now, &decision.events) }
         if !freed.isEmpty { giveFreedPlaces(at: now, &decision.events) }
         // Every refusal names the rule that it comes from.
@@ -12,7 +18,7 @@ extension City {
         return decision
     }
 
-    private mutating func carryOut(_ command: Command, at now: Millis, history: some History) -> Decision {
+    private mutating func carryOut(_ command: Command, at now: Millis, past: Past) -> Decision {
         switch command {
         case .register(let parkCode):
             guard lots[parkCode] == nil else { return Decision(.done) }
@@ -22,32 +28,32 @@ extension City {
         case .setPolicy(let scope, let values): return setPolicy(scope, values, at: now)
         case .openLot(let profile, let info):
             guard lots[profile.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
-            let before = lots[profile.parkCode]!.profile
-            lots[profile.parkCode]!.profile = profile
-            grid.put(profile.parkCode, at: profile.position)
+            let before = lots[known: profile.parkCode].profile
+            lots[known: profile.parkCode].profile = profile
+            directory.put(profile.parkCode, at: profile.position)
             noteFreed(profile.parkCode)
             var events: [Event] = [.lot(profile)]
             if let before, let change = profile.capacityChange(since: before) {
                 events.append(.notice(LotEvent(parkCode: profile.parkCode, eventType: 4006, occurredAt: now, detail: change)))
             }
             if before == nil || before!.group != profile.group || before!.lotType != profile.lotType {
-                let told = GateRules(lots[profile.parkCode]!.policy)
+                let told = GateRules(lots[known: profile.parkCode].policy)
                 resolvePolicies(of: profile.parkCode)
                 // A new lot's box begins with a snapshot.
                 tellGateRules(profile.parkCode, since: before == nil ? GateRules() : told, inLog: before != nil, at: now, &events)
                 if before != nil { tellLists(profile.parkCode, at: now, &events) }
             }
             if let info { keep(info, &events) }
-            if reviewsLots, lots[profile.parkCode]!.stage == .applied {
+            if reviewsLots, lots[known: profile.parkCode].stage == .applied {
                 events += setStage(profile.parkCode, .testing, opened: [], at: now).events
             }
             return Decision(.done, events)
         case .reportGates(let parkCode, let upsert, let delete, let kept):
             guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
-            guard delete.allSatisfy({ lots[parkCode]!.gates[$0] != nil }) else { return Decision(.refused(.unknownGate)) }
-            for gateCode in delete { lots[parkCode]!.gates[gateCode] = nil }
-            for gate in upsert { lots[parkCode]!.gates[gate.gateCode] = gate }
-            let gates = lots[parkCode]!.gates.values.sorted { $0.gateCode < $1.gateCode }
+            guard delete.allSatisfy({ lots[known: parkCode].gates[$0] != nil }) else { return Decision(.refused(.unknownGate)) }
+            for gateCode in delete { lots[known: parkCode].gates[gateCode] = nil }
+            for gate in upsert { lots[known: parkCode].gates[gate.gateCode] = gate }
+            let gates = lots[known: parkCode].gates.values.sorted { $0.gateCode < $1.gateCode }
             var events: [Event] = [.gates(parkCode: parkCode, gates)]
             for report in kept { keep(report, &events) }
             return Decision(.done, events)
@@ -61,21 +67,21 @@ extension City {
             return Decision(.done, events)
         case .create(let booking):
             let promoted = promoteFirst(booking.parkCode, at: now)
-            var decision = create(booking, at: now, history: history)
+            var decision = create(booking, at: now, past: past)
             if !promoted.isEmpty { decision.events = promoted + decision.events }
             return decision
         case .modify(let appId, let orderNo, let planTime, let plate, let plateColor):
             return modify(
                 appId: appId, orderNo: orderNo, planTime: planTime, plate: plate, plateColor: plateColor, at: now,
-                history: history)
+                past: past)
         case .cancel(let appId, let orderNo, let confirmBreach):
-            return cancel(appId: appId, orderNo: orderNo, confirmBreach: confirmBreach, at: now, history: history)
-        case .enter(let parkCode, let passage): return enter(parkCode, passage, at: now, history: history)
-        case .exit(let parkCode, let passage): return exit(parkCode, passage, at: now, history: history)
+            return cancel(appId: appId, orderNo: orderNo, confirmBreach: confirmBreach, at: now, past: past)
+        case .enter(let parkCode, let passage): return enter(parkCode, passage, at: now, past: past)
+        case .exit(let parkCode, let passage): return exit(parkCode, passage, at: now, past: past)
         case .state(let parkCode, let orderNo, let orderVer, let statement, let occurred, let recordNo):
             return state(
                 parkCode, orderNo: orderNo, orderVer: orderVer, statement, occurred: occurred, recordNo: recordNo,
-                at: now, history: history)
+                at: now, past: past)
         case .notice(var notice):
             guard lots[notice.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
             notePassed(notice.parkCode, through: notice.occurredAt, at: now)
@@ -93,24 +99,24 @@ extension City {
         case .settle(let parkCode, let epoch, let ackSeq, let results, let assumesRest):
             return settle(
                 parkCode, epoch: epoch, ackSeq: ackSeq, results: results, assumesRest: assumesRest, at: now,
-                history: history)
+                past: past)
         case .file(let parkCode, let filed, let replaces, let knownBy, let notice, let tariff, let entries):
             let decision = file(parkCode, filed, replaces: replaces, at: now, knownBy: knownBy, notice: notice)
             guard case .filed = decision.outcome else { return decision }
             if let tariff { set(tariff, of: parkCode) }
-            if let replaces, replaces.hasPrefix("list") { lists[RecordKind(parkCode: parkCode, kind: replaces)] = nil }
+            if let replaces, replaces.hasPrefix("list") { directory.clear(RecordKind(parkCode: parkCode, kind: replaces)) }
             for report in filed where report.kind.hasPrefix("list") {
                 guard let plate = Plate(report.key) else { continue }
-                lists[RecordKind(parkCode: parkCode, kind: report.kind), default: [:]][plate] = entries[report.key]
+                directory.set(entries[report.key], of: plate, on: RecordKind(parkCode: parkCode, kind: report.kind))
             }
             return decision
         case .post(let parkCode, let service, let body, let report):
             return post(parkCode, service: service, body: body, sets: report, at: now)
         case .renewDown(let parkCode, let epoch): return renewDown(parkCode, epoch: epoch, at: now)
         case .mend(let parkCode, let recordNo, let correction):
-            return correct(parkCode, recordNo: recordNo, correction, mends: true, at: now, history: history)
+            return correct(parkCode, recordNo: recordNo, correction, mends: true, at: now, past: past)
         case .correct(let parkCode, let recordNo, let correction):
-            return correct(parkCode, recordNo: recordNo, correction, at: now, history: history)
+            return correct(parkCode, recordNo: recordNo, correction, at: now, past: past)
         case .bind(let appId, let userToken, let plate, let body):
             return bind(appId: appId, userToken: userToken, plate: plate, body: body, at: now)
         case .subscribe(let appId, let parkCodes, let minSeconds):
@@ -121,13 +127,13 @@ extension City {
         case .reviveNotification(let appId, let key): return revive(appId, key: key)
         case .people(let command): return decide(command, at: now)
         case .nothing: return Decision(.done)
-        case .delay(let appId, let orderNo): return delay(appId: appId, orderNo: orderNo, at: now, history: history)
+        case .delay(let appId, let orderNo): return delay(appId: appId, orderNo: orderNo, at: now, past: past)
         case .takeIn(let payment):
-            var decision = takeIn(payment, at: now, history: history)
+            var decision = takeIn(payment, at: now, past: past)
             if case .paid(let taken, isRepeat: false) = decision.outcome,
                 let orderNo = lots[taken.parkCode]?.visits[taken.recordNo]?.orderNo
             {
-                settleStay(orderNo, taken.recordNo, taken.parkCode, at: now, history: history, &decision.events)
+                settleStay(orderNo, taken.recordNo, taken.parkCode, at: now, past: past, &decision.events)
             }
             return decision
         case .bill(let bill): return self.bill(bill)
@@ -135,19 +141,19 @@ extension City {
             return pay(
                 appId: appId, parkCode: parkCode, billNo: billNo, payNo: payNo, amountFen: amountFen, channel: channel,
                 requestHash: requestHash, at: now,
-                history: history)
+                past: past)
         case .conclude(let appId, let payNo, let isPaid, let message):
-            return conclude(appId, payNo, isPaid: isPaid, message: message, at: now, history: history)
+            return conclude(appId, payNo, isPaid: isPaid, message: message, at: now, past: past)
         case .refund(let appId, let payNo, let refundNo, let amountFen, let message):
             return refund(
                 appId: appId, payNo: payNo, refundNo: refundNo, amountFen: amountFen, message: message, at: now,
-                history: history)
+                past: past)
         case .expire(let parkCode): return expire(parkCode, at: now)
-        case .leaveWaitlist(let appId, let orderNo): return leaveWaitlist(appId: appId, orderNo: orderNo, at: now, history: history)
+        case .leaveWaitlist(let appId, let orderNo): return leaveWaitlist(appId: appId, orderNo: orderNo, at: now, past: past)
         case .appeal(let appId, let penaltyId, let text, let images):
             return appeal(appId: appId, penaltyId: penaltyId, text: text, images: images, at: now)
         case .answerAppeal(let appealId, let isGranted, let answer):
-            return answerAppeal(appealId, isGranted: isGranted, answer: answer, at: now, history: history)
+            return answerAppeal(appealId, isGranted: isGranted, answer: answer, at: now, past: past)
         case .setCalendarDay(let day):
             var events: [Event] = []
             set(.calendarDay(day), &events)
@@ -159,8 +165,8 @@ extension City {
         case .updateOffer(let appId, let offerId, let segments, let price, let isConfirmed):
             return updateOffer(appId: appId, offerId, segments: segments, price: price, isConfirmed: isConfirmed, at: now)
         case .closeOffer(let appId, let offerId, let isConfirmed, let isPreview):
-            return closeOffer(appId: appId, offerId, isConfirmed: isConfirmed, isPreview: isPreview, at: now, history: history)
-        case .reportOffers(let parkCode, let offers, let gone): return report(parkCode, offers, gone: gone, at: now, history: history)
+            return closeOffer(appId: appId, offerId, isConfirmed: isConfirmed, isPreview: isPreview, at: now, past: past)
+        case .reportOffers(let parkCode, let offers, let gone): return report(parkCode, offers, gone: gone, at: now, past: past)
         case .subscribeShare(let subscription, let months): return subscribe(subscription, months: months, at: now)
         case .endShare(let appId, let authNo): return endShare(appId: appId, authNo, at: now)
         case .renewShare(let appId, let authNo, let validTo): return renewShare(appId: appId, authNo, validTo: validTo, at: now)
@@ -175,8 +181,8 @@ extension City {
             return Decision(.entity(.place(place)), events)
         case .makeAppointment(let appointment): return make(appointment, at: now)
         case .moveAppointment(let appId, let extNo, let time):
-            return moveAppointment(appId: appId, extNo, to: time, at: now, history: history)
-        case .cancelAppointment(let appId, let extNo): return cancelAppointment(appId: appId, extNo, at: now, history: history)
+            return moveAppointment(appId: appId, extNo, to: time, at: now, past: past)
+        case .cancelAppointment(let appId, let extNo): return cancelAppointment(appId: appId, extNo, at: now, past: past)
         case .setArea(let area): return setArea(area, at: now)
         case .setFlow(let policy): return setFlow(policy, at: now)
         case .pushFlow(let policy):
@@ -202,19 +208,21 @@ extension City {
 
     /// Takes an entry of a lot's up log; the caller has asked ``LogPosition/admit(epoch:seq:)`` before.
     public mutating func consume(_ parkCode: String, epoch: String, seq: Int64) -> Event {
-        lots[parkCode]!.up.consume(epoch: epoch, seq: seq)
+        lots[known: parkCode].up.consume(epoch: epoch, seq: seq)
         return .upConsumed(parkCode: parkCode, epoch: epoch, seq: seq)
     }
 
     /// Asks that the lot's deadlines are looked at again, since new evidence may have come.
-    public func isDue(_ parkCode: String, at now: Millis) -> Bool { lots[parkCode].map { $0.nextDeadline <= now } ?? false }
+    public func isDue(_ parkCode: String, at now: Millis) -> Bool {
+        lots[parkCode].map { $0.nextDeadline <= now && $0.fault == nil } ?? false
+    }
 
     /// `deliverStatus` 1: on its way. A hint that is not kept over a restart.
     public mutating func noteSent(_ parkCode: String, seq: Int64) {
         guard let orderNo = lots[parkCode]?.awaiting[seq], let reservation = lots[parkCode]?.reservations[orderNo],
             reservation.downSeq == seq, reservation.deliver == .new
         else { return }
-        lots[parkCode]!.reservations.change(orderNo) { $0.deliver = .sent }
+        lots[known: parkCode].reservations.change(orderNo) { $0.deliver = .sent }
     }
 
     /// Moves a lot's holds to the present; needed before its calendar is read.

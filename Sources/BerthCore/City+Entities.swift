@@ -4,41 +4,42 @@ extension City {
     mutating func place(_ entity: Entity) {
         switch entity {
         case .policy(let override):
-            guard let scope = PolicyScope(override.scope) else { return }
-            lastPolicyVersion = max(lastPolicyVersion, override.version)
-            if overrides[scope].map({ $0.version < override.version }) ?? true { overrides[scope] = override }
-        case .calendarDay(let day): calendar.exceptions[day.day] = day.kind
+            guard PolicyScope(override.scope) != nil else { return }
+            numbers.given(.policyVersion, override.version)
+            directory.keep(override)
+        case .calendarDay(let day): directory.keep(day)
         case .offer(let offer):
             lots[offer.parkCode]?.offers[offer.offerId] = offer
             if !offer.appId.isEmpty {
-                lotOfShare[offer.offerId] = offer.parkCode
+                lotIndex.add(share: offer.offerId, in: offer.parkCode)
                 noteShare(offer.offerId)
             }
         case .subscription(let subscription):
             lots[subscription.parkCode]?.subscriptions[subscription.authNo] = subscription
             if !subscription.appId.isEmpty {
-                lotOfShare[subscription.authNo] = subscription.parkCode
+                lotIndex.add(share: subscription.authNo, in: subscription.parkCode)
                 noteShare(subscription.authNo)
             }
-            lots[subscription.parkCode]?.noteDeadline(of: subscription, calendar)
-        case .place(let place): places[place.placeCode] = place
-        case .appointment(let appointment): index(appointment)
-        case .area(let area): areas[area.areaId] = area.parkCodes.isEmpty ? nil : area
-        case .flow(let flow):
-            flows[FlowKey(parkCode: flow.parkCode, areaId: flow.areaId, policyId: flow.policyId)] = flow
-        case .penalty(let penalty): penalties[penalty.penaltyId] = penalty
-        case .appeal(let appeal): appeals[appeal.appealId] = appeal
-        case .gateCase(let gateCase): gateCases[gateCase.caseNo] = gateCase
+            lots[subscription.parkCode]?.noteDeadline(of: subscription)
+        case .place(let place): directory.keep(place)
+        case .appointment(let appointment): appointmentTable.keep(appointment)
+        case .area(let area): directory.keep(area)
+        case .flow(let flow): directory.keep(flow)
+        case .penalty(let penalty): penaltyBook.keep(penalty)
+        case .appeal(let appeal): penaltyBook.keep(appeal)
+        case .gateCase(let gateCase): caseBook.keep(gateCase)
         case .occupancy(let profile): lots[profile.parkCode]?.occupancy[profile.weekday] = profile
-        case .person(let person): place(person)
-        case .signInCode(let code): signInCodes[code.login] = code
+        case .person(let person):
+            numbers.given(.person, Int64(person.personId.dropFirst()) ?? 0)
+            accounts.keep(person)
+        case .signInCode(let code): accounts.keep(code)
         }
     }
 
     /// Numbers that the server gives end with a serial.
     private mutating func noteShare(_ number: String) {
         guard City.isOwnNumber(number), let serial = Int64(number.suffix(8)) else { return }
-        lastShare = max(lastShare, serial)
+        numbers.given(.share, serial)
     }
 
     /// Whether a number has the form of those that the server gives to offers and subscriptions: nobody else may give one (section 2).
@@ -52,6 +53,4 @@ extension City {
         place(entity)
         events.append(.entity(entity))
     }
-
-    // MARK: Policies
 }

@@ -22,14 +22,14 @@ extension City {
         case .gates(let parkCode, let gates): lots[parkCode]?.gates = TextTable(gates.map { ($0.gateCode, $0) })
         case .remaining(let parkCode, let remaining): lots[parkCode]?.remaining = remaining
         case .reservation(let reservation):
-            lastSerial = max(lastSerial, reservation.serial)
+            numbers.given(.reservation, reservation.serial)
             index(reservation, now: time)
         case .visit(let visit): put(visit, at: time)
         case .report(let report): put(report, meaning: report.isGone ? .none : meaning(report))
-        case .bill(let bill): bills[bill.key] = bill
-        case .payment(let payment): payments[payment.key] = payment
+        case .bill(let bill): money.keep(bill)
+        case .payment(let payment): money.keep(payment)
         case .entity(let entity): put(entity, at: time)
-        case .posting(let posting): add(posting)
+        case .posting(let posting): money.add(posting)
         case .down(let entry):
             guard lots.contains(entry.parkCode) else { return }
             with(entry.parkCode) { lot in
@@ -48,7 +48,7 @@ extension City {
                 lot.downAck = ackSeq
             }
         case .upConsumed(let parkCode, let epoch, let seq): lots[parkCode]?.up.consume(epoch: epoch, seq: seq)
-        case .counted(let key, let delta, _): counters[ByteKey(key), default: 0] += delta
+        case .counted(let key, let delta, _): claims.add(delta, to: ByteKey(key))
         }
         // The city that decided has promoted and told whom it had to; these decisions are events of their own.
         freed.removeAll()
@@ -57,8 +57,8 @@ extension City {
 
     private mutating func put(_ profile: LotProfile) {
         guard lots.contains(profile.parkCode) else { return }
-        grid.put(profile.parkCode, at: profile.position)
-        lots[profile.parkCode]!.profile = profile
+        directory.put(profile.parkCode, at: profile.position)
+        lots[known: profile.parkCode].profile = profile
         resolvePolicies(of: profile.parkCode)
     }
 
@@ -66,19 +66,19 @@ extension City {
     mutating func put(_ visit: Visit, at time: Millis) {
         let (parkCode, recordNo) = (visit.parkCode, visit.recordNo)
         guard lots.contains(parkCode) else { return }
-        let old = lots[parkCode]!.visits[recordNo]
+        let old = lots[known: parkCode].visits[recordNo]
         if let old { takeOutside(old) }
-        if old != nil || visit.leaveTime == nil { lots[parkCode]!.visits[recordNo] = visit }
+        if old != nil || visit.leaveTime == nil { lots[known: parkCode].visits[recordNo] = visit }
         guard visit.leaveTime == nil else { return }
-        lots[parkCode]!.inside[visit.insideKey] = recordNo
+        lots[known: parkCode].inside[visit.insideKey] = recordNo
         noteInside(visit.insideKey, parkCode, isInside: true)
-        if old == nil, visit.orderNo == nil { lots[parkCode]!.walkIns.append(min(visit.enterTime, time)) }
+        if old == nil, visit.orderNo == nil { lots[known: parkCode].walkIns.append(min(visit.enterTime, time)) }
     }
 
     /// Takes the car of a record out of the cars inside, where it is among them under this record.
     private mutating func takeOutside(_ visit: Visit) {
-        guard lots[visit.parkCode]!.inside[visit.insideKey] == visit.recordNo else { return }
-        lots[visit.parkCode]!.inside[visit.insideKey] = nil
+        guard lots[known: visit.parkCode].inside[visit.insideKey] == visit.recordNo else { return }
+        lots[known: visit.parkCode].inside[visit.insideKey] = nil
         noteInside(visit.insideKey, visit.parkCode, isInside: false)
     }
 
@@ -86,24 +86,24 @@ extension City {
     mutating func remove(visit parkCode: String, _ recordNo: String) {
         guard let visit = lots[parkCode]?.visits[recordNo] else { return }
         takeOutside(visit)
-        lots[parkCode]!.visits[recordNo] = nil
-        if let place = lots[parkCode]!.walkIns.lastIndex(of: visit.enterTime) { lots[parkCode]!.walkIns.remove(at: place) }
+        lots[known: parkCode].visits[recordNo] = nil
+        if let place = lots[known: parkCode].walkIns.lastIndex(of: visit.enterTime) { lots[known: parkCode].walkIns.remove(at: place) }
     }
 
     /// Removes a reservation that was never made, and its holds.
     mutating func remove(reservation serial: Int64, of parkCode: String) {
         guard let reservation = lots[parkCode]?.reservations[serial: serial] else { return }
-        lots[parkCode]!.release(reservation)
+        lots[known: parkCode].release(reservation)
         clearTraces(of: reservation)
-        lots[parkCode]!.reservations.remove(reservation)
+        lots[known: parkCode].reservations.remove(reservation)
         forget(reservation)
     }
 
     private mutating func put(_ report: KeptRecord, meaning: RecordMeaning) {
         let kind = RecordKind(parkCode: report.parkCode, kind: report.kind)
         if report.isGone {
-            reports[kind]?[report.key] = nil
-            if report.kind.hasPrefix("list"), let plate = Plate(report.key) { lists[kind]?[plate] = nil }
+            records.putBack(nil, kind, report.key)
+            if report.kind.hasPrefix("list"), let plate = Plate(report.key) { directory.set(nil, of: plate, on: kind) }
             return
         }
         restore(report: report)
@@ -129,7 +129,7 @@ extension City {
             releaseTimes(of: subscription)
             place(entity)
             if subscription.status.holds { holdTimes(of: subscription, now: time) }
-            if subscription.insidePlate != nil { lots[subscription.parkCode]!.occupy(subscription, now: time) }
+            if subscription.insidePlate != nil { lots[known: subscription.parkCode].occupy(subscription, now: time) }
         case .appointment(let appointment):
             let key = City.key(appointment.appId, appointment.extNo)
             releaseRight(key)
@@ -148,8 +148,8 @@ extension City {
     }
 
     private mutating func releaseTimes(of subscription: SharedSubscription) {
-        lots[subscription.parkCode]!.drop(spansOf: subscription.authNo)
-        lots[subscription.parkCode]!.vacate(subscription.authNo)
+        lots[known: subscription.parkCode].drop(spansOf: subscription.authNo)
+        lots[known: subscription.parkCode].vacate(subscription.authNo)
     }
 
     /// Ends the right that an appointment has now.
@@ -168,25 +168,25 @@ extension City {
         case .policy, .calendarDay, .area, .place, .occupancy: break
         case .offer(let offer):
             lots[offer.parkCode]?.offers[offer.offerId] = nil
-            lotOfShare.removeValue(forKey: offer.offerId)
+            lotIndex.remove(share: offer.offerId)
         case .subscription(let subscription):
             guard lots.contains(subscription.parkCode) else { return }
             releaseTimes(of: subscription)
-            lots[subscription.parkCode]!.subscriptions[subscription.authNo] = nil
-            lotOfShare.removeValue(forKey: subscription.authNo)
+            lots[known: subscription.parkCode].subscriptions[subscription.authNo] = nil
+            lotIndex.remove(share: subscription.authNo)
         case .appointment(let appointment):
             let key = City.key(appointment.appId, appointment.extNo)
             releaseRight(key)
-            if let old = appointments.removeValue(forKey: key) { unindex(old) }
+            appointmentTable.remove(key)
         case .flow(let flow):
             let concerned = lots(of: flow)
-            flows[FlowKey(parkCode: flow.parkCode, areaId: flow.areaId, policyId: flow.policyId)] = nil
+            directory.remove(flow)
             refreshPoolRules(concerned)
-        case .penalty(let penalty): penalties[penalty.penaltyId] = nil
-        case .appeal(let appeal): appeals[appeal.appealId] = nil
-        case .gateCase(let gateCase): gateCases[gateCase.caseNo] = nil
-        case .person(let person): remove(person)
-        case .signInCode(let code): signInCodes[code.login] = nil
+        case .penalty(let penalty): penaltyBook.remove(penalty)
+        case .appeal(let appeal): penaltyBook.remove(appeal)
+        case .gateCase(let gateCase): caseBook.remove(gateCase)
+        case .person(let person): accounts.remove(person)
+        case .signInCode(let code): accounts.remove(code)
         }
     }
 }

@@ -9,20 +9,22 @@ extension City {
     /// Drops ended things of one lot.
     public mutating func forget(_ parkCode: String, endedBefore time: Millis) {
         guard lots.contains(parkCode) else { return }
-        for reservation in lots[parkCode]!.reservations.values where !reservation.status.isOpen && reservation.changedAt < time {
-            lots[parkCode]!.reservations.remove(reservation)
+        for reservation in lots[known: parkCode].reservations.values where !reservation.status.isOpen && reservation.changedAt < time {
+            lots[known: parkCode].reservations.remove(reservation)
             forget(reservation)
         }
-        lots[parkCode]!.forget(endedBefore: time)
+        lots[known: parkCode].forget(endedBefore: time)
         let over = time - City.entityMillis
-        if lots[parkCode]!.offers.contains(where: { City.isOver(.offer($0.value), at: over) }) {
-            lots[parkCode]!.offers = lots[parkCode]!.offers.filter { !City.isOver(.offer($0.value), at: over) }
+        if lots[known: parkCode].offers.contains(where: { City.isOver(.offer($0.value), at: over) }) {
+            lots[known: parkCode].offers = lots[known: parkCode].offers.filter { !City.isOver(.offer($0.value), at: over) }
         }
-        if lots[parkCode]!.subscriptions.contains(where: { City.isOver(.subscription($0.value), at: over) }) {
-            lots[parkCode]!.subscriptions = lots[parkCode]!.subscriptions.filter { !City.isOver(.subscription($0.value), at: over) }
+        if lots[known: parkCode].subscriptions.contains(where: { City.isOver(.subscription($0.value), at: over) }) {
+            lots[known: parkCode].subscriptions = lots[known: parkCode].subscriptions.filter {
+                !City.isOver(.subscription($0.value), at: over)
+            }
         }
         guard isNewDay(time) else { return }
-        for subscription in lots[parkCode]!.subscriptions.values
+        for subscription in lots[known: parkCode].subscriptions.values
         where subscription.status.holds && subscription.validTo > time + City.heldDays * CivilTime.dayLength {
             holdTimes(of: subscription, now: time)
         }
@@ -39,29 +41,26 @@ extension City {
         // Penalties count for a year and can be undone for as long as records are taken.
         let yearly = over - (City.recordDaysMax - 5) * CivilTime.dayLength
         switch SharedPart(rawValue: part) {
-        case .bills: bills = bills.filter { $0.value.expireAt >= time }
+        case .bills: money.forgetBills(expiredBefore: time)
         case .keys:
-            let once = RecordKind(parkCode: "", kind: City.onceKind)
-            reports[once] = reports[once]?.filter { $0.value.at >= time - City.onceMillis }
+            records.forget(RecordKind(parkCode: "", kind: City.onceKind), before: time - City.onceMillis)
         case .appointments:
-            for appointment in appointments.values where City.isOver(.appointment(appointment), at: over) {
-                unindex(appointment)
-                appointments.removeValue(forKey: City.key(appointment.appId, appointment.extNo))
-            }
-        case .penalties: penalties = penalties.filter { $0.value.at >= yearly }
-        case .appeals: appeals = appeals.filter { $0.value.createdAt >= yearly }
-        case .cases: gateCases = gateCases.filter { !City.isOver(.gateCase($0.value), at: over) }
-        case .flows: flows = flows.filter { !City.isOver(.flow($0.value), at: over) }
+            appointmentTable.forget { City.isOver(.appointment($0), at: over) }
+        case .penalties: penaltyBook.forgetPenalties(madeBefore: yearly)
+        case .appeals: penaltyBook.forgetAppeals(madeBefore: yearly)
+        case .cases: caseBook.forget { City.isOver(.gateCase($0), at: over) }
+        case .flows: directory.forgetFlows { City.isOver(.flow($0), at: over) }
         case .payments:
-            payments = payments.filter { isDeposit($0.value) || $0.value.state == .pending || ($0.value.payTime ?? 0) >= time }
-        case .people: forgetPeople(endedBefore: time)
+            let deposits = Set(payments.values.filter { isDeposit($0) }.map { ByteKey($0.key) })
+            money.forgetPayments(madeBefore: time) { deposits.contains(ByteKey($0.key)) }
+        case .people: accounts.forget(endedBefore: time)
         case nil:
             // Periods of counters are days and longer: they are looked at once a day.
             let shard = part - SharedPart.allCases.count
             if shard == CounterTable.shardCount {
                 heldDay = CivilTime.day(of: time)
             } else if isNewDay(time) {
-                counters.forget(shard: shard) { City.isPast(counter: $0, at: time) }
+                claims.forget(shard: shard) { City.isPast(counter: $0, at: time) }
             }
         }
     }

@@ -1,8 +1,8 @@
 // Looking up reservations and visits.
 extension City {
     /// A reservation by number, from memory or from the past.
-    public func reservation(_ orderNo: String, history: some History) -> Reservation? {
-        known(orderNo) ?? history.reservation(orderNo)
+    public func reservation(_ orderNo: String, past: Past) -> Reservation? {
+        known(orderNo) ?? past.reservation(orderNo)
     }
 
     /// A reservation that is in memory.
@@ -13,34 +13,36 @@ extension City {
         return reservation
     }
 
-    /// The lot of a reservation that is in memory.
-    public func parkCode(ofOrder orderNo: String) -> String? { Reservation.serial(in: orderNo).flatMap { lotOfSerial[$0] } }
+    /// Stops a lot whose state is known to be wrong (``Lot/fault``): 503 for whatever would change it, until the city is read back.
+    package mutating func stop(_ parkCode: String, because fault: String) { lots[parkCode]?.stop(fault) }
 
-    func known(serial: Int64) -> Reservation? { lotOfSerial[serial].flatMap { lots[$0]!.reservations[serial: serial] } }
+    /// The lot of a reservation that is in memory.
+    public func parkCode(ofOrder orderNo: String) -> String? { Reservation.serial(in: orderNo).flatMap { lotIndex.lot(ofReservation: $0) } }
+
+    func known(serial: Int64) -> Reservation? { lotIndex.lot(ofReservation: serial).flatMap { lots[$0]?.reservations[serial: serial] } }
 
     /// Removes a reservation that has left its lot's memory from the indexes.
     mutating func forget(_ reservation: Reservation) {
-        lotOfSerial[reservation.serial] = nil
-        clientOrders[City.clientKey(reservation.appId, reservation.clientOrderNo)] = nil
+        lotIndex.remove(reservation)
     }
 
-    static func clientKey(_ appId: String, _ clientOrderNo: String) -> Int {
-        var hasher = Hasher()
-        ByteKey.feed(clientOrderNo, to: &hasher)
-        ByteKey.feed(appId, to: &hasher)
-        return hasher.finalize()
+    /// Whether a provider's number is one of a reservation in memory.
+    func hasReservation(appId: String, clientOrderNo: String) -> Bool {
+        lotIndex.serial(ofClient: appId, clientOrderNo).flatMap(known(serial:)).map {
+            $0.appId == appId && $0.clientOrderNo == clientOrderNo
+        } ?? false
     }
 
-    public func reservation(appId: String, clientOrderNo: String, history: some History) -> Reservation? {
-        if let reservation = clientOrders[City.clientKey(appId, clientOrderNo)].flatMap(known(serial:)), reservation.appId == appId,
+    public func reservation(appId: String, clientOrderNo: String, past: Past) -> Reservation? {
+        if let reservation = lotIndex.serial(ofClient: appId, clientOrderNo).flatMap(known(serial:)), reservation.appId == appId,
             reservation.clientOrderNo == clientOrderNo
         {
             return reservation
         }
-        return history.reservation(appId: appId, clientOrderNo: clientOrderNo)
+        return past.reservation(appId: appId, clientOrderNo: clientOrderNo)
     }
 
-    func visit(_ parkCode: String, _ recordNo: String, history: some History) -> Visit? {
-        lots[parkCode]?.visits[recordNo] ?? history.visit(parkCode: parkCode, recordNo: recordNo)
+    public func visit(_ parkCode: String, _ recordNo: String, past: Past) -> Visit? {
+        lots[parkCode]?.visits[recordNo] ?? past.visit(parkCode: parkCode, recordNo: recordNo)
     }
 }

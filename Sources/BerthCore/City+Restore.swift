@@ -13,33 +13,33 @@ extension City {
         lot.downAck = marks.downAck
         lot.awaiting = marks.awaiting
         lots[parkCode] = lot
-        if let profile { grid.put(parkCode, at: profile.position) }
+        if let profile { directory.put(parkCode, at: profile.position) }
         // An older release kept a whole policy with the lot: its differences become the lot's scope, in version 0.
         if let values = policy?.differences(from: Policy()), !values.isEmpty, overrides[.lot(parkCode)] == nil {
             let scope = PolicyScope.lot(parkCode)
-            overrides[scope] = PolicyOverride(scope: scope.text, version: 0, at: 0, values: values)
+            directory.keep(PolicyOverride(scope: scope.text, version: 0, at: 0, values: values))
         }
     }
 
     /// Computes the values that follow from several parts. Called after everything is restored.
     public mutating func finishRestoring(now: Millis) {
         // An older release did not keep the highest number: the clock was above it unless there was a rush.
-        lastNotification = max(lastNotification, now)
+        numbers.given(.notification, now)
         for parkCode in lots.keys { resolvePolicies(of: parkCode) }
         refreshPoolRules(Array(lots.keys))
         for policy in flows.values { noteClock(policy, at: now) }
         for lot in lots.values {
             for subscription in lot.subscriptions.values {
                 if subscription.status.holds { holdTimes(of: subscription, now: now) }
-                if subscription.insidePlate != nil { lots[lot.parkCode]!.occupy(subscription, now: now) }
+                if subscription.insidePlate != nil { lots[known: lot.parkCode].occupy(subscription, now: now) }
             }
-            for (plate, _) in lot.inside { insideLots[plate, default: []].insert(lot.parkCode) }
+            for (plate, _) in lot.inside { claims.note(plate, inside: lot.parkCode, isInside: true) }
         }
         for (key, appointment) in appointments where appointment.state == .made { restoreRight(key, appointment, now: now) }
     }
 
     public mutating func restore(reservation: Reservation, now: Millis) {
-        lastSerial = max(lastSerial, reservation.serial)
+        numbers.given(.reservation, reservation.serial)
         index(reservation, now: now)
     }
 
@@ -51,9 +51,9 @@ extension City {
     }
 
     public mutating func restore(entity: Entity) { place(entity) }
-    public mutating func restore(balance fen: Int64, of account: Account) { balances[account] = fen }
-    public mutating func restore(counter key: String, count: Int) { counters[ByteKey(key)] = count }
-    public mutating func restore(lastNotification: Int64) { self.lastNotification = max(self.lastNotification, lastNotification) }
-    public var lastOrderSerial: Int64 { lastSerial }
-    public mutating func restore(lastSerial: Int64) { self.lastSerial = max(self.lastSerial, lastSerial) }
+    public mutating func restore(balance fen: Int64, of account: Account) { money.set(fen, of: account) }
+    public mutating func restore(counter key: String, count: Int) { claims.set(count, of: ByteKey(key)) }
+    public mutating func restore(lastNotification: Int64) { numbers.given(.notification, lastNotification) }
+    public var lastOrderSerial: Int64 { numbers.reservation }
+    public mutating func restore(lastSerial: Int64) { numbers.given(.reservation, lastSerial) }
 }

@@ -35,8 +35,8 @@ extension City {
             lines += lot.inside.sorted { $0.key.revealed < $1.key.revealed }.map { "\(code) inside \($0.key.revealed) \($0.value)" }
             lines += lot.occupancy.sorted { $0.key < $1.key }.map { "\($0.value)" }
         }
-        lines += counters.all.filter { $0.value != 0 }.map { "\($0.key.text) = \($0.value)" }.sorted()
-        lines += plateSpans.sorted { $0.key.revealed < $1.key.revealed }.map { plate, spans in
+        lines += claims.counters.all.filter { $0.value != 0 }.map { "\($0.key.text) = \($0.value)" }.sorted()
+        lines += claims.windows.sorted { $0.key.revealed < $1.key.revealed }.map { plate, spans in
             "\(plate.revealed) \(spans.map { "\($0.serial) \($0.from)-\($0.to)" }.sorted())"
         }
         lines += flows.values.sorted { ($0.areaId, $0.parkCode, $0.policyId) < ($1.areaId, $1.parkCode, $1.policyId) }.map { "\($0)" }
@@ -47,14 +47,14 @@ extension City {
         lines += appeals.sorted { $0.key < $1.key }.map { "\($0.value)" }
         lines += gateCases.sorted { $0.key < $1.key }.map { "\($0.value)" }
         lines += people.sorted { $0.key < $1.key }.map { "\($0.value)" }
-        lines += signInCodes.sorted { $0.key < $1.key }.map { "\($0.value)" }
+        lines += accounts.codes.sorted { $0.key < $1.key }.map { "\($0.value)" }
         lines += balances.sorted { $0.key < $1.key }.map { "\($0.key.text) = \($0.value)" }
-        lines += waitingOf.filter { $0.value != 0 }.sorted { $0.key < $1.key }.map { "waiting \($0.key) \($0.value)" }
-        lines += rightless.sorted { $0.key < $1.key }.compactMap { parkCode, keys in
+        lines += claims.waitingOf.filter { $0.value != 0 }.sorted { $0.key < $1.key }.map { "waiting \($0.key) \($0.value)" }
+        lines += appointmentTable.rightless.sorted { $0.key < $1.key }.compactMap { parkCode, keys in
             let open = keys.map(\.text).filter { (appointments[$0]?.appointTime ?? 0) > now }.sorted()
             return open.isEmpty ? nil : "without \(parkCode) \(open)"
         }
-        lines.append("serial \(lastSerial) share \(lastShare) policy \(lastPolicyVersion)")
+        lines.append("serial \(numbers.reservation) share \(numbers.share) policy \(numbers.policyVersion)")
         return lines
     }
 }

@@ -148,21 +148,14 @@ extension City {
     }
 
     private mutating func undoShared(_ touched: Touched, _ durable: DurableValues, at now: Millis) {
-        for (key, delta) in touched.counters { counters[ByteKey(key), default: 0] -= delta }
-        for (account, fen) in touched.balances {
-            let balance = balances[account, default: 0] - fen
-            balances[account] = balance == 0 ? nil : balance
-        }
+        for (key, delta) in touched.counters { claims.add(-delta, to: ByteKey(key)) }
+        for (account, fen) in touched.balances { money.add(-fen, to: account) }
         for (name, void) in touched.reports {
             let kind = RecordKind(parkCode: void.parkCode, kind: void.kind)
-            if let report = durable.reports[name] {
-                reports[kind, default: [:]][report.key] = report
-            } else {
-                reports[kind]?[void.key] = nil
-            }
+            records.putBack(durable.reports[name], kind, void.key)
         }
-        for key in touched.bills.keys { bills[key] = durable.bills[key] }
-        for key in touched.payments.keys { payments[key] = durable.payments[key] }
+        for key in touched.bills.keys { money.putBack(bill: durable.bills[key], key) }
+        for key in touched.payments.keys { money.putBack(payment: durable.payments[key], key) }
         // All void visits go before a durable one comes: two records may claim the same car.
         for void in touched.visits.values { remove(visit: void.parkCode, void.recordNo) }
         for visit in durable.visits.values { putBack(visit) }
@@ -189,9 +182,9 @@ extension City {
     /// A visit was in memory if its car was inside, or had left lately; one more does no harm.
     private mutating func putBack(_ visit: Visit) {
         guard lots.contains(visit.parkCode) else { return }
-        lots[visit.parkCode]!.visits[visit.recordNo] = visit
+        lots[known: visit.parkCode].visits[visit.recordNo] = visit
         guard visit.leaveTime == nil else { return }
-        lots[visit.parkCode]!.inside[visit.insideKey] = visit.recordNo
+        lots[known: visit.parkCode].inside[visit.insideKey] = visit.recordNo
         noteInside(visit.insideKey, visit.parkCode, isInside: true)
     }
 }

@@ -17,6 +17,8 @@ public enum Rejection: String, Error, Sendable, CaseIterable {
     case appointmentCancelled, appointmentUsed, outsideAppointment, publicQuotaUsedUp
     case recordTooOld, notFound, illegalValue
     case ticketInvalid, rateLimited
+    /// The lot is stopped, because its own state contradicts itself (``Lot/fault``).
+    case maintenance
     case noBill, noPaymentNeeded, billExpired, amountMismatch, alreadyPaid, paymentFailed, refundNotAllowed, refundTooLarge
 }
 

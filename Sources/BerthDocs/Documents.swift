@@ -1,4 +1,4 @@
-public import BerthWire
+import BerthWire
 
 /// The documents that are kept beside the code, and served by it.
 public enum Documents {

@@ -37,7 +37,6 @@ public enum Vectors {
         changed["timestamp"] = .int(now + 1)
         var upper = signed(push)
         upper["sign"] = .string(signed(push)["sign"]!.stringValue!.uppercased())
-        let clientId = "sz10000001_440305000000001"
         return [
             "description":
                 "secret is a demonstration and opens nothing. accept: what a server says whose clock shows `now`, that has seen no nonce before and knows this appId with this secret.",
@@ -59,33 +58,41 @@ public enum Vectors {
                 bad("an object as an envelope member", signed(with(push, "extra", [:])), 102),
                 bad("no nonce", signed(with(push, "nonce", .null)), 100),
             ]),
-            "badText": [
-                ["what": "a number with a fraction", "text": "{\"data\":{\"a\":1.0}}", "code": 102],
-                ["what": "minus zero", "text": "{\"data\":{\"a\":-0}}", "code": 102],
-                ["what": "a duplicate key", "text": "{\"data\":{\"a\":1,\"a\":1}}", "code": 101],
-                ["what": "a lone surrogate", "text": "{\"data\":{\"a\":\"\\ud800\"}}", "code": 101],
-                ["what": "not JSON", "text": "version=1.0", "code": 101],
-            ],
-            "mqttPassword": .array([
-                [
-                    "mode": "static", "clientId": .string(clientId), "key": .string(secret), "message": .string("mqtt\n" + clientId),
-                    "password": .string(MQTTIdentity.staticPassword(secret: secret, clientId: clientId)),
-                ],
-                [
-                    "mode": "hourly", "clientId": .string(clientId + "_" + stamp), "key": .string(secret),
-                    "message": .string("clientId=\(clientId)_\(stamp)&timestamp=\(stamp)&username=sz10000001"),
-                    "password": .string(
-                        MQTTIdentity.hourlyPassword(secret: secret, clientId: clientId + "_" + stamp, username: "sz10000001", stamp: stamp)),
-                ],
-                [
-                    "mode": "huawei", "clientId": .string(clientId + "_" + stamp), "key": .string(stamp), "message": .string(secret),
-                    "password": .string(MQTTIdentity.huaweiPassword(secret: secret, stamp: stamp)),
-                ],
-            ]),
+            "badText": badText, "mqttPassword": passwords,
             "redirect": .array([
                 redirect("PAY", []), redirect("ORDER", [("returnUrl", "https://app.example/back?x=1&y=2")]),
             ]),
         ]
+    }
+
+    /// Texts that are no message, with the code of each.
+    private static let badText: JSON = [
+        ["what": "a number with a fraction", "text": "{\"data\":{\"a\":1.0}}", "code": 102],
+        ["what": "minus zero", "text": "{\"data\":{\"a\":-0}}", "code": 102],
+        ["what": "a duplicate key", "text": "{\"data\":{\"a\":1,\"a\":1}}", "code": 101],
+        ["what": "a lone surrogate", "text": "{\"data\":{\"a\":\"\\ud800\"}}", "code": 101],
+        ["what": "not JSON", "text": "version=1.0", "code": 101],
+    ]
+
+    /// The passwords of the three ways to sign in at the broker.
+    private static var passwords: JSON {
+        let clientId = "sz10000001_440305000000001"
+        return .array([
+            [
+                "mode": "static", "clientId": .string(clientId), "key": .string(secret), "message": .string("mqtt\n" + clientId),
+                "password": .string(MQTTIdentity.staticPassword(secret: secret, clientId: clientId)),
+            ],
+            [
+                "mode": "hourly", "clientId": .string(clientId + "_" + stamp), "key": .string(secret),
+                "message": .string("clientId=\(clientId)_\(stamp)&timestamp=\(stamp)&username=sz10000001"),
+                "password": .string(
+                    MQTTIdentity.hourlyPassword(secret: secret, clientId: clientId + "_" + stamp, username: "sz10000001", stamp: stamp)),
+            ],
+            [
+                "mode": "huawei", "clientId": .string(clientId + "_" + stamp), "key": .string(stamp), "message": .string(secret),
+                "password": .string(MQTTIdentity.huaweiPassword(secret: secret, stamp: stamp)),
+            ],
+        ])
     }
 
     private static func message(_ service: String, _ data: JSON, timestamp: Int64 = now) -> JSONObject {

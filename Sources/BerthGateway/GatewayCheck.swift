@@ -1,5 +1,5 @@
 import BerthLink
-public import BerthWire
+import BerthWire
 import Foundation
 import Logging
 import Synchronization

@@ -197,95 +197,120 @@ public struct SceneRunner {
         return parts.isEmpty ? "成功" : parts.joined(separator: " ")
     }
 
-    mutating func perform(_ deed: SceneWords.Deed, _ step: SceneStep, _ pairs: [(String, String)]) throws(Fault) -> (Reply, String) {
+    /// The facts of a step that several deeds use.
+    private struct Stage {
+        let parkCode: String
+        let gateCode: String
+        let pairs: [(String, String)]
+
         func value(_ names: String...) -> String? { pairs.first { names.contains($0.0) }?.1 }
-        let parkCode = value("车场", "lot", "parkCode") ?? sites.keys.sorted().first ?? ""
-        guard sites[parkCode] != nil else { throw Fault(why: "\(parkCode): no such lot on the stage") }
+
         func plate() throws(Fault) -> Plate {
             guard let text = value("车牌", "plate", "plateNo"), let plate = Plate(text) else { throw Fault(why: "a plate expected") }
             return plate
         }
-        let gateCode = value("通道", "gate", "gateCode") ?? "G1"
+    }
+
+    mutating func perform(_ deed: SceneWords.Deed, _ step: SceneStep, _ pairs: [(String, String)]) throws(Fault) -> (Reply, String) {
+        func value(_ names: String...) -> String? { pairs.first { names.contains($0.0) }?.1 }
+        let parkCode = value("车场", "lot", "parkCode") ?? sites.keys.sorted().first ?? ""
+        guard sites[parkCode] != nil else { throw Fault(why: "\(parkCode): no such lot on the stage") }
+        let stage = Stage(parkCode: parkCode, gateCode: value("通道", "gate", "gateCode") ?? "G1", pairs: pairs)
         switch deed {
         case .pass: return (Reply(), SceneRunner.clock(now, day))
         case .lineDown:
             sites[parkCode]!.isLinked = false
             return (Reply(), "断线 offline")
-        case .lineUp:
-            sites[parkCode]!.isLinked = true
-            let queue = sites[parkCode]!.queue
-            sites[parkCode]!.queue = []
-            var codes: [String] = []
-            for entry in queue {
-                let answer = report(parkCode, entry.service, entry.data)
-                codes.append(answer.code == 0 ? "0" : "\(answer.code)")
-            }
-            settle()
-            city.notePassed(parkCode, through: now)
-            expireDue()
-            return (Reply(data: ["resumed": .int(queue.count)]), "补传 \(queue.count) 条 resumed [\(codes.joined(separator: " "))]")
-        case .arrive, .enter:
-            let plate = try plate()
-            let confidence = value("置信度", "confidence").flatMap { Int($0) }
-            let question = GateQuestion(plate: plate, time: now, gateCode: gateCode, confidence: confidence)
-            let (decision, answer) = ask(parkCode, question)
-            guard deed == .enter else { return (answer, told(answer)) }
-            let admits = decision.verdict == .allow || (decision.verdict == .local && value("强行", "anyway") != nil)
-            guard admits else { return (answer, told(answer)) }
-            sites[parkCode]!.records += 1
-            let record = "R\(sites[parkCode]!.records)"
-            let number = decision.entry?.orderNo ?? decision.subscription?.authNo
-            sites[parkCode]!.inside[plate] = (record, number, now)
-            sites[parkCode]!.list.enter(plate, orderNo: decision.entry?.orderNo, authNo: decision.subscription?.authNo, at: now)
-            let kind =
-                decision.entry.map { [Purpose.reservation: 5, .shared: 6, .publicService: 7][$0.purpose]! } ?? (number == nil ? 1 : 6)
-            let data: JSON = .compact([
-                ("recordNo", .string(record)), ("plateNo", .string(plate.revealed)), ("plateColor", 9), ("vehicleClass", 1),
-                ("carKind", .int(kind)),
-                ("enterTime", .int(now)), ("gateCode", .string(gateCode)), ("gateName", .string(gateCode)), ("orderNo", .optional(number)),
-                ("enterMode", 1), ("remain", ["total": .int(sites[parkCode]!.capacity)]),
-            ])
-            send(parkCode, "vehicle.entry.report", data.objectValue!)
-            return (answer, told(answer))
-        case .leave:
-            let plate = try plate()
-            guard let car = sites[parkCode]!.inside.removeValue(forKey: plate) else { throw Fault(why: "\(plate) is not inside") }
-            sites[parkCode]!.list.leave(car.orderNo)
-            let data: JSON = .compact([
-                ("recordNo", .string(car.record)), ("plateNo", .string(plate.revealed)), ("plateColor", 9), ("vehicleClass", 1),
-                ("carKind", 1),
-                ("enterTime", .int(car.enterTime)), ("gateCode", .string(gateCode)), ("gateName", .string(gateCode)),
-                ("orderNo", .optional(car.orderNo)), ("enterMode", 1), ("remain", ["total": .int(sites[parkCode]!.capacity)]),
-                ("leaveTime", .int(now)), ("parkSeconds", .int((now - car.enterTime) / 1000)), ("exitGateCode", "G2"), ("exitMode", 1),
-                ("leaveKind", 2), ("totalFee", 0), ("discountFee", 0), ("paidFee", 0), ("payableFee", 0), ("payments", []),
-            ])
-            let answer = send(parkCode, "vehicle.exit.report", data.objectValue!)
-            return (answer, told(answer))
-        case .fee:
-            let plate = try plate()
-            let record = sites[parkCode]!.inside[plate]?.record ?? value("记录", "record") ?? "R\(sites[parkCode]!.records)"
-            guard let fee = city.sessionFee(parkCode, recordNo: record, at: now, history: NoHistory()) else {
-                return (Reply(WireError("noBill")), "由车场计费 the lot bills")
-            }
-            if fee.payableFen > 0 {
-                calls += 1
-                var bill = Bill(
-                    billNo: "B\(calls)", parkCode: parkCode, recordNo: record, payableFen: fee.payableFen, expireAt: now + 300_000)
-                bill.askedBy = ["app"]
-                _ = decide(.bill(bill))
-                _ = decide(
-                    .pay(
-                        appId: "app", parkCode: parkCode, billNo: bill.billNo, payNo: "P\(calls)", amountFen: fee.payableFen,
-                        channel: "sandbox",
-                        requestHash: "h"))
-                _ = decide(.conclude(appId: "app", payNo: "P\(calls)", isPaid: true, message: "{}"))
-            }
-            return (
-                Reply(data: ["fee": .int(fee.totalFen), "paid": .int(fee.payableFen), "discount": .int(fee.discountFen)]),
-                "停车费 \(SceneRunner.yuan(fee.totalFen)) 元，实付 \(SceneRunner.yuan(fee.payableFen)) 元"
-            )
+        case .lineUp: return lineUp(parkCode)
+        case .arrive, .enter: return try arrive(stage, enters: deed == .enter)
+        case .leave: return try leave(stage)
+        case .fee: return try pay(stage)
         case .check: return try look(pairs)
         }
+    }
+
+    private mutating func lineUp(_ parkCode: String) -> (Reply, String) {
+        sites[parkCode]!.isLinked = true
+        let queue = sites[parkCode]!.queue
+        sites[parkCode]!.queue = []
+        var codes: [String] = []
+        for entry in queue {
+            let answer = report(parkCode, entry.service, entry.data)
+            codes.append(answer.code == 0 ? "0" : "\(answer.code)")
+        }
+        settle()
+        city.notePassed(parkCode, through: now)
+        expireDue()
+        return (Reply(data: ["resumed": .int(queue.count)]), "补传 \(queue.count) 条 resumed [\(codes.joined(separator: " "))]")
+    }
+
+    private mutating func arrive(_ stage: Stage, enters: Bool) throws(Fault) -> (Reply, String) {
+        let (parkCode, gateCode) = (stage.parkCode, stage.gateCode)
+        let plate = try stage.plate()
+        let confidence = stage.value("置信度", "confidence").flatMap { Int($0) }
+        let question = GateQuestion(plate: plate, time: now, gateCode: gateCode, confidence: confidence)
+        let (decision, answer) = ask(parkCode, question)
+        guard enters else { return (answer, told(answer)) }
+        let admits = decision.verdict == .allow || (decision.verdict == .local && stage.value("强行", "anyway") != nil)
+        guard admits else { return (answer, told(answer)) }
+        sites[parkCode]!.records += 1
+        let record = "R\(sites[parkCode]!.records)"
+        let number = decision.entry?.orderNo ?? decision.subscription?.authNo
+        sites[parkCode]!.inside[plate] = (record, number, now)
+        sites[parkCode]!.list.enter(plate, orderNo: decision.entry?.orderNo, authNo: decision.subscription?.authNo, at: now)
+        let kind =
+            decision.entry.map { [Purpose.reservation: 5, .shared: 6, .publicService: 7][$0.purpose]! } ?? (number == nil ? 1 : 6)
+        let data: JSON = .compact([
+            ("recordNo", .string(record)), ("plateNo", .string(plate.revealed)), ("plateColor", 9), ("vehicleClass", 1),
+            ("carKind", .int(kind)),
+            ("enterTime", .int(now)), ("gateCode", .string(gateCode)), ("gateName", .string(gateCode)), ("orderNo", .optional(number)),
+            ("enterMode", 1), ("remain", ["total": .int(sites[parkCode]!.capacity)]),
+        ])
+        send(parkCode, "vehicle.entry.report", data.objectValue!)
+        return (answer, told(answer))
+    }
+
+    private mutating func leave(_ stage: Stage) throws(Fault) -> (Reply, String) {
+        let (parkCode, gateCode) = (stage.parkCode, stage.gateCode)
+        let plate = try stage.plate()
+        guard let car = sites[parkCode]!.inside.removeValue(forKey: plate) else { throw Fault(why: "\(plate) is not inside") }
+        sites[parkCode]!.list.leave(car.orderNo)
+        let data: JSON = .compact([
+            ("recordNo", .string(car.record)), ("plateNo", .string(plate.revealed)), ("plateColor", 9), ("vehicleClass", 1),
+            ("carKind", 1),
+            ("enterTime", .int(car.enterTime)), ("gateCode", .string(gateCode)), ("gateName", .string(gateCode)),
+            ("orderNo", .optional(car.orderNo)), ("enterMode", 1), ("remain", ["total": .int(sites[parkCode]!.capacity)]),
+            ("leaveTime", .int(now)), ("parkSeconds", .int((now - car.enterTime) / 1000)), ("exitGateCode", "G2"), ("exitMode", 1),
+            ("leaveKind", 2), ("totalFee", 0), ("discountFee", 0), ("paidFee", 0), ("payableFee", 0), ("payments", []),
+        ])
+        let answer = send(parkCode, "vehicle.exit.report", data.objectValue!)
+        return (answer, told(answer))
+    }
+
+    private mutating func pay(_ stage: Stage) throws(Fault) -> (Reply, String) {
+        let parkCode = stage.parkCode
+        let plate = try stage.plate()
+        let record = sites[parkCode]!.inside[plate]?.record ?? stage.value("记录", "record") ?? "R\(sites[parkCode]!.records)"
+        guard let fee = city.sessionFee(parkCode, recordNo: record, at: now, past: Past()) else {
+            return (Reply(WireError("noBill")), "由车场计费 the lot bills")
+        }
+        if fee.payableFen > 0 {
+            calls += 1
+            var bill = Bill(
+                billNo: "B\(calls)", parkCode: parkCode, recordNo: record, payableFen: fee.payableFen, expireAt: now + 300_000)
+            bill.askedBy = ["app"]
+            _ = decide(.bill(bill))
+            _ = decide(
+                .pay(
+                    appId: "app", parkCode: parkCode, billNo: bill.billNo, payNo: "P\(calls)", amountFen: fee.payableFen,
+                    channel: "sandbox",
+                    requestHash: "h"))
+            _ = decide(.conclude(appId: "app", payNo: "P\(calls)", isPaid: true, message: "{}"))
+        }
+        return (
+            Reply(data: ["fee": .int(fee.totalFen), "paid": .int(fee.payableFen), "discount": .int(fee.discountFen)]),
+            "停车费 \(SceneRunner.yuan(fee.totalFen)) 元，实付 \(SceneRunner.yuan(fee.payableFen)) 元"
+        )
     }
 
     /// `查看`: an order, the room of a lot, an account, a user's standing, an offer or a subscription, saturation.
@@ -294,7 +319,7 @@ public struct SceneRunner {
         let name = SceneWords.fields[word] ?? word
         switch name {
         case "orderNo":
-            guard let reservation = city.reservation(try resolve(text, "orderNo"), history: NoHistory()) else {
+            guard let reservation = city.reservation(try resolve(text, "orderNo"), past: Past()) else {
                 throw Fault(why: "no such order")
             }
             let answer = Reply(data: Encode.reservation(reservation, revealsPlate: true, waitPosition: city.position(of: reservation)))
@@ -353,7 +378,7 @@ public struct SceneRunner {
     // MARK: The city
 
     mutating func decide(_ command: Command) -> Decision {
-        let decision = city.decide(command, at: now, history: NoHistory())
+        let decision = city.decide(command, at: now, past: Past())
         take(decision.events)
         return decision
     }

@@ -241,6 +241,10 @@ public final class MemoryStore: Store {
         state.withLock { $0.reservations.values.first { $0.appId == appId && $0.clientOrderNo == clientOrderNo } }
     }
 
+    public func knowsReservation(appId: String, clientOrderNo: String) -> Bool {
+        reservation(appId: appId, clientOrderNo: clientOrderNo) != nil
+    }
+
     public func payment(key: String) -> Payment? { state.withLock { $0.payments[key] } }
     public func visit(parkCode: String, recordNo: String) -> Visit? { state.withLock { $0.visits[parkCode]?[recordNo] } }
 

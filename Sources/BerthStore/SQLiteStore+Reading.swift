@@ -1,5 +1,5 @@
 public import BerthCore
-public import BerthWire
+import BerthWire
 import Foundation
 import GRDB
 import Synchronization
@@ -77,6 +77,11 @@ extension SQLiteStore {
             throw .disk("order \(serial) is not what it was")
         }
         return nil
+    }
+
+    public func knowsReservation(appId: String, clientOrderNo: String) -> Bool {
+        let digest = Signature.digest64(appId, clientOrderNo)
+        return places.withLock { $0.reservations[digest] != nil }
     }
 
     private func reservation(serial: Int64) throws(StoreError) -> Reservation? {

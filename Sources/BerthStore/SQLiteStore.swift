@@ -38,7 +38,7 @@ public final class SQLiteStore: Store {
                 guard mode == 2 else { throw StoreError.unavailable("synchronous is \(mode ?? -1), not FULL") }
             }
             checkpointer = try Checkpointer(path: path)
-            try pool.writeWithoutTransaction { [checkpointer] in checkpointer.watch($0) }
+            pool.writeWithoutTransaction { [checkpointer] in checkpointer.watch($0) }
             let mark = try HighWaterMark(beside: path)
             let loss = try pool.read { try mark.loss(in: $0) }
             if let loss, !acceptsLoss { throw StoreError.lost(loss) }

@@ -321,32 +321,6 @@ public struct LedgerRow: Sendable, Equatable {
     public var fen: Int64
 }
 
-/// The past as the rules look it up: a store, and whether a look failed. A decision that rests on a failed look is void.
-/// Belongs to one thread, for one decision.
-public final class Past: History {
-    private let store: any Store
-    /// Why a look failed, once one has.
-    public private(set) var failure: StoreError?
-
-    public init(_ store: any Store) { self.store = store }
-
-    private func look<Value>(_ body: () throws(StoreError) -> Value?) -> Value? {
-        do { return try body() } catch {
-            failure = failure ?? error
-            return nil
-        }
-    }
-
-    public func reservation(_ orderNo: String) -> Reservation? { look { () throws(StoreError) in try store.reservation(orderNo) } }
-    public func reservation(appId: String, clientOrderNo: String) -> Reservation? {
-        look { () throws(StoreError) in try store.reservation(appId: appId, clientOrderNo: clientOrderNo) }
-    }
-    public func visit(parkCode: String, recordNo: String) -> Visit? {
-        look { () throws(StoreError) in try store.visit(parkCode: parkCode, recordNo: recordNo) }
-    }
-    public func payment(key: String) -> Payment? { look { () throws(StoreError) in try store.payment(key: key) } }
-}
-
 /// The one narrow door to durability. Calls block until the data is where they say; none suspends.
 /// A read that fails throws: it never says that there is nothing.
 /// The in-memory reference, SQLite and (later) PostgreSQL pass one behaviour suite.
@@ -363,6 +337,8 @@ public protocol Store: Sendable {
 
     func reservation(_ orderNo: String) throws(StoreError) -> Reservation?
     func reservation(appId: String, clientOrderNo: String) throws(StoreError) -> Reservation?
+    /// Whether there may be such a reservation, without asking the disk.
+    func knowsReservation(appId: String, clientOrderNo: String) -> Bool
     func visit(parkCode: String, recordNo: String) throws(StoreError) -> Visit?
     /// - Parameter key: ``Payment/key``.
     func payment(key: String) throws(StoreError) -> Payment?
@@ -424,6 +400,25 @@ public protocol Store: Sendable {
 extension Store {
     public func reply(appId: String, requestId: String) throws(StoreError) -> KeptReply? {
         try reply(key: KeptReply.key(appId, requestId), appId: appId, requestId: requestId)
+    }
+
+    /// A thing of the past; ``Past/Value/nothing`` where there is none.
+    public func past(_ key: Past.Key) throws(StoreError) -> Past.Value {
+        switch key {
+        case .reservation(let orderNo): try reservation(orderNo.text).map { .reservation($0) } ?? .nothing
+        case .clientOrder(let appId, let clientOrderNo):
+            try reservation(appId: appId.text, clientOrderNo: clientOrderNo.text).map { .reservation($0) } ?? .nothing
+        case .visit(let parkCode, let recordNo): try visit(parkCode: parkCode.text, recordNo: recordNo.text).map { .visit($0) } ?? .nothing
+        case .payment(let key): try payment(key: key.text).map { .payment($0) } ?? .nothing
+        }
+    }
+
+    /// Reads what is lacking until nothing is, for callers that hold no lock.
+    /// - Parameter lacking: `City.lacks` of a city that does not change meanwhile.
+    public func gather(_ past: Past = Past(), _ lacking: (Past) -> [Past.Key]) throws(StoreError) -> Past {
+        var past = past
+        while case let keys = lacking(past), !keys.isEmpty { for key in keys { past.note(key, try self.past(key)) } }
+        return past
     }
 
     /// The journal from its beginning.

@@ -1,5 +1,5 @@
 public import BerthCore
-public import BerthWire
+import BerthWire
 import Foundation
 
 /// The audit records that somebody looks for; nil for every value.

@@ -1,6 +1,6 @@
 import BerthCore
 public import BerthLink
-public import BerthWire
+import BerthWire
 import Foundation
 import HTTPTypes
 public import Hummingbird

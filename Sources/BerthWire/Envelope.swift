@@ -79,25 +79,7 @@ public struct Envelope: Sendable {
     }
 
     init(_ members: JSONObject, echo: inout Echo, hasIllegalNumbers: Bool = false) throws(WireError) {
-        func text(_ name: String) -> String { members[name]?.stringValue ?? "" }
-        // A member that could not stand in a signed reply is not echoed.
-        if Envelope.isSafe(text("requestId")), text("requestId").utf8.count <= 36 { echo.requestId = text("requestId") }
-        if Envelope.isAppId(text("appId")) { echo.appId = text("appId") }
-        if Envelope.isSafe(text("service")), text("service").utf8.count <= 48 { echo.service = text("service") }
-        if Envelope.isParkCode(text("parkCode")) { echo.parkCode = text("parkCode") }
-
-        for (name, value) in members.members {
-            guard Envelope.isSafe(name) else { throw WireError("illegalValue", "member name") }
-            switch value {
-            case .object, .array:
-                guard name == "data" else { throw WireError("illegalValue", "\(name): envelope members are scalars") }
-            case .string(let string):
-                guard name == "message" || name == "hint" || Envelope.isSafe(string) else {
-                    throw WireError("illegalValue", "\(name): holds '&', '=' or a control character")
-                }
-            default: break
-            }
-        }
+        try Envelope.check(members, echo: &echo)
         func optional(_ name: String, max: Int) throws(WireError) -> String? {
             switch members[name] {
             case nil, .null: return nil
@@ -153,6 +135,29 @@ public struct Envelope: Sendable {
         guard version == "1.0" else { throw WireError("unknownService", "version: 1.0") }
         self.timestamp = timestamp
         self.members = members
+    }
+
+    /// Checks the form of the members, and notes for the reply what can stand in one.
+    private static func check(_ members: JSONObject, echo: inout Echo) throws(WireError) {
+        func text(_ name: String) -> String { members[name]?.stringValue ?? "" }
+        // A member that could not stand in a signed reply is not echoed.
+        if Envelope.isSafe(text("requestId")), text("requestId").utf8.count <= 36 { echo.requestId = text("requestId") }
+        if Envelope.isAppId(text("appId")) { echo.appId = text("appId") }
+        if Envelope.isSafe(text("service")), text("service").utf8.count <= 48 { echo.service = text("service") }
+        if Envelope.isParkCode(text("parkCode")) { echo.parkCode = text("parkCode") }
+
+        for (name, value) in members.members {
+            guard Envelope.isSafe(name) else { throw WireError("illegalValue", "member name") }
+            switch value {
+            case .object, .array:
+                guard name == "data" else { throw WireError("illegalValue", "\(name): envelope members are scalars") }
+            case .string(let string):
+                guard name == "message" || name == "hint" || Envelope.isSafe(string) else {
+                    throw WireError("illegalValue", "\(name): holds '&', '=' or a control character")
+                }
+            default: break
+            }
+        }
     }
 
     // MARK: Forms of section 2 and 3

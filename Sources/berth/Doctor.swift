@@ -19,16 +19,31 @@ struct Doctor: AsyncParsableCommand {
 
     private enum Finding { case ok, failed, unknown }
 
-    func run() async throws {
-        var failures = 0
-        func report(_ finding: Finding, _ what: String, _ detail: String) {
+    /// The findings so far; each is printed when it is made.
+    private struct Report {
+        private(set) var failures = 0
+
+        mutating func callAsFunction(_ finding: Finding, _ what: String, _ detail: String) {
             let word = finding == .ok ? "ok     " : finding == .failed ? "FAILED " : "unknown"
             if finding == .failed { failures += 1 }
             put("\(word)  \(what): \(Speech.text(detail))")
         }
-        let files = FileManager.default
-        let data = DataFolder(folder.data)
+    }
 
+    func run() async throws {
+        var report = Report()
+        let data = DataFolder(folder.data)
+        let exists = FileManager.default.fileExists(atPath: data.path)
+        checkPrograms(&report)
+        checkFolder(data, exists: exists, &report)
+        checkCertificates(data, exists: exists, &report)
+        await checkServer(data, exists: exists, &report)
+        checkClock(&report)
+        if report.failures > 0 { throw ExitCode(1) }
+    }
+
+    private func checkPrograms(_ report: inout Report) {
+        let files = FileManager.default
         for (program, package) in [("mosquitto", "mosquitto"), ("openssl", "openssl")] {
             let found = ChildProcess.find(program) != nil
             report(found ? .ok : .failed, program, found ? "installed" : "missing; apt-get install \(package)")
@@ -43,8 +58,10 @@ struct Doctor: AsyncParsableCommand {
             _ = try Resources.folder("Scenes", of: "BerthScene")
             report(.ok, "files of the program", try Resources.folder("Pages", of: "BerthServer"))
         } catch { report(.failed, "files of the program", "\(error)") }
+    }
 
-        let exists = files.fileExists(atPath: data.path)
+    private func checkFolder(_ data: DataFolder, exists: Bool, _ report: inout Report) {
+        let files = FileManager.default
         if exists {
             report(files.isWritableFile(atPath: data.path) ? .ok : .failed, "data folder", data.path)
         } else {
@@ -57,7 +74,10 @@ struct Doctor: AsyncParsableCommand {
         } else {
             report(.unknown, "disk", "free space at \(place) cannot be read")
         }
+    }
 
+    private func checkCertificates(_ data: DataFolder, exists: Bool, _ report: inout Report) {
+        let files = FileManager.default
         for name in ["ca.pem", "server.pem"] where exists {
             let file = "\(data.tls)/\(name)"
             guard files.fileExists(atPath: file) else {
@@ -72,7 +92,9 @@ struct Doctor: AsyncParsableCommand {
                 status == 0 ? .ok : .failed, "certificate \(name)",
                 status == 0 ? date : "\(date); ends within 30 days, or cannot be read")
         }
+    }
 
+    private func checkServer(_ data: DataFolder, exists: Bool, _ report: inout Report) async {
         var isRunning = false
         var ports = (https: httpsPort ?? 8443, mqtt: mqttPort ?? 8883)
         if let socket = try? data.socketPath(), exists,
@@ -101,6 +123,9 @@ struct Doctor: AsyncParsableCommand {
                 report(isTaken ? .failed : .ok, "\(name) \(port)", isTaken ? "taken by another program" : "free")
             }
         }
+    }
+
+    private func checkClock(_ report: inout Report) {
         if ntp.isEmpty {
             report(.unknown, "clock", "no NTP server to ask; give --ntp HOST")
         } else {
@@ -112,7 +137,6 @@ struct Doctor: AsyncParsableCommand {
                 }
             }
         }
-        if failures > 0 { throw ExitCode(1) }
     }
 
     private static func connects(_ port: Int) -> Bool {

@@ -233,7 +233,7 @@ import Testing
     }
 
     private func owed(_ world: World, _ record: String = "r") -> SessionFee {
-        world.city.sessionFee("S1", recordNo: record, at: world.now, history: NoHistory())!
+        world.city.sessionFee("S1", recordNo: record, at: world.now, past: Past())!
     }
 
     private func bill(_ world: inout World, _ number: String, _ fen: Int64) {
@@ -295,7 +295,7 @@ import Testing
         world.run(minutes: 7)
         #expect(world.status(reservation.orderNo) == .rejected)
         world.decide(.conclude(appId: "app1", payNo: "p1", isPaid: true, message: "{}"))
-        #expect(world.city.payment("p1", appId: "app1", history: NoHistory())?.state == .refunded)
+        #expect(world.city.payment("p1", appId: "app1", past: Past())?.state == .refunded)
         #expect(world.city.balances.isEmpty && world.city.ledgerSum == 0)
         #expect(
             world.decide(.refund(appId: "app1", payNo: "p1", refundNo: "x", amountFen: 500, message: "{}")).outcome
@@ -329,7 +329,7 @@ import Testing
         let penalty = world.evidence()[0].penaltyId
         world.decide(.appeal(appId: "app1", penaltyId: penalty, text: "the road was closed", images: []))
         world.decide(.answerAppeal(appealId: "AP" + penalty, isGranted: true, answer: "so it was"))
-        #expect(world.city.balances.isEmpty && world.city.payment("p1", appId: "app1", history: NoHistory())?.state == .refunded)
+        #expect(world.city.balances.isEmpty && world.city.payment("p1", appId: "app1", past: Past())?.state == .refunded)
     }
 
     @Test func aRefundTakesFromEverybodyWhatHeGot() {
@@ -461,9 +461,9 @@ import Testing
         let booked = world.reservation(world.create("a", lot: "S1", purpose: .shared, in: 0, plate: 1) { $0.stayMin = 60 }.outcome)
         _ = world.come(booked.orderNo, plate: World.plate(1), lot: "S1", record: "r")
         func total(after hours: Int64) -> Int64 {
-            world.city.sessionFee("S1", recordNo: "r", at: enter + hours * hour, history: NoHistory())!.totalFen
+            world.city.sessionFee("S1", recordNo: "r", at: enter + hours * hour, past: Past())!.totalFen
         }
-        let inGrace = world.city.sessionFee("S1", recordNo: "r", at: enter + 75 * 60_000, history: NoHistory())!.totalFen
+        let inGrace = world.city.sessionFee("S1", recordNo: "r", at: enter + 75 * 60_000, past: Past())!.totalFen
         #expect(inGrace == 1_000, "the grace costs nothing more")
         #expect(total(after: 1) == 1_000 && total(after: 2) == 3_000 && total(after: 24) == 3_000 && total(after: 26) == 5_000)
     }

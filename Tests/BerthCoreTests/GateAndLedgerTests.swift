@@ -287,7 +287,7 @@ import Testing
         let entered = world.now
         _ = world.come(reservation.orderNo, plate: World.plate(1), lot: "S1", record: "r1")
         world.run(minutes: 59)
-        let fee = try #require(world.city.sessionFee("S1", recordNo: "r1", at: world.now, history: NoHistory()))
+        let fee = try #require(world.city.sessionFee("S1", recordNo: "r1", at: world.now, past: Past()))
         #expect(fee.payableFen == 999)
         // The lot may not take it itself (1210).
         let till = Payment(

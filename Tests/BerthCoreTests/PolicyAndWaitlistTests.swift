@@ -96,7 +96,7 @@ import Testing
         _ = pay(free, "p2")
         world.decide(.cancel(appId: "app1", orderNo: free.orderNo, confirmBreach: false))
         #expect(world.city.balances[.provider("app1")] == 500, "what was paid for the cancelled one went back")
-        #expect(world.city.payment("p2", appId: "app1", history: NoHistory())?.state == .refunded)
+        #expect(world.city.payment("p2", appId: "app1", past: Past())?.state == .refunded)
 
         let late = try #require(world.book(in: 20).reservation)
         _ = pay(late, "p3")

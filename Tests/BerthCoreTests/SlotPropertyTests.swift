@@ -51,7 +51,7 @@ import Testing
         for round in 0..<200 {
             let world = SlotPropertyTests.street(&random, purpose)
             for day in CivilTime.day(of: world.now)...CivilTime.day(of: world.now) + 1 {
-                var looking = world.city
+                let looking = world.city
                 for slot in looking.slots(world.lot, purpose, day: day, now: world.now) {
                     // A slot that is past is full, though who is late may still book its last minutes (settled a).
                     guard slot.end > world.now else {

@@ -44,7 +44,7 @@ struct World {
 
     static let allDay = OpenHours(days: [1, 2, 3, 4, 5, 6, 7], start: 0, end: 1440)
 
-    @discardableResult mutating func decide(_ command: Command) -> Decision { city.decide(command, at: now, history: NoHistory()) }
+    @discardableResult mutating func decide(_ command: Command) -> Decision { city.decide(command, at: now, past: Past()) }
 
     static func plate(_ number: Int) -> Plate { Plate("粤B\(10_000 + number % 90_000)")! }
 
@@ -81,7 +81,7 @@ struct World {
         ).outcome
     }
 
-    func reservation(_ number: String) -> Reservation { city.reservation(number, history: NoHistory())! }
+    func reservation(_ number: String) -> Reservation { city.reservation(number, past: Past())! }
     func status(_ number: String) -> ReservationStatus { reservation(number).status }
 
     /// The lot acknowledges everything it was sent.

@@ -83,7 +83,7 @@ import Testing
         /// Decides what the store then refuses, and undoes it: the city must be the one before.
         mutating func refuse(_ command: Command) throws -> String? {
             let (saved, before) = (city, city.summary(at: now).dropLast())
-            let decision = city.decide(command, at: now, history: Past(store))
+            let decision = try city.decide(command, at: now, reading: store)
             var touched = Touched()
             touched.add(decision.events)
             if touched.isWholeCity {
@@ -109,7 +109,7 @@ import Testing
             refusal += 1
             if refusal % refuseEvery == 0 { acceptFault = try acceptFault ?? refuse(command) }
             let before = self
-            let decision = city.decide(command, at: now, history: Past(store))
+            let decision = try city.decide(command, at: now, reading: store)
             if !decision.events.isEmpty {
                 try store.commit([Commit(at: now, events: decision.events)])
                 if isWatched { watched.append(city.summary(at: now)) }
@@ -139,7 +139,10 @@ import Testing
             }
         }
 
-        func reservation(_ number: String) -> Reservation? { city.reservation(number, history: Past(store)) }
+        func reservation(_ number: String) -> Reservation? {
+            let past = try? store.gather { city.lacks([.reservation(ByteKey(number))], $0) }
+            return past.flatMap { city.reservation(number, past: $0) }
+        }
     }
 
     // MARK: Moves
@@ -203,7 +206,7 @@ import Testing
         }
         /// What a stay owes now, under two bills that were asked for one after the other: one of them can be paid.
         func settle(_ lot: String, _ record: String) throws {
-            guard let fee = street.city.sessionFee(lot, recordNo: record, at: street.now, history: Past(street.store)), fee.payableFen > 0
+            guard let fee = try street.city.sessionFee(lot, recordNo: record, at: street.now, reading: street.store), fee.payableFen > 0
             else { return }
             var bills: [String] = []
             for _ in 0..<2 {
@@ -290,7 +293,7 @@ import Testing
                 try settle(car.lot, car.record)
                 decision = try street.run(.exit(parkCode: car.lot, passage))
                 // He has paid what it costs, once: not less, and never more than the whole of it.
-                if let fee = street.city.sessionFee(car.lot, recordNo: car.record, at: street.now, history: Past(street.store)),
+                if let fee = try street.city.sessionFee(car.lot, recordNo: car.record, at: street.now, reading: street.store),
                     passage.leaveTime == street.now, fee.payableFen > 0 || fee.paidFen > max(0, fee.totalFen - fee.discountFen)
                 {
                     throw Broken("\(car.record) paid \(fee.paidFen) of \(fee.totalFen) less \(fee.discountFen)")
@@ -508,7 +511,7 @@ import Testing
             #expect(fault == nil)
             let sqlite = try StoreTests.make(.sqlite)
             for entry in try memory.journal() { try sqlite.commit([entry]) }
-            let (one, other) = (try sqlite.dump(), try memory.dump())
+            let (one, other) = (try sqlite.dump(), memory.dump())
             let at = zip(one, other).first { $0 != $1 }
             #expect(one == other, "seed \(seed): the stores differ: \(at.map { "\($0.0)\n\($0.1)" } ?? "\(one.count) \(other.count)")")
             let again = MemoryStore()

@@ -42,7 +42,7 @@ import Testing
         }
 
         @discardableResult mutating func run(_ command: Command) throws -> Outcome {
-            let decision = city.decide(command, at: now, history: Past(store))
+            let decision = try city.decide(command, at: now, reading: store)
             if !decision.events.isEmpty { try store.commit([Commit(at: now, events: decision.events)]) }
             return decision.outcome
         }
@@ -125,8 +125,8 @@ import Testing
                 appId: "app1", clientOrderNo: "again\(number)", requestHash: "h", userToken: "u\(number % 7)",
                 plate: Plate("粤C\(10_000 + number)")!, plateColor: 0, parkCode: "P1", purpose: .reservation,
                 planTime: running.now + Millis(number) * 60_000, mobile: "", extNo: nil)
-            let one = running.city.decide(.create(booking), at: running.now, history: Past(store))
-            let two = city.decide(.create(booking), at: running.now, history: Past(store))
+            let one = try running.city.decide(.create(booking), at: running.now, reading: store)
+            let two = try city.decide(.create(booking), at: running.now, reading: store)
             #expect(one.outcome == two.outcome && one.events == two.events)
         }
     }
@@ -140,7 +140,7 @@ import Testing
             try running.live()
         }
         do {
-            let (one, other) = (try memory.dump(), try sqlite.dump())
+            let (one, other) = (memory.dump(), try sqlite.dump())
             #expect(one == other)
         }
         #expect(try memory.dump().count > 20)
@@ -185,7 +185,7 @@ import Testing
             try store.commit(Array(commits[start..<min(start + size, commits.count)]))
         }
         do {
-            let (one, other) = (try store.dump(), try source.dump())
+            let (one, other) = (try store.dump(), source.dump())
             #expect(one == other)
         }
         do {
@@ -237,12 +237,12 @@ import Testing
     func aReplyIsReadFromItsOrder(_ engine: Engine) throws {
         let store = try StoreTests.make(engine)
         var running = try Running(store)
-        let decision = running.city.decide(
+        let decision = try running.city.decide(
             .create(
                 Booking(
                     appId: "app1", clientOrderNo: "c", requestHash: "h", userToken: "u", plate: Plate("粤B12345")!, plateColor: 0,
                     parkCode: "P1", purpose: .reservation, planTime: running.now + 3_000_000, mobile: "13800000000", extNo: nil)),
-            at: running.now, history: Past(store))
+            at: running.now, reading: store)
         guard case .reservation(let reservation, _) = decision.outcome else { throw StoreError.unavailable("no order") }
         let reply = KeptReply(
             appId: "app1", requestId: "r", nonce: "n", service: "order.create", dataHash: "h", code: 0,

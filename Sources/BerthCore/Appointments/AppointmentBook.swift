@@ -29,7 +29,7 @@ extension City {
         }
         guard draft.appointTime > now else { return Decision(.refused(.tooLate)) }
         // The number of a provider's coming appointments has a bound, so that endless pushes cannot fill the memory.
-        let ahead = appointmentsOf[draft.appId]?.count ?? 0
+        let ahead = appointmentTable.count(of: draft.appId)
         guard ahead < City.appointmentsMax else {
             return Decision(.illegalValue, RuleNote("appointments", used: ahead, max: City.appointmentsMax))
         }
@@ -62,7 +62,7 @@ extension City {
     /// The app that the hall itself runs, or another one that knows the same pseudonym.
     func named(_ extNo: String, by booking: Booking) -> Appointment? {
         appointments[City.key(booking.appId, extNo)]
-            ?? (appointmentKeys[extNo] ?? []).compactMap { appointments[$0.text] }.filter { $0.personToken == booking.userToken }
+            ?? appointmentTable.numbered(extNo).map(\.appointment).filter { $0.personToken == booking.userToken }
             .min { $0.appId < $1.appId }
     }
 
@@ -95,9 +95,8 @@ extension City {
         let key = City.key(reservation.appId, reservation.extNo ?? "")
         if let own = appointments[key], own.orderNo == reservation.orderNo { return (key, own) }
         // Another application may have booked for the same person.
-        return (appointmentKeys[reservation.extNo ?? ""] ?? []).lazy.compactMap { key in self.appointments[key.text].map { (key.text, $0) }
-        }
-        .first { $0.1.orderNo == reservation.orderNo }
+        return appointmentTable.numbered(reservation.extNo ?? "").first { $0.appointment.orderNo == reservation.orderNo }
+            .map { ($0.key, $0.appointment) }
     }
 
     /// Frees the appointment of a reservation that has ended: its right can be used again.
@@ -119,7 +118,7 @@ extension City {
     }
 
     /// The appointment moves, and its place with it.
-    mutating func moveAppointment(appId: String, _ extNo: String, to time: Millis, at now: Millis, history: some History) -> Decision {
+    mutating func moveAppointment(appId: String, _ extNo: String, to time: Millis, at now: Millis, past: Past) -> Decision {
         let key = City.key(appId, extNo)
         guard var appointment = appointments[key] else { return Decision(.refused(.appointmentNotFound)) }
         switch appointment.state {
@@ -132,7 +131,7 @@ extension City {
         let shift = time - appointment.appointTime
         appointment.appointTime = time
         var events: [Event] = []
-        guard appointment.state == .booked, let orderNo = appointment.orderNo, var reservation = reservation(orderNo, history: history),
+        guard appointment.state == .booked, let orderNo = appointment.orderNo, var reservation = reservation(orderNo, past: past),
             reservation.status == .booked || reservation.status == .held
         else {
             // No reservation can still come: the appointment gets a right at the new time. Penalties of its earlier reservations stay.
@@ -155,7 +154,7 @@ extension City {
         reservation.pool = .publicService
         lots[reservation.parkCode]?.advance(to: now)
         lots[reservation.parkCode]?.release(reservation)
-        if reservation.plates.contains(where: { overlap($0, with: reservation) != nil })
+        if reservation.plates.contains(where: { claims.overlap($0, with: reservation) != nil })
             || lacksRoom(&reservation, now: now) != nil
         {
             // There is no place at the new time: the reservation ends without a fault, and the appointment waits for the next place.
@@ -186,7 +185,7 @@ extension City {
         claim(&reservation, policy: policy, isAsked: false, &events)
     }
 
-    mutating func cancelAppointment(appId: String, _ extNo: String, at now: Millis, history: some History) -> Decision {
+    mutating func cancelAppointment(appId: String, _ extNo: String, at now: Millis, past: Past) -> Decision {
         let key = City.key(appId, extNo)
         guard var appointment = appointments[key] else { return Decision(.refused(.appointmentNotFound)) }
         guard appointment.state != .cancelled else { return Decision(.refused(.appointmentCancelled)) }
@@ -201,7 +200,7 @@ extension City {
         appointment.parkCode = nil
         note(rightless: key, appointment)
         set(.appointment(appointment), &events)
-        if let orderNo, var reservation = reservation(orderNo, history: history),
+        if let orderNo, var reservation = reservation(orderNo, past: past),
             reservation.status == .booked || reservation.status == .held
         {
             end(&reservation, as: .appointmentCancelled, now: now, &events)
@@ -224,7 +223,7 @@ extension City {
     }
 
     public mutating func quota(ofPlace code: String, day: Int64, at now: Millis) -> [PlaceQuota] {
-        let ofDay = (appointmentsOn[PlaceDay(place: code, day: day)] ?? []).compactMap { appointments[$0.text] }
+        let ofDay = appointmentTable.of(code, day: day)
         return lots(ofPlace: code).compactMap { parkCode in
             guard lots[parkCode]?.profile != nil else { return nil }
             lots[parkCode]?.advance(to: now)
@@ -239,37 +238,6 @@ extension City {
                     ? max(
                         0, lot.rollingRoom(from: now, to: now + Millis(lot.policy(.publicService).bizStayMin) * CivilTime.minute, now: now))
                     : 0)
-        }
-    }
-
-    struct PlaceDay: Hashable, Sendable {
-        var place: String
-        var day: Int64
-    }
-
-    /// Puts an appointment where it is looked for, in place of what it was.
-    mutating func index(_ appointment: Appointment) {
-        let key = City.key(appointment.appId, appointment.extNo)
-        if let old = appointments[key] { unindex(old) }
-        appointments[key] = appointment
-        let name = ByteKey(key)
-        appointmentKeys[appointment.extNo, default: []].insert(name)
-        appointmentsOf[appointment.appId, default: []].insert(name)
-        appointmentsOn[PlaceDay(place: appointment.placeCode, day: CivilTime.day(of: appointment.appointTime)), default: []].insert(name)
-        if let parkCode = appointment.parkCode, appointment.state == .made { rightsIn[parkCode, default: []].insert(name) }
-    }
-
-    mutating func unindex(_ appointment: Appointment) {
-        let name = ByteKey(City.key(appointment.appId, appointment.extNo))
-        appointmentKeys[appointment.extNo]?.remove(name)
-        if appointmentKeys[appointment.extNo]?.isEmpty == true { appointmentKeys.removeValue(forKey: appointment.extNo) }
-        appointmentsOf[appointment.appId]?.remove(name)
-        let place = PlaceDay(place: appointment.placeCode, day: CivilTime.day(of: appointment.appointTime))
-        appointmentsOn[place]?.remove(name)
-        if appointmentsOn[place]?.isEmpty == true { appointmentsOn[place] = nil }
-        if let parkCode = appointment.parkCode {
-            rightsIn[parkCode]?.remove(name)
-            if rightsIn[parkCode]?.isEmpty == true { rightsIn[parkCode] = nil }
         }
     }
 }

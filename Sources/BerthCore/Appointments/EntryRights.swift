@@ -46,14 +46,8 @@ extension City {
     }
 
     mutating func note(rightless key: String, _ appointment: Appointment) {
-        for parkCode in lots(ofPlace: appointment.placeCode) {
-            if appointment.state == .made, appointment.parkCode == nil {
-                rightless[parkCode, default: []].insert(ByteKey(key))
-            } else {
-                rightless[parkCode]?.remove(ByteKey(key))
-                if rightless[parkCode]?.isEmpty == true { rightless[parkCode] = nil }
-            }
-        }
+        appointmentTable.note(
+            key, isWaiting: appointment.state == .made && appointment.parkCode == nil, in: lots(ofPlace: appointment.placeCode))
     }
 
     mutating func restoreRight(_ key: String, _ appointment: Appointment, now: Millis) {
@@ -68,12 +62,9 @@ extension City {
 
     /// Gives a place of the quota that has become free to the earliest appointment without one.
     mutating func giveRights(_ parkCode: String, at now: Millis, _ events: inout [Event]) {
-        guard let keys = rightless[parkCode] else { return }
-        let waiting = keys.compactMap { key in appointments[key.text].map { (key.text, $0) } }
-            .sorted { ($0.1.appointTime, $0.0) < ($1.1.appointTime, $1.0) }
-        for (key, appointment) in waiting {
+        for (key, appointment) in appointmentTable.waiting(in: parkCode) {
             guard appointment.state == .made, appointment.appointTime > now else {
-                rightless[parkCode]?.remove(ByteKey(key))
+                appointmentTable.note(key, isWaiting: false, in: [parkCode])
                 continue
             }
             guard let policy = lots[parkCode]?.policy(.publicService) else { continue }
@@ -81,7 +72,6 @@ extension City {
             guard lots[parkCode]?.hasRoom(.publicService, from: span.from, to: span.to, now: now) == true else { continue }
             _ = giveRight(key, appointment, at: now, &events)
         }
-        if rightless[parkCode]?.isEmpty == true { rightless[parkCode] = nil }
     }
 
     /// Turns the right of an appointment into the place of its reservation.
@@ -103,9 +93,8 @@ extension City {
 
     /// Frees the places of rights that were not used in their window.
     mutating func dropRights(_ parkCode: String, at now: Millis, next: inout Millis) {
-        guard let keys = rightsIn[parkCode] else { return }
-        for key in keys.map(\.text) {
-            guard let appointment = appointments[key], appointment.parkCode == parkCode, appointment.state == .made else { continue }
+        for (key, appointment) in appointmentTable.withRight(in: parkCode) {
+            guard appointment.parkCode == parkCode, appointment.state == .made else { continue }
             let end = City.window(of: appointment, terms(of: appointment, at: parkCode)).to
             if end <= now {
                 lots[parkCode]?.release(City.holder(key))

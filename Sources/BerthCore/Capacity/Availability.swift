@@ -30,6 +30,6 @@ extension City {
 
     /// The lots within a distance of a point, the nearest first.
     public func lots(near point: GeoPoint, within metres: Int) -> [(metres: Int, parkCode: String)] {
-        grid.nearest(to: point, within: metres)
+        directory.grid.nearest(to: point, within: metres)
     }
 }

@@ -57,22 +57,25 @@ public struct CapacityCalendar: Sendable, Equatable {
         return most
     }
 
-    /// Holds (`delta` 1) or releases (-1) one place over the interval. A release must be of what was held.
-    public mutating func add(_ delta: Int32, from: Millis, to: Millis) {
+    /// Holds (`delta` 1) or releases (-1) one place over the interval.
+    /// - Returns: false where a place was released that was not held: the counters cannot be right then.
+    @discardableResult public mutating func add(_ delta: Int32, from: Millis, to: Millis) -> Bool {
         let stepsPerDay = stepsPerDay
+        var isSound = true
         CapacityCalendar.forEachRun(steps(from, to), stepsPerDay) { day, run in
             days[day, default: [Int32](repeating: 0, count: Int(stepsPerDay))].withUnsafeMutableBufferPointer { counters in
                 for index in run {
                     counters[index] += delta
-                    precondition(counters[index] >= 0, "a place was released that was not held")
+                    if counters[index] < 0 { isSound = false }
                 }
             }
         }
+        return isSound
     }
 
     /// Forgets days that are over; nothing asks for them again.
     public mutating func forget(before time: Millis) {
         let day = floorDiv(floorDiv(time, stepMillis), stepsPerDay) - 1
-        for key in days.keys where key < day && days[key]!.allSatisfy({ $0 == 0 }) { days[key] = nil }
+        days = days.filter { $0.key >= day || !$0.value.allSatisfy { $0 == 0 } }
     }
 }

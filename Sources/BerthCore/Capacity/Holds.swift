@@ -46,7 +46,8 @@ extension Lot {
         if let space = hold.space {
             spaces.release(space, of: holder)
         } else {
-            pools[hold.pool]!.add(-1, from: hold.from, to: hold.to)
+            let isSound = pools[hold.pool]?.add(-1, from: hold.from, to: hold.to) ?? false
+            if !isSound { stop("a place of \(hold.pool.rawValue) was released that was not held, by \(holder)") }
         }
     }
 

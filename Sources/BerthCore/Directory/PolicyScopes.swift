@@ -13,12 +13,12 @@ extension City {
             guard probe.set(name, value) else { return Decision(.illegalValue, RuleNote(name)) }
             all[name] = value
         }
-        let override = PolicyOverride(scope: scope.text, version: lastPolicyVersion + 1, at: now, values: all)
+        let override = PolicyOverride(scope: scope.text, version: numbers.policyVersion + 1, at: now, values: all)
         var events: [Event] = []
         set(.policy(override), &events)
         let concerned = scope.parkCode.map { [$0] } ?? Array(lots.keys)
         for parkCode in concerned.sorted() {
-            let told = GateRules(lots[parkCode]!.policy)
+            let told = GateRules(lots[known: parkCode].policy)
             resolvePolicies(of: parkCode)
             noteFreed(parkCode)
             tellGateRules(parkCode, since: told, at: now, &events)

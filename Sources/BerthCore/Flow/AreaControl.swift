@@ -28,8 +28,8 @@ extension City {
         let lots = refilled.sorted()
         refilled = []
         for parkCode in lots {
-            let level = self.lots[parkCode]!.saturation.perMille
-            let told = self.lots[parkCode]!.toldLevel
+            let level = self.lots[known: parkCode].saturation.perMille
+            let told = self.lots[known: parkCode].toldLevel
             let policies = flows.isEmpty ? [] : flows(of: parkCode).filter { $0.areaId.isEmpty && $0.isBySaturation && now < $0.validTo }
             // A lot is nearly full from the lower end of its policies on, else from 90 %. It is normal again only well below, so that one
             // car does not cause a series of events.
@@ -37,7 +37,7 @@ extension City {
             let now2 =
                 level >= 1000 ? 2 : level >= nearly ? max(1, told == 2 && level > 950 ? 2 : 1) : told > 0 && level > nearly - 50 ? told : 0
             if now2 != told {
-                self.lots[parkCode]!.toldLevel = now2
+                self.lots[known: parkCode].toldLevel = now2
                 events.append(
                     .notice(
                         LotEvent(

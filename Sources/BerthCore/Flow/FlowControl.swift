@@ -65,7 +65,7 @@ extension City {
         for var reservation in revoked { end(&reservation, as: .closedByFlow, detail: "server", now: now, &events) }
         countDailyQuotas(of: policy, at: now, &events)
         for parkCode in lots(of: policy) { noteFreed(parkCode) }
-        return Decision(.entity(.flow(flows[key(of: policy)]!)), events)
+        return Decision(.entity(.flow(flows[key(of: policy)] ?? policy)), events)
     }
 
     func key(of policy: FlowPolicy) -> FlowKey {
@@ -124,7 +124,7 @@ extension City {
     /// Pools that policies name, as each lot counts them. Those of a policy by saturation hold while that has switched it on.
     mutating func refreshPoolRules(_ parkCodes: [String]) {
         for parkCode in Set(parkCodes) where lots[parkCode] != nil {
-            lots[parkCode]!.poolRules = flows(of: parkCode).filter { !$0.isBySaturation || $0.isOn }.flatMap { policy in
+            lots[known: parkCode].poolRules = flows(of: parkCode).filter { !$0.isBySaturation || $0.isOn }.flatMap { policy in
                 policy.pools.sorted { $0.key < $1.key }.compactMap { name, count in
                     Pool(rawValue: name).map {
                         PoolRule(

@@ -20,7 +20,7 @@ public enum FlowMode: Int, Sendable, Codable, Comparable {
     case closed = 3
 
     /// The stricter is the greater: throttle, booking only, closed.
-    private var rank: Int { [.off: 0, .throttle: 1, .bookingOnly: 2, .closed: 3][self]! }
+    private var rank: Int { [.off: 0, .throttle: 1, .bookingOnly: 2, .closed: 3][self] ?? 0 }
     public static func < (left: FlowMode, right: FlowMode) -> Bool { left.rank < right.rank }
 }
 

@@ -24,7 +24,7 @@ extension City {
 
     /// Restores a kept list entry, in the form that the rules read.
     public mutating func restore(list kind: String, _ place: String, _ plate: Plate, _ entry: ListEntry) {
-        lists[RecordKind(parkCode: place, kind: kind), default: [:]][plate] = entry
+        directory.set(entry, of: plate, on: RecordKind(parkCode: place, kind: kind))
     }
 
     /// A list entry of one lot, of its group, or of the city. It is kept in its scope, so that it holds for lots that are added later too.
@@ -53,7 +53,7 @@ extension City {
             // A filed vehicle is on the white list, and needs no booking.
             let isGone = entry == nil || (kind == City.exemptKind && !isExempt)
             keep(KeptRecord(parkCode: place, kind: kind, key: plate.revealed, body: isGone ? "" : kept, at: now), &events)
-            lists[RecordKind(parkCode: place, kind: kind), default: [:]][plate] = isGone ? nil : entry
+            directory.set(isGone ? nil : entry, of: plate, on: RecordKind(parkCode: place, kind: kind))
         }
         var position: (String, Int64)?
         for parkCode in concerned {
@@ -67,7 +67,7 @@ extension City {
             {
                 append(.relay(service: service, body: report.body), to: parkCode, about: "", at: now, &events)
             }
-            if asked == nil || parkCode == asked { position = (lots[parkCode]!.downEpoch!, lots[parkCode]!.downLast) }
+            if asked == nil || parkCode == asked { position = (lots[known: parkCode].downEpoch!, lots[known: parkCode].downLast) }
         }
         return Decision(.posted(epoch: position?.0 ?? "", seq: position?.1 ?? 0), events)
     }

@@ -12,15 +12,15 @@ public enum Correction: Sendable, Equatable {
 extension City {
     /// U13. Nothing is corrected while the car is inside: until it has left, its record is still being made.
     mutating func correct(
-        _ parkCode: String, recordNo: String, _ correction: Correction, mends: Bool = false, at now: Millis, history: some History
+        _ parkCode: String, recordNo: String, _ correction: Correction, mends: Bool = false, at now: Millis, past: Past
     ) -> Decision {
         guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
-        guard var visit = visit(parkCode, recordNo, history: history), !visit.isVoid else {
+        guard var visit = visit(parkCode, recordNo, past: past), !visit.isVoid else {
             return Decision(.refused(.noEntryRecord))
         }
         guard visit.leaveTime != nil else {
             if case .plate(let plate) = correction, !visit.plate.isLegal || (mends && visit.orderNo == nil) {
-                return name(&visit, plate, at: now, history: history)
+                return name(&visit, plate, at: now, past: past)
             }
             return Decision(.refused(.correctionWhileInside))
         }
@@ -36,7 +36,7 @@ extension City {
             visit.isVoid = true
             eventType = 1013
         case .merge(let other):
-            guard other != recordNo, let target = self.visit(parkCode, other, history: history), !target.isVoid else {
+            guard other != recordNo, let target = self.visit(parkCode, other, past: past), !target.isVoid else {
                 return Decision(.refused(.noEntryRecord))
             }
             visit.isVoid = true
@@ -44,7 +44,7 @@ extension City {
         }
         with(parkCode) { $0.visits[recordNo] = visit }
         var events: [Event] = []
-        followCorrection(&visit, correction, at: now, history: history, &events)
+        followCorrection(&visit, correction, at: now, past: past, &events)
         with(parkCode) { $0.visits[recordNo] = visit }
         events.append(.visit(visit))
         events.append(.notice(LotEvent(parkCode: parkCode, eventType: eventType, occurredAt: now, recordNo: recordNo)))
@@ -52,10 +52,10 @@ extension City {
     }
 
     /// Gives a reading that was no plate its plate while the car is inside; a reservation of that plate is then found.
-    mutating func name(_ visit: inout Visit, _ plate: Plate, at now: Millis, history: some History) -> Decision {
+    mutating func name(_ visit: inout Visit, _ plate: Plate, at now: Millis, past: Past) -> Decision {
         let old = visit.insideKey
         let recordNo = visit.recordNo
-        guard lots[visit.parkCode]!.inside[plate] == nil else { return Decision(.refused(.repeatedEntry)) }
+        guard lots[known: visit.parkCode].inside[plate] == nil else { return Decision(.refused(.repeatedEntry)) }
         visit.plate = plate
         let fresh = visit
         with(visit.parkCode) {
@@ -66,7 +66,7 @@ extension City {
         noteInside(old, visit.parkCode, isInside: false)
         noteInside(plate, visit.parkCode, isInside: true)
         var events: [Event] = []
-        if visit.orderNo == nil { followCorrection(&visit, .plate(plate), at: now, history: history, &events) }
+        if visit.orderNo == nil { followCorrection(&visit, .plate(plate), at: now, past: past, &events) }
         let named = visit
         with(visit.parkCode) { $0.visits[recordNo] = named }
         events.append(.visit(visit))
@@ -90,7 +90,7 @@ extension City {
 
     /// Applies the proof of a corrected record: the driver came after all, or left in time.
     private mutating func followCorrection(
-        _ visit: inout Visit, _ correction: Correction, at now: Millis, history: some History, _ events: inout [Event]
+        _ visit: inout Visit, _ correction: Correction, at now: Millis, past: Past, _ events: inout [Event]
     ) {
         switch correction {
         case .fee: return
@@ -112,7 +112,7 @@ extension City {
             admit(&reservation, recordNo: visit.recordNo, enterTime: time, at: now, &events)
             reservation = lots[reservation.parkCode]?.reservations[reservation.orderNo] ?? reservation
             if let left = visit.leaveTime { leave(&reservation, at: left, now: now, &events) }
-        } else if var reservation = visit.orderNo.flatMap({ reservation($0, history: history) }), reservation.status == .done,
+        } else if var reservation = visit.orderNo.flatMap({ reservation($0, past: past) }), reservation.status == .done,
             let left = visit.leaveTime,
             reservation.recordNo == visit.recordNo
         {

@@ -2,9 +2,9 @@
 extension City {
     // No reference to the lot is kept here. The lot changes, and a value that is held twice is copied first, with its visits and
     // reservations.
-    mutating func enter(_ parkCode: String, _ passage: Passage, at now: Millis, history: some History) -> Decision {
+    mutating func enter(_ parkCode: String, _ passage: Passage, at now: Millis, past: Past) -> Decision {
         guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
-        var decision = takeEntry(parkCode, passage, at: now, history: history)
+        var decision = takeEntry(parkCode, passage, at: now, past: past)
         // A refused record still shows that the car was there, so its reservation gets no penalty. The same holds for a record of a booked
         // plate that names no reservation, or whose reservation did not cover it.
         let standsAlone = lots[parkCode]?.visits[passage.recordNo].map { $0.orderNo == nil } ?? false
@@ -22,8 +22,8 @@ extension City {
     mutating func dispute(
         _ parkCode: String, plate: Plate?, orderNo: String?, time: Millis, recordNo: String, at now: Millis, _ events: inout [Event]
     ) {
-        let most = lots[parkCode]!.policy.fuzzyCharsMax
-        let concerned = lots[parkCode]!.reservations.values.filter { reservation in
+        let most = lots[known: parkCode].policy.fuzzyCharsMax
+        let concerned = lots[known: parkCode].reservations.values.filter { reservation in
             guard reservation.status == .booked || reservation.status == .noShow, !reservation.isDisputed, reservation.enterStart <= time,
                 time <= reservation.enterEnd
             else { return false }
@@ -46,78 +46,35 @@ extension City {
     /// A second entry within this time is the same car seen twice, ms (section 5.5).
     static let seenTwiceMillis: Millis = 300_000
 
-    private mutating func takeEntry(_ parkCode: String, _ reported: Passage, at now: Millis, history: some History) -> Decision {
+    private mutating func takeEntry(_ parkCode: String, _ reported: Passage, at now: Millis, past: Past) -> Decision {
+        if let known = visit(parkCode, reported.recordNo, past: past) { return repeatEntry(known, reported, past: past) }
+        if reported.enterTime < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
         var passage = reported
         var events: [Event] = []
         var flags: [String] = []
-        if let known = visit(parkCode, passage.recordNo, history: history) {
-            guard known.plate == passage.plate else { return Decision(.refused(.repeatedEntry)) }
-            guard known.enterTime == passage.enterTime || known.reportedEnterTime == passage.enterTime else {
-                return Decision(.refused(.enterTimeDiffers))
-            }
-            let status = known.orderNo.flatMap { reservation($0, history: history)?.status }
-            return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
-        }
-        if passage.enterTime < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
         passage.enterTime = present(passage.enterTime, "enterTime", parkCode, at: now, &events)
         if passage.enterTime != reported.enterTime { flags.append("timeAhead") }
         if !passage.plate.isLegal { flags.append("unreadPlate") }
-        let gates = lots[parkCode]!.gates
+        let gates = lots[known: parkCode].gates
         if !gates.isEmpty, gates[passage.gateCode] == nil { flags.append("unknownGate") }
         var visit = Visit(
             parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
             gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
         visit.vehicleClass = passage.vehicleClass
         if passage.enterTime != reported.enterTime { visit.reportedEnterTime = reported.enterTime }
-        if let inside = lots[parkCode]!.inside[visit.insideKey] {
-            let older = lots[parkCode]!.visits[inside]
-            if let older, abs(passage.enterTime - older.enterTime) <= City.seenTwiceMillis {
-                return Decision(
-                    .refused(.repeatedEntry),
-                    [
-                        .notice(
-                            LotEvent(
-                                parkCode: parkCode, eventType: 1015, occurredAt: passage.enterTime, recordNo: passage.recordNo,
-                                detail: inside))
-                    ])
-            }
+        if let inside = lots[known: parkCode].inside[visit.insideKey] {
+            if let seenTwice = seenTwice(parkCode, inside, passage) { return seenTwice }
             flags.append("exitMissed")
-            if let older, passage.enterTime < older.enterTime {
+            if let older = lots[known: parkCode].visits[inside], passage.enterTime < older.enterTime {
                 // A late record of an earlier stay: its exit may follow.
                 visit.isExitMissed = true
                 visit.leaveTime = visit.enterTime
             } else {
-                closeMissed(parkCode, inside, by: passage.recordNo, at: now, history: history, &events)
+                closeMissed(parkCode, inside, by: passage.recordNo, at: now, past: past, &events)
             }
         }
-
-        var refusal: Rejection?
-        var linked: Reservation?
-        var subscription: SharedSubscription?
-        if let orderNo = passage.orderNo {
-            let policy = lots[parkCode]!.policy
-            if let found = lots[parkCode]!.subscriptions[orderNo] {
-                if mayStand(passage.plate, for: found.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode) {
-                    let plate = found.plates.contains(passage.plate) ? passage.plate : found.plates[0]
-                    refusal = GatePolicy.refuse(found, plate: plate, at: passage.enterTime, calendar)
-                    subscription = found
-                    noteReading(found.plates, orderNo, passage, parkCode, at: now, &events)
-                } else {
-                    refusal = .plateDiffers
-                }
-            } else if let reservation = reservation(orderNo, history: history), reservation.parkCode == parkCode {
-                if mayStand(passage.plate, for: reservation.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode)
-                {
-                    refusal = refuseEntry(of: reservation, passage, at: now)
-                    linked = reservation
-                    noteReading(reservation.plates, orderNo, passage, parkCode, at: now, &events)
-                } else {
-                    refusal = .plateDiffers
-                }
-            } else {
-                refusal = .orderNotFound
-            }
-        }
+        let (refusal, reservation, subscription) = claim(parkCode, passage, at: now, past: past, &events)
+        var linked = reservation
         noteEntry(parkCode, passage, at: now, &events)
         // The car is inside even without a valid reservation: the record is kept, and a code says that the reservation did not cover it.
         if let reservation = linked, reservation.status == .inLot, reservation.recordNo == passage.recordNo {
@@ -132,21 +89,71 @@ extension City {
             visit.orderNo = subscription.authNo
             enter(subscription, visit, at: now, &events)
         }
-        with(parkCode) {
-            $0.visits[visit.recordNo] = visit
-            if !visit.isExitMissed { $0.inside[visit.insideKey] = visit.recordNo }
-            guard visit.orderNo == nil else { return }
-            $0.walkIns.removeAll { $0 < now - 5 * CivilTime.minute }
-            if visit.enterTime > now - 5 * CivilTime.minute { $0.walkIns.append(min(visit.enterTime, now)) }
-        }
-        if !visit.isExitMissed { noteInside(visit.insideKey, parkCode, isInside: true) }
-        events.append(.visit(visit))
+        putInside(visit, at: now, &events)
         note(passage, at: passage.enterTime, parkCode, now: now, &events)
         var decision =
             refusal.map { Decision(.recordedWith($0, recordNo: visit.recordNo), events) }
             ?? Decision(.recorded(recordNo: visit.recordNo, linked?.status, isRepeat: false), events)
         decision.flags = flags
         return decision
+    }
+
+    /// A record that is known: it is the same, or contradicts what was reported first.
+    private func repeatEntry(_ known: Visit, _ passage: Passage, past: Past) -> Decision {
+        guard known.plate == passage.plate else { return Decision(.refused(.repeatedEntry)) }
+        guard known.enterTime == passage.enterTime || known.reportedEnterTime == passage.enterTime else {
+            return Decision(.refused(.enterTimeDiffers))
+        }
+        let status = known.orderNo.flatMap { reservation($0, past: past)?.status }
+        return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
+    }
+
+    /// The refusal of a record of a car that a camera has just seen under another one (event 1015); nil where it is another entry.
+    private func seenTwice(_ parkCode: String, _ inside: String, _ passage: Passage) -> Decision? {
+        guard let older = lots[known: parkCode].visits[inside], abs(passage.enterTime - older.enterTime) <= City.seenTwiceMillis else {
+            return nil
+        }
+        let notice = LotEvent(
+            parkCode: parkCode, eventType: 1015, occurredAt: passage.enterTime, recordNo: passage.recordNo, detail: inside)
+        return Decision(.refused(.repeatedEntry), [.notice(notice)])
+    }
+
+    /// The reservation or subscription that an entry names, and why it does not cover the entry; nil where it does, and without a number.
+    private mutating func claim(
+        _ parkCode: String, _ passage: Passage, at now: Millis, past: Past, _ events: inout [Event]
+    ) -> (refusal: Rejection?, reservation: Reservation?, subscription: SharedSubscription?) {
+        guard let orderNo = passage.orderNo else { return (nil, nil, nil) }
+        let policy = lots[known: parkCode].policy
+        if let found = lots[known: parkCode].subscriptions[orderNo] {
+            guard mayStand(passage.plate, for: found.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode) else {
+                return (.plateDiffers, nil, nil)
+            }
+            let plate = found.plates.contains(passage.plate) ? passage.plate : found.plates[0]
+            noteReading(found.plates, orderNo, passage, parkCode, at: now, &events)
+            return (GatePolicy.refuse(found, plate: plate, at: passage.enterTime, calendar), nil, found)
+        }
+        guard let reservation = reservation(orderNo, past: past), reservation.parkCode == parkCode else {
+            return (.orderNotFound, nil, nil)
+        }
+        guard mayStand(passage.plate, for: reservation.plates, orderNo: orderNo, passage: passage, policy: policy, parkCode: parkCode)
+        else {
+            return (.plateDiffers, nil, nil)
+        }
+        let refusal = refuseEntry(of: reservation, passage, at: now)
+        noteReading(reservation.plates, orderNo, passage, parkCode, at: now, &events)
+        return (refusal, reservation, nil)
+    }
+
+    private mutating func putInside(_ visit: Visit, at now: Millis, _ events: inout [Event]) {
+        with(visit.parkCode) {
+            $0.visits[visit.recordNo] = visit
+            if !visit.isExitMissed { $0.inside[visit.insideKey] = visit.recordNo }
+            guard visit.orderNo == nil else { return }
+            $0.walkIns.removeAll { $0 < now - 5 * CivilTime.minute }
+            if visit.enterTime > now - 5 * CivilTime.minute { $0.walkIns.append(min(visit.enterTime, now)) }
+        }
+        if !visit.isExitMissed { noteInside(visit.insideKey, visit.parkCode, isInside: true) }
+        events.append(.visit(visit))
     }
 
     /// The count of places that a passage states.
@@ -158,15 +165,15 @@ extension City {
 
     /// The exit of a car was missed: its stay ends at its last proof and costs nothing beyond it (section 5.5).
     private mutating func closeMissed(
-        _ parkCode: String, _ recordNo: String, by other: String, at now: Millis, history: some History, _ events: inout [Event]
+        _ parkCode: String, _ recordNo: String, by other: String, at now: Millis, past: Past, _ events: inout [Event]
     ) {
-        guard var visit = lots[parkCode]!.visits[recordNo] else {
+        guard var visit = lots[known: parkCode].visits[recordNo] else {
             return
         }
         let proof = min(now, max(visit.enterTime, visit.paidAt ?? 0))
-        if let subscription = visit.orderNo.flatMap({ lots[parkCode]!.subscriptions[$0] }), subscription.recordNo == recordNo {
+        if let subscription = visit.orderNo.flatMap({ lots[known: parkCode].subscriptions[$0] }), subscription.recordNo == recordNo {
             leave(subscription, at: min(proof, subscription.leaveBy ?? proof), now: now, &events)
-        } else if var reservation = visit.orderNo.flatMap({ reservation($0, history: history) }), reservation.status == .inLot,
+        } else if var reservation = visit.orderNo.flatMap({ reservation($0, past: past) }), reservation.status == .inLot,
             reservation.recordNo == recordNo
         {
             leave(&reservation, at: min(proof, reservation.leaveDeadline ?? proof), now: now, &events)

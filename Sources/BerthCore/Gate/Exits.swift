@@ -1,12 +1,12 @@
 // Exits of cars, as lots report them (U11).
 extension City {
-    mutating func exit(_ parkCode: String, _ reported: Passage, at now: Millis, history: some History) -> Decision {
+    mutating func exit(_ parkCode: String, _ reported: Passage, at now: Millis, past: Past) -> Decision {
         guard lots[parkCode] != nil, let reportedLeave = reported.leaveTime else { return Decision(.refused(.lotNotRegistered)) }
         notePassed(parkCode, through: reportedLeave, at: now)
         var events: [Event] = []
         var flags: [String] = []
         var passage = reported
-        let known = visit(parkCode, passage.recordNo, history: history)
+        let known = visit(parkCode, passage.recordNo, past: past)
         if known == nil, reportedLeave < now - City.recordDaysMax * CivilTime.dayLength { return Decision(.refused(.recordTooOld)) }
         var leaveTime = present(reportedLeave, "leaveTime", parkCode, at: now, &events)
         passage.enterTime = min(passage.enterTime, leaveTime)
@@ -17,7 +17,7 @@ extension City {
             }
             if let left = known.leaveTime, !known.isExitMissed {
                 guard left == leaveTime || leaveTime != reportedLeave else { return Decision(.refused(.orderFinished)) }
-                let status = known.orderNo.flatMap { reservation($0, history: history)?.status }
+                let status = known.orderNo.flatMap { reservation($0, past: past)?.status }
                 return Decision(.recorded(recordNo: passage.recordNo, status, isRepeat: true))
             }
             leaveTime = max(leaveTime, known.enterTime)
@@ -27,59 +27,30 @@ extension City {
             ?? Visit(
                 parkCode: parkCode, recordNo: passage.recordNo, plate: passage.plate, enterTime: passage.enterTime,
                 gateCode: passage.gateCode, carKind: passage.carKind, orderNo: nil)
-        var status: ReservationStatus?
         if known == nil {
             visit.vehicleClass = passage.vehicleClass
             if passage.enterTime != reported.enterTime { visit.reportedEnterTime = reported.enterTime }
             if !visit.plate.isLegal { flags.append("unreadPlate") }
         }
-        if let subscription = visit.orderNo.flatMap({ lots[parkCode]!.subscriptions[$0] }), subscription.recordNo == passage.recordNo {
-            leave(subscription, at: leaveTime, now: now, &events)
-        } else if var reservation = (visit.orderNo ?? passage.orderNo).flatMap({ reservation($0, history: history) }),
-            reservation.parkCode == parkCode
-        {
-            if known == nil, reservation.speaks(for: passage.plate), reservation.status.canEnter,
-                refuseEntry(of: reservation, passage, at: now) == nil
-            {
-                admit(&reservation, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
-                visit.orderNo = reservation.orderNo
-            }
-            if visit.orderNo == reservation.orderNo, reservation.status == .inLot {
-                reservation = lots[parkCode]?.reservations[reservation.orderNo] ?? reservation
-                leave(&reservation, at: leaveTime, now: now, &events)
-            } else if visit.isExitMissed, visit.orderNo == reservation.orderNo, reservation.status == .done,
-                reservation.recordNo == passage.recordNo
-            {
-                // The exit that was missed has come after all.
-                reservation.leaveTime = leaveTime
-                update(reservation, at: now, &events)
-            }
-            status = reservation.status
-        }
+        let status = end(&visit, passage, isKnown: known != nil, at: leaveTime, now: now, past: past, &events)
         visit.leaveTime = leaveTime
         visit.isExitMissed = false
         visit.exitGateCode = passage.exitGateCode
         visit.feeFen = passage.feeFen
         visit.isInArrears = passage.isInArrears
-        if let reservation = visit.orderNo.flatMap({ reservation($0, history: history) }), reservation.discountFen > 0 {
+        if let reservation = visit.orderNo.flatMap({ reservation($0, past: past) }), reservation.discountFen > 0 {
             with(parkCode) { $0.visits[visit.recordNo] = visit }
-            settleCompensation(of: reservation, &visit, at: now, history: history, &events)
+            settleCompensation(of: reservation, &visit, at: now, past: past, &events)
         }
-        let key = visit.insideKey
-        let isLast = lots[parkCode]!.inside[key] == visit.recordNo
-        with(parkCode) {
-            $0.visits[visit.recordNo] = visit
-            if isLast { $0.inside[key] = nil }
-        }
-        if isLast { noteInside(key, parkCode, isInside: false) } else { noteRefilled(parkCode) }
+        takeOut(visit)
         events.append(.visit(visit))
         note(passage, at: leaveTime, parkCode, now: now, &events)
         // Payments that came by themselves before (U22) are known; where the city bills, the lot takes none.
         for payment in passage.payments {
-            let taken = takeIn(payment, at: now, history: history)
+            let taken = takeIn(payment, at: now, past: past)
             if case .paid(_, isRepeat: false) = taken.outcome { events += taken.events }
         }
-        if let orderNo = visit.orderNo { settleStay(orderNo, visit.recordNo, parkCode, at: now, history: history, &events) }
+        if let orderNo = visit.orderNo { settleStay(orderNo, visit.recordNo, parkCode, at: now, past: past, &events) }
         if passage.isInArrears {
             events.append(
                 .notice(
@@ -95,15 +66,60 @@ extension City {
         return decision
     }
 
+    /// Ends the stay of the reservation or subscription of a record.
+    /// - Returns: the status of the reservation then; nil where there is none.
+    private mutating func end(
+        _ visit: inout Visit, _ passage: Passage, isKnown: Bool, at leaveTime: Millis, now: Millis, past: Past, _ events: inout [Event]
+    ) -> ReservationStatus? {
+        let parkCode = visit.parkCode
+        if let subscription = visit.orderNo.flatMap({ lots[known: parkCode].subscriptions[$0] }), subscription.recordNo == passage.recordNo
+        {
+            leave(subscription, at: leaveTime, now: now, &events)
+        } else if var reservation = (visit.orderNo ?? passage.orderNo).flatMap({ reservation($0, past: past) }),
+            reservation.parkCode == parkCode
+        {
+            if !isKnown, reservation.speaks(for: passage.plate), reservation.status.canEnter,
+                refuseEntry(of: reservation, passage, at: now) == nil
+            {
+                admit(&reservation, recordNo: passage.recordNo, enterTime: passage.enterTime, at: now, &events)
+                visit.orderNo = reservation.orderNo
+            }
+            if visit.orderNo == reservation.orderNo, reservation.status == .inLot {
+                reservation = lots[parkCode]?.reservations[reservation.orderNo] ?? reservation
+                leave(&reservation, at: leaveTime, now: now, &events)
+            } else if visit.isExitMissed, visit.orderNo == reservation.orderNo, reservation.status == .done,
+                reservation.recordNo == passage.recordNo
+            {
+                // The exit that was missed has come after all.
+                reservation.leaveTime = leaveTime
+                update(reservation, at: now, &events)
+            }
+            return reservation.status
+        }
+        return nil
+    }
+
+    /// Takes the car of a record out of its lot, where it is inside under this record.
+    private mutating func takeOut(_ visit: Visit) {
+        let parkCode = visit.parkCode
+        let key = visit.insideKey
+        let isLast = lots[known: parkCode].inside[key] == visit.recordNo
+        with(parkCode) {
+            $0.visits[visit.recordNo] = visit
+            if isLast { $0.inside[key] = nil }
+        }
+        if isLast { noteInside(key, parkCode, isInside: false) } else { noteRefilled(parkCode) }
+    }
+
     /// Sets how the stay of a reservation is paid, when its car has left (section 6, `payState`).
     mutating func settleStay(
-        _ orderNo: String, _ recordNo: String, _ parkCode: String, at now: Millis, history: some History, _ events: inout [Event]
+        _ orderNo: String, _ recordNo: String, _ parkCode: String, at now: Millis, past: Past, _ events: inout [Event]
     ) {
-        guard var reservation = known(orderNo), let visit = visit(parkCode, recordNo, history: history) else { return }
+        guard var reservation = known(orderNo), let visit = visit(parkCode, recordNo, past: past) else { return }
         let isInside = visit.leaveTime == nil
         var state = 0
         if City.isBilledByCity(reservation.purpose) {
-            let fee = sessionFee(parkCode, recordNo: recordNo, at: now, history: history)
+            let fee = sessionFee(parkCode, recordNo: recordNo, at: now, past: past)
             state = (fee?.payableFen ?? 0) > 0 ? (isInside ? 1 : 4) : visit.paidFen > 0 ? 2 : isInside ? 1 : 0
         } else {
             state = visit.isInArrears ? 4 : visit.feeFen > 0 ? 2 : 0

@@ -7,7 +7,7 @@ extension City {
 
     /// The same for a message that carries the reservation with its new position in the log.
     mutating func send(_ message: (Reservation) -> LotMessage, of reservation: inout Reservation, at now: Millis, _ events: inout [Event]) {
-        reservation.downSeq = lots[reservation.parkCode]!.downLast + 1
+        reservation.downSeq = lots[known: reservation.parkCode].downLast + 1
         reservation.deliver = .new
         reservation.pushedVer = reservation.orderVer
         append(message(reservation), to: reservation.parkCode, about: reservation.orderNo, at: now, &events)
@@ -29,8 +29,8 @@ extension City {
             lot.awaiting[lot.downLast] = orderNo
             return (lot.downEpoch ?? newEpoch, lot.downLast)
         }
-        return take(&lots[parkCode]!)
+        return take(&lots[known: parkCode])
     }
 
-    mutating func with(_ parkCode: String, _ body: (inout Lot) -> Void) { body(&lots[parkCode]!) }
+    mutating func with(_ parkCode: String, _ body: (inout Lot) -> Void) { body(&lots[known: parkCode]) }
 }

@@ -6,7 +6,7 @@ extension City {
         if now < .max, time > now + City.aheadMillisMax { return }
         let time = min(time, now, sentAt)
         guard let before = lots[parkCode]?.passedThrough, time > before else { return }
-        lots[parkCode]!.passedThrough = time
+        lots[known: parkCode].passedThrough = time
     }
 
     /// The most by which a reported time may lie ahead of the clock, ms (section 5.5).
@@ -25,7 +25,7 @@ extension City {
         if let old = lots[parkCode]?.remaining, (old.reportedAt > remaining.reportedAt && old.reportedAt <= now) || old == remaining {
             return
         }
-        lots[parkCode]!.remaining = remaining
+        lots[known: parkCode].remaining = remaining
         noteRefilled(parkCode)
         events.append(.remaining(parkCode: parkCode, remaining))
     }

@@ -31,33 +31,24 @@ extension City {
     }
 
     public mutating func restore(report: KeptRecord) {
-        reports[RecordKind(parkCode: report.parkCode, kind: report.kind), default: [:]][report.key] = report
+        records.putBack(report, RecordKind(parkCode: report.parkCode, kind: report.kind), report.key)
         if report.kind == City.stageKind { restoreStage(report) }
         if report.kind == ProviderNotification.kind || report.kind == ProviderNotification.failedKind {
-            lastNotification = max(lastNotification, Int64(report.key) ?? 0)
+            numbers.given(.notification, Int64(report.key) ?? 0)
         }
     }
 
     /// The records of one kind that are in force, by key.
     public func reports(_ parkCode: String, kind: String) -> [KeptRecord] {
-        (reports[RecordKind(parkCode: parkCode, kind: kind)] ?? [:]).values.sorted { $0.key < $1.key }
+        records[RecordKind(parkCode: parkCode, kind: kind)].values.sorted { $0.key < $1.key }
     }
 
     public func report(_ parkCode: String, kind: String, key: String) -> KeptRecord? {
-        reports[RecordKind(parkCode: parkCode, kind: kind)]?[key]
+        records[RecordKind(parkCode: parkCode, kind: kind)][key]
     }
 
     mutating func keep(_ report: KeptRecord, _ events: inout [Event]) {
-        let kind = RecordKind(parkCode: report.parkCode, kind: report.kind)
-        let old = reports[kind]?[report.key]
-        if report.isGone {
-            guard old != nil else { return }
-            reports[kind]![report.key] = nil
-        } else {
-            guard old?.body != report.body else { return }
-            reports[kind, default: [:]][report.key] = report
-        }
-        events.append(.report(report))
+        if records.keep(report) { events.append(.report(report)) }
     }
 
     /// - Parameter replaces: the kind whose earlier records are removed.
@@ -66,10 +57,9 @@ extension City {
     ) -> Decision {
         guard parkCode.isEmpty || lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
         // A space is looked up where the lot has said which ones it has.
-        if let knownBy, let known = reports[RecordKind(parkCode: parkCode, kind: knownBy)], !known.isEmpty,
-            !filed.allSatisfy({ known[$0.key] != nil })
-        {
-            return Decision(.refused(.unknownSpace))
+        if let knownBy {
+            let known = records[RecordKind(parkCode: parkCode, kind: knownBy)]
+            guard known.isEmpty || filed.allSatisfy({ known[$0.key] != nil }) else { return Decision(.refused(.unknownSpace)) }
         }
         var events: [Event] = []
         if let kind = replaces {
@@ -89,7 +79,7 @@ extension City {
         var events: [Event] = []
         if let report { keep(report, &events) }
         append(.relay(service: service, body: body), to: parkCode, about: "", at: now, &events)
-        return Decision(.posted(epoch: lots[parkCode]!.downEpoch!, seq: lots[parkCode]!.downLast), events)
+        return Decision(.posted(epoch: lots[known: parkCode].downEpoch!, seq: lots[known: parkCode].downLast), events)
     }
 
     /// A10: a plate belongs to one user. An empty body unbinds.

@@ -30,9 +30,9 @@ public struct LogPosition: Sendable, Equatable {
         return seq == ackSeq + 1 ? .next : .gap(expectedSeq: ackSeq + 1)
     }
 
-    /// Takes an entry that was admitted as `.next`; a new epoch closes the old one.
+    /// Takes an entry that was admitted as `.next`; a new epoch closes the old one. Any other entry changes nothing.
     public mutating func consume(epoch: String, seq: Int64) {
-        precondition(admit(epoch: epoch, seq: seq) == .next, "an entry is consumed only when it is the next one")
+        guard admit(epoch: epoch, seq: seq) == .next else { return }
         if let old = self.epoch, old != epoch { closed.insert(old) }
         self.epoch = epoch
         ackSeq = seq

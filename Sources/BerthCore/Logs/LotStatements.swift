@@ -2,10 +2,10 @@
 extension City {
     mutating func state(
         _ parkCode: String, orderNo: String, orderVer: Int64, _ statement: LotStatement, occurred: Millis,
-        recordNo: String?, at now: Millis, history: some History
+        recordNo: String?, at now: Millis, past: Past
     ) -> Decision {
         guard lots[parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
-        guard var reservation = reservation(orderNo, history: history), reservation.parkCode == parkCode else {
+        guard var reservation = reservation(orderNo, past: past), reservation.parkCode == parkCode else {
             return Decision(.refused(.orderNotFound))
         }
         notePassed(parkCode, through: occurred, at: now)
@@ -40,7 +40,7 @@ extension City {
             }
         case (.notArrived, .booked):
             // The lot's log must have passed the window; its statement alone is not enough.
-            guard now > reservation.enterEnd, lots[parkCode]!.passedThrough >= reservation.enterEnd else {
+            guard now > reservation.enterEnd, lots[known: parkCode].passedThrough >= reservation.enterEnd else {
                 return Decision(.wrongState, RuleNote("enterEnd", until: reservation.enterEnd))
             }
             judgeNoShow(&reservation, at: now, &events)
@@ -69,22 +69,24 @@ extension City {
 
     mutating func settle(
         _ parkCode: String, epoch: String, ackSeq: Int64, results: [DownResult], assumesRest: Bool, at now: Millis,
-        history: some History
+        past: Past
     ) -> Decision {
         guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
-        guard epoch == lots[parkCode]!.downEpoch, ackSeq <= lots[parkCode]!.downLast else { return Decision(.refused(.wrongState)) }
-        var settled = results.filter { lots[parkCode]!.awaiting[$0.seq] != nil }
+        guard epoch == lots[known: parkCode].downEpoch, ackSeq <= lots[known: parkCode].downLast else {
+            return Decision(.refused(.wrongState))
+        }
+        var settled = results.filter { lots[known: parkCode].awaiting[$0.seq] != nil }
         if assumesRest {
             let answered = Set(settled.map(\.seq))
-            settled += lots[parkCode]!.awaiting.keys.filter { $0 <= ackSeq && !answered.contains($0) }
+            settled += lots[known: parkCode].awaiting.keys.filter { $0 <= ackSeq && !answered.contains($0) }
                 .map { DownResult(seq: $0, isAccepted: true) }
         }
         settled.sort { $0.seq < $1.seq }
-        guard !settled.isEmpty || ackSeq > lots[parkCode]!.downAck else { return Decision(.done) }
+        guard !settled.isEmpty || ackSeq > lots[known: parkCode].downAck else { return Decision(.done) }
         var events: [Event] = []
         for result in settled {
-            guard let orderNo = lots[parkCode]!.awaiting.removeValue(forKey: result.seq),
-                var reservation = reservation(orderNo, history: history)
+            guard let orderNo = lots[known: parkCode].awaiting.removeValue(forKey: result.seq),
+                var reservation = reservation(orderNo, past: past)
             else { continue }
             if result.isAccepted {
                 if reservation.downSeq == result.seq { accept(&reservation, occurred: now, at: now, &events) }
@@ -95,9 +97,9 @@ extension City {
                 update(reservation, at: now, &events)
             }
         }
-        lots[parkCode]!.downAck = max(lots[parkCode]!.downAck, ackSeq)
+        lots[known: parkCode].downAck = max(lots[known: parkCode].downAck, ackSeq)
         events.append(
-            .downSettled(parkCode: parkCode, epoch: epoch, ackSeq: lots[parkCode]!.downAck, settled))
+            .downSettled(parkCode: parkCode, epoch: epoch, ackSeq: lots[known: parkCode].downAck, settled))
         return Decision(.done, events)
     }
 }

@@ -95,8 +95,7 @@ extension City {
     /// Tells a provider, when it listens.
     mutating func tell(_ appId: String, _ subject: ProviderNotification.Subject, at now: Millis, _ events: inout [Event]) {
         guard listeners.contains(appId) else { return }
-        lastNotification += 1
-        keep(ProviderNotification(id: lastNotification, appId: appId, at: now, subject: subject).report, &events)
+        keep(ProviderNotification(id: numbers.next(.notification), appId: appId, at: now, subject: subject).report, &events)
     }
 
     /// Tells a reservation's provider its state, and the time of the change (section 6, "Settled" g).
@@ -147,7 +146,7 @@ extension City {
 
     /// Everything of one kind, over all lots and parties.
     public func allReports(kind: String) -> [KeptRecord] {
-        reports.filter { $0.key.kind == kind }.flatMap { $0.value.values }.sorted { ($0.parkCode, $0.key) < ($1.parkCode, $1.key) }
+        records.all(kind).sorted { ($0.parkCode, $0.key) < ($1.parkCode, $1.key) }
     }
 
     mutating func subscribe(_ appId: String, _ parkCodes: [String], minSeconds: Int, at now: Millis) -> Decision {
@@ -171,8 +170,8 @@ extension City {
         var events: [Event] = []
         let body = ([stage.rawValue] + opened.map(\.rawValue).sorted().map { String($0) }).joined(separator: " ")
         keep(KeptRecord(parkCode: parkCode, kind: City.stageKind, key: City.stageKind, body: body, at: now), &events)
-        lots[parkCode]!.stage = stage
-        lots[parkCode]!.opened = opened
+        lots[known: parkCode].stage = stage
+        lots[known: parkCode].opened = opened
         return Decision(.done, events)
     }
 

@@ -68,6 +68,13 @@ public struct Lot: Sendable {
 
     var subscriptionSpaces: TextTable<String> = [:]
 
+    /// The contradiction that was found in the lot's own state. Nothing is decided for the lot until the city is read back from its store;
+    /// the other lots go on.
+    public private(set) var fault: String?
+
+    /// Stops the lot: what it holds cannot be right.
+    mutating func stop(_ fault: String) { self.fault = self.fault ?? fault }
+
     /// The reservations that wait for a place, the oldest first.
     public var waiting: [Reservation] { reservations.values.filter { $0.status == .waitlisted }.sorted { $0.serial < $1.serial } }
 
@@ -89,7 +96,7 @@ public struct Lot: Sendable {
         for (recordNo, visit) in visits {
             if let leave = visit.leaveTime, leave < time, inside[visit.insideKey] != recordNo { visits.removeValue(forKey: recordNo) }
         }
-        for pool in pools.keys { pools[pool]!.forget(before: time) }
+        for pool in pools.keys { pools[pool]?.forget(before: time) }
         spaces.forget(before: time - CivilTime.dayLength)
     }
 }

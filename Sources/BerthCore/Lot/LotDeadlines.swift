@@ -41,7 +41,7 @@ extension Lot {
         return times.min()
     }
 
-    mutating func noteDeadline(of subscription: SharedSubscription, _ calendar: WorkCalendar) {
+    mutating func noteDeadline(of subscription: SharedSubscription) {
         if let deadline = Lot.deadline(of: subscription) { noteDeadline(at: deadline) }
     }
 }

@@ -6,7 +6,7 @@ extension City {
         else { return false }
         reservation.prepayNo = payNo
         reservation.orderVer += 1
-        certify(&reservation, policy: lots[reservation.parkCode]!.policy(reservation.purpose), at: now, &events)
+        certify(&reservation, policy: lots[known: reservation.parkCode].policy(reservation.purpose), at: now, &events)
         return true
     }
 
@@ -20,7 +20,7 @@ extension City {
 
     /// Gives the deposit to the lot: as income when the driver came, as a penalty when they did not come or cancelled too late.
     mutating func settleDeposit(of reservation: Reservation, _ kind: Posting.Kind, at now: Millis, _ events: inout [Event]) {
-        let held = -balances[.deposit(reservation.orderNo), default: 0]
+        let held = -money.balance(.deposit(reservation.orderNo))
         guard held > 0 else { return }
         post(
             Posting(
@@ -31,10 +31,10 @@ extension City {
 
     /// Returns the deposit that was kept for a breach or no-show, because an appeal has undone it.
     mutating func returnForfeit(
-        of reservation: Reservation, reference: String, at now: Millis, history: some History, _ events: inout [Event]
+        of reservation: Reservation, reference: String, at now: Millis, past: Past, _ events: inout [Event]
     ) {
         guard reservation.status == .noShow || reservation.status == .cancelledBreach, let payNo = reservation.prepayNo,
-            var payment = payment(payNo, appId: reservation.appId, history: history), payment.state == .paid,
+            var payment = payment(payNo, appId: reservation.appId, past: past), payment.state == .paid,
             payment.subject == reservation.orderNo
         else { return }
         let fen = payment.amountFen
@@ -43,7 +43,7 @@ extension City {
             &events)
         payment.refundedFen = fen
         payment.state = .refunded
-        payments[payment.key] = payment
+        money.keep(payment)
         events.append(.payment(payment))
         tell(payment.appId, .refund(payNo: payment.payNo, refundNo: reference, amountFen: fen), at: now, &events)
     }

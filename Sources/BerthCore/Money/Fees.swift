@@ -68,9 +68,9 @@ extension City {
     }
 
     /// The fee that a car owes now where the city bills; nil where the lot bills.
-    public func sessionFee(_ parkCode: String, recordNo: String, at now: Millis, history: some History) -> SessionFee? {
-        guard let visit = visit(parkCode, recordNo, history: history), !visit.isVoid, let number = visit.orderNo,
-            let stay = sharedStay(parkCode, recordNo, history: history)
+    public func sessionFee(_ parkCode: String, recordNo: String, at now: Millis, past: Past) -> SessionFee? {
+        guard let visit = visit(parkCode, recordNo, past: past), !visit.isVoid, let number = visit.orderNo,
+            let stay = sharedStay(parkCode, recordNo, past: past)
         else { return nil }
         var left = visit.leaveTime ?? now
         // A driver who has paid gets time to drive out: within it the fee ends at the payment.

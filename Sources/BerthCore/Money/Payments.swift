@@ -1,13 +1,13 @@
 // Bills and payments.
 extension City {
-    public mutating func restore(bill: Bill) { bills[bill.key] = bill }
+    public mutating func restore(bill: Bill) { money.keep(bill) }
 
-    public mutating func restore(payment: Payment) { payments[payment.key] = payment }
+    public mutating func restore(payment: Payment) { money.keep(payment) }
 
     /// A payment of a provider (`appId`), or one that a lot took itself (`appId` "").
-    public func payment(_ payNo: String, appId: String, parkCode: String = "", history: some History) -> Payment? {
+    public func payment(_ payNo: String, appId: String, parkCode: String = "", past: Past) -> Payment? {
         let key = Payment.key(appId, parkCode, payNo)
-        return payments[key] ?? history.payment(key: key)
+        return payments[key] ?? past.payment(key: key)
     }
 
     /// A bill that a provider asked for.
@@ -33,10 +33,10 @@ extension City {
     public var pendingPayments: [Payment] { payments.values.filter { $0.state == .pending }.sorted { $0.payNo < $1.payNo } }
 
     /// A payment taken at the lot. The number counts once in that lot.
-    mutating func takeIn(_ reported: Payment, at now: Millis, history: some History) -> Decision {
+    mutating func takeIn(_ reported: Payment, at now: Millis, past: Past) -> Decision {
         guard lots[reported.parkCode] != nil else { return Decision(.refused(.lotNotRegistered)) }
         var payment = reported
-        if let known = self.payment(payment.payNo, appId: "", parkCode: payment.parkCode, history: history) {
+        if let known = self.payment(payment.payNo, appId: "", parkCode: payment.parkCode, past: past) {
             // The same payment may come beside an exit (U11) and by itself (U22).
             let isSame =
                 known.requestHash == payment.requestHash
@@ -45,11 +45,11 @@ extension City {
             return isSame ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.alreadyPaid))
         }
         // A lot takes no payment beforehand for a stay that the city bills; a payment with the exit is accepted all the same.
-        let stay = sharedStay(payment.parkCode, payment.recordNo, history: history)
+        let stay = sharedStay(payment.parkCode, payment.recordNo, past: past)
         if stay != nil, !payment.cameWithExit { return Decision(.refused(.platformBilled)) }
         var events: [Event] = []
         payment.payTime = present(payment.payTime ?? now, "payTime", payment.parkCode, at: now, &events)
-        payments[payment.key] = payment
+        money.keep(payment)
         events += [
             .payment(payment),
             .notice(
@@ -61,7 +61,7 @@ extension City {
             post(till: payment, at: payment.payTime ?? 0, &events)
             return Decision(.paid(payment, isRepeat: false), events)
         }
-        post(till: payment, of: stay, at: payment.payTime ?? 0, history: history, &events)
+        post(till: payment, of: stay, at: payment.payTime ?? 0, past: past, &events)
         return Decision(.paid(payment, isRepeat: false), events)
     }
 
@@ -72,7 +72,7 @@ extension City {
             if let paidBy = known.paidBy, !isVoid(paidBy) { bill.paidBy = paidBy }
             for appId in known.askedBy where !bill.askedBy.contains(where: { $0 == appId }) { bill.askedBy.append(appId) }
         }
-        bills[bill.key] = bill
+        money.keep(bill)
         return Decision(.done, [.bill(bill)])
     }
 
@@ -95,7 +95,7 @@ extension City {
             && other.paidBy.map({ isVoid($0) }) ?? true
         {
             other.paidBy = payment.key
-            bills[other.key] = other
+            money.keep(other)
             events.append(.bill(other))
         }
     }
@@ -104,9 +104,9 @@ extension City {
     mutating func pay(
         appId: String, parkCode: String, billNo: String, payNo: String, amountFen: Int64, channel: String, requestHash: String,
         at now: Millis,
-        history: some History
+        past: Past
     ) -> Decision {
-        if let known = payment(payNo, appId: appId, history: history) {
+        if let known = payment(payNo, appId: appId, past: past) {
             return known.requestHash == requestHash
                 ? Decision(.paid(known, isRepeat: true)) : Decision(.refused(.keyReused))
         }
@@ -128,20 +128,20 @@ extension City {
             amountFen: amountFen, channel: channel, state: .pending, payTime: nil, requestHash: requestHash)
         payment.subject = bill.subject
         bill.paidBy = payment.key
-        bills[bill.key] = bill
-        payments[payment.key] = payment
+        money.keep(bill)
+        money.keep(payment)
         return Decision(.paid(payment, isRepeat: false), [.bill(bill), .payment(payment)])
     }
 
     /// Takes the payment channel's result. A payment that succeeded is sent to the lot through its down log, until the lot has it.
-    mutating func conclude(_ appId: String, _ payNo: String, isPaid: Bool, message: String, at now: Millis, history: some History)
+    mutating func conclude(_ appId: String, _ payNo: String, isPaid: Bool, message: String, at now: Millis, past: Past)
         -> Decision
     {
         guard var payment = payments[Payment.key(appId, "", payNo)] else { return Decision(.refused(.paymentFailed)) }
         guard payment.state == .pending else { return Decision(.paid(payment, isRepeat: true)) }
         payment.state = isPaid ? .paid : .failed
         payment.payTime = isPaid ? now : nil
-        payments[payment.key] = payment
+        money.keep(payment)
         var events: [Event] = [.payment(payment)]
         if isPaid {
             // Only a payment for a stay is sent to the lot, because the gate needs no other.
@@ -149,10 +149,10 @@ extension City {
                 append(.relay(service: "payment.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
                 close(billsOf: payment, &events)
             }
-            post(paid: payment, at: now, history: history, &events)
+            post(paid: payment, at: now, past: past, &events)
             payment = payments[payment.key] ?? payment
-            if payment.subject == nil, let orderNo = visit(payment.parkCode, payment.recordNo, history: history)?.orderNo {
-                settleStay(orderNo, payment.recordNo, payment.parkCode, at: now, history: history, &events)
+            if payment.subject == nil, let orderNo = visit(payment.parkCode, payment.recordNo, past: past)?.orderNo {
+                settleStay(orderNo, payment.recordNo, payment.parkCode, at: now, past: past, &events)
             }
         }
         tell(
@@ -169,9 +169,9 @@ extension City {
     /// A13 `refund.apply`: whole or in part, each `refundNo` once.
     mutating func refund(
         appId: String, payNo: String, refundNo: String, amountFen: Int64, message: String, at now: Millis,
-        history: some History
+        past: Past
     ) -> Decision {
-        guard var payment = payment(payNo, appId: appId, history: history) else {
+        guard var payment = payment(payNo, appId: appId, past: past) else {
             return Decision(.refused(.paymentFailed))
         }
         // A refund number is unique in its provider.
@@ -194,7 +194,7 @@ extension City {
         }
         payment.refundedFen += amountFen
         payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded
-        payments[payment.key] = payment
+        money.keep(payment)
         var events: [Event] = [.payment(payment)]
         keep(KeptRecord(parkCode: "", kind: "refund", key: key, body: body, at: now), &events)
         append(.relay(service: "refund.result.push", body: message), to: payment.parkCode, about: "", at: now, &events)
@@ -203,7 +203,7 @@ extension City {
             share!.paidFen = max(0, (share!.paidFen ?? 0) - amountFen)
             set(.subscription(share!), &events)
         }
-        if !payment.recordNo.isEmpty, var visit = visit(payment.parkCode, payment.recordNo, history: history) {
+        if !payment.recordNo.isEmpty, var visit = visit(payment.parkCode, payment.recordNo, past: past) {
             visit.paidFen = max(0, visit.paidFen - amountFen)
             keep(visit, &events)
             if payment.state == .refunded, let orderNo = visit.orderNo, var reservation = known(orderNo), reservation.stayPayState == 2 {

@@ -2,15 +2,8 @@
 extension City {
     mutating func post(_ posting: Posting, _ events: inout [Event]) {
         guard !posting.legs.isEmpty else { return }
-        add(posting)
+        money.add(posting)
         events.append(.posting(posting))
-    }
-
-    mutating func add(_ posting: Posting) {
-        for leg in posting.legs {
-            let balance = balances[leg.account, default: 0] + leg.fen
-            balances[leg.account] = balance == 0 ? nil : balance
-        }
     }
 
     /// The accounts that share a fee that the city bills, each with its amount (negative).
@@ -23,7 +16,7 @@ extension City {
     }
 
     /// Posts money that a provider has collected. It is returned if the reservation that it was for has ended meanwhile.
-    mutating func post(paid payment: Payment, at now: Millis, history: some History, _ events: inout [Event]) {
+    mutating func post(paid payment: Payment, at now: Millis, past: Past, _ events: inout [Event]) {
         if let subject = payment.subject {
             if let share = subscription(subject), share.status.holds, share.billNo == payment.billNo {
                 let offer = share.offerId.flatMap { lots[share.parkCode]?.offers[$0] }
@@ -38,7 +31,7 @@ extension City {
             giveBack(payment.key, of: subject, refundNo: "R\(subject)", at: now, &events)
             return
         }
-        switch sharedStay(payment.parkCode, payment.recordNo, history: history) {
+        switch sharedStay(payment.parkCode, payment.recordNo, past: past) {
         case nil:
             // The lot bills: all of it is the lot's.
             shareOut(payment, [(.lot(payment.parkCode), -payment.amountFen)], at: now, &events)
@@ -50,7 +43,7 @@ extension City {
                 &events)
         case .reservation(let reservation):
             // The party that caused the re-homing pays its extra cost.
-            let helped = compensation(of: reservation, payment.parkCode, payment.recordNo, history: history)
+            let helped = compensation(of: reservation, payment.parkCode, payment.recordNo, past: past)
             shareOut(
                 payment,
                 [(.compensation, helped)]
@@ -59,12 +52,12 @@ extension City {
                         offer: reservation.offerId.flatMap { offer($0, in: reservation.parkCode) }),
                 helped: helped, at: now, &events)
         }
-        guard var visit = visit(payment.parkCode, payment.recordNo, history: history) else { return }
+        guard var visit = visit(payment.parkCode, payment.recordNo, past: past) else { return }
         visit.paidFen += payment.amountFen
         visit.paidAt = now
         visit.compensatedFen += payments[payment.key]?.legs.first { $0.account == .compensation }?.fen ?? 0
         keep(visit, &events)
-        if let orderNo = visit.orderNo { settleStay(orderNo, visit.recordNo, visit.parkCode, at: now, history: history, &events) }
+        if let orderNo = visit.orderNo { settleStay(orderNo, visit.recordNo, visit.parkCode, at: now, past: past, &events) }
     }
 
     /// Posts a payment and keeps with it the amount that each account got.
@@ -76,30 +69,30 @@ extension City {
         post(posting, &events)
         guard var kept = payments[payment.key] else { return }
         kept.legs = Array(posting.legs.dropFirst())
-        payments[payment.key] = kept
+        money.keep(kept)
         events.append(.payment(kept))
     }
 
     /// Returns a deposit that no longer secures anything.
     /// - Parameter key: of the payment (``Payment/key``).
     mutating func giveBack(_ key: String, of subject: String, refundNo: String, at now: Millis, _ events: inout [Event]) {
-        let held = -balances[.deposit(subject), default: 0]
+        let held = -money.balance(.deposit(subject))
         guard held > 0, var payment = payments[key] else { return }
         post(
             Posting(at: now, kind: .refund, reference: refundNo, [(.deposit(subject), held), (.provider(payment.appId), -held)]), &events)
         payment.refundedFen = payment.amountFen
         payment.state = .refunded
-        payments[payment.key] = payment
+        money.keep(payment)
         events.append(.payment(payment))
         tell(payment.appId, .refund(payNo: payment.payNo, refundNo: refundNo, amountFen: held), at: now, &events)
     }
 
     /// Settles a re-homed stay that costs its driver nothing: the lot and the owner get its fee from the compensation.
     mutating func settleCompensation(
-        of reservation: Reservation, _ visit: inout Visit, at now: Millis, history: some History, _ events: inout [Event]
+        of reservation: Reservation, _ visit: inout Visit, at now: Millis, past: Past, _ events: inout [Event]
     ) {
         guard reservation.discountFen > 0, visit.compensatedFen == 0, City.isBilledByCity(reservation.purpose),
-            let fee = sessionFee(reservation.parkCode, recordNo: visit.recordNo, at: visit.leaveTime ?? now, history: history),
+            let fee = sessionFee(reservation.parkCode, recordNo: visit.recordNo, at: visit.leaveTime ?? now, past: past),
             fee.discountFen > 0, fee.payableFen == 0, fee.paidFen == 0
         else { return }
         visit.compensatedFen = fee.discountFen
@@ -118,17 +111,17 @@ extension City {
         case subscription(SharedSubscription)
     }
 
-    func sharedStay(_ parkCode: String, _ recordNo: String, history: some History) -> SharedStay? {
-        guard let number = visit(parkCode, recordNo, history: history)?.orderNo else { return nil }
+    func sharedStay(_ parkCode: String, _ recordNo: String, past: Past) -> SharedStay? {
+        guard let number = visit(parkCode, recordNo, past: past)?.orderNo else { return nil }
         if let subscription = subscription(number, in: parkCode) { return .subscription(subscription) }
-        guard let reservation = reservation(number, history: history), City.isBilledByCity(reservation.purpose) else { return nil }
+        guard let reservation = reservation(number, past: past), City.isBilledByCity(reservation.purpose) else { return nil }
         return .reservation(reservation)
     }
 
     /// The part of a reservation's compensation that its first payment uses.
-    func compensation(of reservation: Reservation, _ parkCode: String, _ recordNo: String, history: some History) -> Int64 {
-        guard reservation.discountFen > 0, visit(parkCode, recordNo, history: history)?.compensatedFen == 0,
-            let fee = sessionFee(parkCode, recordNo: recordNo, at: .max / 4, history: history)
+    func compensation(of reservation: Reservation, _ parkCode: String, _ recordNo: String, past: Past) -> Int64 {
+        guard reservation.discountFen > 0, visit(parkCode, recordNo, past: past)?.compensatedFen == 0,
+            let fee = sessionFee(parkCode, recordNo: recordNo, at: .max / 4, past: past)
         else { return 0 }
         return min(reservation.discountFen, fee.totalFen)
     }
@@ -142,7 +135,7 @@ extension City {
     }
 
     /// Posts money that a lot took although the city bills: the lot has it, and the accounts that share the fee are credited.
-    mutating func post(till payment: Payment, of stay: SharedStay, at now: Millis, history: some History, _ events: inout [Event]) {
+    mutating func post(till payment: Payment, of stay: SharedStay, at now: Millis, past: Past, _ events: inout [Event]) {
         let offerId: String? =
             switch stay {
             case .reservation(let reservation): reservation.offerId
@@ -153,7 +146,7 @@ extension City {
                 at: now, kind: .till, reference: payment.payNo,
                 [(.till(payment.parkCode), payment.amountFen)]
                     + shares(payment.amountFen, payment.parkCode, offer: offerId.flatMap { offer($0, in: payment.parkCode) })), &events)
-        guard var visit = visit(payment.parkCode, payment.recordNo, history: history) else { return }
+        guard var visit = visit(payment.parkCode, payment.recordNo, past: past) else { return }
         visit.paidFen += payment.amountFen
         visit.paidAt = payment.payTime
         keep(visit, &events)
@@ -181,7 +174,7 @@ extension City {
     /// A15 `share.withdraw.apply`: an owner withdraws their income.
     mutating func withdraw(appId: String, providerToken: String, fen: Int64, reference: String, at now: Millis) -> Decision {
         let account = Account.owner(appId, providerToken)
-        let earned = -balances[account, default: 0]
+        let earned = -money.balance(account)
         guard fen > 0, fen <= earned else {
             return Decision(.refundTooLarge, RuleNote("income", used: Int(clamping: fen), max: Int(clamping: max(0, earned))))
         }

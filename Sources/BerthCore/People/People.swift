@@ -30,13 +30,13 @@ extension City {
 
     /// The person whose browser shows this session; nil when the session is over or the account is not in use.
     public func person(withSession hash: String, at now: Millis) -> Person? {
-        guard let person = sessionOwners[hash].flatMap({ people[$0] }), person.state == .active,
+        guard let person = accounts.person(withSession: hash), person.state == .active,
             person.sessions.contains(where: { $0.hash == hash && $0.isOpen(at: now) })
         else { return nil }
         return person
     }
 
-    public func person(withLogin login: String) -> Person? { personOfLogin[login].flatMap { people[$0] } }
+    public func person(withLogin login: String) -> Person? { accounts.person(withLogin: login) }
 
     private mutating func save(_ change: PersonChange, at now: Millis) -> Decision {
         var person: Person
@@ -50,7 +50,9 @@ extension City {
             person = newPerson(change.kind, login: login, userToken: token, at: now)
         }
         if let login = change.login {
-            if let holder = personOfLogin[login], holder != person.personId { return Decision(.keyReused, RuleNote("login")) }
+            if let holder = accounts.person(withLogin: login), holder.personId != person.personId {
+                return Decision(.keyReused, RuleNote("login"))
+            }
             person.login = login
         }
         if let name = change.name { person.name = name }
@@ -79,7 +81,7 @@ extension City {
     }
 
     private mutating func newPerson(_ kind: Person.Kind, login: String, userToken: String, at now: Millis) -> Person {
-        Person(personId: "P" + CivilTime.pad(lastPerson + 1, 10), kind: kind, login: login, userToken: userToken, createdAt: now)
+        Person(personId: "P" + CivilTime.pad(numbers.person + 1, 10), kind: kind, login: login, userToken: userToken, createdAt: now)
     }
 
     private mutating func keep(_ person: Person, at now: Millis) -> Decision {
@@ -89,7 +91,7 @@ extension City {
     }
 
     private mutating func issueCode(_ login: String, _ hash: String, at now: Millis) -> Decision {
-        let recent = (signInCodes[login]?.sentAt ?? []).filter { $0 > now - CivilTime.minute * 60 }
+        let recent = (accounts.codes[login]?.sentAt ?? []).filter { $0 > now - CivilTime.minute * 60 }
         if recent.count >= SignInCode.perHourMax {
             return Decision(
                 .rateLimited,
@@ -102,7 +104,7 @@ extension City {
     }
 
     private mutating func useCode(_ login: String, _ hash: String, userToken: String, language: String, at now: Millis) -> Decision {
-        guard var code = signInCodes[login], !code.hash.isEmpty, now < code.expiresAt, code.tries < SignInCode.triesMax else {
+        guard var code = accounts.codes[login], !code.hash.isEmpty, now < code.expiresAt, code.tries < SignInCode.triesMax else {
             return Decision(.refused(.ticketInvalid))
         }
         var events: [Event] = []
@@ -126,33 +128,5 @@ extension City {
         }
         set(.person(person), &events)
         return Decision(.entity(.person(person)), events)
-    }
-
-    // MARK: The tables
-
-    /// Puts a person and the indexes to them.
-    mutating func place(_ person: Person) {
-        if let old = people[person.personId] { unindex(old) }
-        people[person.personId] = person
-        lastPerson = max(lastPerson, Int64(person.personId.dropFirst()) ?? 0)
-        if person.state != .deleted { personOfLogin[person.login] = person.personId }
-        for session in person.sessions { sessionOwners[session.hash] = person.personId }
-    }
-
-    /// Removes a person who was decided in vain.
-    mutating func remove(_ person: Person) {
-        guard let known = people.removeValue(forKey: person.personId) else { return }
-        unindex(known)
-    }
-
-    private mutating func unindex(_ person: Person) {
-        if let holder = personOfLogin[person.login], holder == person.personId { personOfLogin.removeValue(forKey: person.login) }
-        for session in person.sessions { sessionOwners.removeValue(forKey: session.hash) }
-    }
-
-    /// Drops codes that nobody can use and accounts that were deleted.
-    mutating func forgetPeople(endedBefore time: Millis) {
-        signInCodes = signInCodes.filter { ($0.value.sentAt.last ?? 0) > time - CivilTime.dayLength }
-        for person in people.values where person.state == .deleted && person.changedAt < time { remove(person) }
     }
 }

@@ -11,15 +11,16 @@ extension City {
         default: break
         }
         if note == nil {
+            let offer = reservation.offerId.flatMap { lots[known: reservation.parkCode].offers[$0] }
             switch refusal {
-            case .noBookableSpace where reservation.offerId.flatMap({ lots[reservation.parkCode]!.offers[$0] }) != nil:
-                let lot = lots[reservation.parkCode]!
-                let offer = lot.offers[reservation.offerId!]!
+            case .noBookableSpace where offer != nil:
+                guard let offer else { break }
+                let lot = lots[known: reservation.parkCode]
                 let free = lot.spaces.free(of: offer, from: max(now, reservation.enterStart), to: reservation.expectedLeave) { _ in false }
                 let taken = offer.unitCount - free
                 decision.note = RuleNote("offer \(offer.offerId)", used: taken, max: offer.unitCount, until: reservation.expectedLeave)
             case .noBookableSpace, .poolEmpty:
-                let lot = lots[reservation.parkCode]!
+                let lot = lots[known: reservation.parkCode]
                 let quota = lot.quota(reservation.pool, at: max(now, reservation.enterStart))
                 decision.note = RuleNote(
                     reservation.pool.rawValue,
@@ -29,12 +30,14 @@ extension City {
                 decision.note = RuleNote(
                     Pool.publicService.rawValue, until: CivilTime.start(ofDay: CivilTime.day(of: reservation.planTime)))
             case .saturated:
-                let lot = lots[reservation.parkCode]!
+                let lot = lots[known: reservation.parkCode]
                 let total = lot.profile?.totalCount ?? 0
                 let room = lot.rollingRoom(from: reservation.enterStart, to: reservation.expectedLeave, now: now)
                 decision.note = RuleNote("saturation", used: max(lot.occupied, total - room), max: total, until: reservation.expectedLeave)
-            case .outsideSegment: decision.note = RuleNote("segments", until: opening(for: reservation, in: lots[reservation.parkCode]!))
-            case .quietHours: decision.note = RuleNote("quietHours", until: quietEnd(for: reservation, in: lots[reservation.parkCode]!))
+            case .outsideSegment:
+                decision.note = RuleNote("segments", until: opening(for: reservation, in: lots[known: reservation.parkCode]))
+            case .quietHours:
+                decision.note = RuleNote("quietHours", until: quietEnd(for: reservation, in: lots[known: reservation.parkCode]))
             default: break
             }
         }
@@ -74,7 +77,7 @@ extension City {
     ) -> [Alternative] {
         guard policy.alternativesMax > 0, let here = lots[parkCode]?.profile?.position else { return [] }
         var found: [Alternative] = []
-        for candidate in grid.nearest(to: here, within: policy.alternativesMetres) where candidate.parkCode != parkCode {
+        for candidate in directory.grid.nearest(to: here, within: policy.alternativesMetres) where candidate.parkCode != parkCode {
             guard found.count < policy.alternativesMax else { break }
             let fitting: (name: String, purpose: Purpose)? =
                 lots.withLot(candidate.parkCode) { lot in

@@ -1,14 +1,14 @@
 // Cancelling a reservation, and the counters of days and cancels.
 extension City {
     mutating func cancel(
-        appId: String, orderNo: String, confirmBreach: Bool, at now: Millis, history: some History
+        appId: String, orderNo: String, confirmBreach: Bool, at now: Millis, past: Past
     ) -> Decision {
-        guard var reservation = reservation(orderNo, history: history), reservation.appId == appId else {
+        guard var reservation = reservation(orderNo, past: past), reservation.appId == appId else {
             return Decision(.refused(.orderNotFound))
         }
         switch reservation.status {
         case .held, .booked: break
-        case .waitlisted: return leaveWaitlist(appId: appId, orderNo: orderNo, at: now, history: history)
+        case .waitlisted: return leaveWaitlist(appId: appId, orderNo: orderNo, at: now, past: past)
         case .cancelled, .cancelledBreach: return Decision(.refused(.orderCancelled))
         case .done: return Decision(.refused(.orderFinished))
         default: return Decision(.refused(.notCancellable))

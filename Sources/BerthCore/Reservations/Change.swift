@@ -2,9 +2,9 @@
 extension City {
     mutating func modify(
         appId: String, orderNo: String, planTime: Millis?, plate: Plate?, plateColor: Int?, at now: Millis,
-        history: some History
+        past: Past
     ) -> Decision {
-        guard var reservation = reservation(orderNo, history: history), reservation.appId == appId else {
+        guard var reservation = reservation(orderNo, past: past), reservation.appId == appId else {
             return Decision(.refused(.orderNotFound))
         }
         switch reservation.status {
@@ -22,77 +22,15 @@ extension City {
         // No reference to the lot is kept, because a change would then copy it.
         let policyVersion = lot.policyVersion
         let old = reservation
-        if let plate { reservation.plate = plate }
-        if let plateColor { reservation.plateColor = plateColor }
-        if let planTime {
-            // Early and late minutes as they were agreed, with a delay that was granted.
-            reservation.planTime = planTime
-            reservation.enterStart += planTime - old.planTime
-            reservation.enterEnd += planTime - old.planTime
-            // A reservation that can no longer be cancelled freely does not become free to cancel by a move.
-            if now < reservation.terms.freeCancelUntil { reservation.terms.freeCancelUntil += planTime - old.planTime }
-            if reservation.leaveDeadline != nil { reservation.leaveDeadline = planTime + Millis(reservation.stayMin) * CivilTime.minute }
-        }
+        City.apply(planTime: planTime, plate: plate, plateColor: plateColor, to: &reservation, at: now)
         if reservation == old { return Decision(.reservation(old, isRepeat: false)) }
-        guard reservation.plate.fits(color: reservation.plateColor) else { return Decision(.refused(.plateColorMismatch)) }
-        if reservation.plate != old.plate {
-            if reservation.plateChanges >= reservation.terms.plateChangesMax {
-                return Decision(
-                    .wrongState, RuleNote("plateChangesMax", used: reservation.plateChanges, max: reservation.terms.plateChangesMax))
-            }
-            if let refused = refusePlate(reservation.plate, lot: lot, policy: policy, at: now) { return refused }
-            // An appointment that names its car is for that car.
-            if let named = appointment(of: reservation)?.1.plate, named != reservation.plate {
-                return Decision(.plateDiffers, RuleNote("appointment"))
-            }
-            let standing = standing(
-                of: appId, reservation.userToken, reservation.plate, lot: lot, purpose: reservation.purpose, policy: policy, at: now)
-            if let standing, standing.1.rule == "noShowMaxPerPlate" { return Decision(standing.0, standing.1) }
-            reservation.plateChanges += 1
-        }
-        if reservation.planTime != old.planTime {
-            if let refused = refuseTime(
-                reservation.planTime, lot: lot, profile: profile, purpose: reservation.purpose, pool: reservation.pool, at: now)
-            {
-                return refused
-            }
-            if let refused = flowDemands(on: reservation, at: now, except: [orderNo]).refusal {
-                return full(refused.outcome.refusal!, reservation, note: refused.note, policy: policy, at: now)
-            }
-        }
+        if let refused = refuseChange(of: old, to: &reservation, lot, profile, policy, at: now) { return refused }
         if let refused = refuseOverlap(of: reservation) { return refused }
         // Days that it counts in and did not before: of its user, and of each of its plates.
         let (gone, fresh) = (City.dayKeys(old), City.dayKeys(reservation))
         if let refused = refuseDay(of: reservation, fresh, policy: policy, except: Set(gone)) { return refused }
-        if reservation.planTime != old.planTime {
-            // The reservation's own place does not count against it.
-            lots[reservation.parkCode]!.advance(to: now)
-            lots[reservation.parkCode]!.release(reservation)
-            var shortage: Rejection?
-            if reservation.purpose == .shared {
-                let offerId = reservation.offerId
-                reservation.leaveDeadline = reservation.planTime + Millis(reservation.stayMin) * CivilTime.minute
-                switch sharedPlace(
-                    for: &reservation, offerId: offerId, stayMin: reservation.stayMin, lot: lots[reservation.parkCode]!, at: now)
-                {
-                case .success(let place):
-                    reservation.spaceNo = place.space
-                    reservation.offerId = place.offer?.offerId
-                    // A reservation that moves within its offer keeps the agreed price.
-                    if reservation.offerId == offerId { reservation.terms.price = old.terms.price }
-                case .failure(let refusal): shortage = refusal
-                }
-            } else if !lots[reservation.parkCode]!.hasRoom(
-                reservation.pool, from: reservation.enterStart, to: reservation.expectedLeave, now: now)
-            {
-                let isNamed = lots[reservation.parkCode]!.isNamed(
-                    reservation.pool, from: reservation.enterStart, to: reservation.expectedLeave)
-                shortage = isNamed ? .poolEmpty : .noBookableSpace
-            }
-            if let shortage {
-                lots[reservation.parkCode]!.rehold(old, now: now)
-                return full(shortage, reservation, policy: policy, at: now)
-            }
+        if reservation.planTime != old.planTime, let shortage = move(old, to: &reservation, at: now) {
+            return full(shortage, reservation, policy: policy, at: now)
         }
         // The other terms stay the old ones; the version is the one under which the change was made.
         reservation.terms.version = max(reservation.terms.version, policyVersion)
@@ -105,7 +43,92 @@ extension City {
         reservation.orderVer += 1
         sendChange(&reservation, at: now, &events)
         update(reservation, at: now, &events)
-        return Decision(.reservation(lots[reservation.parkCode]!.reservations[orderNo]!, isRepeat: false), events)
+        return Decision(.reservation(known(orderNo) ?? reservation, isRepeat: false), events)
+    }
+
+    private static func apply(planTime: Millis?, plate: Plate?, plateColor: Int?, to reservation: inout Reservation, at now: Millis) {
+        let old = reservation
+        if let plate { reservation.plate = plate }
+        if let plateColor { reservation.plateColor = plateColor }
+        if let planTime {
+            // Early and late minutes as they were agreed, with a delay that was granted.
+            reservation.planTime = planTime
+            reservation.enterStart += planTime - old.planTime
+            reservation.enterEnd += planTime - old.planTime
+            // A reservation that can no longer be cancelled freely does not become free to cancel by a move.
+            if now < reservation.terms.freeCancelUntil { reservation.terms.freeCancelUntil += planTime - old.planTime }
+            if reservation.leaveDeadline != nil { reservation.leaveDeadline = planTime + Millis(reservation.stayMin) * CivilTime.minute }
+        }
+    }
+
+    /// The reason for which a change cannot be made, whatever room there is; nil when it can.
+    private func refuseChange(
+        of old: Reservation, to reservation: inout Reservation, _ lot: Lot, _ profile: LotProfile, _ policy: Policy, at now: Millis
+    ) -> Decision? {
+        guard reservation.plate.fits(color: reservation.plateColor) else { return Decision(.refused(.plateColorMismatch)) }
+        if reservation.plate != old.plate {
+            if reservation.plateChanges >= reservation.terms.plateChangesMax {
+                return Decision(
+                    .wrongState, RuleNote("plateChangesMax", used: reservation.plateChanges, max: reservation.terms.plateChangesMax))
+            }
+            if let refused = refusePlate(reservation.plate, lot: lot, policy: policy, at: now) { return refused }
+            // An appointment that names its car is for that car.
+            if let named = appointment(of: reservation)?.1.plate, named != reservation.plate {
+                return Decision(.plateDiffers, RuleNote("appointment"))
+            }
+            let standing = standing(
+                of: reservation.appId, reservation.userToken, reservation.plate, lot: lot, purpose: reservation.purpose, policy: policy,
+                at: now)
+            if let standing, standing.1.rule == "noShowMaxPerPlate" { return Decision(standing.0, standing.1) }
+            reservation.plateChanges += 1
+        }
+        if reservation.planTime != old.planTime {
+            if let refused = refuseTime(
+                reservation.planTime, lot: lot, profile: profile, purpose: reservation.purpose, pool: reservation.pool, at: now)
+            {
+                return refused
+            }
+            if let refused = flowDemands(on: reservation, at: now, except: [reservation.orderNo]).refusal,
+                let refusal = refused.outcome.refusal
+            {
+                return full(refusal, reservation, note: refused.note, policy: policy, at: now)
+            }
+        }
+        return nil
+    }
+
+    /// Finds the place of a reservation that moves to another time. Where there is none, the old place is held as before.
+    /// - Returns: the shortage; nil when there is a place.
+    private mutating func move(_ old: Reservation, to reservation: inout Reservation, at now: Millis) -> Rejection? {
+        // The reservation's own place does not count against it.
+        lots[known: reservation.parkCode].advance(to: now)
+        lots[known: reservation.parkCode].release(reservation)
+        var shortage: Rejection?
+        if reservation.purpose == .shared {
+            let offerId = reservation.offerId
+            reservation.leaveDeadline = reservation.planTime + Millis(reservation.stayMin) * CivilTime.minute
+            switch sharedPlace(
+                for: &reservation, offerId: offerId, stayMin: reservation.stayMin, lot: lots[known: reservation.parkCode], at: now)
+            {
+            case .success(let place):
+                reservation.spaceNo = place.space
+                reservation.offerId = place.offer?.offerId
+                // A reservation that moves within its offer keeps the agreed price.
+                if reservation.offerId == offerId { reservation.terms.price = old.terms.price }
+            case .failure(let refusal): shortage = refusal
+            }
+        } else if !lots[known: reservation.parkCode].hasRoom(
+            reservation.pool, from: reservation.enterStart, to: reservation.expectedLeave, now: now)
+        {
+            let isNamed = lots[known: reservation.parkCode].isNamed(
+                reservation.pool, from: reservation.enterStart, to: reservation.expectedLeave)
+            shortage = isNamed ? .poolEmpty : .noBookableSpace
+        }
+        if let shortage {
+            lots[known: reservation.parkCode].rehold(old, now: now)
+            return shortage
+        }
+        return nil
     }
 
     /// Tells the lot of a change, if the lot has heard of the reservation.
@@ -116,8 +139,8 @@ extension City {
 
     /// A08: extends the entry window once; for a car inside that has a time to leave, extends that time. A place whose hold would end
     /// before the new window ends is held for longer, if nobody follows.
-    mutating func delay(appId: String, orderNo: String, at now: Millis, history: some History) -> Decision {
-        guard var reservation = reservation(orderNo, history: history), reservation.appId == appId else {
+    mutating func delay(appId: String, orderNo: String, at now: Millis, past: Past) -> Decision {
+        guard var reservation = reservation(orderNo, past: past), reservation.appId == appId else {
             return Decision(.refused(.orderNotFound))
         }
         switch reservation.status {
@@ -163,7 +186,7 @@ extension City {
         var events: [Event] = []
         sendChange(&reservation, at: now, &events)
         update(reservation, at: now, &events)
-        return Decision(.reservation(lots[reservation.parkCode]!.reservations[orderNo]!, isRepeat: false), events)
+        return Decision(.reservation(known(orderNo) ?? reservation, isRepeat: false), events)
     }
 
     /// Whether the reservation's place has no next holder in this time.

@@ -2,27 +2,27 @@
 extension City {
     mutating func expire(_ parkCode: String, at now: Millis) -> Decision {
         guard lots.contains(parkCode) else { return Decision(.refused(.lotNotRegistered)) }
-        lots[parkCode]!.advance(to: now)
-        guard lots[parkCode]!.nextDeadline <= now else { return Decision(.done) }
+        lots[known: parkCode].advance(to: now)
+        guard lots[known: parkCode].nextDeadline <= now else { return Decision(.done) }
         var events: [Event] = []
-        lots[parkCode]!.nextDeadline = .max
-        let due = lots[parkCode]!.reservations.values.filter { Lot.deadline(of: $0).map { $0 <= now } ?? false }
+        lots[known: parkCode].nextDeadline = .max
+        let due = lots[known: parkCode].reservations.values.filter { Lot.deadline(of: $0).map { $0 <= now } ?? false }
             .sorted { $0.serial < $1.serial }
         for reservation in due { expire(reservation, at: now, &events) }
-        for subscription in lots[parkCode]!.subscriptions.values.sorted(by: { $0.authNo < $1.authNo })
+        for subscription in lots[known: parkCode].subscriptions.values.sorted(by: { $0.authNo < $1.authNo })
         where Lot.deadline(of: subscription).map({ $0 <= now }) ?? false {
             expire(subscription, at: now, &events)
         }
         rehomeFollowers(parkCode, at: now, &events)
         followClock(parkCode, at: now, &events)
         var next = nextClock(parkCode, after: now)
-        if waitingIn[parkCode, default: 0] > 0 {
+        if claims.waiting(in: parkCode) > 0 {
             // A place may come back by time alone.
             noteFreed(parkCode)
             next = min(next, now + CivilTime.minute / 2)
         }
         dropRights(parkCode, at: now, next: &next)
-        let current = lots[parkCode]!
+        let current = lots[known: parkCode]
         // A deadline that waits for the lot's log is looked at again every second.
         func note(_ deadline: Millis) { next = min(next, deadline <= now ? now + 1000 : deadline) }
         for reservation in current.reservations.values {
@@ -32,7 +32,7 @@ extension City {
             }
         }
         for subscription in current.subscriptions.values { if let deadline = Lot.deadline(of: subscription) { note(deadline) } }
-        lots[parkCode]!.nextDeadline = next
+        lots[known: parkCode].nextDeadline = next
         return Decision(.done, events)
     }
 
@@ -52,7 +52,7 @@ extension City {
                 update(reservation, at: now, &events)
                 tellOf(reservation, at: now, &events)
             }
-            guard lots[reservation.parkCode]!.passedThrough >= reservation.enterEnd else { return }
+            guard lots[known: reservation.parkCode].passedThrough >= reservation.enterEnd else { return }
             judgeNoShow(&reservation, at: now, &events)
         case .inLot: stay(&reservation, at: now, &events)
         default: break
@@ -80,7 +80,8 @@ extension City {
                         recordNo: reservation.recordNo)))
         }
         let limit = deadline + Millis(reservation.terms.graceMin) * CivilTime.minute
-        guard reservation.purpose == .shared, !reservation.isLate, limit < now, lots[reservation.parkCode]!.passedThrough > limit else {
+        guard reservation.purpose == .shared, !reservation.isLate, limit < now, lots[known: reservation.parkCode].passedThrough > limit
+        else {
             return
         }
         chargeLate(&reservation, limit: limit, at: now, &events)
@@ -92,7 +93,7 @@ extension City {
         charge(
             reservation, .lateDeparture,
             evidence:
-                "record \(reservation.recordNo ?? ""): to leave by \(limit), log passed \(lots[reservation.parkCode]!.passedThrough) without an exit",
+                "record \(reservation.recordNo ?? ""): to leave by \(limit), log passed \(lots[known: reservation.parkCode].passedThrough) without an exit",
             at: now, &events)
         events.append(
             .notice(

@@ -37,7 +37,7 @@ extension City {
     /// The refusal because a plate has another reservation at the same time; nil when none has.
     func refuseOverlap(of reservation: Reservation) -> Decision? {
         for plate in reservation.plates {
-            guard let other = overlap(plate, with: reservation) else { continue }
+            guard let other = claims.overlap(plate, with: reservation) else { continue }
             return Decision(.overlappingBooking, RuleNote("overlap", until: other.to))
         }
         return nil

@@ -11,7 +11,7 @@ extension City {
                 .neverDelivered
             } else { .noShow }
         let evidence =
-            "window \(reservation.enterStart) to \(reservation.enterEnd), log passed \(lots[reservation.parkCode]!.passedThrough) without an entry, deliverStatus \(reservation.deliver.rawValue)"
+            "window \(reservation.enterStart) to \(reservation.enterEnd), log passed \(lots[known: reservation.parkCode].passedThrough) without an entry, deliverStatus \(reservation.deliver.rawValue)"
         end(&reservation, as: reason, evidence: evidence, at: reservation.enterEnd, now: now, &events)
     }
 }

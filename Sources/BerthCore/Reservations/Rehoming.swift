@@ -46,8 +46,8 @@ extension City {
     /// told.
     mutating func displace(_ displaced: Reservation, payer: Account, at now: Millis, _ events: inout [Event]) {
         var reservation = displaced
-        lots[reservation.parkCode]!.advance(to: now)
-        let lot = lots[reservation.parkCode]!
+        lots[known: reservation.parkCode].advance(to: now)
+        let lot = lots[known: reservation.parkCode]
         let old = estimate(reservation, at: now)
         var moved = reservation
         if case .success(let place) = sharedPlace(
@@ -74,16 +74,15 @@ extension City {
             end(&reservation, as: .displaced, detail: "re-homed to nowhere, paid by \(payer.text)", now: now, &events)
             return
         }
-        lastSerial += 1
-        next.serial = lastSerial
-        next.orderNo = "YY" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(lastSerial, 10)
+        next.serial = numbers.next(.reservation)
+        next.orderNo = "YY" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(next.serial, 10)
         reservation.rehomedTo = next.orderNo
         end(&reservation, as: .displaced, detail: "re-homed to \(next.orderNo), paid by \(payer.text)", now: now, &events)
         record(estimate(next, at: now) - old, of: &next, payer: payer, at: now, &events)
         // The user did not ask for it, so none of their limits applies.
         next.quotaKeys = []
-        claim(&next, policy: lots[next.parkCode]!.policy(next.purpose), isAsked: false, &events)
-        certify(&next, policy: lots[next.parkCode]!.policy(next.purpose), at: now, &events)
+        claim(&next, policy: lots[known: next.parkCode].policy(next.purpose), isAsked: false, &events)
+        certify(&next, policy: lots[known: next.parkCode].policy(next.purpose), at: now, &events)
     }
 
     private func neighbour(of reservation: Reservation, lot: Lot, at now: Millis) -> Reservation? {

@@ -222,7 +222,9 @@ public struct Visit: Sendable, Equatable {
     public var isInArrears = false
 
     /// The key of its car in the list of cars inside. A reading that is no plate may be that of several cars, so it gets a key of its own.
-    var insideKey: Plate {
+    var insideKey: Plate { Visit.insideKey(plate, recordNo) }
+
+    static func insideKey(_ plate: Plate, _ recordNo: String) -> Plate {
         plate.isLegal ? plate : Plate(reading: "?" + String(recordNo.fingerprint >> 4, radix: 36, uppercase: true)) ?? plate
     }
 

@@ -1,8 +1,8 @@
 // Making a reservation (interface.md, section 6; defaults of section 7).
 extension City {
-    mutating func create(_ booking: Booking, at now: Millis, history: some History) -> Decision {
+    mutating func create(_ booking: Booking, at now: Millis, past: Past) -> Decision {
         // The provider's own key is checked before any state: an equal request gets its reservation in the present state.
-        if let known = reservation(appId: booking.appId, clientOrderNo: booking.clientOrderNo, history: history) {
+        if let known = reservation(appId: booking.appId, clientOrderNo: booking.clientOrderNo, past: past) {
             return known.requestHash == booking.requestHash
                 ? Decision(.reservation(known, isRepeat: true)) : Decision(.refused(.keyReused))
         }
@@ -14,7 +14,7 @@ extension City {
         // The reservation is taken out, so that nothing else holds it and a change does not copy it.
         var reservation = look.reservation.take()!
         guard !look.waits else { return wait(&reservation, policy: look.policy, at: now) }
-        lastSerial = reservation.serial
+        numbers.given(.reservation, reservation.serial)
         var events: [Event] = []
         if let appointment = look.appointment { take(appointment, for: reservation, &events) }
         claim(&reservation, look.dayKeys, policy: look.policy, &events)
@@ -58,7 +58,7 @@ extension City {
         }
         if let refused = refuseStanding(of: booking, lot: lot, policy: policy, at: now) { return refuse(refused) }
 
-        var reservation = draft(booking, serial: lastSerial + 1, lot: lot, policy: policy, appointment: appointment, at: now)
+        var reservation = draft(booking, serial: numbers.reservation + 1, lot: lot, policy: policy, appointment: appointment, at: now)
         var place: SharedPlace?
         if booking.purpose == .shared {
             switch sharedPlace(for: &reservation, offerId: booking.offerId, stayMin: booking.stayMin, lot: lot, at: now) {
@@ -150,7 +150,7 @@ extension City {
                 billNo: "D" + reservation.orderNo, parkCode: reservation.parkCode, recordNo: "", payableFen: reservation.terms.prepayFen,
                 expireAt: reservation.holdDeadline!, subject: reservation.orderNo)
             bill.askedBy = [reservation.appId]
-            bills[bill.key] = bill
+            money.keep(bill)
             events.append(.bill(bill))
             reservation.billNo = bill.billNo
             reservation.deliver = .notNeeded
@@ -163,7 +163,7 @@ extension City {
     /// The refusal when the reservation's pool has no room; nil otherwise. A public-service reservation may then get a place that the gates
     /// count as free (R6).
     func lacksRoom(_ reservation: inout Reservation, now: Millis) -> Rejection? {
-        lacksRoom(&reservation, in: lots[reservation.parkCode]!, now: now)
+        lacksRoom(&reservation, in: lots[known: reservation.parkCode], now: now)
     }
 
     func lacksRoom(_ reservation: inout Reservation, in lot: Lot, now: Millis) -> Rejection? {

@@ -9,25 +9,25 @@ extension City {
                 policy: policy,
                 at: now)
         }
-        let own = waitingOf["\(reservation.appId)|\(reservation.userToken)", default: 0]
+        let own = claims.waiting(of: reservation.appId, reservation.userToken)
         guard own < policy.waitlistPerUser else {
             return full(
                 .waitlistFull, reservation, note: RuleNote("waitlistPerUser", used: own, max: policy.waitlistPerUser), policy: policy,
                 at: now)
         }
-        let inLot = waitingIn[reservation.parkCode, default: 0]
+        let inLot = claims.waiting(in: reservation.parkCode)
         guard inLot < policy.waitlistMax else {
             return full(
                 .waitlistFull, reservation, note: RuleNote("waitlistMax", used: inLot, max: policy.waitlistMax), policy: policy, at: now)
         }
-        lastSerial = reservation.serial
+        numbers.given(.reservation, reservation.serial)
         reservation.status = .waitlisted
         reservation.holdDeadline = closes
         reservation.deliver = .notNeeded
         reservation.spaceNo = nil
         var events: [Event] = []
         update(reservation, at: now, &events)
-        var decision = Decision(.reservation(lots[reservation.parkCode]!.reservations[reservation.orderNo]!, isRepeat: false), events)
+        var decision = Decision(.reservation(known(reservation.orderNo) ?? reservation, isRepeat: false), events)
         decision.alternatives = alternatives(to: reservation, policy: policy, at: now)
         return decision
     }
@@ -38,8 +38,8 @@ extension City {
         return lots[reservation.parkCode]?.waiting.firstIndex { $0.orderNo == reservation.orderNo }.map { $0 + 1 }
     }
 
-    mutating func leaveWaitlist(appId: String, orderNo: String, at now: Millis, history: some History) -> Decision {
-        guard var reservation = reservation(orderNo, history: history), reservation.appId == appId else {
+    mutating func leaveWaitlist(appId: String, orderNo: String, at now: Millis, past: Past) -> Decision {
+        guard var reservation = reservation(orderNo, past: past), reservation.appId == appId else {
             return Decision(.refused(.orderNotFound))
         }
         guard reservation.status == .waitlisted else {
@@ -56,7 +56,7 @@ extension City {
 
     /// Promotes waiting reservations before a new booking is decided, also into a place that has become free by time alone.
     mutating func promoteFirst(_ parkCode: String, at now: Millis) -> [Event] {
-        guard waitingIn[parkCode, default: 0] > 0 else { return [] }
+        guard claims.waiting(in: parkCode) > 0 else { return [] }
         var events: [Event] = []
         freed.insert(parkCode)
         giveFreedPlaces(at: now, &events)
@@ -69,17 +69,17 @@ extension City {
         let lots = freed.sorted()
         freed = []
         for parkCode in lots {
-            self.lots[parkCode]!.advance(to: now)
+            self.lots[known: parkCode].advance(to: now)
             giveRights(parkCode, at: now, &events)
-            guard waitingIn[parkCode, default: 0] > 0 else { continue }
-            for reservation in self.lots[parkCode]!.waiting { promote(reservation, at: now, &events) }
+            guard claims.waiting(in: parkCode) > 0 else { continue }
+            for reservation in self.lots[known: parkCode].waiting { promote(reservation, at: now, &events) }
         }
         freed = []
     }
 
     private mutating func promote(_ waiting: Reservation, at now: Millis, _ events: inout [Event]) {
         var reservation = waiting
-        let lot = lots[reservation.parkCode]!
+        let lot = lots[known: reservation.parkCode]
         let policy = lot.policy(reservation.purpose)
         guard now < reservation.holdDeadline ?? 0, let profile = lot.profile, profile.enabled.contains(reservation.purpose),
             isOpened(lot, for: reservation.purpose)
@@ -100,7 +100,7 @@ extension City {
         let day = CivilTime.day(of: reservation.planTime)
         guard counted(City.userDayKey(reservation, day: day)) < policy.dailyMaxPerUser,
             reservation.plates.allSatisfy({ counted(City.plateDayKey($0, day: day)) < policy.dailyMaxPerPlate }),
-            !reservation.plates.contains(where: { overlap($0, with: reservation) != nil }),
+            !reservation.plates.contains(where: { claims.overlap($0, with: reservation) != nil }),
             reservation.plates.allSatisfy({ plate in
                 refusePlate(plate, lot: lot, policy: policy, at: now) == nil
                     && standing(

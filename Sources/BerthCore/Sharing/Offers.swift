@@ -11,7 +11,7 @@ extension City {
         else { return Decision(.providerNotCertified, RuleNote("agreementVersion")) }
         var offer = draft
         if let space = offer.spaceNo {
-            let known = reports[RecordKind(parkCode: draft.parkCode, kind: "space")] ?? [:]
+            let known = records[RecordKind(parkCode: draft.parkCode, kind: "space")]
             guard known.isEmpty || known[space] != nil else { return Decision(.refused(.unknownSpace)) }
             guard !lot.offers.values.contains(where: { $0.spaceNo == space && $0.status != .withdrawn && $0.status != .closed }) else {
                 return Decision(.refused(.unknownSpace))
@@ -20,8 +20,8 @@ extension City {
         guard lot.offers.count < City.offersMax else {
             return Decision(.illegalValue, RuleNote("offers", used: lot.offers.count, max: City.offersMax))
         }
-        lastShare += 1
-        offer.offerId = "SO" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(lastShare, 8)
+        let number = numbers.next(.share)
+        offer.offerId = "SO" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(number, 8)
         if offer.segments.isEmpty { offer.segments = defaultSegments(policy) }
         offer.status = policy.shareReview == 1 ? .underReview : .open
         var events: [Event] = []
@@ -43,7 +43,7 @@ extension City {
     }
 
     mutating func review(_ parkCode: String, offerId: String, isPassed: Bool, remark: String, at now: Millis) -> Decision {
-        guard let lotOfOffer = lotOfShare[offerId], parkCode.isEmpty || parkCode == lotOfOffer,
+        guard let lotOfOffer = lotIndex.lot(ofShare: offerId), parkCode.isEmpty || parkCode == lotOfOffer,
             var offer = lots[lotOfOffer]?.offers[offerId]
         else {
             return Decision(.refused(.notFound))
@@ -63,7 +63,7 @@ extension City {
     mutating func updateOffer(
         appId: String, _ offerId: String, segments: [RecurringWindow]?, price: SharePrice?, isConfirmed: Bool, at now: Millis
     ) -> Decision {
-        guard let parkCode = lotOfShare[offerId], var offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
+        guard let parkCode = lotIndex.lot(ofShare: offerId), var offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
             return Decision(.refused(.notFound))
         }
         if offer.status == .closed || offer.status == .withdrawn { return Decision(.refused(.offerClosed)) }
@@ -117,9 +117,9 @@ extension City {
     /// until their time is up; a driver who has booked is re-homed at the owner's cost.
     /// - Parameter isPreview: nothing is changed; the answer says whom the closing would hit.
     mutating func closeOffer(
-        appId: String, _ offerId: String, isConfirmed: Bool, isPreview: Bool, at now: Millis, history: some History
+        appId: String, _ offerId: String, isConfirmed: Bool, isPreview: Bool, at now: Millis, past: Past
     ) -> Decision {
-        guard let parkCode = lotOfShare[offerId], let offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
+        guard let parkCode = lotIndex.lot(ofShare: offerId), let offer = lots[parkCode]?.offers[offerId], offer.appId == appId else {
             return Decision(.refused(.notFound))
         }
         if offer.status == .closed || offer.status == .withdrawn { return Decision(.refused(.offerClosed)) }
@@ -156,7 +156,7 @@ extension City {
         trial.set(.offer(closed), &events)
         trial.move(reservations, subscriptions, outOf: offer, at: now, &events)
         let payer = payer(of: offer)
-        let cost = trial.balances[payer, default: 0] - balances[payer, default: 0]
+        let cost = trial.money.balance(payer) - money.balance(payer)
         return Decision(.consequences(offer, reservations: reservations, subscriptions: subscriptions, costFen: cost))
     }
 
@@ -193,10 +193,10 @@ extension City {
 
     static let offeredPlacesMax = 1_000_000_000
 
-    mutating func report(_ parkCode: String, _ offers: [SharedOffer], gone: [String], at now: Millis, history: some History) -> Decision {
+    mutating func report(_ parkCode: String, _ offers: [SharedOffer], gone: [String], at now: Millis, past: Past) -> Decision {
         guard let lot = lots[parkCode] else { return Decision(.refused(.lotNotRegistered)) }
         for offer in offers {
-            let known = reports[RecordKind(parkCode: parkCode, kind: "space")] ?? [:]
+            let known = records[RecordKind(parkCode: parkCode, kind: "space")]
             if let space = offer.spaceNo {
                 guard known.isEmpty || known[space] != nil else { return Decision(.refused(.unknownSpace)) }
                 guard !lot.offers.values.contains(where: { $0.spaceNo == space && $0.offerId != offer.offerId && $0.isBookable }) else {

@@ -8,7 +8,7 @@ extension City {
         subscription.isLate = false
         subscription.leaveBy = timeToLeave(subscription, enteredAt: visit.enterTime)
         set(.subscription(subscription), &events)
-        lots[subscription.parkCode]!.occupy(subscription, now: now)
+        lots[known: subscription.parkCode].occupy(subscription, now: now)
         mark(subscription.offerId, in: subscription.parkCode, .inUse, &events)
         events.append(
             .notice(
@@ -34,7 +34,7 @@ extension City {
         subscription.isLate = false
         if subscription.status == .inUse { subscription.status = now >= subscription.validTo ? .expired : .active }
         set(.subscription(subscription), &events)
-        lots[subscription.parkCode]!.vacate(subscription.authNo)
+        lots[known: subscription.parkCode].vacate(subscription.authNo)
         noteFreed(subscription.parkCode)
         mark(subscription.offerId, in: subscription.parkCode, .open, &events)
         events.append(
@@ -103,7 +103,7 @@ extension City {
             }
             let limit = leaveBy + Millis(subscription.graceMin) * CivilTime.minute
             // On evidence only: the lot's log must have passed the limit without an exit.
-            if limit < now, lots[subscription.parkCode]!.passedThrough > limit {
+            if limit < now, lots[known: subscription.parkCode].passedThrough > limit {
                 subscription.isLate = true
                 set(.subscription(subscription), &events)
                 events.append(

@@ -19,9 +19,9 @@ extension City {
             current.paidFen = subscription.paidFen
         }
         set(.subscription(current), &events)
-        lots[current.parkCode]!.drop(spansOf: current.authNo)
+        lots[known: current.parkCode].drop(spansOf: current.authNo)
         // A car that is inside keeps its place until it has left.
-        lots[current.parkCode]!.occupy(current, now: now)
+        lots[known: current.parkCode].occupy(current, now: now)
         noteFreed(current.parkCode)
         if wasTold {
             append(
@@ -40,11 +40,11 @@ extension City {
         guard subscription.insidePlate == nil else { return Decision(.refused(.sharedSpaceOccupied)) }
         var events: [Event] = []
         end(subscription, as: .cancelled, reason: "user", at: now, &events)
-        return Decision(.share(lots[subscription.parkCode]!.subscriptions[authNo]!, feeFen: 0), events)
+        return Decision(.share(find(authNo, of: appId) ?? subscription, feeFen: 0), events)
     }
 
     mutating func renewShare(appId: String, _ authNo: String, validTo: Millis, at now: Millis) -> Decision {
-        if let parkCode = lotOfShare[authNo] { lots[parkCode]?.advance(to: now) }
+        if let parkCode = lotIndex.lot(ofShare: authNo) { lots[parkCode]?.advance(to: now) }
         guard var subscription = find(authNo, of: appId), let lot = lots[subscription.parkCode] else {
             return Decision(.refused(.notFound))
         }
@@ -71,8 +71,8 @@ extension City {
             }
         } else {
             // The subscription's own places do not count against it.
-            lots[subscription.parkCode]!.drop(spansOf: authNo)
-            let hasRoom = spans.allSatisfy { lots[subscription.parkCode]!.hasRoom(.shared, from: $0.from, to: $0.to, now: now) }
+            lots[known: subscription.parkCode].drop(spansOf: authNo)
+            let hasRoom = spans.allSatisfy { lots[known: subscription.parkCode].hasRoom(.shared, from: $0.from, to: $0.to, now: now) }
             holdTimes(of: subscription, now: now)
             guard hasRoom else {
                 var refused = Decision(.refused(.noBookableSpace))
@@ -99,7 +99,7 @@ extension City {
 
     /// - Parameter named: the lot that the reviewer names; "" for none.
     mutating func reviewShare(_ named: String, _ authNo: String, isPassed: Bool, remark: String, at now: Millis) -> Decision {
-        guard let parkCode = lotOfShare[authNo], named.isEmpty || named == parkCode,
+        guard let parkCode = lotIndex.lot(ofShare: authNo), named.isEmpty || named == parkCode,
             var subscription = lots[parkCode]?.subscriptions[authNo]
         else {
             return Decision(.refused(.notFound))
@@ -108,13 +108,13 @@ extension City {
         var events: [Event] = []
         guard isPassed else {
             end(subscription, as: .rejected, reason: remark, at: now, &events)
-            return Decision(.share(lots[parkCode]!.subscriptions[authNo]!, feeFen: 0), events)
+            return Decision(.share(lots[parkCode]?.subscriptions[authNo] ?? subscription, feeFen: 0), events)
         }
         let months = CivilTime.months(from: subscription.validFrom, to: subscription.validTo)
         let fee = subscription.price?.mode == .month ? subscription.price!.fen * Int64(months) : 0
         subscription.version += 1
         if fee > 0 {
-            askPayment(of: &subscription, fee, lots[parkCode]!.policy(.shared), at: now, &events)
+            askPayment(of: &subscription, fee, lots[known: parkCode].policy(.shared), at: now, &events)
         } else {
             subscription.status = .active
         }
@@ -155,7 +155,8 @@ extension City {
         set(.subscription(subscription), &events)
         holdTimes(of: subscription, now: now)
         append(.authorise(subscription), to: subscription.parkCode, about: "", at: now, &events)
-        return Decision(.posted(epoch: lots[subscription.parkCode]!.downEpoch!, seq: lots[subscription.parkCode]!.downLast), events)
+        return Decision(
+            .posted(epoch: lots[known: subscription.parkCode].downEpoch!, seq: lots[known: subscription.parkCode].downLast), events)
     }
 
     mutating func revokeShare(_ parkCode: String, _ authNo: String, authVer: Int64, reason: String, at now: Millis) -> Decision {
@@ -169,7 +170,7 @@ extension City {
         } else {
             append(.revoke(authNo: authNo, authVer: authVer, reason: reason), to: parkCode, about: "", at: now, &events)
         }
-        return Decision(.posted(epoch: lots[parkCode]!.downEpoch!, seq: lots[parkCode]!.downLast), events)
+        return Decision(.posted(epoch: lots[known: parkCode].downEpoch!, seq: lots[known: parkCode].downLast), events)
     }
 
     /// Puts a subscription into force or renews it, because its bill is paid.
@@ -195,7 +196,7 @@ extension City {
     }
 
     mutating func end(afterExpiry subscription: SharedSubscription, at now: Millis, _ events: inout [Event]) {
-        lots[subscription.parkCode]!.drop(spansOf: subscription.authNo)
+        lots[known: subscription.parkCode].drop(spansOf: subscription.authNo)
         noteFreed(subscription.parkCode)
         append(
             .revoke(authNo: subscription.authNo, authVer: subscription.version + 1, reason: "expired"), to: subscription.parkCode,

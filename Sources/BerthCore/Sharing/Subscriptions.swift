@@ -11,7 +11,7 @@ extension City {
     static let heldDays: Millis = 396
 
     mutating func holdTimes(of subscription: SharedSubscription, now: Millis) {
-        lots[subscription.parkCode]!.hold(times(of: subscription, from: now), for: subscription)
+        lots[known: subscription.parkCode].hold(times(of: subscription, from: now), for: subscription)
     }
 
     mutating func subscribe(_ draft: SharedSubscription, months: Int, at now: Millis) -> Decision {
@@ -43,8 +43,8 @@ extension City {
             refused.alternatives = alternatives(to: draft, policy: policy, at: now)
             return refused
         case .success(var subscription):
-            lastShare += 1
-            subscription.authNo = "SA" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(lastShare, 8)
+            let number = numbers.next(.share)
+            subscription.authNo = "SA" + CivilTime.text(ofDay: CivilTime.day(of: now), separator: "") + CivilTime.pad(number, 8)
             subscription.graceMin = policy.shareLateGraceMin
             subscription.warnMin = policy.shareWarnMin
             subscription.strikesMax = policy.shareLateStrikes
@@ -73,7 +73,7 @@ extension City {
             billNo: "S\(subscription.authNo)-\(subscription.version)", parkCode: subscription.parkCode, recordNo: "", payableFen: fee,
             expireAt: deadline, subject: subscription.authNo)
         bill.askedBy = [subscription.appId]
-        bills[bill.key] = bill
+        money.keep(bill)
         events.append(.bill(bill))
         subscription.billNo = bill.billNo
         subscription.holdDeadline = deadline
@@ -102,7 +102,7 @@ extension City {
         if let payNo = subscription.payNo, var payment = payments[Payment.key(subscription.appId, "", payNo)] {
             payment.refundedFen = min(payment.amountFen, payment.refundedFen + fen)
             payment.state = payment.refundedFen == payment.amountFen ? .refunded : .partlyRefunded
-            payments[payment.key] = payment
+            money.keep(payment)
             events.append(.payment(payment))
         }
         post(
@@ -169,17 +169,19 @@ extension City {
     }
 
     func find(_ authNo: String, of appId: String) -> SharedSubscription? {
-        lotOfShare[authNo].flatMap { lots[$0]?.subscriptions[authNo] }.flatMap { $0.appId == appId ? $0 : nil }
+        lotIndex.lot(ofShare: authNo).flatMap { lots[$0]?.subscriptions[authNo] }.flatMap { $0.appId == appId ? $0 : nil }
     }
 
     /// A subscription by the number that the server gave.
-    public func subscription(_ authNo: String) -> SharedSubscription? { lotOfShare[authNo].flatMap { lots[$0]?.subscriptions[authNo] } }
+    public func subscription(_ authNo: String) -> SharedSubscription? {
+        lotIndex.lot(ofShare: authNo).flatMap { lots[$0]?.subscriptions[authNo] }
+    }
 
     /// Subscriptions and offers of a lot; their numbers may be the lot's or an operator's own.
     public func subscription(_ authNo: String, in parkCode: String) -> SharedSubscription? { lots[parkCode]?.subscriptions[authNo] }
 
     /// An offer by a number that the server gave.
-    public func offer(_ offerId: String) -> SharedOffer? { lotOfShare[offerId].flatMap { lots[$0]?.offers[offerId] } }
+    public func offer(_ offerId: String) -> SharedOffer? { lotIndex.lot(ofShare: offerId).flatMap { lots[$0]?.offers[offerId] } }
 
     func offer(_ offerId: String, in parkCode: String) -> SharedOffer? { lots[parkCode]?.offers[offerId] }
 }

@@ -16,7 +16,7 @@ extension City {
         return Decision(.entity(.appeal(appeal)), events)
     }
 
-    mutating func answerAppeal(_ appealId: String, isGranted: Bool, answer: String, at now: Millis, history: some History) -> Decision {
+    mutating func answerAppeal(_ appealId: String, isGranted: Bool, answer: String, at now: Millis, past: Past) -> Decision {
         guard var appeal = appeals[appealId] else { return Decision(.refused(.notFound)) }
         guard appeal.state == .open else { return Decision(.refused(.wrongState)) }
         appeal.state = isGranted ? .granted : .rejected
@@ -26,7 +26,7 @@ extension City {
         set(.appeal(appeal), &events)
         if isGranted {
             undo(appeal.penaltyId, by: appealId, at: now, &events)
-            if let penalty = penalties[appeal.penaltyId] { makeGood(penalty, by: appealId, at: now, history: history, &events) }
+            if let penalty = penalties[appeal.penaltyId] { makeGood(penalty, by: appealId, at: now, past: past, &events) }
         } else if let penalty = penalties[appeal.penaltyId] {
             tell(
                 penalty.appId, .credit(userToken: penalty.userToken, penalty.kind.refusal, orderNo: penalty.orderNo, isUndone: false),
@@ -37,9 +37,8 @@ extension City {
     }
 
     /// Undoes the consequences of a penalty beside its counters: the deposit that was kept, the subscription that it ended.
-    private mutating func makeGood(_ penalty: Penalty, by reference: String, at now: Millis, history: some History, _ events: inout [Event])
-    {
-        if var reservation = reservation(penalty.orderNo, history: history) {
+    private mutating func makeGood(_ penalty: Penalty, by reference: String, at now: Millis, past: Past, _ events: inout [Event]) {
+        if var reservation = reservation(penalty.orderNo, past: past) {
             if reservation.isPenalised {
                 reservation.isPenalised = false
                 update(reservation, at: now, &events)
@@ -49,7 +48,7 @@ extension City {
                 for key in City.cancelKeys(reservation, at: penalty.at) where counted(key) > 0 { count(key, by: -1, &events) }
                 for key in City.dayKeys(reservation) + reservation.quotaKeys where counted(key) > 0 { count(key, by: -1, &events) }
             }
-            if penalty.kind != .lateDeparture { returnForfeit(of: reservation, reference: reference, at: now, history: history, &events) }
+            if penalty.kind != .lateDeparture { returnForfeit(of: reservation, reference: reference, at: now, past: past, &events) }
             return
         }
         guard penalty.kind == .lateDeparture, let share = subscription(penalty.orderNo, in: penalty.parkCode), share.strikes > 0 else {
@@ -63,7 +62,7 @@ extension City {
         var share = given
         share.strikes = max(0, share.strikes - 1)
         let spans = times(of: share, from: now)
-        let lot = lots[share.parkCode]!
+        let lot = lots[known: share.parkCode]
         if share.status == .terminated, share.strikes < share.strikesMax, now < share.validTo,
             spans.allSatisfy({ span in
                 share.spaceNo.map { lot.spaces.isFree($0, from: span.from, to: span.to, except: share.authNo) }

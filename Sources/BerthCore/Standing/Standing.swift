@@ -118,7 +118,7 @@ extension City {
                 until: monthEnd,
                 group: "", refusal: .cancelLimit),
             Counter(
-                name: "waitlistPerUser", used: waitingOf[key, default: 0], max: city.waitlistPerUser, until: dayEnd, group: "",
+                name: "waitlistPerUser", used: claims.waiting(of: appId, userToken), max: city.waitlistPerUser, until: dayEnd, group: "",
                 refusal: .waitlistFull),
         ]
         if let plate {

@@ -67,40 +67,21 @@ public final class Server: Sendable {
         try ServerCertificate.check(authority)
         let vault = FieldCipher(masterKey: try folder.masterKey())
         let (store, image) = try openStore(vault, now: clock())
-        let sequencer = Sequencer(
-            store: store, image: image, policy: settings.policy,
-            newEpoch: "d" + String(clock(), radix: 36), reviewsLots: settings.reviewsLots, clock: clock, logger: logger)
         let broker = EmbeddedBroker(
             directory: folder.broker, port: mqttPort, bindAddress: settings.bindAddress, authority: authority,
             logger: logger)
-        let keys = CredentialService(image.credentials, sequencer: sequencer, broker: broker, settings: settings, logger: logger)
-        let credentials = keys.book
-        let presence = Presence(clock: clock)
-        let trail = RequestTrail(isComplete: settings.logsAllRequests, logger: logger)
-        let callbacks = CallbackClient(rules: settings.callbackRules)
-        let relay = LotCalls(credentials: credentials, presence: presence, callbacks: callbacks, clock: clock)
-        let deliverer = Deliverer(
-            sequencer: sequencer, credentials: credentials, presence: presence, relay: relay, callbacks: callbacks, trail: trail,
-            clock: clock, logger: logger)
-        let statistics = try Statistics(store: store, logger: logger)
-        let onboarding = Onboarding(
-            sequencer: sequencer, presence: presence, credentials: credentials, settings: settings, clock: clock)
-        let notifier = Notifier(
-            sequencer: sequencer, credentials: credentials, callbacks: callbacks, retrySeconds: settings.callbackRetrySeconds,
-            trail: trail, clock: clock, logger: logger)
-        let pictures = try PictureStore(
-            directory: folder.pictures, store: store, addresses: AddressSigner(vault: vault), settings: settings, clock: clock)
-        let redirects = Redirects(sequencer: sequencer, credentials: credentials, settings: settings, clock: clock)
-        let pipeline = Pipeline(
-            sequencer: sequencer, keys: keys, presence: presence, deliverer: deliverer, relay: relay, pictures: pictures,
-            redirects: redirects, trail: trail, statistics: statistics, onboarding: onboarding, settings: settings, clock: clock,
+        let core = try ServerCore(
+            store: store, image: image, settings: settings, vault: vault, picturesDirectory: folder.pictures, broker: broker, clock: clock,
             logger: logger)
-        for (appId, nonce, _) in image.nonces { _ = pipeline.nonces.insert(appId: appId, nonce: nonce, now: SystemClock.monotonic()) }
+        let (sequencer, keys, presence, deliverer) = (core.sequencer, core.keys, core.presence, core.deliverer)
+        let (pipeline, statistics, pictures, onboarding, notifier) = (
+            core.pipeline, core.statistics, core.pictures, core.onboarding, core.notifier
+        )
+        let credentials = keys.book
         let live = LiveFeed(sequencer: sequencer, presence: presence, clock: clock)
         try broker.start(image.credentials)
 
-        // The trail first: it knows the request behind a message before the message goes.
-        sequencer.start([trail, deliverer, live, notifier, statistics, onboarding])
+        core.start([live])
         let lineage = Lineage(sequencer: sequencer, clock: clock, logger: logger)
         deliverer.start(lineage: lineage)
         do throws(StoreError) { try lineage.begin() } catch { throw DataFolder.Failed(description: error.reason) }
@@ -113,7 +94,7 @@ public final class Server: Sendable {
         let client = reactor.open(broker.serverConfiguration(), listener: ears)
         ears.start(client)
         deliverer.start(mqtt: client)
-        relay.start(mqtt: client)
+        core.relay.start(mqtt: client)
 
         let gate = ReadyGate()
         let connections = Connections()
@@ -125,7 +106,7 @@ public final class Server: Sendable {
             host = try makePages(
                 try await Server.entrance(pipeline, keys: keys, tus: tus, settings: settings, clock: clock, logger: logger))
         }
-        let pages = PublicSite(live: live, redirects: redirects, health: health, host: host, clock: clock)
+        let pages = PublicSite(live: live, redirects: core.redirects, health: health, host: host, clock: clock)
         let startedAt = clock()
         let certificate = try ServerCertificate(authority: authority, broker: broker, clock: clock, logger: logger)
         let backstage = InternalEndpoints(
@@ -183,9 +164,7 @@ public final class Server: Sendable {
         }
         ServiceManager.stopping()
         client.close()
-        statistics.flush()
-        await callbacks.close()
-        sequencer.stop()
+        await core.stop()
         broker.stop()
         (store as? SQLiteStore)?.close()
         if isCutOff.withLock({ $0 }) {

@@ -1,4 +1,4 @@
-public import BerthCore
+import BerthCore
 import BerthWire
 
 /// One setting: its name, its value when nobody sets it, and its meaning.

@@ -47,7 +47,14 @@ final class Sequencer: Sendable {
         /// Dead letters that nothing has made good, by lot; and those that are not durable yet, by lot and record.
         var deadCounts: [String: Int] = [:]
         var freshDead: [ByteKey: UpResult] = [:]
-        /// Why nothing is decided now: a look at the store failed, or a commit was refused.
+        /// The logs whose next message waits for the disk, by lot, with the messages that have come behind it.
+        var behind: [String: [LogMessage]] = [:]
+        /// How often memory has been swept, and the last commit that was decided before the last sweep.
+        var sweeps: UInt64 = 0
+        var sweptAt: UInt64 = 0
+        /// How many lots are stopped and logged.
+        var stoppedLots = 0
+        /// Why nothing is decided now: a commit was refused.
         var halt: Halt?
     }
 
@@ -72,6 +79,8 @@ final class Sequencer: Sendable {
     let policy: Policy
     let newEpoch: String
     let reviewsLots: Bool
+    /// Look-ups by the rules of things that `City.lacks` did not name. Not zero is a fault of ours.
+    private let unread = UnreadLooks()
     let clock: @Sendable () -> Millis
     let logger: Logger
     /// Told what has just become durable, in order, while the committer goes on. References: a closure that is read out of a
@@ -99,18 +108,34 @@ final class Sequencer: Sendable {
     /// Why nothing is decided now; nil when all is well.
     var haltReason: String? { state.withLockedValue { $0.halt?.reason } }
 
-    /// A decision, or nil where it rests on a look at the store that failed: then it is void, and so is the city in memory.
-    func decide(_ command: Command, _ state: inout State, now: Millis, sentAt: Millis = .max) -> Decision? {
-        let past = Past(store)
-        let decision = state.city.decide(command, at: now, history: past, sentAt: sentAt)
-        guard let failure = past.failure else { return decision }
-        halt(&state, failure, void: decision.events)
+    private final class UnreadLooks: Sendable {
+        let count = Atomic<Int>(0)
+    }
+
+    /// A past of which nothing is known yet.
+    func unknownPast() -> Past { Past { [unread] in unread.count.wrappingAdd(1, ordering: .relaxed) } }
+
+    /// A decision, or nil where a rule asked for what nobody had read: then it is void, and so is the city in memory.
+    func decide(_ command: Command, _ state: inout State, _ past: Past, now: Millis, sentAt: Millis = .max) -> Decision? {
+        let before = unread.count.load(ordering: .relaxed)
+        let decision = state.city.decide(command, at: now, past: past, sentAt: sentAt)
+        let faults = state.city.lots.faults
+        if faults.count != state.stoppedLots {
+            state.stoppedLots = faults.count
+            for (parkCode, fault) in faults {
+                logger.critical(
+                    "a lot is stopped, because its state contradicts itself; a restart reads it back from the store",
+                    metadata: ["lot": "\(parkCode)", "why": "\(fault)"])
+            }
+        }
+        guard unread.count.load(ordering: .relaxed) != before else { return decision }
+        halt(&state, .unavailable("a rule asked for something of the past that was not read"), void: decision.events)
         return nil
     }
 
     /// - Parameter void: the events that were decided and will not be committed.
     func halt(_ state: inout State, _ failure: StoreError, void: [Event]) {
-        logger.error("a look at the store failed; nothing is decided until that is undone", metadata: ["why": "\(failure.reason)"])
+        logger.error("a decision is void; nothing is decided until it is undone", metadata: ["why": "\(failure.reason)"])
         state.halt = Halt(reason: failure.reason, refusedCommit: false)
         state.halt?.void.add(void)
         state.wakesCommitter = true
@@ -206,6 +231,20 @@ final class Sequencer: Sendable {
 
     // MARK: Plain requests
 
+    /// A plain request on its way to its decision.
+    private struct KeptRequest: Sendable {
+        let request: VerifiedRequest
+        let key: Int64
+        let command: Result<Command, WireError>
+        let answering: Reply?
+        let adapting: (@Sendable (Reply, City) -> Reply)?
+        let now: Millis
+        /// The disk was asked: the request was not answered before.
+        var isNew = false
+        var prefetched: Prefetched
+        let completion: Completion
+    }
+
     /// A request whose final result is kept by requestId (section 3).
     /// - Parameters:
     ///   - command: already decoded; a decoding error is a final result too.
@@ -213,67 +252,91 @@ final class Sequencer: Sendable {
     ///   - adapting: adds to an answer what other parts of the city say.
     func kept(
         _ request: VerifiedRequest, command: Result<Command, WireError>, answering: Reply? = nil,
-        adapting: (@Sendable (Reply, City) -> Reply)? = nil, now: Millis, isNew: Bool = false, completion: @escaping Completion
+        adapting: (@Sendable (Reply, City) -> Reply)? = nil, now: Millis, completion: @escaping Completion
     ) {
-        let envelope = request.envelope
-        let key = KeptReply.key(envelope.appId, envelope.requestId)
-        let dataHash = request.dataHash
+        take(
+            KeptRequest(
+                request: request, key: KeptReply.key(request.envelope.appId, request.envelope.requestId), command: command,
+                answering: answering, adapting: adapting, now: now, prefetched: prefetched(for: command), completion: completion))
+    }
+
+    private func take(_ kept: KeptRequest) {
         submit { [self] state in
-            if let known = Sequencer.fresh(state, key, envelope) {
+            let (envelope, dataHash, completion) = (kept.request.envelope, kept.request.dataHash, kept.completion)
+            if let known = Sequencer.fresh(state, kept.key, envelope) {
                 // Not before the first one is durable.
-                enqueue(&state, Pending(commit: nil, answer: Sequencer.again(known, envelope, dataHash), completion: completion))
-                return
+                return enqueue(
+                    &state, Pending(commit: nil, answer: Sequencer.again(known, envelope, dataHash), completion: completion))
             }
             // A new request is new without asking the disk: the store has the digests of all keys in memory. An old one is read off the lock.
-            if !isNew, store.knowsReply(key: key) {
-                state.lookups.append { [self] in
-                    do throws(StoreError) {
-                        if let known = try store.reply(key: key, appId: envelope.appId, requestId: envelope.requestId) {
-                            return completion(Sequencer.again(known, envelope, dataHash))
-                        }
-                        // Another request's, of the same digest.
-                        kept(
-                            request, command: command, answering: answering, adapting: adapting, now: now, isNew: true,
-                            completion: completion)
-                    } catch {
-                        logger.error(
-                            "a kept answer cannot be read", metadata: ["requestId": "\(envelope.requestId)", "why": "\(error.reason)"])
-                        completion(Reply(WireError("dependencyUnavailable", error.reason)))
-                    }
-                }
-                return
-            }
+            if !kept.isNew, store.knowsReply(key: kept.key) { return state.lookups.append { [self] in answerAgain(kept) } }
             guard state.halt == nil else { return answerNow(&state, Sequencer.refused(state), completion) }
             guard state.pending.count < Limits.backlogMax else {
                 return answerNow(&state, Reply(WireError("tooManyInFlight", data: ["retryAfterMs": 100])), completion)
             }
-            var answer: Reply
-            var events: [Event] = []
-            var showsOrder = false
-            switch command {
-            case .failure(let error): answer = Reply(error)
-            case .success(let command):
-                guard let decision = decide(command, &state, now: now) else {
-                    return answerNow(&state, Sequencer.refused(state), completion)
+            var kept = kept
+            kept.prefetched = current(kept.prefetched, state)
+            guard case .success(let command) = kept.command else { return decide(kept, &state) }
+            let lacking = state.city.lacks(command, kept.prefetched.past)
+            guard !lacking.isEmpty else { return decide(kept, &state) }
+            let waiting = kept
+            fetch(&state, lacking, into: kept.prefetched) { [self] result in
+                switch result {
+                case .success(let read):
+                    var kept = waiting
+                    kept.prefetched = read
+                    take(kept)
+                case .failure(let error): completion(Reply(WireError("dependencyUnavailable", error.reason)))
                 }
-                events = decision.events
-                answer = Sequencer.answer(decision, state.city)
-                showsOrder = adapting == nil && answering == nil && decision.showsItsOrder
-                if let adapting { answer = adapting(answer, state.city) }
-                if answer.code == 0, let answering { answer = answering }
             }
-            var reply: KeptReply?
-            if answer.resultCode.isKept {
-                reply = KeptReply(
-                    appId: envelope.appId, requestId: envelope.requestId, nonce: envelope.nonce,
-                    service: envelope.service, dataHash: dataHash, code: answer.code, data: answer.canonical, at: now,
-                    showsOrder: showsOrder, key: key)
-                state.freshReplies[key] = reply
-            }
-            let audit = Audit.isWanted(request) ? Audit.write(request, code: answer.code, now: now) : nil
-            let commit = Commit(at: now, events: events, reply: reply, audit: audit)
-            enqueue(&state, Pending(commit: commit, answer: answer, completion: completion))
         }
+    }
+
+    /// Gives the kept answer of a request, or decides it where the answer under its key is another request's. Reads the disk.
+    private func answerAgain(_ kept: KeptRequest) {
+        let envelope = kept.request.envelope
+        do throws(StoreError) {
+            if let known = try store.reply(key: kept.key, appId: envelope.appId, requestId: envelope.requestId) {
+                return kept.completion(Sequencer.again(known, envelope, kept.request.dataHash))
+            }
+            var kept = kept
+            kept.isNew = true
+            take(kept)
+        } catch {
+            logger.error("a kept answer cannot be read", metadata: ["requestId": "\(envelope.requestId)", "why": "\(error.reason)"])
+            kept.completion(Reply(WireError("dependencyUnavailable", error.reason)))
+        }
+    }
+
+    private func decide(_ kept: KeptRequest, _ state: inout State) {
+        var answer: Reply
+        var events: [Event] = []
+        var showsOrder = false
+        switch kept.command {
+        case .failure(let error): answer = Reply(error)
+        case .success(let command):
+            guard let decision = decide(command, &state, kept.prefetched.past, now: kept.now) else {
+                return answerNow(&state, Sequencer.refused(state), kept.completion)
+            }
+            events = decision.events
+            answer = Sequencer.answer(decision, state.city)
+            showsOrder = kept.adapting == nil && kept.answering == nil && decision.showsItsOrder
+            if let adapting = kept.adapting { answer = adapting(answer, state.city) }
+            if answer.code == 0, let answering = kept.answering { answer = answering }
+        }
+        var reply: KeptReply?
+        if answer.resultCode.isKept {
+            let envelope = kept.request.envelope
+            reply = KeptReply(
+                appId: envelope.appId, requestId: envelope.requestId, nonce: envelope.nonce, service: envelope.service,
+                dataHash: kept.request.dataHash, code: answer.code, data: answer.canonical, at: kept.now, showsOrder: showsOrder,
+                key: kept.key)
+            state.freshReplies[kept.key] = reply
+        }
+        let audit = Audit.isWanted(kept.request) ? Audit.write(kept.request, code: answer.code, now: kept.now) : nil
+        enqueue(
+            &state,
+            Pending(commit: Commit(at: kept.now, events: events, reply: reply, audit: audit), answer: answer, completion: kept.completion))
     }
 
     /// Prepares a command that is executed at most once: the answer to its repeat is made durable and the command is audited first.
@@ -339,10 +402,23 @@ final class Sequencer: Sendable {
 
     /// A command of the server itself: a deadline, a lot's answer, an operator's setting.
     func perform(
-        _ command: Command, audit: AuditRecord? = nil, now: Millis, completion: @escaping Completion = { _ in }
+        _ command: Command, audit: AuditRecord? = nil, now: Millis, prefetched: Prefetched? = nil,
+        completion: @escaping Completion = { _ in }
     ) {
+        let prefetched = prefetched ?? self.prefetched(for: .success(command))
         locked { state in
-            guard state.halt == nil, let decision = decide(command, &state, now: now) else {
+            guard state.halt == nil else { return answerNow(&state, Sequencer.refused(state), completion) }
+            let prefetched = current(prefetched, state)
+            let lacking = state.city.lacks(command, prefetched.past)
+            guard lacking.isEmpty else {
+                return fetch(&state, lacking, into: prefetched) { [self] result in
+                    switch result {
+                    case .success(let read): perform(command, audit: audit, now: now, prefetched: read, completion: completion)
+                    case .failure(let error): completion(Reply(WireError("dependencyUnavailable", error.reason)))
+                    }
+                }
+            }
+            guard let decision = decide(command, &state, prefetched.past, now: now) else {
                 return answerNow(&state, Sequencer.refused(state), completion)
             }
             let answer = Sequencer.answer(decision, state.city)
@@ -370,8 +446,20 @@ final class Sequencer: Sendable {
     // MARK: Reading
 
     /// Reads the city as it is decided, and answers when all that was read is durable.
-    /// - Parameter body: may look at the past; where that fails, the answer is 501.
-    func read(_ parkCode: String?, _ body: (inout City, Past) -> Reply, completion: @escaping Completion) {
+    /// - Parameters:
+    ///   - keys: what `body` looks up of the past; where the store cannot be read, the answer is 501.
+    ///   - body: runs under the lock.
+    func read(
+        _ parkCode: String?, asking keys: [Past.Key], _ body: @escaping @Sendable (inout City, Past) -> Reply,
+        completion: @escaping Completion
+    ) {
+        prefetch(keys, completion: completion) { [self] past in
+            read(parkCode, { city in body(&city, past) }, completion: completion)
+        }
+    }
+
+    /// As ``read(_:asking:_:completion:)``, of what is in memory.
+    func read(_ parkCode: String?, _ body: (inout City) -> Reply, completion: @escaping Completion) {
         locked { state in
             // While the city is stale, its untouched parts are as they were.
             if let halt = state.halt, halt.isStale,
@@ -379,9 +467,7 @@ final class Sequencer: Sendable {
             {
                 return answerNow(&state, halt.answer, completion)
             }
-            let past = Past(store)
-            var answer = body(&state.city, past)
-            if let failure = past.failure { answer = Reply(WireError("dependencyUnavailable", failure.reason)) }
+            let answer = body(&state.city)
             let isDurable = parkCode.map { state.touched[$0] == nil } ?? (state.decided == state.durable)
             if isDurable { return answerNow(&state, answer, completion) }
             enqueue(&state, Pending(commit: nil, answer: answer, completion: completion))
@@ -392,10 +478,6 @@ final class Sequencer: Sendable {
 
     /// Looks at the city without waiting: for hints, pages and measurements only.
     func readUndurable<Value: Sendable>(_ body: (inout City) -> Value) -> Value { state.withLockedValue { body(&$0.city) } }
-
-    func read(_ parkCode: String?, _ body: (inout City) -> Reply, completion: @escaping Completion) {
-        read(parkCode, { city, _ in body(&city) }, completion: completion)
-    }
 
     func read(_ parkCode: String?, _ body: (inout City) -> Reply) async -> Reply {
         await withCheckedContinuation { continuation in

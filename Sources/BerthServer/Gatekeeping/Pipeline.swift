@@ -259,7 +259,14 @@ final class Pipeline: Sendable {
                     }, sentAt: envelope.timestamp), now: now, completion: completion)
         case .kept:
             if let work = beyondRules(service.name) { return work(request, parkCode, now, completion) }
-            let command = Pipeline.attempt { () throws(WireError) in try keptCommand(request, parkCode, now: now) }
+            let asked = Pipeline.asked(by: request)
+            guard asked.isEmpty else {
+                return sequencer.prefetch(asked, completion: completion) { [self] past in
+                    let command = Pipeline.attempt { () throws(WireError) in try keptCommand(request, parkCode, past, now: now) }
+                    sequencer.kept(request, command: command, now: now, completion: completion)
+                }
+            }
+            let command = Pipeline.attempt { () throws(WireError) in try keptCommand(request, parkCode, Past(), now: now) }
             if service.name.hasPrefix("biz.appointment.") || service.name == "flow.policy.set" {
                 let name = service.name
                 return sequencer.kept(
@@ -300,7 +307,21 @@ final class Pipeline: Sendable {
         }
     }
 
-    private func keptCommand(_ request: VerifiedRequest, _ parkCode: String, now: Millis) throws(WireError) -> Command {
+    /// The things of the past that the decoding of a request looks up; a fault in a field is found by the decoding.
+    private static func asked(by request: VerifiedRequest) -> [Past.Key] {
+        let data = request.envelope.data
+        switch request.envelope.service {
+        case "link.pay": return data["orderNo"]?.stringValue.map { [.reservation(ByteKey($0))] } ?? []
+        case "refund.apply":
+            return data["payNo"]?.stringValue.map { [.payment(ByteKey(Payment.key(request.envelope.appId, "", $0)))] } ?? []
+        default: return []
+        }
+    }
+
+    /// - Parameter past: what ``asked(by:)`` names.
+    private func keptCommand(
+        _ request: VerifiedRequest, _ parkCode: String, _ past: Past, now: Millis
+    ) throws(WireError) -> Command {
         let envelope = request.envelope
         try Dialect.current.services[envelope.service]?.request.check(envelope.data)
         if ["pay.create", "link.pay"].contains(envelope.service), let channel = envelope.data["channel"]?.stringValue,
@@ -308,9 +329,9 @@ final class Pipeline: Sendable {
         {
             throw WireError("illegalValue", "channel")
         }
-        if envelope.service == "link.pay" { return try linkPayment(request) }
+        if envelope.service == "link.pay" { return try linkPayment(request, past) }
         if envelope.service == "refund.apply", let payNo = envelope.data["payNo"]?.stringValue,
-            let payment = try past({ city, past in city.payment(payNo, appId: envelope.appId, history: past) }),
+            let payment = sequencer.readUndurable({ $0.payment(payNo, appId: envelope.appId, past: past) }),
             !PaymentChannel.givesBack(payment.channel)
         {
             throw WireError("refundFailed", "channel: it gives nothing back")
@@ -319,13 +340,5 @@ final class Pipeline: Sendable {
         let caller = Decode.Caller(
             appId: envelope.appId, parkCode: parkCode, requestId: envelope.requestId, dataHash: request.dataHash, now: now)
         return try Decode.command(service: envelope.service, data: envelope.data, caller)
-    }
-
-    /// Looks at the city and its past; a look that fails is 501.
-    func past<Value: Sendable>(_ look: (City, Past) -> Value) throws(WireError) -> Value {
-        let past = Past(store)
-        let value = sequencer.readUndurable { city in look(city, past) }
-        if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
-        return value
     }
 }

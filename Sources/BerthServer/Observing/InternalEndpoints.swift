@@ -152,6 +152,7 @@ struct InternalEndpoints: Sendable {
         out.add("berth_callbacks_open", "gauge", "", "", Double(open))
         out.add("berth_callbacks_failed", "gauge", "", "", Double(failed))
         out.add("berth_dead_letters", "gauge", "", "", Double(sequencer.state.withLockedValue { $0.deadCounts }.values.reduce(0, +)))
+        out.add("berth_lots_stopped", "gauge", "", "", Double(sequencer.readUndurable { $0.lots.faults.count }))
         out.add("berth_store_refuses", "gauge", "", "", sequencer.haltReason == nil ? 0 : 1)
         out.add("berth_broker_connected", "gauge", "", "", health.isBrokerUp() ? 1 : 0)
         if let disk = DiskUsage(path: health.dataDirectory) {

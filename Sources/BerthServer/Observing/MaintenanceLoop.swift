@@ -90,9 +90,9 @@ struct MaintenanceLoop: Service {
                 if beat % 120 == 0 {
                     let ended = min(now, deadline) - Limits.keepEndedMillis
                     for parkCode in sequencer.readUndurable({ Array($0.lots.keys) }) {
-                        sequencer.readUndurable { $0.forget(parkCode, endedBefore: ended) }
+                        sequencer.forget(parkCode, endedBefore: ended)
                     }
-                    for part in City.sharedParts { sequencer.readUndurable { $0.forgetShared(part, endedBefore: ended) } }
+                    for part in City.sharedParts { sequencer.forgetShared(part, endedBefore: ended) }
                 }
                 if beat % 7200 == 0 { upkeep(isDaily: beat % 172_800 == 0, now: now) }
             }

@@ -117,6 +117,7 @@ struct Exposition {
         "berth_callbacks_open": "Notifications to providers that are under way.",
         "berth_callbacks_failed": "Notifications that were given up and wait for `berth callbacks retry`.",
         "berth_store_refuses": "1 while the database takes nothing.",
+        "berth_lots_stopped": "Lots that are stopped because their state contradicts itself; a restart reads them back.",
         "berth_broker_connected": "1 while the server is connected to its broker.",
         "berth_disk_used_ratio": "Used part of the disk of the data folder.",
         "berth_dead_letters": "Records of lots that were refused and not mended.",

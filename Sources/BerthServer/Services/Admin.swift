@@ -49,156 +49,213 @@ struct AdminService: Sendable {
     let links: @Sendable () -> [String: Presence.Link]
     let clock: @Sendable () -> Millis
 
-    func run(_ command: JSON) async throws -> JSON {
-        switch command["command"]?.stringValue {
-        case "keys.issue":
-            let issued = try await issue((command["keys"]?.arrayValue ?? []))
-            return ["keys": .array(issued)]
-        case "keys.list":
-            return [
-                "keys": .array(
-                    keys.book.all.map {
-                        .compact([
-                            ("appId", .string($0.appId)), ("role", .string($0.role.rawValue)), ("name", .string($0.name)),
-                            ("parks", .array($0.parkCodes.sorted().map { .string($0) })), ("enabled", .bool($0.isEnabled)),
-                            ("callback", .optional($0.callback)), ("returnHosts", .array($0.returnHosts.map { .string($0) })),
-                            ("certificate", .optional($0.certificate)), ("rotating", .bool($0.nextSecret != nil)),
-                        ])
-                    })
-            ]
-        case "keys.web":
-            await put("keys.web", "", "the credentials of the pages were shown")
-            return try await keys.pages()
-        case "people.save":
-            let answer = await perform(
-                try Decode.command(
-                    service: "person.save", data: command["data"]?.objectValue ?? JSONObject(),
-                    Decode.Caller(appId: "desk", parkCode: "", requestId: "", dataHash: "", now: clock())),
-                Audit.desk("people.save", target: command["data"]?["login"]?.stringValue ?? "", detail: "", now: clock()))
-            guard answer.code == 0 else { throw Refused(answer.code == 404 ? "login: taken" : answer.resultCode.en) }
-            return answer.data
-        case "people.list":
-            return sequencer.readUndurable { city in
-                [
-                    "people": .array(
-                        city.people.values.filter { $0.kind == .staff && $0.state != .deleted }.sorted { $0.login < $1.login }.map(
-                            Encode.person))
-                ]
-            }
-        case "keys.rotate":
-            let appId = try known(command)
-            guard let secret = try keys.rotate(appId)?.secret else { throw Refused("no such credential") }
-            await put("keys.rotate", appId, "a second secret was made")
-            return ["appId": .string(appId), "appSecret": .string(secret)]
-        case "keys.revoke":
-            let appId = try known(command)
-            guard try await keys.revoke(appId) else { throw Refused("no such credential") }
-            await put("keys.revoke", appId, "")
-            return ["appId": .string(appId), "enabled": false]
-        case "keys.set": return try await change(command)
-        case "keys.certificate":
-            let appId = try known(command)
-            let made = try await authority.clientCertificate(appId: appId)
-            _ = try await keys.change(appId) { $0.certificate = made.fingerprint }
-            await put("keys.certificate", appId, made.fingerprint)
-            return [
-                "appId": .string(appId), "certificate": .string(made.certificate), "key": .string(made.key),
-                "sha256": .string(made.fingerprint),
-            ]
-        case "config":
-            return [
-                "given": .object(
-                    JSONObject(
-                        settings.given.sorted { $0.key < $1.key }.map {
-                            ($0.key, ["value": .string($0.value.value), "source": .string($0.value.source)])
-                        }))
-            ]
-        case "addresses": return addresses()
-        case "calls.list": return ["calls": .array(calls(try known(command)))]
-        case "lots.list": return ["lots": .array(lots(command["park"]?.stringValue))]
-        case "lots.onboarding":
-            guard let parkCode = command["park"]?.stringValue, let answer = onboarding.json(parkCode, now: clock()) else {
-                throw Refused("no such lot")
-            }
-            return answer
-        case "lots.attest": return try await attest(command)
-        case "lots.approve", "lots.suspend", "lots.resume": return try await stage(command)
-        case "tidings.list":
-            let failed = sequencer.readUndurable { $0.allReports(kind: ProviderNotification.failedKind) }
-            let open = sequencer.readUndurable { $0.allReports(kind: ProviderNotification.kind) }
-            func rows(_ reports: [KeptRecord]) -> JSON {
-                .array(
-                    reports.compactMap(ProviderNotification.init(report:)).map {
-                        let (service, data) = Encode.notification($0)
-                        return ["appId": .string($0.appId), "id": .int($0.id), "service": .string(service), "data": data]
-                    })
-            }
-            return ["open": rows(open), "failed": rows(failed)]
-        case "tidings.retry":
-            let appId = try known(command)
-            let count = notifier?.retry(appId, now: clock()) ?? 0
-            await put("tidings.retry", appId, "\(count)")
-            return ["retried": .int(count)]
-        case "audit.list":
-            let after = command["after"]?.intValue ?? 0
-            if let last = command["last"]?.intValue {
-                var filter = AuditFilter()
-                filter.limit = Int(max(1, min(last, 100_000)))
-                let records = try sequencer.store.audit(matching: filter).filter { $0.id > after }
-                return ["records": .array(records.reversed().map(AdminService.row))]
-            }
-            return ["records": .array(try sequencer.store.audit(after: after, limit: 1000).map(AdminService.row))]
-        case "audit.verify": return try verifyAudit()
+    private typealias Work = @Sendable (AdminService, JSON) async throws -> JSON
 
-        case "lots.set":
-            guard let parkCode = command["park"]?.stringValue, sequencer.readUndurable({ $0.lots[parkCode] != nil }) else {
-                throw Refused("no such lot")
-            }
-            var values: [String: String] = [:]
-            for (name, value) in command["policy"]?.objectValue?.members ?? [] {
-                let text = value.stringValue ?? value.intValue.map { String($0) } ?? ""
-                var probe = Policy()
-                guard probe.set(name, text) else { throw Refused("\(name) cannot be \(value.string)") }
-                values[name] = text
-            }
-            let answer = await perform(
-                .setPolicy(.lot(parkCode), values),
-                Audit.desk("lots.set", target: parkCode, detail: command["policy"]?.string ?? "", now: clock()))
-            guard answer.code == 0 else { throw Refused(answer.resultCode.en) }
-            return ["park": .string(parkCode)]
-        case "occupancy.import":
-            // The counts that a city made before it had this server: one row for each lot and day.
-            let counts = try occupancy(command["rows"]?.arrayValue ?? [])
-            let taken = counts.count { $0.count >= 0 }
-            if command["check"]?.boolValue == true { return ["counts": .int(taken)] }
-            try sequencer.store.count(occupancy: counts)
-            if command["make"]?.boolValue != false {
-                OccupancyRecorder(sequencer: sequencer, store: sequencer.store, logger: Logger(label: "berth")).make(
-                    upTo: CivilTime.day(of: clock()), now: clock())
-            }
-            return ["counts": .int(taken)]
-        case "dead.list":
-            let rows = try sequencer.store.deadLetters(
-                parkCode: command["park"]?.stringValue, since: command["since"]?.intValue ?? 0, before: nil, limit: 1000)
-            return [
-                "entries": .array(
-                    rows.map { row in
-                        let code = Dialect.current.codes[row.code]
-                        return [
-                            "park": .string(row.parkCode), "epoch": .string(row.epoch), "seq": .int(row.seq), "at": .int(row.at),
-                            "service": .string(row.service), "recordNo": .string(row.recordNo), "code": .int(row.code),
-                            "reason": .string(code.map { "\($0.zh) \($0.en)" } ?? ""),
-                        ]
-                    })
+    /// The commands of the admin socket, by name.
+    private static let commands: [String: Work] = [
+        "keys.issue": { admin, command in try await admin.keysIssue(command) },
+        "keys.list": { admin, command in admin.keysList() },
+        "keys.web": { admin, command in try await admin.keysWeb() },
+        "people.save": { admin, command in try await admin.peopleSave(command) },
+        "people.list": { admin, command in admin.peopleList() },
+        "keys.rotate": { admin, command in try await admin.keysRotate(command) },
+        "keys.revoke": { admin, command in try await admin.keysRevoke(command) },
+        "keys.set": { admin, command in try await admin.change(command) },
+        "keys.certificate": { admin, command in try await admin.keysCertificate(command) },
+        "config": { admin, command in admin.config() },
+        "addresses": { admin, command in admin.addresses() },
+        "calls.list": { admin, command in ["calls": .array(admin.calls(try admin.known(command)))] },
+        "lots.list": { admin, command in ["lots": .array(admin.lots(command["park"]?.stringValue))] },
+        "lots.onboarding": { admin, command in try admin.lotsOnboarding(command) },
+        "lots.attest": { admin, command in try await admin.attest(command) },
+        "lots.approve": { admin, command in try await admin.stage(command) },
+        "lots.suspend": { admin, command in try await admin.stage(command) },
+        "lots.resume": { admin, command in try await admin.stage(command) },
+        "tidings.list": { admin, command in admin.tidingsList() },
+        "tidings.retry": { admin, command in try await admin.tidingsRetry(command) },
+        "audit.list": { admin, command in try admin.auditList(command) },
+        "audit.verify": { admin, command in try admin.verifyAudit() },
+        "lots.set": { admin, command in try await admin.lotsSet(command) },
+        "occupancy.import": { admin, command in try admin.occupancyImport(command) },
+        "dead.list": { admin, command in try admin.deadList(command) },
+        "verify": { admin, command in try await admin.verify() },
+        "status": { admin, command in admin.status() },
+    ]
+
+    func run(_ command: JSON) async throws -> JSON {
+        guard let work = command["command"]?.stringValue.flatMap({ AdminService.commands[$0] }) else { throw Refused("unknown command") }
+        return try await work(self, command)
+    }
+
+    private func keysIssue(_ command: JSON) async throws -> JSON {
+        let issued = try await issue((command["keys"]?.arrayValue ?? []))
+        return ["keys": .array(issued)]
+    }
+
+    private func keysList() -> JSON {
+        return [
+            "keys": .array(
+                keys.book.all.map {
+                    .compact([
+                        ("appId", .string($0.appId)), ("role", .string($0.role.rawValue)), ("name", .string($0.name)),
+                        ("parks", .array($0.parkCodes.sorted().map { .string($0) })), ("enabled", .bool($0.isEnabled)),
+                        ("callback", .optional($0.callback)), ("returnHosts", .array($0.returnHosts.map { .string($0) })),
+                        ("certificate", .optional($0.certificate)), ("rotating", .bool($0.nextSecret != nil)),
+                    ])
+                })
+        ]
+    }
+
+    private func keysWeb() async throws -> JSON {
+        await put("keys.web", "", "the credentials of the pages were shown")
+        return try await keys.pages()
+    }
+
+    private func peopleSave(_ command: JSON) async throws -> JSON {
+        let answer = await perform(
+            try Decode.command(
+                service: "person.save", data: command["data"]?.objectValue ?? JSONObject(),
+                Decode.Caller(appId: "desk", parkCode: "", requestId: "", dataHash: "", now: clock())),
+            Audit.desk("people.save", target: command["data"]?["login"]?.stringValue ?? "", detail: "", now: clock()))
+        guard answer.code == 0 else { throw Refused(answer.code == 404 ? "login: taken" : answer.resultCode.en) }
+        return answer.data
+    }
+
+    private func peopleList() -> JSON {
+        return sequencer.readUndurable { city in
+            [
+                "people": .array(
+                    city.people.values.filter { $0.kind == .staff && $0.state != .deleted }.sorted { $0.login < $1.login }.map(
+                        Encode.person))
             ]
-        case "verify":
-            guard let store = sequencer.store as? SQLiteStore else { return ["findings": []] }
-            let (retention, now) = (settings.retention, clock())
-            let findings = try await Blocking.value { try store.verify(retention, now: now) }
-            return ["findings": .array(findings.map { .string($0) })]
-        case "status": return status()
-        default: throw Refused("unknown command")
         }
+    }
+
+    private func keysRotate(_ command: JSON) async throws -> JSON {
+        let appId = try known(command)
+        guard let secret = try keys.rotate(appId)?.secret else { throw Refused("no such credential") }
+        await put("keys.rotate", appId, "a second secret was made")
+        return ["appId": .string(appId), "appSecret": .string(secret)]
+    }
+
+    private func keysRevoke(_ command: JSON) async throws -> JSON {
+        let appId = try known(command)
+        guard try await keys.revoke(appId) else { throw Refused("no such credential") }
+        await put("keys.revoke", appId, "")
+        return ["appId": .string(appId), "enabled": false]
+    }
+
+    private func keysCertificate(_ command: JSON) async throws -> JSON {
+        let appId = try known(command)
+        let made = try await authority.clientCertificate(appId: appId)
+        _ = try await keys.change(appId) { $0.certificate = made.fingerprint }
+        await put("keys.certificate", appId, made.fingerprint)
+        return [
+            "appId": .string(appId), "certificate": .string(made.certificate), "key": .string(made.key),
+            "sha256": .string(made.fingerprint),
+        ]
+    }
+
+    private func config() -> JSON {
+        return [
+            "given": .object(
+                JSONObject(
+                    settings.given.sorted { $0.key < $1.key }.map {
+                        ($0.key, ["value": .string($0.value.value), "source": .string($0.value.source)])
+                    }))
+        ]
+    }
+
+    private func lotsOnboarding(_ command: JSON) throws -> JSON {
+        guard let parkCode = command["park"]?.stringValue, let answer = onboarding.json(parkCode, now: clock()) else {
+            throw Refused("no such lot")
+        }
+        return answer
+    }
+
+    private func tidingsList() -> JSON {
+        let failed = sequencer.readUndurable { $0.allReports(kind: ProviderNotification.failedKind) }
+        let open = sequencer.readUndurable { $0.allReports(kind: ProviderNotification.kind) }
+        func rows(_ reports: [KeptRecord]) -> JSON {
+            .array(
+                reports.compactMap(ProviderNotification.init(report:)).map {
+                    let (service, data) = Encode.notification($0)
+                    return ["appId": .string($0.appId), "id": .int($0.id), "service": .string(service), "data": data]
+                })
+        }
+        return ["open": rows(open), "failed": rows(failed)]
+    }
+
+    private func tidingsRetry(_ command: JSON) async throws -> JSON {
+        let appId = try known(command)
+        let count = notifier?.retry(appId, now: clock()) ?? 0
+        await put("tidings.retry", appId, "\(count)")
+        return ["retried": .int(count)]
+    }
+
+    private func auditList(_ command: JSON) throws -> JSON {
+        let after = command["after"]?.intValue ?? 0
+        if let last = command["last"]?.intValue {
+            var filter = AuditFilter()
+            filter.limit = Int(max(1, min(last, 100_000)))
+            let records = try sequencer.store.audit(matching: filter).filter { $0.id > after }
+            return ["records": .array(records.reversed().map(AdminService.row))]
+        }
+        return ["records": .array(try sequencer.store.audit(after: after, limit: 1000).map(AdminService.row))]
+    }
+
+    private func lotsSet(_ command: JSON) async throws -> JSON {
+        guard let parkCode = command["park"]?.stringValue, sequencer.readUndurable({ $0.lots[parkCode] != nil }) else {
+            throw Refused("no such lot")
+        }
+        var values: [String: String] = [:]
+        for (name, value) in command["policy"]?.objectValue?.members ?? [] {
+            let text = value.stringValue ?? value.intValue.map { String($0) } ?? ""
+            var probe = Policy()
+            guard probe.set(name, text) else { throw Refused("\(name) cannot be \(value.string)") }
+            values[name] = text
+        }
+        let answer = await perform(
+            .setPolicy(.lot(parkCode), values),
+            Audit.desk("lots.set", target: parkCode, detail: command["policy"]?.string ?? "", now: clock()))
+        guard answer.code == 0 else { throw Refused(answer.resultCode.en) }
+        return ["park": .string(parkCode)]
+    }
+
+    private func occupancyImport(_ command: JSON) throws -> JSON {
+        // The counts that a city made before it had this server: one row for each lot and day.
+        let counts = try occupancy(command["rows"]?.arrayValue ?? [])
+        let taken = counts.count { $0.count >= 0 }
+        if command["check"]?.boolValue == true { return ["counts": .int(taken)] }
+        try sequencer.store.count(occupancy: counts)
+        if command["make"]?.boolValue != false {
+            OccupancyRecorder(sequencer: sequencer, store: sequencer.store, logger: Logger(label: "berth")).make(
+                upTo: CivilTime.day(of: clock()), now: clock())
+        }
+        return ["counts": .int(taken)]
+    }
+
+    private func deadList(_ command: JSON) throws -> JSON {
+        let rows = try sequencer.store.deadLetters(
+            parkCode: command["park"]?.stringValue, since: command["since"]?.intValue ?? 0, before: nil, limit: 1000)
+        return [
+            "entries": .array(
+                rows.map { row in
+                    let code = Dialect.current.codes[row.code]
+                    return [
+                        "park": .string(row.parkCode), "epoch": .string(row.epoch), "seq": .int(row.seq), "at": .int(row.at),
+                        "service": .string(row.service), "recordNo": .string(row.recordNo), "code": .int(row.code),
+                        "reason": .string(code.map { "\($0.zh) \($0.en)" } ?? ""),
+                    ]
+                })
+        ]
+    }
+
+    private func verify() async throws -> JSON {
+        guard let store = sequencer.store as? SQLiteStore else { return ["findings": []] }
+        let (retention, now) = (settings.retention, clock())
+        let findings = try await Blocking.value { try store.verify(retention, now: now) }
+        return ["findings": .array(findings.map { .string($0) })]
     }
 
     /// The facts for those who connect: names, ports, and the authority of the certificate (PEM; absent where the system's own trust it).

@@ -9,7 +9,7 @@ extension Pipeline {
     func sessionFee(
         _ city: City, _ past: Past, _ parkCode: String, _ recordNo: String, now: Millis
     ) -> (fee: SessionFee, answer: JSONObject)? {
-        guard let fee = city.sessionFee(parkCode, recordNo: recordNo, at: now, history: past) else { return nil }
+        guard let fee = city.sessionFee(parkCode, recordNo: recordNo, at: now, past: past) else { return nil }
         let left = fee.visit.leaveTime ?? now
         return (
             fee,
@@ -28,6 +28,20 @@ extension Pipeline {
         _ request: VerifiedRequest, _ data: JSONObject, now: Millis, completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let fields = FieldReader(data)
+        var asked: [Past.Key] = []
+        if let orderNo = try fields.optionalString("orderNo", max: 32) { asked.append(.reservation(ByteKey(orderNo))) }
+        if let recordNo = try fields.optionalString("recordNo", max: 48), let parkCode = request.envelope.parkCode {
+            asked.append(.visit(parkCode: ByteKey(parkCode), recordNo: ByteKey(recordNo)))
+        }
+        sequencer.prefetch(asked, completion: completion) { [self] past in
+            do throws(WireError) { try feeQuery(request, data, past, now: now, completion: completion) } catch { completion(Reply(error)) }
+        }
+    }
+
+    private func feeQuery(
+        _ request: VerifiedRequest, _ data: JSONObject, _ past: Past, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let fields = FieldReader(data)
         let credential = request.credential
         let asker = request.envelope.appId
         var asked = data
@@ -35,7 +49,7 @@ extension Pipeline {
         var parkCode = request.envelope.parkCode ?? ""
         var plate: Plate?
         if let orderNo = try fields.optionalString("orderNo", max: 32) {
-            let known = try past { city, past in city.reservation(orderNo, history: past) }
+            let known = sequencer.readUndurable { $0.reservation(orderNo, past: past) }
             guard let reservation = known, credential.role != .provider || reservation.appId == credential.appId else {
                 throw WireError("orderNotFound", "orderNo")
             }
@@ -58,14 +72,14 @@ extension Pipeline {
             if let recordNo = try fields.optionalString("recordNo", max: 48) {
                 // The record has to be that plate's.
                 let lot = parkCode
-                let visit = try past { city, past in city.lots[lot]?.visits[recordNo] ?? past.visit(parkCode: lot, recordNo: recordNo) }
+                let visit = sequencer.readUndurable { $0.visit(lot, recordNo, past: past) }
                 guard visit?.plate == own else { throw WireError("noBill", "recordNo: not a record of this plate") }
             }
         } else if !fields.has("plateNo"), !fields.has("recordNo"), !fields.has("virtualPlate") {
             throw WireError("missingParameter", "plateNo, recordNo, virtualPlate or orderNo")
         }
         guard sequencer.knows(parkCode) else { throw WireError("lotNotRegistered", "parkCode") }
-        try fee(parkCode, asked, of: plate, asker: asker, now: now, completion: completion)
+        try fee(parkCode, asked, past, of: plate, asker: asker, now: now, completion: completion)
     }
 
     /// The bill of a stay: the city's own, or the lot's answer, kept so that `asker` can pay it.
@@ -73,14 +87,15 @@ extension Pipeline {
     ///   - asked: what the lot is asked; recordNo or a plate.
     ///   - plate: the plate that the lot's answer has to be about; nil for any.
     private func fee(
-        _ lot: String, _ asked: JSONObject, of plate: Plate?, asker: String, now: Millis, completion: @escaping Sequencer.Completion
+        _ lot: String, _ asked: JSONObject, _ past: Past, of plate: Plate?, asker: String, now: Millis,
+        completion: @escaping Sequencer.Completion
     ) throws(WireError) {
         let recordNo =
             asked["recordNo"]?.stringValue
             ?? sequencer.readUndurable { city in
                 asked["plateNo"]?.stringValue.flatMap { Plate($0) }.flatMap { city.lots[lot]?.inside[$0] }
             }
-        if let recordNo, let (fee, data) = try past({ city, past in sessionFee(city, past, lot, recordNo, now: now) }) {
+        if let recordNo, let (fee, data) = sequencer.readUndurable({ sessionFee($0, past, lot, recordNo, now: now) }) {
             return bill(lot, recordNo, asker, payable: fee.payableFen, data, now: now, completion: completion)
         }
         relay.ask(lot, service: "fee.query", data: .object(asked), milliseconds: Limits.feeQueryMillis) { [self] answer in
@@ -111,7 +126,16 @@ extension Pipeline {
 
     /// W08: the bill of an order to which a PAY link leads, as its provider would be shown it.
     func linkBill(_ fields: FieldReader, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
-        let reservation = try linkOrder(fields)
+        let orderNo = try fields.string("orderNo", max: 32)
+        sequencer.prefetch([.reservation(ByteKey(orderNo))], completion: completion) { [self] past in
+            do throws(WireError) { try linkBill(fields, past, now: now, completion: completion) } catch { completion(Reply(error)) }
+        }
+    }
+
+    private func linkBill(
+        _ fields: FieldReader, _ past: Past, now: Millis, completion: @escaping Sequencer.Completion
+    ) throws(WireError) {
+        let reservation = try linkOrder(fields, past)
         @Sendable func answer(_ payable: JSON, _ more: [(String, JSON)]) -> Reply {
             Reply(
                 data: .compact(
@@ -127,7 +151,8 @@ extension Pipeline {
                     [("billNo", .string(billNo)), ("kind", "deposit"), ("expireAt", .optional(reservation.holdDeadline))]))
         }
         guard let recordNo = reservation.recordNo else { return completion(answer(0, [])) }
-        try fee(reservation.parkCode, JSONObject([("recordNo", .string(recordNo))]), of: nil, asker: reservation.appId, now: now) { bill in
+        try fee(reservation.parkCode, JSONObject([("recordNo", .string(recordNo))]), past, of: nil, asker: reservation.appId, now: now) {
+            bill in
             // No bill, no fee, or paid already.
             if [1400, 1401, 1404].contains(bill.code) { return completion(answer(0, [])) }
             guard bill.code == 0 else { return completion(bill) }
@@ -139,14 +164,14 @@ extension Pipeline {
     }
 
     /// W09: the payment of the bill of that order. The server gives its number, so that a browser cannot take one of the provider's.
-    func linkPayment(_ request: VerifiedRequest) throws(WireError) -> Command {
+    func linkPayment(_ request: VerifiedRequest, _ past: Past) throws(WireError) -> Command {
         let fields = FieldReader(request.envelope.data)
-        let reservation = try linkOrder(fields)
+        let reservation = try linkOrder(fields, past)
         let billNo = try fields.string("billNo", max: 64)
         let amount = try fields.int("amount", in: 0...WireLimits.moneyMax)
         let channel = try fields.string("channel", max: 32)
         let attempt = try fields.optionalInt("attempt", in: 1...20) ?? 1
-        let bill = try past { city, _ in city.bill(billNo, askedBy: reservation.appId) }
+        let bill = sequencer.readUndurable { $0.bill(billNo, askedBy: reservation.appId) }
         let isDeposit = reservation.billNo == billNo
         guard let bill, bill.parkCode == reservation.parkCode,
             isDeposit || (bill.recordNo == reservation.recordNo && !bill.recordNo.isEmpty)
@@ -160,10 +185,10 @@ extension Pipeline {
     }
 
     /// The order of a PAY link. It has to be one of the provider that is named.
-    func linkOrder(_ fields: FieldReader) throws(WireError) -> Reservation {
+    func linkOrder(_ fields: FieldReader, _ past: Past) throws(WireError) -> Reservation {
         let appId = try fields.string("appId", max: 32)
         let orderNo = try fields.string("orderNo", max: 32)
-        guard let reservation = try past({ city, past in city.reservation(orderNo, history: past) }), reservation.appId == appId else {
+        guard let reservation = sequencer.readUndurable({ $0.reservation(orderNo, past: past) }), reservation.appId == appId else {
             throw WireError("orderNotFound", "orderNo")
         }
         return reservation
@@ -200,10 +225,10 @@ extension Pipeline {
     func preexit(_ fields: FieldReader, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) throws(WireError) {
         let recordNo = try fields.string("recordNo", max: 48)
         sequencer.read(
-            parkCode,
-            { city, past in
+            parkCode, asking: [.visit(parkCode: ByteKey(parkCode), recordNo: ByteKey(recordNo))],
+            { [self] city, past in
                 guard city.lots[parkCode] != nil else { return Reply(WireError("lotNotRegistered", "parkCode")) }
-                guard let visit = city.lots[parkCode]?.visits[recordNo] ?? past.visit(parkCode: parkCode, recordNo: recordNo)
+                guard let visit = city.visit(parkCode, recordNo, past: past)
                 else { return Reply(WireError("noEntryRecord", "recordNo")) }
                 if let (fee, _) = sessionFee(city, past, parkCode, recordNo, now: now) {
                     return Reply(data: [

@@ -70,7 +70,6 @@ extension Pipeline {
             // The rules that bill belong to one lot: they are looked at without the city.
             guard let city = sequencer.readUndurable({ $0.alone(lot, day: day) }) else { return Reply(WireError("lotNotRegistered")) }
             let ledgerSum = sequencer.readUndurable { $0.ledgerSum }
-            let past = Past(store)
             var differences: [JSON] = []
             func note(_ recordNo: String, fee: Int64, paid: Int64, _ why: String) {
                 guard differences.count < Limits.ruleRowsMax else { return }
@@ -81,12 +80,14 @@ extension Pipeline {
             }
             var (reported, known): (Int64, Int64) = (0, 0)
             for visit in visits {
-                let isCity = city.sessionFee(lot, recordNo: visit.recordNo, at: to, history: past)
+                let key = Past.Key.visit(parkCode: ByteKey(lot), recordNo: ByteKey(visit.recordNo))
+                let past = try store.gather { city.lacks([key], $0) }
+                let isCity = city.sessionFee(lot, recordNo: visit.recordNo, at: to, past: past)
                 // A discount of the lot was never due.
                 let fee = isCity.map { $0.totalFen - $0.discountFen } ?? visit.feeFen
                 // A deposit that became the lot's when the car came in is part of what was paid.
-                let deposit = visit.orderNo.flatMap { past.reservation($0) }.flatMap { reservation in
-                    reservation.prepayNo.flatMap { past.payment(key: Payment.key(reservation.appId, "", $0)) }.flatMap {
+                let deposit = visit.orderNo.flatMap { city.reservation($0, past: past) }.flatMap { reservation in
+                    reservation.prepayNo.flatMap { city.payment($0, appId: reservation.appId, past: past) }.flatMap {
                         $0.state == .paid ? $0.amountFen : nil
                     }
                 }
@@ -104,7 +105,6 @@ extension Pipeline {
                 known += payment.amountFen - payment.refundedFen
                 note(payment.recordNo, fee: 0, paid: payment.amountFen - payment.refundedFen, "no such record")
             }
-            if let failure = past.failure { throw failure }
             let refunded = near.filter { $0.payTime.map { from <= $0 && $0 < to } ?? false }.reduce(0) { $0 + $1.refundedFen }
             return Reply(data: [
                 "parkCode": .string(lot), "date": .string(CivilTime.text(ofDay: day)), "visits": .int(visits.count),

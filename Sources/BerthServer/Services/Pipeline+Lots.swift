@@ -94,10 +94,11 @@ extension Pipeline {
     }
 
     func buildRedirect(_ request: VerifiedRequest, _ parkCode: String, now: Millis, completion: @escaping Sequencer.Completion) {
-        Blocking.write { [self] in
+        let orderNo = request.envelope.data["orderNo"]?.stringValue
+        sequencer.prefetch(orderNo.map { [.reservation(ByteKey($0))] } ?? [], completion: completion) { [self] past in
             let made = Pipeline.attempt { () throws(WireError) -> Reply in
                 try Dialect.current.services["url.redirect.build"]!.request.check(request.envelope.data)
-                return try redirects.build(request, now: now)
+                return try redirects.build(request, past, now: now)
             }
             keep(request, made, now: now, completion: completion)
         }
@@ -208,14 +209,15 @@ extension Pipeline {
     ) throws(WireError) {
         let payNo = try fields.string("payNo", max: 64)
         let credential = request.credential
+        let key = credential.role == .provider ? Payment.key(credential.appId, "", payNo) : Payment.key("", parkCode, payNo)
         sequencer.read(
-            nil,
+            nil, asking: [.payment(ByteKey(key))],
             { city, past in
                 // A number is unique in its giver: a provider's own; at a lot its own, or that of a provider who paid for it.
                 let payment =
                     credential.role == .provider
-                    ? city.payment(payNo, appId: credential.appId, history: past)
-                    : city.payment(payNo, appId: "", parkCode: parkCode, history: past) ?? city.payment(payNo, at: parkCode)
+                    ? city.payment(payNo, appId: credential.appId, past: past)
+                    : city.payment(payNo, appId: "", parkCode: parkCode, past: past) ?? city.payment(payNo, at: parkCode)
                 guard let payment else { return Reply(WireError("paymentFailed", "payNo")) }
                 return Reply(data: Encode.payment(payment))
             }, completion: completion)

@@ -193,24 +193,28 @@ extension Pipeline {
             // The answer waits for decisions about the order's own lot alone, and not for those about other lots.
             sequencer.read(
                 orderNo.flatMap { number in sequencer.readUndurable { $0.parkCode(ofOrder: number) } },
+                asking: [
+                    orderNo.map { .reservation(ByteKey($0)) }
+                        ?? .clientOrder(appId: ByteKey(appId), clientOrderNo: ByteKey(clientOrderNo ?? ""))
+                ],
                 { city, past in
                     let reservation =
-                        orderNo.map { city.reservation($0, history: past) }
-                        ?? city.reservation(appId: appId, clientOrderNo: clientOrderNo!, history: past)
+                        orderNo.map { city.reservation($0, past: past) }
+                        ?? city.reservation(appId: appId, clientOrderNo: clientOrderNo ?? "", past: past)
                     // Another provider's order is not found, rather than forbidden.
                     guard let reservation, isOperator || reservation.appId == appId, userToken.map({ $0 == reservation.userToken }) ?? true
                     else { return Reply(WireError("orderNotFound")) }
                     guard own?.contains(reservation.parkCode) ?? true else {
                         return Reply(WireError("lotNotAuthorised", "orderNo: not in one of the caller's lots"))
                     }
-                    return Reply(data: Pipeline.detail(reservation, city, history: past, revealsPlate: reveals, now: now))
+                    return Reply(data: Pipeline.detail(reservation, city, past, revealsPlate: reveals, now: now))
                 }, completion: completion)
         }
         isOperator && reveals ? looked(request, now: clock(), completion, work) : work()
     }
 
     /// An order as it stands; where it lost its place without its user's fault, with the lots that have room in its window.
-    private static func detail(_ reservation: Reservation, _ city: City, history: Past, revealsPlate: Bool, now: Millis) -> JSON {
+    private static func detail(_ reservation: Reservation, _ city: City, _ past: Past, revealsPlate: Bool, now: Millis) -> JSON {
         let isLost = [.rejected, .revoked, .waitlisted, .waitlistFailed].contains(reservation.status) && reservation.enterEnd > now
         let policy = city.lots[reservation.parkCode]?.policy(reservation.purpose)
         // Inside the window itself, the driver may arrive at once.
@@ -225,7 +229,7 @@ extension Pipeline {
             waitPosition: city.position(of: reservation))
         // The fees are added where the city bills the visit.
         guard case .object(var row) = shown, let recordNo = reservation.recordNo,
-            let fee = city.sessionFee(reservation.parkCode, recordNo: recordNo, at: now, history: history)
+            let fee = city.sessionFee(reservation.parkCode, recordNo: recordNo, at: now, past: past)
         else { return shown }
         row.append(
             "fees",

@@ -22,7 +22,8 @@ final class Redirects: Sendable {
     }
 
     /// A19. The same request makes the same address.
-    func build(_ request: VerifiedRequest, now: Millis) throws(WireError) -> Reply {
+    /// - Parameter past: of the order that the request names.
+    func build(_ request: VerifiedRequest, _ past: Past, now: Millis) throws(WireError) -> Reply {
         let fields = FieldReader(request.envelope.data)
         let credential = request.credential
         guard let scene = RedirectScene(rawValue: try fields.string("scene", max: 16)) else {
@@ -34,9 +35,7 @@ final class Redirects: Sendable {
             members.append(("parkCode", parkCode))
         }
         if let orderNo = try fields.optionalString("orderNo", max: 32), !orderNo.isEmpty {
-            let past = Past(sequencer.store)
-            let reservation: Reservation? = sequencer.readUndurable { $0.reservation(orderNo, history: past) }
-            if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
+            let reservation: Reservation? = sequencer.readUndurable { $0.reservation(orderNo, past: past) }
             guard let reservation, credential.role == .operator || reservation.appId == credential.appId else {
                 throw WireError("orderNotFound", "orderNo")
             }
@@ -132,15 +131,14 @@ final class Redirects: Sendable {
             sequencer.perform(.useOnce(key: "\(appId)|\(nonce)"), now: now) { continuation.resume(returning: $0) }
         }
         guard used.code == 0 else { throw used.code == 203 ? WireError("nonceRepeated") : WireError("dependencyUnavailable") }
-        let past = Past(sequencer.store)
+        let past = try await sequencer.prefetched(value("orderNo").map { [.reservation(ByteKey($0))] } ?? [])
         let (reservation, lotName) = sequencer.readUndurable { city -> (Reservation?, String?) in
-            let reservation = value("orderNo").flatMap { city.reservation($0, history: past) }.flatMap {
+            let reservation = value("orderNo").flatMap { city.reservation($0, past: past) }.flatMap {
                 $0.appId == appId || (credential.role == .operator && credential.mayActFor($0.parkCode)) ? $0 : nil
             }
             // Lot and plate are the order's own, whatever the address says.
             return (reservation, (reservation?.parkCode ?? value("parkCode")).flatMap { city.lots[$0]?.profile?.name })
         }
-        if let failure = past.failure { throw WireError("dependencyUnavailable", failure.reason) }
         var arrival = Arrival(
             scene: scene, lotName: lotName, reservation: reservation, plate: reservation?.plate ?? value("plateNo").flatMap { Plate($0) },
             returnURL: nil, cancelURL: nil, partyName: credential.name, parkCode: reservation?.parkCode ?? value("parkCode"),

@@ -69,26 +69,8 @@ extension Site {
         let fees = order["fees"]
         let payable = fees?["payable"]?.intValue ?? 0
         let deposit = order["payInfo"]
-        var notes: [String] = []
-        func note(_ key: String, _ values: [String: String] = [:]) { notes.append(words.say(web.language, "ticket." + key, values)) }
-        if status == 1 {
-            if web.now < enterStart { note("opens", ["at": format.time(enterStart)]) }
-            if enterStart <= web.now, web.now <= enterEnd { note("openNow", ["until": format.clock(enterEnd)]) }
-            if web.now > enterEnd { note("windowOver") }
-            if isDelayed, web.now <= enterEnd { note("delayed", ["until": format.time(enterEnd)]) }
-        }
-        if isIn, let leaveBy {
-            let left = leaveBy - web.now
-            if left < 0 {
-                note("over", ["min": String(-left / 60_000)])
-            } else if left < 30 * 60_000 {
-                note("soon", ["min": String(left / 60_000)])
-            }
-        }
-        if status == 0, let until = time("holdDeadline") { note(deposit == nil ? "held" : "payBy", ["until": format.clock(until)]) }
-        if let other = order["rehomedTo"]?.stringValue { note("rehomed", ["order": other]) }
+        let notes = notes(of: order, web)
         let wasWaiting = status == 9 || time("promoteTime") != nil
-        if status == 9 { note("waits") }
         let timeline: [(String, Int64?)] = [
             (wasWaiting ? "joined" : "made", time("createTime")), ("made", wasWaiting ? time("promoteTime") : nil),
             ("entered", time("enterTime")), ("left", time("leaveTime")), ("ended", time("endTime")),
@@ -129,25 +111,57 @@ extension Site {
             ("payable", payable > 0 ? .string(format.money(payable)) : .null),
             ("mustPay", .bool(deposit != nil || (payable > 0 && isIn) || (payable > 0 && status == 3))),
             ("deposit", .optional(deposit?["amount"]?.intValue.map(format.money))), ("holdDeadline", order["holdDeadline"] ?? .null),
-            (
-                "others",
-                .array(
-                    (order["alternatives"]?.arrayValue ?? []).prefix(4).map { other in
-                        let plan = Plan(web)
-                        let code = WebRequest.escape(other["parkCode"]?.stringValue ?? "")
-                        return .compact([
-                            ("name", other["name"] ?? .null),
-                            ("walk", .string(words.say(web.language, "find.walk", ["min": String(other["walkMin"]?.intValue ?? 0)]))),
-                            (
-                                "link",
-                                .string(
-                                    "/lots/\(code)?\(plan.query(format, purpose: other["bizType"]?.intValue, at: other["planTime"]?.intValue))"
-                                )
-                            ),
-                        ])
-                    })
-            ),
+            ("others", others(of: order, web)),
         ]
+    }
+
+    /// The sentences that a ticket has for its present state.
+    private func notes(of order: JSON, _ web: WebRequest) -> [String] {
+        let (format, status) = (web.format, order["status"]?.intValue ?? 0)
+        func time(_ name: String) -> Int64? { order[name]?.intValue }
+        let (enterStart, enterEnd) = (time("enterStart") ?? 0, time("enterEnd") ?? 0)
+        var notes: [String] = []
+        func note(_ key: String, _ values: [String: String] = [:]) { notes.append(words.say(web.language, "ticket." + key, values)) }
+        if status == 1 {
+            if web.now < enterStart { note("opens", ["at": format.time(enterStart)]) }
+            if enterStart <= web.now, web.now <= enterEnd { note("openNow", ["until": format.clock(enterEnd)]) }
+            if web.now > enterEnd { note("windowOver") }
+            if order["delayed"]?.boolValue == true, web.now <= enterEnd { note("delayed", ["until": format.time(enterEnd)]) }
+        }
+        if status == 2, let leaveBy = time("leaveDeadline") {
+            let left = leaveBy - web.now
+            if left < 0 {
+                note("over", ["min": String(-left / 60_000)])
+            } else if left < 30 * 60_000 {
+                note("soon", ["min": String(left / 60_000)])
+            }
+        }
+        if status == 0, let until = time("holdDeadline") {
+            note(order["payInfo"] == nil ? "held" : "payBy", ["until": format.clock(until)])
+        }
+        if let other = order["rehomedTo"]?.stringValue { note("rehomed", ["order": other]) }
+        if status == 9 { note("waits") }
+        return notes
+    }
+
+    /// Up to four lots with room instead.
+    private func others(of order: JSON, _ web: WebRequest) -> JSON {
+        let format = web.format
+        return .array(
+            (order["alternatives"]?.arrayValue ?? []).prefix(4).map { other in
+                let plan = Plan(web)
+                let code = WebRequest.escape(other["parkCode"]?.stringValue ?? "")
+                return .compact([
+                    ("name", other["name"] ?? .null),
+                    ("walk", .string(words.say(web.language, "find.walk", ["min": String(other["walkMin"]?.intValue ?? 0)]))),
+                    (
+                        "link",
+                        .string(
+                            "/lots/\(code)?\(plan.query(format, purpose: other["bizType"]?.intValue, at: other["planTime"]?.intValue))"
+                        )
+                    ),
+                ])
+            })
     }
 
     /// After a refusal the ticket itself says why.
