@@ -122,6 +122,11 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
+        // Counts instructions; not a product.
+        .executableTarget(
+            name: "berth-count",
+            dependencies: ["BerthServer", "BerthStore", "BerthCore", "BerthWire", .product(name: "Logging", package: "swift-log")],
+            path: "Benchmarks/Count"),
         .testTarget(name: "BerthCoreTests", dependencies: ["BerthCore"]),
         .testTarget(name: "BerthWireTests", dependencies: ["BerthWire", "BerthCore"]),
         .testTarget(name: "BerthDocsTests", dependencies: ["BerthDocs", "BerthCore", "BerthWire"]),

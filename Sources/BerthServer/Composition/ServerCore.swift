@@ -96,17 +96,21 @@ extension ServerCore {
     /// - Parameter service: the name that the address says.
     package func reply(to bytes: [UInt8], service: String) async -> [UInt8] { await send(bytes, service: service).value }
 
-    /// Hands over the bytes of a request now; its signed reply comes when it is durable.
+    /// Hands over the bytes of a request; its signed reply comes when it is durable, on any thread.
+    package func receive(_ bytes: [UInt8], service: String, completion: @escaping @Sendable ([UInt8]) -> Void) {
+        pipeline.receive(bytes, .init(service: service)) { [pipeline] reply in Blocking.run { completion(pipeline.render(reply)) } }
+    }
+
+    /// As ``receive(_:service:completion:)``, for a task that asks for the reply later.
     package func send(_ bytes: [UInt8], service: String) -> Task<[UInt8], Never> {
         let (replies, source) = AsyncStream<[UInt8]>.makeStream()
-        pipeline.receive(bytes, .init(service: service)) { [pipeline] reply in
-            Blocking.run {
-                source.yield(pipeline.render(reply))
-                source.finish()
-            }
+        receive(bytes, service: service) { reply in
+            source.yield(reply)
+            source.finish()
         }
         return Task {
-            for await reply in replies { return reply }; return []
+            for await reply in replies { return reply }
+            return []
         }
     }
 
