@@ -26,7 +26,7 @@ CHANGES = [(" >= ", " > "), (" > ", " >= "), (" <= ", " < "), (" < ", " <= "), (
 NAMED = [
     ("Reservations/Cancel.swift", "now >= reservation.terms.freeCancelUntil &&", "now > reservation.terms.freeCancelUntil &&",
      "a free cancel at the last moment"),
-    ("City+Change.swift", "$0.from < reservation.expectedLeave &&", "$0.from <= reservation.expectedLeave &&",
+    ("Standing/Claims.swift", "$0.from < reservation.expectedLeave &&", "$0.from <= reservation.expectedLeave &&",
      "touching intervals of one plate"),
     ("Reservations/Waitlist.swift", "policy.dailyMaxPerUser,\n", "policy.dailyMaxPerUser + 1,\n", "a waiting user over the day's limit"),
     ("Reservations/Waitlist.swift", "policy.dailyMaxPerPlate }", "policy.dailyMaxPerPlate + 1 }", "a waiting plate over the day's limit"),
