@@ -70,6 +70,9 @@ extension City {
             .expire(let parkCode), .reportRemaining(let parkCode, _), .reportOffers(let parkCode, _, _), .post(let parkCode, _, _, _),
             .reviewOffer(let parkCode, _, _, _), .reviewShare(let parkCode, _, _, _), .revokeShare(let parkCode, _, _, _):
             parkCode
+        case .updateOffer(_, let number, _, _, _), .closeOffer(_, let number, _, _), .endShare(_, let number),
+            .renewShare(_, let number, _):
+            lotIndex.lot(ofShare: number)
         case .publishOffer(let offer): offer.parkCode
         case .subscribeShare(let subscription, _), .pushShare(let subscription): subscription.parkCode
         case .takeIn(let payment): payment.parkCode

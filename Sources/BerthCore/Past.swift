@@ -7,12 +7,15 @@ public struct Past: Sendable {
     public enum Key: Hashable, Sendable {
         /// By orderNo.
         case reservation(ByteKey)
+        /// A reservation by its provider's number.
         case clientOrder(appId: ByteKey, clientOrderNo: ByteKey)
+        /// A stay by the lot's record number.
         case visit(parkCode: ByteKey, recordNo: ByteKey)
         /// By ``Payment/key``.
         case payment(ByteKey)
     }
 
+    /// The thing under a key, as the store has it.
     public enum Value: Sendable {
         /// The store was asked and has none.
         case nothing
@@ -35,7 +38,9 @@ public struct Past: Sendable {
         return past
     }
 
+    /// Whether the store was asked for a thing, also where it has none.
     public func has(_ key: Key) -> Bool { values[key] != nil }
+    /// Notes what the store has under a key.
     public mutating func note(_ key: Key, _ value: Value) { values[key] = value }
 
     private func value(_ key: @autoclosure () -> Key) -> Value {
@@ -45,6 +50,7 @@ public struct Past: Sendable {
         return .nothing
     }
 
+    /// A reservation by its number; nil where the store has none.
     public func reservation(_ orderNo: String) -> Reservation? {
         // A text that is no number of a reservation names none.
         guard Reservation.serial(in: orderNo) != nil else { return nil }
@@ -52,6 +58,7 @@ public struct Past: Sendable {
         return reservation
     }
 
+    /// A reservation by its provider's number; nil where the store has none.
     public func reservation(appId: String, clientOrderNo: String) -> Reservation? {
         guard
             case .reservation(let reservation) = value(
@@ -60,11 +67,13 @@ public struct Past: Sendable {
         return reservation
     }
 
+    /// A stay by the lot's record number; nil where the store has none.
     public func visit(parkCode: String, recordNo: String) -> Visit? {
         guard case .visit(let visit) = value(.visit(parkCode: ByteKey(parkCode), recordNo: ByteKey(recordNo))) else { return nil }
         return visit
     }
 
+    /// A payment; nil where the store has none.
     /// - Parameter key: ``Payment/key``.
     public func payment(key: String) -> Payment? {
         guard case .payment(let payment) = value(.payment(ByteKey(key))) else { return nil }

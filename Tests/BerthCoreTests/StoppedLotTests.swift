@@ -15,6 +15,8 @@ import Testing
         #expect(refused.note?.rule.hasPrefix("P1 is stopped") == true)
         #expect(world.book(in: 60).refusal == .maintenance)
         #expect(!world.city.isDue("P1", at: .max))
+        let lot = try #require(world.city.lots["P1"])
+        #expect(!world.city.isOpened(lot, for: .reservation), "nobody is promoted in it or re-homed to it")
         #expect(world.book(in: 60, lot: "P2").reservation != nil, "the other lots go on")
     }
 

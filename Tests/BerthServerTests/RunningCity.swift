@@ -65,11 +65,11 @@ final class RunningCity: Sendable {
     }
 
     func end() async {
-        await core.end()
+        await core.stop()
         try? FileManager.default.removeItem(atPath: directory)
     }
 
-    /// What a call was answered: its code, its data and what it explains.
+    /// The reply to a call: its code, its data, and the whole of it.
     struct Answer: Sendable {
         var code: Int
         var data: JSON

@@ -33,7 +33,7 @@ public struct LotTable: Sendable, Sequence {
     subscript(known parkCode: String) -> Lot {
         _read {
             // The buffer is not changed while the lot is lent, since the table is read for as long.
-            let place = places[parkCode]
+            let place = places[parkCode].flatMap { isTaken($0) ? $0 : nil }
             let lots = place.map { (slots, $0) } ?? (LotTable.nobody, 0)
             yield LotTable.address(lots.0, lots.1).pointee
         }
@@ -47,6 +47,8 @@ public struct LotTable: Sendable, Sequence {
             }
         }
     }
+
+    private func isTaken(_ place: Int) -> Bool { if case .none = slots[place] { false } else { true } }
 
     private static let nobody: [Lot?] = [Lot(parkCode: "", policy: Policy())]
 

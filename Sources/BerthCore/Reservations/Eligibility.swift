@@ -62,7 +62,7 @@ extension City {
 
     /// Whether the city lets the lot do this business: in review it is switched on when its checklist is passed.
     public func isOpened(_ lot: Lot, for purpose: Purpose) -> Bool {
-        lot.stage != .suspended && (!reviewsLots || (lot.stage == .live && lot.opened.contains(purpose)))
+        lot.fault == nil && lot.stage != .suspended && (!reviewsLots || (lot.stage == .live && lot.opened.contains(purpose)))
     }
 
     /// How far a lot is. Where lots open without a review, one that has described itself is in service.

@@ -21,13 +21,11 @@ package final class ServerCore: Sendable {
     let pictures: PictureStore
     let redirects: Redirects
     let pipeline: Pipeline
-    private let store: any Store
 
     init(
         store: any Store, image: CityImage, settings: ServerSettings, vault: FieldCipher, picturesDirectory: String,
         broker: EmbeddedBroker?, clock: @escaping @Sendable () -> Millis, logger: Logger
     ) throws {
-        self.store = store
         sequencer = Sequencer(
             store: store, image: image, policy: settings.policy, newEpoch: "d" + String(clock(), radix: 36),
             reviewsLots: settings.reviewsLots, clock: clock, logger: logger)
@@ -59,7 +57,7 @@ package final class ServerCore: Sendable {
     func start(_ more: [any DurableListener]) { sequencer.start([trail, deliverer] + more + [notifier, statistics, onboarding]) }
 
     /// Makes everything durable and ends; the store is the caller's.
-    func stop() async {
+    package func stop() async {
         statistics.flush()
         await callbacks.close()
         sequencer.stop()
@@ -82,6 +80,7 @@ extension ServerCore {
         start([])
     }
 
+    /// Keeps a credential, new or changed; it may call from then on.
     package func admit(_ credential: Credential) async throws { try await keys.save([credential]) }
 
     /// A command of the operator's desk.
@@ -133,6 +132,4 @@ extension ServerCore {
 
     /// Why nothing is decided now; nil when all is well.
     package var haltReason: String? { sequencer.haltReason }
-
-    package func end() async { await stop() }
 }

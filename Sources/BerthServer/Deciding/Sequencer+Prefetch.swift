@@ -18,7 +18,7 @@ struct Prefetched: Sendable {
 extension Sequencer {
     /// The part of a command's past that is known without asking the disk: nearly every booking is new.
     func prefetched(for command: Result<Command, WireError>) -> Prefetched {
-        var past = unknownPast()
+        var past = unknownPast
         if case .success(.create(let booking)) = command,
             !store.knowsReservation(appId: booking.appId, clientOrderNo: booking.clientOrderNo)
         {
@@ -29,7 +29,7 @@ extension Sequencer {
 
     /// The same values, or none of them where memory was swept since they were read. Under the lock.
     func current(_ prefetched: Prefetched, _ state: State) -> Prefetched {
-        prefetched.sweeps.map { $0 == state.sweeps } ?? true ? prefetched : Prefetched(unknownPast())
+        prefetched.sweeps.map { $0 == state.sweeps } ?? true ? prefetched : Prefetched(unknownPast)
     }
 
     /// Reads things of the past and calls back when it is done, on a thread that may wait. Under the lock; the reading is done after it.

@@ -33,7 +33,7 @@ extension Sequencer {
         arrive(
             LogMessage(
                 parkCode: parkCode, entries: [entry], isBatch: false, now: now, completion: completion,
-                prefetched: Prefetched(unknownPast())))
+                prefetched: Prefetched(unknownPast)))
     }
 
     /// A batch (section 5.8): consumed in order up to its end or its first gap.
@@ -41,7 +41,7 @@ extension Sequencer {
         arrive(
             LogMessage(
                 parkCode: parkCode, entries: entries, isBatch: true, now: now, completion: completion,
-                prefetched: Prefetched(unknownPast())))
+                prefetched: Prefetched(unknownPast)))
     }
 
     private func arrive(_ message: LogMessage) {
@@ -325,7 +325,7 @@ extension Sequencer {
         var (answer, events) = (Reply(data: ["recordNo": .string(recordNo)]), [Event]())
         if let command {
             guard let decision = decide(command, &state, past, now: now, sentAt: entry.sentAt) else {
-                state.halt?.void.add(events)
+                state.halt?.void.add(decision.events)
                 return nil
             }
             (answer, events) = (Sequencer.answer(decision, state.city), decision.events)

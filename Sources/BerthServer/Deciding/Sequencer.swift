@@ -80,7 +80,9 @@ final class Sequencer: Sendable {
     let newEpoch: String
     let reviewsLots: Bool
     /// Look-ups by the rules of things that `City.lacks` did not name. Not zero is a fault of ours.
-    private let unread = UnreadLooks()
+    private let unread: UnreadLooks
+    /// A past of which nothing is known yet.
+    let unknownPast: Past
     let clock: @Sendable () -> Millis
     let logger: Logger
     /// Told what has just become durable, in order, while the committer goes on. References: a closure that is read out of a
@@ -94,6 +96,9 @@ final class Sequencer: Sendable {
         clock: @escaping @Sendable () -> Millis, logger: Logger
     ) {
         self.store = store
+        let unread = UnreadLooks()
+        self.unread = unread
+        unknownPast = Past { unread.count.add(1, ordering: .relaxed) }
         self.policy = policy
         self.newEpoch = newEpoch
         self.reviewsLots = reviewsLots
@@ -111,9 +116,6 @@ final class Sequencer: Sendable {
     private final class UnreadLooks: Sendable {
         let count = Atomic<Int>(0)
     }
-
-    /// A past of which nothing is known yet.
-    func unknownPast() -> Past { Past { [unread] in unread.count.wrappingAdd(1, ordering: .relaxed) } }
 
     /// A decision, or nil where a rule asked for what nobody had read: then it is void, and so is the city in memory.
     func decide(_ command: Command, _ state: inout State, _ past: Past, now: Millis, sentAt: Millis = .max) -> Decision? {

@@ -58,6 +58,12 @@ extension Pipeline {
 
         var appId: String { request.envelope.appId }
         var isOperator: Bool { request.credential.role == .operator }
+
+        /// The lots that the caller may see; one of them where it names one.
+        func lots(of city: City, named parkCode: String?) -> [Lot] {
+            let own = Pipeline.lots(of: request.credential)
+            return city.lots.values.filter { (parkCode == nil || $0.parkCode == parkCode) && (own?.contains($0.parkCode) ?? true) }
+        }
     }
 
     private typealias RuleQuery = @Sendable (Pipeline, RuleAsk) throws(WireError) -> Void

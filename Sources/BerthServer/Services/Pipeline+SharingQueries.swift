@@ -15,15 +15,13 @@ extension Pipeline {
 
     /// The subscriptions of a user, or of lots with masked plates.
     func shareList(_ ask: RuleAsk) throws(WireError) {
-        let (request, fields, appId, isOperator) = (ask.request, ask.fields, ask.appId, ask.isOperator)
+        let (fields, appId, isOperator) = (ask.fields, ask.appId, ask.isOperator)
         // A provider sees what its own users have, an operator the subscriptions of lots with masked plates.
         let user = try fields.optionalString("userToken", max: 64)
         let lot = try fields.optionalString("parkCode", max: 32)
         if !isOperator, user == nil { throw fields.missing("userToken") }
-        let own = Pipeline.lots(of: request.credential)
         read(ask) { city in
-            let lots = city.lots.values.filter { (lot == nil || $0.parkCode == lot) && (own?.contains($0.parkCode) ?? true) }
-            let found = lots.flatMap(\.subscriptions.values).filter {
+            let found = ask.lots(of: city, named: lot).flatMap(\.subscriptions.values).filter {
                 (isOperator || $0.appId == appId) && (user == nil || $0.userToken == user)
             }.sorted { ($0.validTo, $0.authNo) > ($1.validTo, $1.authNo) }
             return Reply(data: [
@@ -35,14 +33,12 @@ extension Pipeline {
 
     /// The offers of an owner, or of lots.
     func shareOfferList(_ ask: RuleAsk) throws(WireError) {
-        let (request, fields, appId, isOperator) = (ask.request, ask.fields, ask.appId, ask.isOperator)
+        let (fields, appId, isOperator) = (ask.fields, ask.appId, ask.isOperator)
         let owner = try fields.optionalString("providerToken", max: 64)
         let lot = try fields.optionalString("parkCode", max: 32)
         if !isOperator, owner == nil { throw fields.missing("providerToken") }
-        let own = Pipeline.lots(of: request.credential)
         read(ask) { city in
-            let lots = city.lots.values.filter { (lot == nil || $0.parkCode == lot) && (own?.contains($0.parkCode) ?? true) }
-            let found = lots.flatMap(\.offers.values).filter {
+            let found = ask.lots(of: city, named: lot).flatMap(\.offers.values).filter {
                 (isOperator || $0.appId == appId) && (owner == nil || $0.providerToken == owner)
             }.sorted { $0.offerId > $1.offerId }
             return Reply(data: ["offers": .array(found.prefix(Limits.ruleRowsMax).map(Encode.offer))])
