@@ -3,7 +3,8 @@ import Foundation
 import NIOPosix
 
 /// Runs work that waits for a disk, a process or much arithmetic: never on a network thread, where all other requests would wait too.
-/// Reads and syncs have separate threads, so that a read does not wait behind a sync.
+/// Reads of signed requests, syncs and pages have separate threads: a read waits neither behind a sync nor behind a document of megabytes that
+/// is made when it is first asked for.
 enum Blocking {
     private static func started(_ count: Int) -> NIOThreadPool {
         let pool = NIOThreadPool(numberOfThreads: count)
@@ -13,6 +14,7 @@ enum Blocking {
 
     private static let readers = started(4)
     private static let writers = started(16)
+    private static let pages = started(4)
 
     /// Soon, on a thread that may wait: reading and arithmetic.
     static func run(_ work: @escaping @Sendable () -> Void) { submit(readers, work) }
@@ -25,9 +27,10 @@ enum Blocking {
         }
     }
 
+    /// The value of work that no signed request waits for: a page, a document, metrics, an operator's check of the database.
     static func value<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
-            run { continuation.resume(with: Result { try work() }) }
+            submit(pages) { continuation.resume(with: Result { try work() }) }
         }
     }
 
