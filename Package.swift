@@ -37,10 +37,11 @@ let package = Package(
         // 2 the scenes of annex B: executable stories
         .target(name: "BerthScene", dependencies: ["BerthCore", "BerthWire"], resources: [.copy("Scenes")]),
         // 2 durability
+        .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(
             name: "BerthStore",
             dependencies: [
-                "BerthCore", "BerthWire", .product(name: "GRDB", package: "GRDB.swift"),
+                "BerthCore", "BerthWire", "CPostgres", .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"), .product(name: "Crypto", package: "swift-crypto"),
             ]),
         // 2 carriers

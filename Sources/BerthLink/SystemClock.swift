@@ -16,6 +16,13 @@ public enum SystemClock {
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
 
+    /// Milliseconds since the machine started; a pause of the machine counts.
+    public static func boot() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &time)
+        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
     /// Nanoseconds that never go back; for measuring.
     public static func nanoseconds() -> Int64 {
         var time = timespec()

@@ -15,6 +15,8 @@ public enum StoreError: Error, Sendable, Equatable {
     case wrongKey
     /// Acknowledged data is not in the database any more: its end was cut off, or a backup was put back.
     case lost(String)
+    /// Another server leads the city: this one may write nothing more.
+    case fenced(String)
 
     /// The fault in a sentence, for people.
     public var reason: String {
@@ -24,7 +26,7 @@ public enum StoreError: Error, Sendable, Equatable {
         case .claimRefused(let what): "the database refused a claim: \(what)"
         case .unavailable(let what): "the database cannot be used: \(what)"
         case .wrongKey: "the database was sealed under another master key"
-        case .lost(let what): what
+        case .lost(let what), .fenced(let what): what
         }
     }
 }
@@ -309,6 +311,15 @@ public struct OccupancyDay: Sendable, Equatable {
     public var parkCode: String
     public var day: Int64
     public var counts: [Int]
+
+    /// The 48 counts as a column holds them.
+    static func text(_ counts: [Int]) -> String { counts.map { String($0) }.joined(separator: ",") }
+
+    static func counts(_ text: String) -> [Int] {
+        var counts = [Int](repeating: -1, count: 48)
+        for (index, value) in text.split(separator: ",").prefix(48).enumerated() { counts[index] = Int(value) ?? -1 }
+        return counts
+    }
 }
 
 /// One leg of a posting, as it stands in an account.
@@ -323,8 +334,10 @@ public struct LedgerRow: Sendable, Equatable {
 
 /// The one narrow door to durability. Calls block until the data is where they say; none suspends.
 /// A read that fails throws: it never says that there is nothing.
-/// The in-memory reference, SQLite and (later) PostgreSQL pass one behaviour suite.
+/// The in-memory reference, SQLite and PostgreSQL pass one behaviour suite.
 public protocol Store: Sendable {
+    /// False while another server may lead the city: then memory may be old, and nothing is answered from it. Costs no wait.
+    var mayAnswer: Bool { get }
     func load(noncesSince: Millis) throws(StoreError) -> CityImage
     /// The durable values of the things that refused decisions changed. The time grows with the number of these things.
     func values(of touched: Touched) throws(StoreError) -> DurableValues
@@ -397,7 +410,34 @@ public protocol Store: Sendable {
     func journal(after id: Int64, limit: Int) throws(StoreError) -> [(id: Int64, commit: Commit)]
 }
 
+/// A durable store, which can lose the end of its history and go on (contract, sections 5.6 and 6 e).
+public protocol HistoryStore: Store {
+    /// How many times acknowledged history was lost and the city went on without it.
+    func lineage() throws(StoreError) -> Int64
+    /// After acknowledged transactions were lost, or a backup was put back: order numbers are skipped and every lot's down log ends. The
+    /// lots' next down entries open new epochs.
+    /// - Returns: the number of the lineage, 1 for the first loss.
+    @discardableResult func beginLineage(at now: Millis, actor: String, reason: String) throws(StoreError) -> Int64
+    /// Order numbers up to this one are not given again.
+    func skipSerials(through serial: Int64) throws(StoreError)
+    /// Looks through everything while the city runs.
+    /// - Parameters:
+    ///   - retention: how long rows are kept; a row past its time need not be there.
+    ///   - isWanted: false ends it early.
+    /// - Returns: the differences, at most 100 lines; empty when all is as it must be.
+    func verify(_ retention: Retention, now: Millis, isWanted: () -> Bool) throws(StoreError) -> [String]
+    /// Makes everything durable and ends.
+    func close()
+}
+
+extension HistoryStore {
+    /// Orders that are skipped after a loss: more than can have been sold since the last backup.
+    public static var skippedSerials: Int64 { 1_000_000 }
+}
+
 extension Store {
+    public var mayAnswer: Bool { true }
+
     public func reply(appId: String, requestId: String) throws(StoreError) -> KeptReply? {
         try reply(key: KeptReply.key(appId, requestId), appId: appId, requestId: requestId)
     }

@@ -133,7 +133,7 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "MQTT over TLS port; 0 chooses a free one.") var mqttPort: Int?
     @Option(help: "Plain HTTP port on loopback for the public page; 0 for none.") var pagePort: Int?
     @Option(help: "The address to listen on.") var bind: String?
-    @Option(help: "sqlite or memory (which forgets everything).") var store: String?
+    @Option(help: "sqlite, postgres://… (docs/cluster.md), or memory (which forgets everything).") var store: String?
     @Option(help: "production or test; test explains refusals in `hint`.") var environment: String?
     @Option(help: "trace, debug, info, notice, warning, error.") var logLevel: String?
     @Option(help: "A host name or address in the local certificate, beside localhost and --bind; as often as needed.")

@@ -5,9 +5,9 @@ import Foundation
 import GRDB
 import Testing
 
-/// One behaviour for all stores: the in-memory reference and SQLite.
+/// One behaviour for all stores: the in-memory reference, SQLite and PostgreSQL.
 @Suite struct StoreTests {
-    enum Engine: String, CaseIterable { case memory, sqlite }
+    enum Engine: String, CaseIterable { case memory, sqlite, postgres }
 
     static let vault = FieldCipher(masterKey: Array(repeating: 7, count: 32))
 
@@ -18,6 +18,7 @@ import Testing
             let folder = NSTemporaryDirectory() + "berth-store-" + UUID().uuidString
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
             return try SQLiteStore(path: folder + "/berth.sqlite", vault: vault)
+        case .postgres: return try TestPostgres.open(TestPostgres.address())
         }
     }
 
@@ -134,17 +135,17 @@ import Testing
     /// The journal alone makes all rows again, in either store, and both stores have the same rows.
     @Test func theJournalMakesAllRowsAgain() throws {
         let memory = MemoryStore()
-        let sqlite = try StoreTests.make(.sqlite)
-        for store in [memory, sqlite] as [any Store] {
+        let (sqlite, postgres) = (try StoreTests.make(.sqlite), try StoreTests.make(.postgres))
+        for store in [memory, sqlite, postgres] {
             var running = try Running(store)
             try running.live()
         }
-        do {
-            let (one, other) = (memory.dump(), try sqlite.dump())
+        for durable in [sqlite, postgres] {
+            let (one, other) = (memory.dump(), try durable.dump())
             #expect(one == other)
         }
         #expect(try memory.dump().count > 20)
-        for source in [memory, sqlite] as [any Store] {
+        for source in [memory, sqlite, postgres] {
             for engine in Engine.allCases {
                 let again = try StoreTests.make(engine)
                 for commit in try source.journal() { try again.commit([commit]) }
@@ -422,8 +423,9 @@ import Testing
     }
 
     /// The database has the second word: a counter's limit holds, and a position of a down log is given once, with none left out.
-    @Test func theDatabaseHasTheSecondWord() throws {
-        let store = try StoreTests.make(.sqlite)
+    @Test(arguments: [Engine.sqlite, .postgres])
+    func theDatabaseHasTheSecondWord(_ engine: Engine) throws {
+        let store = try StoreTests.make(engine)
         func entry(_ seq: Int64) -> DownEntry {
             DownEntry(parkCode: "P1", epoch: "d1", seq: seq, at: 1, message: .cancel(orderNo: "O\(seq)", orderVer: 2, .user))
         }

@@ -166,7 +166,7 @@ public final class Server: Sendable {
         client.close()
         await core.stop()
         broker.stop()
-        (store as? SQLiteStore)?.close()
+        (store as? any HistoryStore)?.close()
         if isCutOff.withLock({ $0 }) {
             throw DataFolder.Failed(description: "the server cannot connect to its broker; the broker's log is \(broker.logFile)")
         }
@@ -217,6 +217,10 @@ public final class Server: Sendable {
                 let store = MemoryStore()
                 return (store, try store.load(noncesSince: 0))
             }
+            if let address = PostgresAddress(settings.store) {
+                let store = try PostgresStore(address, vault: vault, seat: seat())
+                return (store, try store.load(noncesSince: now - WireLimits.nonceMillis))
+            }
             let store = try SQLiteStore(path: folder.database, vault: vault, acceptsLoss: settings.acceptsLoss)
             if let loss = store.loss {
                 let lineage = try store.beginLineage(at: now, actor: "serve", reason: loss)
@@ -226,17 +230,37 @@ public final class Server: Sendable {
         } catch {
             switch error {
             case .wrongKey:
-                throw DataFolder.Failed(description: "\(folder.database) was sealed under another master key than the one given")
+                throw DataFolder.Failed(description: "\(database) was sealed under another master key than the one given")
             case .lost(let what):
                 throw DataFolder.Failed(
                     description: """
                         \(what). Put the whole data folder back, or go on without it: `berth serve --accept-loss` begins new down logs and skips \
                         order numbers, and every lot takes a snapshot. After a backup was put back on purpose: `berth restored`.
                         """)
-            default: throw DataFolder.Failed(description: "\(folder.database): \(error.reason)")
+            default: throw DataFolder.Failed(description: "\(database): \(error.reason)")
             }
         }
     }
+
+    /// The name of the store for people: a file, or an address without its password.
+    private var database: String { PostgresAddress(settings.store) == nil ? folder.database : PostgresAddress.shown(settings.store) }
+
+    /// The part of this server among those of its city. A server that loses its office ends its process: there is no half-stopped leader, and
+    /// the supervisor starts it again as a standby.
+    private func seat() -> PostgresStore.Seat {
+        let logger = logger
+        return PostgresStore.Seat(
+            name: "\(ProcessInfo.processInfo.hostName) (\(getpid()))", address: settings.publicURL, boot: { SystemClock.boot() },
+            wall: { SystemClock.now() }, log: { logger.notice("database: \($0)") },
+            onEnd: { reason in
+                logger.critical("this server leads the city no more and ends", metadata: ["why": "\(reason)"])
+                // Nothing is flushed or closed: whatever this process still does, it may not do.
+                _exit(Server.lostOffice)
+            })
+    }
+
+    /// EX_TEMPFAIL: the supervisor starts the process again.
+    private static let lostOffice: Int32 = 75
 
     private func fronts(
         _ front: HTTPFront, signed: SignedFront, pages: PublicSite, certificate: ServerCertificate, connections: Connections,
@@ -325,8 +349,8 @@ public final class Server: Sendable {
     public static func verify(settings: ServerSettings, logger: Logger) throws -> [String] {
         let (store, _) = try openDatabase(settings, logger)
         defer { store.close() }
-        var findings = try store.verify(settings.retention, now: SystemClock.now())
-        if let loss = store.loss { findings.insert(loss, at: 0) }
+        var findings = try store.verify(settings.retention, now: SystemClock.now(), isWanted: { true })
+        if let loss = (store as? SQLiteStore)?.loss { findings.insert(loss, at: 0) }
         return findings
     }
 
@@ -335,16 +359,17 @@ public final class Server: Sendable {
     public static func restored(settings: ServerSettings, logger: Logger) throws -> Int64 {
         let (store, _) = try openDatabase(settings, logger)
         defer { store.close() }
-        return try store.beginLineage(at: SystemClock.now(), actor: "desk", reason: store.loss ?? "a backup was put back")
+        return try store.beginLineage(at: SystemClock.now(), actor: "desk", reason: (store as? SQLiteStore)?.loss ?? "a backup was put back")
     }
 
-    private static func openDatabase(_ settings: ServerSettings, _ logger: Logger) throws -> (SQLiteStore, Server) {
+    private static func openDatabase(_ settings: ServerSettings, _ logger: Logger) throws -> (any HistoryStore, Server) {
         let server = Server(settings: settings, logger: logger)
         try server.folder.open()
         let vault = FieldCipher(masterKey: try server.folder.masterKey())
         do throws(StoreError) {
+            if let address = PostgresAddress(settings.store) { return (try PostgresStore(address, vault: vault, seat: server.seat()), server) }
             return (try SQLiteStore(path: server.folder.database, vault: vault, acceptsLoss: true), server)
-        } catch { throw DataFolder.Failed(description: "\(server.folder.database): \(error.reason)") }
+        } catch { throw DataFolder.Failed(description: "\(server.database): \(error.reason)") }
     }
 
     /// Works on a stopped server's folder: `berth keys issue` does so when nobody listens on the admin socket.

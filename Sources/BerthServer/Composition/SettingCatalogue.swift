@@ -47,7 +47,9 @@ public enum SettingCatalogue {
         Setting(
             "tls.authority", "", "file", "签发自有证书的机构（PEM）；留空为系统信任的机构",
             "authority of the own certificate, PEM; empty is those that the system trusts"),
-        Setting("store", "sqlite", "sqlite, memory", "存储；memory 不保留任何数据", "memory forgets everything"),
+        Setting(
+            "store", "sqlite", "sqlite, memory, postgres://…", "存储；memory 不保留任何数据；PostgreSQL 见 docs/cluster.zh-CN.md",
+            "memory forgets everything; for PostgreSQL see docs/cluster.md"),
         Setting("environment", "production", "production, test", "test 在 hint 中说明拒绝原因", "test explains refusals in hint"),
         Setting("log.level", "info", ServerSettings.logLevels.joined(separator: ", "), "日志级别", "least level of what is logged"),
         Setting("log.format", "text", "text, json", "日志格式", "a line of text or of JSON for each message"),

@@ -15,6 +15,7 @@ public struct ServerSettings: Sendable {
     public var pagePort = 0
     /// The address that HTTPS and MQTT listen on.
     public var bindAddress = "127.0.0.1"
+    /// `sqlite`, `memory`, or the address of a PostgreSQL database.
     public var store = "sqlite"
     /// In the test environment a reply explains signature and parameter failures (`hint`).
     public var isTestEnvironment = false
@@ -88,7 +89,7 @@ public struct ServerSettings: Sendable {
             asked.insert(key)
             guard let value = reader.string(forKey: ConfigKey(key)) else { return nil }
             let isInEnvironment = ProcessInfo.processInfo.environment[SettingNames.variable(of: key)] != nil
-            settings.given[key] = (value, flags[key] != nil ? "--set" : isInEnvironment ? "environment" : file)
+            settings.given[key] = (key == "store" ? PostgresAddress.shown(value) : value, flags[key] != nil ? "--set" : isInEnvironment ? "environment" : file)
             return value
         }
         /// The value in force: the default where nothing sets it.
@@ -115,7 +116,10 @@ public struct ServerSettings: Sendable {
         guard ServerSettings.isHost(settings.bindAddress) else {
             throw Invalid(description: "bind = \(settings.bindAddress): an address or the name of a host expected")
         }
-        settings.store = try choice("store", ["sqlite", "memory"])
+        settings.store = value("store")
+        guard ["sqlite", "memory"].contains(settings.store) || PostgresAddress(settings.store) != nil else {
+            throw Invalid(description: "store = \(PostgresAddress.shown(settings.store)): sqlite, memory, or postgres://… with realm=name expected")
+        }
         settings.isTestEnvironment = try choice("environment", ["production", "test"]) == "test"
         settings.ntpServers = ServerSettings.list(value("ntp.servers"))
         settings.logLevel = try choice("log.level", ServerSettings.logLevels)

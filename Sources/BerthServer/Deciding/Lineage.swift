@@ -25,7 +25,7 @@ final class Lineage: Sendable {
 
     /// After a start in a new lineage: the logs that have none yet.
     func begin() throws(StoreError) {
-        guard let store = sequencer.store as? SQLiteStore, try store.lineage() > 0 else { return }
+        guard let store = sequencer.store as? any HistoryStore, try store.lineage() > 0 else { return }
         for parkCode in sequencer.readUndurable({ city in
             city.lots.values.filter { $0.profile != nil && $0.downEpoch == nil }.map(\.parkCode)
         }) {
@@ -50,8 +50,8 @@ final class Lineage: Sendable {
         let (now, epoch) = (clock(), epoch())
         Blocking.write { [self] in
             // Numbers that the lost time may have given are skipped, once.
-            if isFirst, let store = sequencer.store as? SQLiteStore {
-                let serial = sequencer.readUndurable { $0.lastOrderSerial } + SQLiteStore.skippedSerials
+            if isFirst, let store = sequencer.store as? any HistoryStore {
+                let serial = sequencer.readUndurable { $0.lastOrderSerial } + type(of: store).skippedSerials
                 do throws(StoreError) {
                     try store.skipSerials(through: serial)
                     sequencer.readUndurable { $0.restore(lastSerial: serial) }

@@ -81,6 +81,8 @@ final class Pipeline: Sendable {
         var isAuthentic = false
         var verified: VerifiedRequest?
         do throws(WireError) {
+            // Another server may lead by now: nothing is answered from a memory that may be old.
+            guard sequencer.store.mayAnswer else { throw WireError("dependencyUnavailable", "this server is not sure that it leads the city") }
             let envelope: Envelope
             do throws(WireError) { envelope = try Envelope.read(bytes, echo: &echo) } catch {
                 credential = credentials.find(echo.appId)

@@ -78,7 +78,7 @@ public struct Restore: Sendable {
         do throws(StoreError) {
             let store = try SQLiteStore(path: "\(draft)/\(Backup.databaseName)", vault: vault, acceptsLoss: true)
             defer { store.close() }
-            let findings = verifies ? try store.verify(retention(), now: SystemClock.now()) : []
+            let findings = verifies ? try store.verify(retention(), now: SystemClock.now(), isWanted: { true }) : []
             guard findings.isEmpty else { return (findings, nil) }
             return ([], try store.beginLineage(at: SystemClock.now(), actor: "desk", reason: "a backup was put back"))
         } catch { throw Failed(description: "\(draft)/\(Backup.databaseName): \(error.reason)") }

@@ -114,12 +114,12 @@ struct MaintenanceLoop: Service {
 
     /// After a start, the database is looked through beside the work; each difference is logged.
     private func verifySoon() {
-        guard verifies, let store = store as? SQLiteStore else { return }
+        guard verifies, let store = store as? any HistoryStore else { return }
         let (retention, clock, logger, isStopping) = (retention, clock, logger, isStopping)
         DispatchQueue(label: "berth.verify", qos: .background).asyncAfter(deadline: .now() + .seconds(Limits.verifyAfterSeconds)) {
             guard !isStopping.isSet else { return }
             do throws(StoreError) {
-                let findings = try store.verify(retention, now: clock()) { !isStopping.isSet }
+                let findings = try store.verify(retention, now: clock(), isWanted: { !isStopping.isSet })
                 for finding in findings {
                     logger.error("the database is not what its journal makes of it", metadata: ["finding": "\(finding)"])
                 }

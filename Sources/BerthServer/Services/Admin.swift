@@ -252,9 +252,9 @@ struct AdminService: Sendable {
     }
 
     private func verify() async throws -> JSON {
-        guard let store = sequencer.store as? SQLiteStore else { return ["findings": []] }
+        guard let store = sequencer.store as? any HistoryStore else { return ["findings": []] }
         let (retention, now) = (settings.retention, clock())
-        let findings = try await Blocking.value { try store.verify(retention, now: now) }
+        let findings = try await Blocking.value { try store.verify(retention, now: now, isWanted: { true }) }
         return ["findings": .array(findings.map { .string($0) })]
     }
 

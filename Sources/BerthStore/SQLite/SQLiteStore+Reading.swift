@@ -220,21 +220,15 @@ extension SQLiteStore {
             for (place, ones) in Dictionary(grouping: occupancy, by: { Place(lot: $0.parkCode, day: $0.day) }) {
                 let old = try String.fetchOne(
                     db, sql: "SELECT counts FROM occupancy WHERE day = ? AND lot = ?", arguments: [place.day, place.lot])
-                var counts = SQLiteStore.counts(old ?? "")
+                var counts = OccupancyDay.counts(old ?? "")
                 for one in ones where counts.indices.contains(one.slot) { counts[one.slot] = one.count }
                 try db.cachedStatement(
                     sql: "INSERT INTO occupancy VALUES(?,?,?) ON CONFLICT(day, lot) DO UPDATE SET counts = excluded.counts"
-                ).execute(arguments: [place.day, place.lot, counts.map { String($0) }.joined(separator: ",")])
+                ).execute(arguments: [place.day, place.lot, OccupancyDay.text(counts)])
             }
             // Counts of long ago are no history any more; an import of old days must not forget itself.
             if let day = occupancy.map(\.day).max() { try db.execute(sql: "DELETE FROM occupancy WHERE day < ?", arguments: [day - 60]) }
         }
-    }
-
-    private static func counts(_ text: String) -> [Int] {
-        var counts = [Int](repeating: -1, count: 48)
-        for (index, value) in text.split(separator: ",").prefix(48).enumerated() { counts[index] = Int(value) ?? -1 }
-        return counts
     }
 
     public func occupancy(days: ClosedRange<Int64>) throws(StoreError) -> [OccupancyDay] {
@@ -242,7 +236,7 @@ extension SQLiteStore {
             try GRDB.Row.fetchAll(
                 db, sql: "SELECT * FROM occupancy WHERE day BETWEEN ? AND ? ORDER BY lot, day",
                 arguments: [days.lowerBound, days.upperBound]
-            ).map { try OccupancyDay(parkCode: $0.text("lot"), day: $0.int("day"), counts: SQLiteStore.counts($0.text("counts"))) }
+            ).map { try OccupancyDay(parkCode: $0.text("lot"), day: $0.int("day"), counts: OccupancyDay.counts($0.text("counts"))) }
         }
     }
 

@@ -7,7 +7,7 @@ import Synchronization
 /// The embedded store: SQLite in WAL mode with `synchronous=FULL`, one writer, several readers.
 ///
 /// Each commit appends to the journal and brings the rows that are derived from it up to date in the same transaction.
-public final class SQLiteStore: Store {
+public final class SQLiteStore: HistoryStore {
     let pool: DatabasePool
     private let checkpointer: Checkpointer
     let places = Mutex(RowIndex())

@@ -80,7 +80,7 @@ extension SQLiteStore {
     ///   - retention: how long rows are kept; a row past its time need not be there.
     ///   - isWanted: false ends it early (the server stops).
     /// - Returns: the differences, at most 100 lines; empty when all is as it must be.
-    public func verify(_ retention: Retention, now: Millis, isWanted: () -> Bool = { true }) throws(StoreError) -> [String] {
+    public func verify(_ retention: Retention, now: Millis, isWanted: () -> Bool) throws(StoreError) -> [String] {
         var template = Array((FileManager.default.temporaryDirectory.path + "/berth-verify-XXXXXX").utf8CString)
         guard mkdtemp(&template) != nil else { throw .unavailable("no folder for the copy: \(String(cString: strerror(errno)))") }
         let folder = URL(fileURLWithPath: String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
@@ -161,12 +161,12 @@ extension SQLiteStore {
                     try each(table, db) { name, line in
                         guard let wanted = expected[ByteKey(name)] else {
                             if isWhole {
-                                findings.add("\(table.rawValue): \(masked(name)) stands there, and the journal knows nothing of it")
+                                findings.add("\(table.rawValue): \(SQLiteStore.masked(name)) stands there, and the journal knows nothing of it")
                             }
                             return
                         }
                         if wanted != SQLiteStore.digest(line) {
-                            findings.add("\(table.rawValue): \(masked(name)) is not what the journal makes of it")
+                            findings.add("\(table.rawValue): \(SQLiteStore.masked(name)) is not what the journal makes of it")
                         }
                     }
                 } catch { findings.add("\(table.rawValue): a row cannot be opened") }
@@ -183,14 +183,14 @@ extension SQLiteStore {
             for table in SQLiteStore.compared where isWhole || table.isWhole {
                 guard let own = try? lines(table, db) else { continue }
                 try folded.each(table, other) { name, _ in
-                    if own[ByteKey(name)] == nil { findings.add("\(table.rawValue): \(masked(name)) is missing") }
+                    if own[ByteKey(name)] == nil { findings.add("\(table.rawValue): \(SQLiteStore.masked(name)) is missing") }
                 }
             }
         }
     }
 
     /// A counter and a list's row may name a plate.
-    private func masked(_ name: String) -> String {
+    static func masked(_ name: String) -> String {
         name.split(separator: "|", omittingEmptySubsequences: false).map { part in
             Plate(String(part)).map { "\($0)" } ?? String(part)
         }.joined(separator: "|")

@@ -60,6 +60,9 @@ public final class FieldCipher: Sendable {
     /// The same text has the same digest: 32 hexadecimal digits, which say nothing of the text without the master key.
     public func digest(_ text: String) -> String { Signature.hex(code(text).prefix(16)) }
 
+    /// The first 16 bytes of the keyed hash.
+    func digest16(_ text: String) -> [UInt8] { Array(code(text).prefix(16)) }
+
     /// The first 64 bits of the keyed hash, for narrow columns.
     public func digest64(_ text: String) -> Int64 {
         code(text).withUnsafeBytes { Int64(bigEndian: $0.loadUnaligned(as: Int64.self)) }

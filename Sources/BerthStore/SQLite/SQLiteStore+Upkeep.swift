@@ -189,9 +189,6 @@ extension SQLiteStore {
 
     // MARK: A history that was cut
 
-    /// Orders that are skipped after a loss: more than can have been sold since the last backup.
-    public static let skippedSerials: Int64 = 1_000_000
-
     /// After acknowledged transactions were lost, or a backup was put back (contract, sections 5.6 and 6 e): order numbers are skipped, every
     /// lot's down log ends, and the mark begins anew. The lots' next down entries open new epochs.
     /// - Returns: the number of the lineage, 1 for the first loss.

@@ -45,6 +45,26 @@ struct RowEncoding: Sendable {
     /// Of a plate, for the narrow column by which its orders are found; 0 without a vault.
     func plateKey(_ plate: Plate) -> Int64 { vault?.digest64(plate.revealed) ?? 0 }
 
+    /// The key of a counter's row where sealed names cannot be one: 16 bytes of a keyed hash, or the name where nothing is sealed.
+    func counterDigest(_ key: String) -> [UInt8] { vault?.digest16(key) ?? Array(key.utf8) }
+
+    /// The kind of a counter and its day, month or year: all that ``City/isPast(counter:at:)`` asks for, and nobody's name.
+    static func period(ofCounter key: String) -> String { key.split(separator: "|", maxSplits: 2).prefix(2).joined(separator: "|") }
+
+    /// A text as a whole column of bytes.
+    func column(_ text: String) -> [UInt8] {
+        guard let vault, !text.isEmpty else { return Array(text.utf8) }
+        var bytes: [UInt8] = []
+        vault.seal(Array(text.utf8), into: &bytes)
+        return bytes
+    }
+
+    /// A whole column of bytes.
+    func open(_ bytes: [UInt8]) throws -> String {
+        guard !bytes.isEmpty, let vault else { return String(decoding: bytes, as: UTF8.self) }
+        return try vault.open(Data(bytes))
+    }
+
     /// A counter of a plate names it; the others name nobody.
     static func namesPlate(counter key: String) -> Bool { key.hasPrefix("pd|") || key.hasPrefix("pm|") }
 

@@ -1,0 +1,307 @@
+public import BerthCore
+public import BerthWire
+import Foundation
+import Synchronization
+
+/// A city's store in PostgreSQL, for cities that outgrow one machine or must not stop with one (distributed.md).
+///
+/// One server writes at a time, under a term that the database itself checks in every transaction; each commit appends to the journal and
+/// brings the rows that are derived from it up to date. Reads go to the same primary over connections of their own, never to a standby,
+/// where an entry can be seen before it is safe.
+public final class PostgresStore: HistoryStore {
+    let codec: RowEncoding
+    let writer: PostgresWriter
+    private let address: PostgresAddress
+    private let readers = Mutex<[PostgresConnection]>([])
+    private let seats = DispatchSemaphore(value: PostgresStore.readersMax)
+    private static let readersMax = 4
+
+    /// Digests of names that there are, so that the disk is not asked whether a new name is new.
+    private struct Names {
+        var clients: Set<Int64> = []
+        var replies: Set<Int64> = []
+    }
+    private let names: Mutex<Names>
+    /// How often counts of days were written in this term.
+    private let flushes = Atomic<Int>(0)
+
+    /// How a server takes part.
+    public struct Seat: Sendable {
+        /// The server, for people: its name and the address where it is reached.
+        public var name: String
+        public var address: String
+        /// ms since the machine started, pauses included; and ms since 1970.
+        public var boot: @Sendable () -> Int64
+        public var wall: @Sendable () -> Millis
+        /// Told in a sentence what happens to the connection and to the office.
+        public var log: @Sendable (String) -> Void
+        /// Told that another server leads: this process has to end.
+        public var onEnd: @Sendable (String) -> Void
+
+        public init(
+            name: String, address: String, boot: @escaping @Sendable () -> Int64, wall: @escaping @Sendable () -> Millis,
+            log: @escaping @Sendable (String) -> Void = { _ in }, onEnd: @escaping @Sendable (String) -> Void = { _ in }
+        ) {
+            (self.name, self.address, self.boot, self.wall, self.log, self.onEnd) = (name, address, boot, wall, log, onEnd)
+        }
+    }
+
+    /// Opens the city and leads it. While another server leads, the call waits: this server is its cold standby.
+    /// - Parameters:
+    ///   - vault: seals personal data and secrets; all servers of a city have the same master key.
+    /// - Throws: ``StoreError/wrongKey`` under another master key; ``StoreError/unavailable(_:)`` where the database cannot be used.
+    public init(_ address: PostgresAddress, vault: FieldCipher?, seat: Seat) throws(StoreError) {
+        let codec = RowEncoding(vault: vault)
+        let clocks = PostgresWriter.Clocks(boot: seat.boot, wall: seat.wall)
+        do {
+            var connection = try PostgresConnection(address)
+            try PostgresStore.check(connection)
+            _ = try PostgresSchema.prepare(connection, address)
+            try PostgresStore.probe(connection, codec)
+            var isTold = false
+            var takenAt = seat.boot()
+            var office: (term: Int64, last: Int64)?
+            while office == nil {
+                takenAt = seat.boot()
+                do { office = try PostgresWriter.take(connection, name: seat.name, address: seat.address, clocks: clocks) } catch {
+                    // A standby outlives the database's own failover.
+                    guard isTold, (error as? PostgresFailure)?.isBroken == true else { throw error }
+                    PostgresWriter.wait(milliseconds: 500)
+                    if let again = try? PostgresConnection(address) { connection = again }
+                    continue
+                }
+                guard office == nil else { break }
+                if !isTold { seat.log("standing by: this city is led by \(try PostgresStore.leader(connection))") }
+                isTold = true
+                PostgresWriter.wait(milliseconds: 200)
+            }
+            guard let office else { throw StoreError.unavailable("the office was not taken") }
+            seat.log("leading this city in term \(office.term)")
+            let moved = try connection.query("SELECT moved_to FROM realm WHERE id = 1").first?.optionalText(0)
+            if let moved { throw StoreError.unavailable("this city was moved to \(moved): two copies would sell the same places twice") }
+            let known = try PostgresStore.known(connection, last: office.last)
+            names = Mutex(try PostgresStore.names(connection))
+            self.codec = codec
+            self.address = address
+            writer = PostgresWriter(
+                connection, address: address, codec: codec, term: office.term, known: known, takenAt: takenAt, clocks: clocks,
+                logger: seat.log, onEnd: seat.onEnd)
+        } catch { throw PostgresStore.translate(error) }
+    }
+
+    public func close() {
+        writer.close()
+        readers.withLock { $0 = [] }
+    }
+
+    public var mayAnswer: Bool { writer.mayAnswer }
+    /// Commits whose answer was lost, by what became of them: `committed`, or `again` where they were sent again.
+    public var doubts: [String: Int] { writer.doubts.withLock { $0 } }
+    /// How often leadership has changed.
+    public var term: Int64 { writer.term }
+
+    static func translate(_ error: any Error) -> StoreError {
+        switch error {
+        case let error as StoreError: error
+        case let error as PostgresFailure: error.storeError
+        case is FieldCipher.Unopened: .wrongKey
+        case let error as RowEncoding.Unreadable: .disk("a row cannot be read: \(error.what)")
+        default: .unavailable("\(error)")
+        }
+    }
+
+    // MARK: Opening
+
+    /// An acknowledged commit survives a power cut: the server's settings are read back.
+    static func check(_ connection: PostgresConnection) throws {
+        func setting(_ name: String) throws -> String { try connection.run("SHOW \(name)").first?.text(0) ?? "" }
+        if try setting("synchronous_commit") == "off" || setting("synchronous_commit") == "local" {
+            try connection.run("SET synchronous_commit = on")
+        }
+        guard try setting("synchronous_commit") != "off" else { throw StoreError.unavailable("synchronous_commit cannot be turned on") }
+        guard try setting("fsync") == "on" else { throw StoreError.unavailable("the database runs with fsync = off: it can lose what it acknowledged") }
+    }
+
+    /// The master key opens what another server has sealed. The first server puts the row there.
+    private static func probe(_ connection: PostgresConnection, _ codec: RowEncoding) throws {
+        var sealed: [UInt8] = Array("berth".utf8)
+        if let vault = codec.vault {
+            sealed = []
+            vault.seal(Array("berth".utf8), into: &sealed)
+        }
+        try connection.query(
+            "INSERT INTO realm(id, format, key_probe) VALUES(1, $1, $2) ON CONFLICT DO NOTHING", [.int(PostgresSchema.format), .bytes(sealed)])
+        guard let row = try connection.query("SELECT key_probe FROM realm WHERE id = 1").first, try codec.open(row.bytes(0)) == "berth" else {
+            throw StoreError.wrongKey
+        }
+    }
+
+    private static func leader(_ connection: PostgresConnection) throws -> String {
+        guard let row = try connection.query("SELECT holder, address FROM realm WHERE id = 1").first else { return "nobody" }
+        return "\(try row.optionalText(0) ?? "?") at \(try row.optionalText(1) ?? "?")"
+    }
+
+    private static func known(_ connection: PostgresConnection, last: Int64) throws -> PostgresGroup.Known {
+        var known = PostgresGroup.Known(last: last)
+        for row in try connection.query("SELECT lot, up_epoch, up_ack, down_epoch, down_last, down_ack FROM positions").rows {
+            known.positions[try row.text(0)] = PostgresGroup.Position(
+                upEpoch: try row.optionalText(1), upAck: try row.int(2), downEpoch: try row.optionalText(3), downLast: try row.int(4),
+                downAck: try row.int(5))
+        }
+        if let row = try connection.query("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1").first {
+            (known.auditId, known.auditHash) = (try row.int(0), try row.text(1))
+        }
+        for table in PostgresSchema.Partitioned.allCases { known.partitions.formUnion(try table.present(connection).map(table.name)) }
+        return known
+    }
+
+    private static func names(_ connection: PostgresConnection) throws -> Names {
+        var names = Names()
+        for row in try connection.query("SELECT client_key FROM orders").rows { names.clients.insert(try row.int(0)) }
+        for row in try connection.query("SELECT key FROM replies").rows { names.replies.insert(try row.int(0)) }
+        return names
+    }
+
+    // MARK: Writing
+
+    public func prepare(_ commit: Commit) { _ = commit.draft.content(of: commit, codec) }
+
+    @discardableResult public func commit(_ batch: [Commit]) throws(StoreError) -> Int64 {
+        let done = try writer.commit(batch)
+        names.withLock { names in
+            names.clients.formUnion(done.clientKeys)
+            names.replies.formUnion(done.replyKeys)
+        }
+        return done.last
+    }
+
+    func write(_ sql: String, _ values: [PostgresValue]) throws(StoreError) { try writer.run([.init(sql: sql, values: values)]) }
+
+    public func save(_ credential: Credential) throws(StoreError) {
+        try write(
+            "INSERT INTO credentials VALUES($1, $2) ON CONFLICT (app_id) DO UPDATE SET body = excluded.body",
+            [.text(credential.appId), .text(codec.seal(credential.record.string))])
+    }
+
+    public func save(_ picture: Picture) throws(StoreError) {
+        try write(
+            """
+            INSERT INTO pictures VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                ON CONFLICT (image_id) DO UPDATE SET completed_at = excluded.completed_at
+            """,
+            [
+                .text(picture.imageId), .int(picture.createdAt), .int(picture.expireAt), .optional(picture.completedAt), .text(picture.appId),
+                .text(picture.parkCode), .int(Int64(picture.type)), .text(picture.ext), .int(picture.size), .text(picture.sha256),
+            ])
+    }
+
+    public func removePictures(madeBefore: Millis, ticketsBefore: Millis) throws(StoreError) -> [String] {
+        let results = try writer.run([
+            .init(
+                sql: "DELETE FROM pictures WHERE at < $1 OR (completed_at IS NULL AND expire_at < $2) RETURNING image_id",
+                values: [.int(madeBefore), .int(ticketsBefore)])
+        ])
+        do { return try results.first?.rows.map { try $0.text(0) } ?? [] } catch { throw PostgresStore.translate(error) }
+    }
+
+    public func add(_ counts: [DayCount], through journalId: Int64) throws(StoreError) {
+        var (days, lots, apps) = (PostgresArray(.int8), PostgresArray(.text), PostgresArray(.text))
+        var (counted, values) = (PostgresArray(.text), PostgresArray(.int8))
+        for count in counts {
+            for (name, value) in count.counts.sorted(by: { $0.key < $1.key }) {
+                days.append(count.key.day)
+                lots.append(count.key.parkCode)
+                apps.append(count.key.appId)
+                counted.append(name)
+                values.append(value)
+            }
+        }
+        // The mark is compared and set: counts whose answer was lost are not added twice.
+        let flush = Int64(flushes.add(1, ordering: .relaxed).newValue) + (writer.term << 32)
+        try writer.run([
+            .init(
+                sql: """
+                    INSERT INTO day_counts SELECT d.* FROM unnest($1, $2, $3, $4, $5) AS d(day, lot, app_id, name, value)
+                        WHERE coalesce((SELECT value FROM marks WHERE name = 'flush'), 0) < $6
+                        ON CONFLICT (day, lot, app_id, name) DO UPDATE SET value = CASE WHEN day_counts.name LIKE 'peak%'
+                            THEN greatest(day_counts.value, excluded.value) ELSE day_counts.value + excluded.value END
+                    """, values: [.array(days), .array(lots), .array(apps), .array(counted), .array(values), .int(flush)]),
+            .init(
+                sql: """
+                    INSERT INTO marks VALUES('counted', $1), ('flush', $2)
+                        ON CONFLICT (name) DO UPDATE SET value = greatest(marks.value, excluded.value)
+                    """, values: [.int(journalId), .int(flush)]),
+        ])
+    }
+
+    public func count(occupancy: [OccupancyCount]) throws(StoreError) {
+        struct Place: Hashable { let lot: String, day: Int64 }
+        for (place, ones) in Dictionary(grouping: occupancy, by: { Place(lot: $0.parkCode, day: $0.day) }) {
+            let old = try read { connection in
+                try connection.query("SELECT counts FROM occupancy WHERE day = $1 AND lot = $2", [.int(place.day), .text(place.lot)])
+                    .first?.text(0)
+            }
+            var counts = OccupancyDay.counts(old ?? "")
+            for one in ones where counts.indices.contains(one.slot) { counts[one.slot] = one.count }
+            try write(
+                "INSERT INTO occupancy VALUES($1, $2, $3) ON CONFLICT (day, lot) DO UPDATE SET counts = excluded.counts",
+                [.int(place.day), .text(place.lot), .text(OccupancyDay.text(counts))])
+        }
+        if let day = occupancy.map(\.day).max() { try write("DELETE FROM occupancy WHERE day < $1", [.int(day - 60)]) }
+    }
+
+    // MARK: Reading
+
+    /// Reads over a connection of its own; once more over a new one where that was lost. A failed read is an error, and never "nothing".
+    func read<Value>(_ body: (PostgresConnection) throws -> Value) throws(StoreError) -> Value {
+        seats.wait()
+        defer { seats.signal() }
+        var attempts = 2
+        while true {
+            attempts -= 1
+            do {
+                let connection: PostgresConnection
+                if let idle = readers.withLock({ $0.popLast() }) { connection = idle } else { connection = try PostgresConnection(address) }
+                do {
+                    let value = try body(connection)
+                    readers.withLock { $0.append(connection) }
+                    return value
+                } catch {
+                    if (error as? PostgresFailure)?.isBroken == true {
+                        // The others lead to the same server.
+                        readers.withLock { $0 = [] }
+                    } else {
+                        if (try? connection.run("ROLLBACK")) != nil { readers.withLock { $0.append(connection) } }
+                    }
+                    throw error
+                }
+            } catch {
+                guard attempts > 0, (error as? PostgresFailure)?.isBroken == true else { throw PostgresStore.translate(error) }
+            }
+        }
+    }
+
+    /// One state of the database for several reads.
+    func snapshot<Value>(_ body: (PostgresConnection) throws -> Value) throws(StoreError) -> Value {
+        try read { connection in
+            try connection.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            let value = try body(connection)
+            try connection.run("COMMIT")
+            return value
+        }
+    }
+
+    public func knowsReservation(appId: String, clientOrderNo: String) -> Bool {
+        let digest = Signature.digest64(appId, clientOrderNo)
+        return names.withLock { $0.clients.contains(digest) }
+    }
+
+    public func knowsReply(key: Int64) -> Bool { names.withLock { $0.replies.contains(key) } }
+
+    func forget(clients: [Int64] = [], replies: [Int64] = []) {
+        names.withLock { names in
+            names.clients.subtract(clients)
+            names.replies.subtract(replies)
+        }
+    }
+}

@@ -1,0 +1,258 @@
+import BerthCore
+import BerthWire
+import Foundation
+import Synchronization
+
+/// The office of the leader: the one connection that writes, the term under which it writes, and the lease.
+///
+/// A server leads for as long as no other one has begun a later term. Every transaction says its term (`advance`, `hold`) and fails once that
+/// has ended. A server that hears nothing for 4 s stops answering, 1 s before anybody else can lead.
+final class PostgresWriter: Sendable {
+    private struct State {
+        /// nil while it has to be opened anew.
+        var connection: PostgresConnection?
+        var known: PostgresGroup.Known
+        var hasEnded: String?
+        var isClosed = false
+    }
+
+    /// The clocks of this server.
+    struct Clocks: Sendable {
+        /// ms since the machine started, in which a pause of the machine counts (CLOCK_BOOTTIME).
+        var boot: @Sendable () -> Int64
+        /// ms since 1970.
+        var wall: @Sendable () -> Millis
+    }
+
+    /// How long a server answers after it sent the last word that the database took, ms. The lease is 5 s by the database's clock.
+    static let sureMillis: Int64 = 4_000
+    private static let renewMillis: Int64 = 1_000
+    /// The longest that the clocks of server and database may differ, ms: deadlines are judged by the server's.
+    static let clockDifferenceMax: Int64 = 500
+
+    let term: Int64
+    private let address: PostgresAddress
+    private let codec: RowEncoding
+    private let clocks: Clocks
+    private let logger: @Sendable (String) -> Void
+    private let onEnd: @Sendable (String) -> Void
+    private let state: Mutex<State>
+    private let sureUntil: Atomic<Int64>
+    private let isStopping = Atomic<Bool>(false)
+    /// Commits whose answer was lost, by what became of them.
+    let doubts = Mutex<[String: Int]>([:])
+
+    var mayAnswer: Bool { clocks.boot() < sureUntil.load(ordering: .acquiring) }
+
+    /// - Parameters:
+    ///   - connection: on which the term was taken; from now on this object's.
+    ///   - onEnd: told once that another server leads; the process has to end.
+    init(
+        _ connection: sending PostgresConnection, address: PostgresAddress, codec: RowEncoding, term: Int64, known: PostgresGroup.Known,
+        takenAt: Int64, clocks: Clocks, logger: @escaping @Sendable (String) -> Void, onEnd: @escaping @Sendable (String) -> Void
+    ) {
+        self.address = address
+        self.codec = codec
+        self.term = term
+        self.clocks = clocks
+        self.logger = logger
+        self.onEnd = onEnd
+        state = Mutex(State(connection: connection, known: known))
+        sureUntil = Atomic(takenAt + PostgresWriter.sureMillis)
+        Thread { [self] in renewLoop() }.start()
+    }
+
+    // MARK: Taking office
+
+    /// - Returns: the term and the last entry; nil while another server leads.
+    static func take(_ connection: PostgresConnection, name: String, address: String, clocks: Clocks) throws -> (term: Int64, last: Int64)? {
+        let before = clocks.wall()
+        let there: Int64 = try connection.query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").first?.int(0) ?? 0
+        let difference = there - (before + clocks.wall()) / 2
+        guard abs(difference) <= clockDifferenceMax else {
+            throw StoreError.unavailable(
+                "the clocks of this server and of the database differ by \(difference) ms; a server leads with at most \(clockDifferenceMax)")
+        }
+        let row = try connection.query(
+            """
+            UPDATE realm r SET term = r.term + 1, holder = $1, address = $2, backend_pid = pg_backend_pid(),
+                backend_start = (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()),
+                expires = clock_timestamp() + interval '5 s'
+                FROM (SELECT expires FROM realm WHERE id = 1) old
+                WHERE r.id = 1 AND (r.expires < clock_timestamp() OR NOT EXISTS(
+                    SELECT FROM pg_stat_activity a WHERE a.pid = r.backend_pid AND a.backend_start = r.backend_start))
+                RETURNING r.term, r.last, old.expires >= clock_timestamp()
+            """, [.text(name), .text(address)]
+        ).first
+        guard let row else { return nil }
+        // The former leader's connection is gone before its lease has ended: it gets the time to notice.
+        if try row.flag(2) { wait(milliseconds: 250) }
+        return (try row.int(0), try row.int(1))
+    }
+
+    static func wait(milliseconds: Int) { _ = DispatchSemaphore(value: 0).wait(timeout: .now() + .milliseconds(milliseconds)) }
+
+    // MARK: Writing
+
+    /// Commits a group; returns when it is durable. An answer that was lost is looked for: the group is not there, and is sent again, or it is.
+    /// - Returns: the number of the last entry, and the names that are new.
+    func commit(_ batch: [Commit]) throws(StoreError) -> (last: Int64, clientKeys: [Int64], replyKeys: [Int64]) {
+        try state.withLock { state throws(StoreError) in
+            var group = PostgresGroup(codec, term: term, known: state.known)
+            for commit in batch { try group.add(commit) }
+            let statements = group.statements()
+            var isInDoubt = false
+            while true {
+                let (connection, last) = try open(&state)
+                if isInDoubt {
+                    isInDoubt = false
+                    guard last == state.known.last || last == group.after.last else {
+                        throw end(&state, .lost("the database ends at entry \(last); this server knows \(state.known.last)"))
+                    }
+                    let isThere = last == group.after.last
+                    note(isThere ? "committed" : "again")
+                    if isThere { break }
+                }
+                let sentAt = clocks.boot()
+                do throws(PostgresFailure) {
+                    _ = try connection.pipeline(statements)
+                    confirm(sentAt)
+                    break
+                } catch {
+                    try failed(error, &state)
+                    isInDoubt = true
+                }
+            }
+            state.known = group.after
+            return (group.after.last, group.clientKeys, group.replyKeys)
+        }
+    }
+
+    /// Runs statements under the term in one transaction; they may run twice when the answer is lost, and must not mind.
+    @discardableResult
+    func run(_ statements: [PostgresConnection.Statement]) throws(StoreError) -> [PostgresResult] {
+        let all =
+            [PostgresConnection.Statement(sql: "BEGIN"), .init(sql: "SELECT hold($1)", values: [.int(term)])] + statements
+            + [.init(sql: "COMMIT")]
+        return try state.withLock { state throws(StoreError) in
+            while true {
+                let (connection, _) = try open(&state)
+                let sentAt = clocks.boot()
+                do throws(PostgresFailure) {
+                    let results = try connection.pipeline(all)
+                    confirm(sentAt)
+                    return Array(results.dropFirst(2).dropLast())
+                } catch { try failed(error, &state) }
+            }
+        }
+    }
+
+    /// What follows from a row that was written beside the groups.
+    func change(_ body: (inout PostgresGroup.Known) -> Void) { state.withLock { body(&$0.known) } }
+    var known: PostgresGroup.Known { state.withLock { $0.known } }
+
+    private func confirm(_ sentAt: Int64) { sureUntil.store(sentAt + PostgresWriter.sureMillis, ordering: .releasing) }
+
+    private func note(_ outcome: String) {
+        doubts.withLock { $0[outcome, default: 0] += 1 }
+        logger("the answer to a commit was lost; the database says: \(outcome)")
+    }
+
+    /// Returns where the statements have to be sent again, over a new connection.
+    private func failed(_ failure: PostgresFailure, _ state: inout State) throws(StoreError) {
+        if failure.state == PostgresFailure.fenced { throw end(&state, failure.storeError) }
+        guard failure.isBroken else {
+            // A transaction that failed is open until it is rolled back.
+            if (try? state.connection?.run("ROLLBACK")) == nil { state.connection = nil }
+            throw failure.storeError
+        }
+        logger("the connection to the database is lost: \(failure.message)")
+        state.connection = nil
+    }
+
+    private func end(_ state: inout State, _ error: StoreError) -> StoreError {
+        sureUntil.store(0, ordering: .releasing)
+        if state.hasEnded == nil {
+            state.hasEnded = error.reason
+            onEnd(error.reason)
+        }
+        return error
+    }
+
+    /// The connection, and the last entry where it was opened anew. Tries for as long as the server runs: what the database says of a commit
+    /// is never guessed. The row's lock waits for a former backend that still commits.
+    private func open(_ state: inout State) throws(StoreError) -> (PostgresConnection, last: Int64) {
+        var pause = 50
+        while !state.isClosed {
+            if let reason = state.hasEnded { throw .fenced(reason) }
+            if let connection = state.connection { return (connection, state.known.last) }
+            do {
+                let last = try reconnect(&state)
+                if let connection = state.connection { return (connection, last) }
+            } catch let error as StoreError { throw end(&state, error) } catch {
+                if isStopping.load(ordering: .relaxed) { throw .unavailable("the server stops, and the database cannot be reached") }
+                PostgresWriter.wait(milliseconds: pause)
+                pause = min(pause * 2, 500)
+            }
+        }
+        throw .unavailable("the store is closed")
+    }
+
+    private func reconnect(_ state: inout State) throws -> Int64 {
+        let connection = try PostgresConnection(address)
+        let sentAt = clocks.boot()
+        try connection.run("BEGIN")
+        guard let row = try connection.query("SELECT term, last FROM realm WHERE id = 1 FOR UPDATE").first else {
+            throw StoreError.lost("the schema \(address.schema) holds no city any more")
+        }
+        guard try row.int(0) == term else { throw StoreError.fenced("another server leads this city (term \(try row.int(0) as Int64))") }
+        try connection.query(
+            """
+            UPDATE realm SET backend_pid = pg_backend_pid(), expires = clock_timestamp() + interval '5 s',
+                backend_start = (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) WHERE id = 1
+            """)
+        try connection.run("COMMIT")
+        try PostgresStore.check(connection)
+        confirm(sentAt)
+        state.connection = connection
+        logger("connected to the database again")
+        return try row.int(1)
+    }
+
+    // MARK: The lease
+
+    private func renewLoop() {
+        while !isStopping.load(ordering: .relaxed) {
+            PostgresWriter.wait(milliseconds: 200)
+            let left = sureUntil.load(ordering: .acquiring) - clocks.boot()
+            guard left < PostgresWriter.sureMillis - PostgresWriter.renewMillis else { continue }
+            // A commit that is under way renews by itself.
+            state.withLockIfAvailable { state in
+                guard state.hasEnded == nil, !state.isClosed else { return }
+                if state.connection == nil {
+                    do { _ = try reconnect(&state) } catch let error as StoreError { _ = end(&state, error) } catch {}
+                    return
+                }
+                let sentAt = clocks.boot()
+                do throws(PostgresFailure) {
+                    try state.connection?.query("SELECT hold($1)", [.int(term)])
+                    confirm(sentAt)
+                } catch {
+                    // A failure that is no loss of the connection is tried again at the next turn.
+                    try? failed(error, &state)
+                }
+            }
+        }
+    }
+
+    /// Ends the term at once, so that another server need not wait for the lease to end.
+    func close() {
+        isStopping.store(true, ordering: .relaxed)
+        state.withLock { state in
+            state.isClosed = true
+            _ = try? state.connection?.query("UPDATE realm SET expires = '-infinity' WHERE term = $1", [.int(term)])
+            state.connection = nil
+            sureUntil.store(0, ordering: .releasing)
+        }
+    }
+}
