@@ -10,6 +10,40 @@ enum ChineseMessages {
     }()
 
     private static let text = """
+        one of --to and --from expected
+        --to 与 --from 应给出其一
+        store = {}: a city on one machine has no cluster (docs/cluster.md)
+        store = {1}：单机城市没有集群（见 docs/cluster.zh-CN.md）
+        {}: postgres://… expected
+        {1}：应为 postgres://…
+        store = {}: sqlite, memory, or postgres://… with realm=name expected
+        store = {1}：应为 sqlite、memory 或 postgres://…（realm=名称）
+        PostgreSQL: {}
+        PostgreSQL：{1}
+        this city is led by {} at {}; do it there, or stop that server
+        本城市由 {1}（{2}）主持；请在该服务器上执行，或先停止它
+        another server leads this city
+        另一台服务器正主持本城市
+        this city was moved to {}: two copies would sell the same places twice
+        本城市已迁移到 {1}：两份数据会把同一车位卖两次
+        this city was moved to another store: two copies would sell the same places twice (`--again` goes on with this one)
+        本城市已迁移到其他存储：两份数据会把同一车位卖两次（`--again` 可继续使用本存储）
+        this city was moved already
+        本城市已迁移
+        the clocks of this server and of the database differ by {} ms; a server leads with at most {}
+        本服务器与数据库的时钟相差 {1} 毫秒；主持城市时最多允许 {2} 毫秒
+        the target holds a city already; a copy goes into an empty realm
+        目标中已有城市；只能复制到空的 realm
+        the target holds a city already; a copy goes into an empty database
+        目标中已有城市；只能复制到空的数据库
+        the copy differs from its source: {}
+        副本与来源不一致：{1}
+        the database runs with fsync = off: it can lose what it acknowledged
+        数据库的 fsync = off：已确认的数据可能丢失
+        PostgreSQL 15 or newer is needed; this server is {}
+        需要 PostgreSQL 15 或更新版本；此服务器为 {1}
+        the tables in schema {} were made by a later version (format {}); this one does not read them. Nothing was changed
+        模式 {1} 中的表由更新的版本建立（格式 {2}），本版本无法读取。未作任何更改
         the pages have no credentials
         网页没有凭证
         --server and --keys are needed

@@ -74,7 +74,7 @@ struct Berth: AsyncParsableCommand {
             Serve.self, Config.self, City.self, Bench.self, Keys.self, Lots.self, Audit.self, Notices.self, Calls.self, Call.self,
             Sign.self,
             Doctor.self, Docs.self, Status.self, SceneCommand.self, Web.self, People.self, Occupancy.self, Verify.self, BackupCommand.self,
-            RestoreCommand.self, Restored.self,
+            RestoreCommand.self, Restored.self, Cluster.self, StoreCommand.self,
         ])
 }
 
@@ -144,6 +144,7 @@ struct Serve: AsyncParsableCommand {
         help:
             "Go on although the database has lost what was acknowledged: new down logs, skipped order numbers, a line in the audit record.")
     var acceptLoss = false
+    @Flag(help: "Go on with a store that `berth store copy` has moved to another one.") var again = false
 
     func validate() throws {
         for (port, flag) in [(httpsPort, "--https-port"), (mqttPort, "--mqtt-port"), (pagePort, "--page-port")] {
@@ -168,6 +169,7 @@ struct Serve: AsyncParsableCommand {
         do {
             var settings = try await ServerSettings.read(dataDirectory: DataFolder(folder.data).path, flags: flags)
             settings.acceptsLoss = acceptLoss
+            settings.startsAgain = again
             let logger = makeLogger(settings.logLevel, json: settings.logsJSON)
             let descriptors = ServiceProcess.raiseDescriptorLimit()
             logger.info("descriptors: soft \(descriptors.soft) hard \(descriptors.hard)")

@@ -88,7 +88,9 @@ import Testing
     @Test func whatCannotBeTheSameCityIsRefused() throws {
         let address = try TestPostgres.address()
         try TestPostgres.open(address).close()
-        #expect(throws: StoreError.wrongKey) { try TestPostgres.open(address, vault: FieldCipher(masterKey: Array(repeating: 8, count: 32))) }
+        #expect(throws: StoreError.wrongKey) {
+            try TestPostgres.open(address, vault: FieldCipher(masterKey: Array(repeating: 8, count: 32)))
+        }
         for ahead in [20_000, -20_000] as [Int64] {
             do {
                 _ = try TestPostgres.open(address, ahead: ahead)
@@ -105,8 +107,10 @@ import Testing
     @Test func namesOfCitiesAreChecked() {
         #expect(PostgresAddress("postgres://u@h/db?realm=shenzhen_2&sslmode=require")?.schema == "shenzhen_2")
         #expect(PostgresAddress("postgresql://h/db")?.schema == "berth")
-        for wrong in ["sqlite", "http://h/db", "postgres://h/db?realm=", "postgres://h/db?realm=A", "postgres://h/db?realm=a;b",
-            "postgres://h/db?realm=public", "postgres://h/db?realm=pg_x", "postgres://h/db?realm=\(String(repeating: "a", count: 41))", "postgres://h\0/db",
+        for wrong in [
+            "sqlite", "http://h/db", "postgres://h/db?realm=", "postgres://h/db?realm=A", "postgres://h/db?realm=a;b",
+            "postgres://h/db?realm=public", "postgres://h/db?realm=pg_x", "postgres://h/db?realm=\(String(repeating: "a", count: 41))",
+            "postgres://h\0/db",
         ] { #expect(PostgresAddress(wrong) == nil, "\(wrong)") }
         #expect(PostgresAddress.shown("postgres://u:secret@h/db") == "postgres://u:…@h/db")
         #expect(PostgresAddress.shown("postgres://h/db?user=u&password=secret&x=1") == "postgres://h/db?user=u&password=…&x=1")
@@ -117,12 +121,15 @@ import Testing
     @Test func aNulEndsNothing() throws {
         let store = try StoreTests.make(.postgres)
         let up = UpResult(
-            parkCode: "P1", epoch: "e\0", seq: 1, requestId: "r\0", service: "s", code: 1010, reply: "{}", data: "a\0b", at: 1000, recordNo: "x\0")
+            parkCode: "P1", epoch: "e\0", seq: 1, requestId: "r\0", service: "s", code: 1010, reply: "{}", data: "a\0b", at: 1000,
+            recordNo: "x\0")
         let reply = KeptReply(
             appId: "a", requestId: "r\0", nonce: "n\0", service: "s", dataHash: "h", code: 0, data: Array("{}".utf8), at: 1000)
         try store.commit([
-            Commit(at: 1, events: [.registered(parkCode: "P1"), .report(KeptRecord(parkCode: "P1", kind: "k", key: "y\0", body: "\0", at: 1))],
-                   reply: reply, up: [up])
+            Commit(
+                at: 1,
+                events: [.registered(parkCode: "P1"), .report(KeptRecord(parkCode: "P1", kind: "k", key: "y\0", body: "\0", at: 1))],
+                reply: reply, up: [up])
         ])
         #expect(try store.reply(appId: "a", requestId: "r\0")?.code == 0)
         #expect(try store.up(parkCode: "P1", epoch: "e\0", seq: 1)?.data == "a\0b")

@@ -50,7 +50,8 @@ enum TestPostgres {
     /// - Parameters:
     ///   - ahead: of the store's clock before the database's, ms.
     static func open(
-        _ address: PostgresAddress, vault: FieldCipher? = StoreTests.vault, ahead: Int64 = 0, onEnd: @escaping @Sendable (String) -> Void = { _ in }
+        _ address: PostgresAddress, vault: FieldCipher? = StoreTests.vault, ahead: Int64 = 0,
+        onEnd: @escaping @Sendable (String) -> Void = { _ in }
     ) throws -> PostgresStore {
         try PostgresStore(
             address, vault: vault,

@@ -15,11 +15,11 @@ import Synchronization
 
 /// The city's server: puts the parts together, and is the only place that names the concrete ones.
 public final class Server: Sendable {
-    private var settings: ServerSettings { prepared }
+    var settings: ServerSettings { prepared }
     /// The settings with what only a running server knows: its own address.
     private let prepared: ServerSettings
-    private let folder: DataFolder
-    private let logger: Logger
+    let folder: DataFolder
+    let logger: Logger
 
     public init(settings: ServerSettings, logger: Logger) {
         var settings = settings
@@ -66,7 +66,7 @@ public final class Server: Sendable {
         try authority.prepare(now: clock())
         try ServerCertificate.check(authority)
         let vault = FieldCipher(masterKey: try folder.masterKey())
-        let (store, image) = try openStore(vault, now: clock())
+        let (store, image) = try openStore(vault, now: clock(), waits: true)
         let broker = EmbeddedBroker(
             directory: folder.broker, port: mqttPort, bindAddress: settings.bindAddress, authority: authority,
             logger: logger)
@@ -211,17 +211,23 @@ public final class Server: Sendable {
         ]
     }
 
-    private func openStore(_ vault: FieldCipher, now: Millis) throws -> (any Store, CityImage) {
+    /// - Parameter waits: stands by while another server leads.
+    private func openStore(_ vault: FieldCipher, now: Millis, waits: Bool) throws -> (any Store, CityImage) {
         do throws(StoreError) {
             guard settings.store != "memory" else {
                 let store = MemoryStore()
                 return (store, try store.load(noncesSince: 0))
             }
             if let address = PostgresAddress(settings.store) {
-                let store = try PostgresStore(address, vault: vault, seat: seat())
+                let store = try PostgresStore(address, vault: vault, seat: seat(waits: waits), again: settings.startsAgain)
                 return (store, try store.load(noncesSince: now - WireLimits.nonceMillis))
             }
             let store = try SQLiteStore(path: folder.database, vault: vault, acceptsLoss: settings.acceptsLoss)
+            if settings.startsAgain { try store.mark(movedAt: nil) }
+            guard try store.movedAt() == nil else {
+                throw StoreError.unavailable(
+                    "this city was moved to another store: two copies would sell the same places twice (`--again` goes on with this one)")
+            }
             if let loss = store.loss {
                 let lineage = try store.beginLineage(at: now, actor: "serve", reason: loss)
                 logger.warning("the city goes on without what was lost", metadata: ["loss": "\(loss)", "lineage": "\(lineage)"])
@@ -244,23 +250,6 @@ public final class Server: Sendable {
 
     /// The name of the store for people: a file, or an address without its password.
     private var database: String { PostgresAddress(settings.store) == nil ? folder.database : PostgresAddress.shown(settings.store) }
-
-    /// The part of this server among those of its city. A server that loses its office ends its process: there is no half-stopped leader, and
-    /// the supervisor starts it again as a standby.
-    private func seat() -> PostgresStore.Seat {
-        let logger = logger
-        return PostgresStore.Seat(
-            name: "\(ProcessInfo.processInfo.hostName) (\(getpid()))", address: settings.publicURL, boot: { SystemClock.boot() },
-            wall: { SystemClock.now() }, log: { logger.notice("database: \($0)") },
-            onEnd: { reason in
-                logger.critical("this server leads the city no more and ends", metadata: ["why": "\(reason)"])
-                // Nothing is flushed or closed: whatever this process still does, it may not do.
-                _exit(Server.lostOffice)
-            })
-    }
-
-    /// EX_TEMPFAIL: the supervisor starts the process again.
-    private static let lostOffice: Int32 = 75
 
     private func fronts(
         _ front: HTTPFront, signed: SignedFront, pages: PublicSite, certificate: ServerCertificate, connections: Connections,
@@ -359,7 +348,8 @@ public final class Server: Sendable {
     public static func restored(settings: ServerSettings, logger: Logger) throws -> Int64 {
         let (store, _) = try openDatabase(settings, logger)
         defer { store.close() }
-        return try store.beginLineage(at: SystemClock.now(), actor: "desk", reason: (store as? SQLiteStore)?.loss ?? "a backup was put back")
+        return try store.beginLineage(
+            at: SystemClock.now(), actor: "desk", reason: (store as? SQLiteStore)?.loss ?? "a backup was put back")
     }
 
     private static func openDatabase(_ settings: ServerSettings, _ logger: Logger) throws -> (any HistoryStore, Server) {
@@ -367,7 +357,9 @@ public final class Server: Sendable {
         try server.folder.open()
         let vault = FieldCipher(masterKey: try server.folder.masterKey())
         do throws(StoreError) {
-            if let address = PostgresAddress(settings.store) { return (try PostgresStore(address, vault: vault, seat: server.seat()), server) }
+            if let address = PostgresAddress(settings.store) {
+                return (try PostgresStore(address, vault: vault, seat: server.seat(waits: false)), server)
+            }
             return (try SQLiteStore(path: server.folder.database, vault: vault, acceptsLoss: true), server)
         } catch { throw DataFolder.Failed(description: "\(server.database): \(error.reason)") }
     }
@@ -377,7 +369,7 @@ public final class Server: Sendable {
         let server = Server(settings: settings, logger: logger)
         try server.folder.open(makes: false)
         let vault = FieldCipher(masterKey: try server.folder.masterKey())
-        let (store, image) = try server.openStore(vault, now: SystemClock.now())
+        let (store, image) = try server.openStore(vault, now: SystemClock.now(), waits: false)
         let clock: @Sendable () -> Millis = { SystemClock.now() }
         let sequencer = Sequencer(
             store: store, image: image, policy: settings.policy, newEpoch: "d0",

@@ -40,6 +40,8 @@ public struct ServerSettings: Sendable {
     public var policy = Policy()
     /// Goes on with a database that has lost what was acknowledged (`--accept-loss`).
     public var acceptsLoss = false
+    /// Goes on with a store that was moved to another one (`--again`).
+    public var startsAgain = false
     public var logLevel = "info"
     /// A line of JSON for each message of the log.
     public var logsJSON = false
@@ -89,7 +91,9 @@ public struct ServerSettings: Sendable {
             asked.insert(key)
             guard let value = reader.string(forKey: ConfigKey(key)) else { return nil }
             let isInEnvironment = ProcessInfo.processInfo.environment[SettingNames.variable(of: key)] != nil
-            settings.given[key] = (key == "store" ? PostgresAddress.shown(value) : value, flags[key] != nil ? "--set" : isInEnvironment ? "environment" : file)
+            settings.given[key] = (
+                key == "store" ? PostgresAddress.shown(value) : value, flags[key] != nil ? "--set" : isInEnvironment ? "environment" : file
+            )
             return value
         }
         /// The value in force: the default where nothing sets it.
@@ -118,7 +122,8 @@ public struct ServerSettings: Sendable {
         }
         settings.store = value("store")
         guard ["sqlite", "memory"].contains(settings.store) || PostgresAddress(settings.store) != nil else {
-            throw Invalid(description: "store = \(PostgresAddress.shown(settings.store)): sqlite, memory, or postgres://… with realm=name expected")
+            throw Invalid(
+                description: "store = \(PostgresAddress.shown(settings.store)): sqlite, memory, or postgres://… with realm=name expected")
         }
         settings.isTestEnvironment = try choice("environment", ["production", "test"]) == "test"
         settings.ntpServers = ServerSettings.list(value("ntp.servers"))

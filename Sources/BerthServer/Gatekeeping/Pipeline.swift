@@ -82,7 +82,9 @@ final class Pipeline: Sendable {
         var verified: VerifiedRequest?
         do throws(WireError) {
             // Another server may lead by now: nothing is answered from a memory that may be old.
-            guard sequencer.store.mayAnswer else { throw WireError("dependencyUnavailable", "this server is not sure that it leads the city") }
+            guard sequencer.store.mayAnswer else {
+                throw WireError("dependencyUnavailable", "this server is not sure that it leads the city")
+            }
             let envelope: Envelope
             do throws(WireError) { envelope = try Envelope.read(bytes, echo: &echo) } catch {
                 credential = credentials.find(echo.appId)

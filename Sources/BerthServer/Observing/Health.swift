@@ -20,6 +20,7 @@ struct Health: Sendable {
         let checks: [(String, String)] = [
             ("store", sequencer.haltReason == nil ? "ok" : "refuses"),
             ("commit", sequencer.commitMillis > Health.commitMillisMax ? "slow" : "ok"),
+            ("leader", sequencer.store.mayAnswer ? "ok" : "unsure"),
             ("broker", isBrokerUp() ? "ok" : "down"),
             ("disk", disk.map { $0.percent >= Limits.diskPercentMax ? "nearly full" : "ok" } ?? "unreadable"),
         ]

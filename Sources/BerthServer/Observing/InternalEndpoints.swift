@@ -154,6 +154,16 @@ struct InternalEndpoints: Sendable {
         out.add("berth_dead_letters", "gauge", "", "", Double(sequencer.state.withLockedValue { $0.deadCounts }.values.reduce(0, +)))
         out.add("berth_lots_stopped", "gauge", "", "", Double(sequencer.readUndurable { $0.lots.faults.count }))
         out.add("berth_store_refuses", "gauge", "", "", sequencer.haltReason == nil ? 0 : 1)
+        if let store = sequencer.store as? PostgresStore {
+            out.add("berth_leader", "gauge", "", "", store.mayAnswer ? 1 : 0)
+            out.add("berth_term", "gauge", "", "", Double(store.term))
+            out.add("berth_lease_margin_seconds", "gauge", "", "", Double(store.sureMillis) / 1000)
+            for outcome in ["committed", "again"] {
+                out.add(
+                    "berth_commit_in_doubt_total", "counter", "", Exposition.labels([("outcome", outcome)]),
+                    Double(store.doubts[outcome] ?? 0))
+            }
+        }
         out.add("berth_broker_connected", "gauge", "", "", health.isBrokerUp() ? 1 : 0)
         if let disk = DiskUsage(path: health.dataDirectory) {
             out.add("berth_disk_used_ratio", "gauge", "", "", Double(disk.percent) / 100)

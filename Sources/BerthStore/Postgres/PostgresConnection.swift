@@ -116,6 +116,16 @@ struct PostgresArray {
 
     static func withoutNul(_ text: some Collection<UInt8>) -> [UInt8] { text.flatMap { $0 == 0 ? [0xEF, 0xBF, 0xBD] : [$0] } }
 
+    mutating func append(_ value: PostgresValue) {
+        switch value {
+        case .null: appendNull()
+        case .int(let number): append(number)
+        case .text(let text): append(text)
+        case .bytes(let bytes): append(bytes: bytes)
+        case .array: preconditionFailure("an array is no element")
+        }
+    }
+
     private mutating func appendNull() {
         count += 1
         PostgresArray.add(-1, to: &body)

@@ -18,12 +18,14 @@ enum PostgresSchema {
             let format: Int64 = try connection.query("SELECT format FROM realm WHERE id = 1").first?.int(0) ?? 0
             guard format <= PostgresSchema.format else {
                 throw StoreError.unavailable(
-                    "the tables in schema \(address.schema) were made by a later version (format \(format)); this one does not read them. Nothing was changed")
+                    "the tables in schema \(address.schema) were made by a later version (format \(format)); this one does not read them. Nothing was changed"
+                )
             }
             return true
         }
         try connection.run(
-            "BEGIN; CREATE SCHEMA IF NOT EXISTS \(address.schema); \(office) \(history) \(lots) \(reservations) \(logs) \(money) \(records) COMMIT")
+            "BEGIN; CREATE SCHEMA IF NOT EXISTS \(address.schema); \(office) \(history) \(lots) \(reservations) \(logs) \(money) \(records) COMMIT"
+        )
         return false
     }
 

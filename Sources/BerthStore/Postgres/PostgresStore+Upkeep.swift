@@ -13,7 +13,9 @@ extension PostgresStore {
     ///   - limit: of the slice, as `$1`.
     private func delete(_ table: String, _ key: String, where condition: String, _ values: [PostgresValue]) throws(StoreError) {
         let sql = "DELETE FROM \(table) WHERE (\(key)) IN (SELECT \(key) FROM \(table) WHERE \(condition) LIMIT $1) RETURNING 1"
-        try inSlices { () throws(StoreError) in try writer.run([.init(sql: sql, values: [.int(PostgresStore.slice)] + values)]).first?.count ?? 0 }
+        try inSlices { () throws(StoreError) in
+            try writer.run([.init(sql: sql, values: [.int(PostgresStore.slice)] + values)]).first?.count ?? 0
+        }
     }
 
     private func inSlices(_ body: () throws(StoreError) -> Int) throws(StoreError) {
@@ -160,7 +162,8 @@ extension PostgresStore {
         try writer.run([
             .init(sql: "UPDATE realm SET lineage = $1 WHERE id = 1", values: [.int(lineage)]),
             .init(
-                sql: "INSERT INTO marks VALUES('serial', $1) ON CONFLICT (name) DO UPDATE SET value = greatest(marks.value, excluded.value)",
+                sql:
+                    "INSERT INTO marks VALUES('serial', $1) ON CONFLICT (name) DO UPDATE SET value = greatest(marks.value, excluded.value)",
                 values: [.int(highest + PostgresStore.skippedSerials)]),
             .init(sql: "UPDATE positions SET down_epoch = NULL, down_last = 0, down_ack = 0 WHERE down_epoch IS NOT NULL"),
         ])

@@ -7,7 +7,9 @@ extension PostgresStore {
     /// The rows of a table, unsealed, each with its name.
     func each(_ table: DerivedTable, _ connection: PostgresConnection, _ body: (_ name: String, _ line: String) throws -> Void) throws {
         for row in try connection.query(PostgresStore.sql(table)).rows {
-            func columns(_ range: Range<Int>) throws -> String { try range.map { try row.optionalText($0) ?? "NULL" }.joined(separator: "|") }
+            func columns(_ range: Range<Int>) throws -> String {
+                try range.map { try row.optionalText($0) ?? "NULL" }.joined(separator: "|")
+            }
             switch table {
             case .lots: try body(row.text(0), columns(0..<5))
             case .positions: try body(row.text(0), columns(0..<6))
@@ -101,7 +103,9 @@ extension PostgresStore {
             var last: AuditRecord?
             for row in try connection.query("SELECT id, at, actor, action, target, detail, hash FROM audit ORDER BY id").rows {
                 let record = try audit(row)
-                if let last, AuditRecord.firstBroken([last, record]) != nil { add("audit: record \(record.id) does not follow from the one before") }
+                if let last, AuditRecord.firstBroken([last, record]) != nil {
+                    add("audit: record \(record.id) does not follow from the one before")
+                }
                 last = record
             }
             return findings
@@ -149,7 +153,9 @@ extension PostgresStore {
                 guard let wanted = expected[ByteKey(name)] else {
                     return add("\(table.rawValue): \(SQLiteStore.masked(name)) stands there, and the journal knows nothing of it")
                 }
-                if wanted != Signature.digest64(line, "") { add("\(table.rawValue): \(SQLiteStore.masked(name)) is not what the journal makes of it") }
+                if wanted != Signature.digest64(line, "") {
+                    add("\(table.rawValue): \(SQLiteStore.masked(name)) is not what the journal makes of it")
+                }
             }
         }
         // A row past its time need not be there.

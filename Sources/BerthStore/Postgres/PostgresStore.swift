@@ -33,6 +33,8 @@ public final class PostgresStore: HistoryStore {
         /// ms since the machine started, pauses included; and ms since 1970.
         public var boot: @Sendable () -> Int64
         public var wall: @Sendable () -> Millis
+        /// Whether it waits as a standby while another server leads.
+        public var waits = true
         /// Told in a sentence what happens to the connection and to the office.
         public var log: @Sendable (String) -> Void
         /// Told that another server leads: this process has to end.
@@ -49,8 +51,9 @@ public final class PostgresStore: HistoryStore {
     /// Opens the city and leads it. While another server leads, the call waits: this server is its cold standby.
     /// - Parameters:
     ///   - vault: seals personal data and secrets; all servers of a city have the same master key.
+    ///   - again: opens a city that was moved to another store, and takes the mark away.
     /// - Throws: ``StoreError/wrongKey`` under another master key; ``StoreError/unavailable(_:)`` where the database cannot be used.
-    public init(_ address: PostgresAddress, vault: FieldCipher?, seat: Seat) throws(StoreError) {
+    public init(_ address: PostgresAddress, vault: FieldCipher?, seat: Seat, again: Bool = false) throws(StoreError) {
         let codec = RowEncoding(vault: vault)
         let clocks = PostgresWriter.Clocks(boot: seat.boot, wall: seat.wall)
         do {
@@ -71,12 +74,17 @@ public final class PostgresStore: HistoryStore {
                     continue
                 }
                 guard office == nil else { break }
+                guard seat.waits else {
+                    throw StoreError.unavailable(
+                        "this city is led by \(try PostgresStore.leader(connection)); do it there, or stop that server")
+                }
                 if !isTold { seat.log("standing by: this city is led by \(try PostgresStore.leader(connection))") }
                 isTold = true
                 PostgresWriter.wait(milliseconds: 200)
             }
             guard let office else { throw StoreError.unavailable("the office was not taken") }
             seat.log("leading this city in term \(office.term)")
+            if again { try connection.query("UPDATE realm SET moved_to = NULL WHERE id = 1") }
             let moved = try connection.query("SELECT moved_to FROM realm WHERE id = 1").first?.optionalText(0)
             if let moved { throw StoreError.unavailable("this city was moved to \(moved): two copies would sell the same places twice") }
             let known = try PostgresStore.known(connection, last: office.last)
@@ -99,6 +107,53 @@ public final class PostgresStore: HistoryStore {
     public var doubts: [String: Int] { writer.doubts.withLock { $0 } }
     /// How often leadership has changed.
     public var term: Int64 { writer.term }
+    /// How long this server may still answer without another word of the database, ms; 0 when it may not.
+    public var sureMillis: Int64 { writer.sureMillis }
+
+    /// The row that says who leads a city.
+    public struct Office: Sendable {
+        public var term: Int64
+        /// The number of the last entry.
+        public var last: Int64
+        /// The server that leads, or led last, and its address.
+        public var holder: String?
+        public var address: String?
+        /// How long its lease still runs without another word, ms; nil when it has ended.
+        public var leaseMillis: Int64?
+        public var format: Int64
+        public var lineage: Int64
+        /// Whether a standby of the database confirms every commit.
+        public var isReplicated: Bool
+        public var database: String
+    }
+
+    /// Reads who leads, without taking part.
+    public static func office(_ address: PostgresAddress) throws(StoreError) -> Office? {
+        do {
+            let connection = try PostgresConnection(address)
+            guard try connection.query("SELECT to_regclass($1) IS NOT NULL", [.text("\(address.schema).realm")]).first?.flag(0) == true
+            else {
+                return nil
+            }
+            let row = try connection.query(
+                """
+                SELECT term, last, holder, address, CASE WHEN expires > clock_timestamp() THEN (extract(epoch FROM expires - clock_timestamp()) * 1000)::bigint ELSE 0 END, format, lineage,
+                    current_setting('synchronous_standby_names') <> '', version(), expires > clock_timestamp() FROM realm WHERE id = 1
+                """
+            ).first
+            return try row.map { row in
+                Office(
+                    term: try row.int(0), last: try row.int(1), holder: try row.optionalText(2), address: try row.optionalText(3),
+                    leaseMillis: try row.flag(9) ? try row.int(4) : nil, format: try row.int(5), lineage: try row.int(6),
+                    isReplicated: try row.flag(7), database: try row.text(8))
+            }
+        } catch { throw translate(error) }
+    }
+
+    /// Marks the city as moved: no server leads it any more until the mark is taken away.
+    public func mark(movedTo place: String?) throws(StoreError) {
+        try write("UPDATE realm SET moved_to = $1 WHERE id = 1", [.optional(place)])
+    }
 
     static func translate(_ error: any Error) -> StoreError {
         switch error {
@@ -119,7 +174,9 @@ public final class PostgresStore: HistoryStore {
             try connection.run("SET synchronous_commit = on")
         }
         guard try setting("synchronous_commit") != "off" else { throw StoreError.unavailable("synchronous_commit cannot be turned on") }
-        guard try setting("fsync") == "on" else { throw StoreError.unavailable("the database runs with fsync = off: it can lose what it acknowledged") }
+        guard try setting("fsync") == "on" else {
+            throw StoreError.unavailable("the database runs with fsync = off: it can lose what it acknowledged")
+        }
     }
 
     /// The master key opens what another server has sealed. The first server puts the row there.
@@ -130,8 +187,10 @@ public final class PostgresStore: HistoryStore {
             vault.seal(Array("berth".utf8), into: &sealed)
         }
         try connection.query(
-            "INSERT INTO realm(id, format, key_probe) VALUES(1, $1, $2) ON CONFLICT DO NOTHING", [.int(PostgresSchema.format), .bytes(sealed)])
-        guard let row = try connection.query("SELECT key_probe FROM realm WHERE id = 1").first, try codec.open(row.bytes(0)) == "berth" else {
+            "INSERT INTO realm(id, format, key_probe) VALUES(1, $1, $2) ON CONFLICT DO NOTHING",
+            [.int(PostgresSchema.format), .bytes(sealed)])
+        guard let row = try connection.query("SELECT key_probe FROM realm WHERE id = 1").first, try codec.open(row.bytes(0)) == "berth"
+        else {
             throw StoreError.wrongKey
         }
     }
@@ -190,7 +249,8 @@ public final class PostgresStore: HistoryStore {
                 ON CONFLICT (image_id) DO UPDATE SET completed_at = excluded.completed_at
             """,
             [
-                .text(picture.imageId), .int(picture.createdAt), .int(picture.expireAt), .optional(picture.completedAt), .text(picture.appId),
+                .text(picture.imageId), .int(picture.createdAt), .int(picture.expireAt), .optional(picture.completedAt),
+                .text(picture.appId),
                 .text(picture.parkCode), .int(Int64(picture.type)), .text(picture.ext), .int(picture.size), .text(picture.sha256),
             ])
     }

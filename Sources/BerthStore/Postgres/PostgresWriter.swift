@@ -42,6 +42,7 @@ final class PostgresWriter: Sendable {
     /// Commits whose answer was lost, by what became of them.
     let doubts = Mutex<[String: Int]>([:])
 
+    var sureMillis: Int64 { max(0, sureUntil.load(ordering: .acquiring) - clocks.boot()) }
     var mayAnswer: Bool { clocks.boot() < sureUntil.load(ordering: .acquiring) }
 
     /// - Parameters:
@@ -65,13 +66,15 @@ final class PostgresWriter: Sendable {
     // MARK: Taking office
 
     /// - Returns: the term and the last entry; nil while another server leads.
-    static func take(_ connection: PostgresConnection, name: String, address: String, clocks: Clocks) throws -> (term: Int64, last: Int64)? {
+    static func take(_ connection: PostgresConnection, name: String, address: String, clocks: Clocks) throws -> (term: Int64, last: Int64)?
+    {
         let before = clocks.wall()
         let there: Int64 = try connection.query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").first?.int(0) ?? 0
         let difference = there - (before + clocks.wall()) / 2
         guard abs(difference) <= clockDifferenceMax else {
             throw StoreError.unavailable(
-                "the clocks of this server and of the database differ by \(difference) ms; a server leads with at most \(clockDifferenceMax)")
+                "the clocks of this server and of the database differ by \(difference) ms; a server leads with at most \(clockDifferenceMax)"
+            )
         }
         let row = try connection.query(
             """
@@ -147,7 +150,7 @@ final class PostgresWriter: Sendable {
         }
     }
 
-    /// What follows from a row that was written beside the groups.
+    /// Tells the next group of rows that were written beside the groups.
     func change(_ body: (inout PostgresGroup.Known) -> Void) { state.withLock { body(&$0.known) } }
     var known: PostgresGroup.Known { state.withLock { $0.known } }
 

@@ -244,4 +244,20 @@ extension SQLiteStore {
     public func lineage() throws(StoreError) -> Int64 {
         try read { try Int64.fetchOne($0, sql: "SELECT value FROM marks WHERE name = 'lineage'") ?? 0 }
     }
+
+    // MARK: A city that was moved
+
+    /// When this city was moved to another store, ms since 1970; nil for one that lives here. Two living copies would sell the same places.
+    public func movedAt() throws(StoreError) -> Millis? {
+        let at = try read { try Int64.fetchOne($0, sql: "SELECT value FROM marks WHERE name = 'moved'") ?? 0 }
+        return at > 0 ? at : nil
+    }
+
+    /// - Parameter time: nil takes the mark away.
+    public func mark(movedAt time: Millis?) throws(StoreError) {
+        try write { db in
+            try db.execute(
+                sql: "INSERT INTO marks VALUES('moved', ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value", arguments: [time ?? 0])
+        }
+    }
 }

@@ -161,7 +161,8 @@ extension SQLiteStore {
                     try each(table, db) { name, line in
                         guard let wanted = expected[ByteKey(name)] else {
                             if isWhole {
-                                findings.add("\(table.rawValue): \(SQLiteStore.masked(name)) stands there, and the journal knows nothing of it")
+                                findings.add(
+                                    "\(table.rawValue): \(SQLiteStore.masked(name)) stands there, and the journal knows nothing of it")
                             }
                             return
                         }
