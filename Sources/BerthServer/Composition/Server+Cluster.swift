@@ -12,7 +12,10 @@ extension Server {
         let logger = logger
         var seat = PostgresStore.Seat(
             name: "\(ProcessInfo.processInfo.hostName) (\(getpid()))", address: settings.publicURL, boot: { SystemClock.boot() },
-            wall: { SystemClock.now() }, log: { logger.notice("database: \($0)") },
+            wall: { SystemClock.now() }, log: { line in
+                if line.hasPrefix("standing by") { ServiceManager.standingBy() }
+                logger.notice("database: \(line)")
+            },
             onEnd: { reason in
                 logger.critical("this server leads the city no more and ends", metadata: ["why": "\(reason)"])
                 // Nothing is flushed or closed: whatever this process still does, it may not do.

@@ -81,10 +81,6 @@ final class Pipeline: Sendable {
         var isAuthentic = false
         var verified: VerifiedRequest?
         do throws(WireError) {
-            // Another server may lead by now: nothing is answered from a memory that may be old.
-            guard sequencer.store.mayAnswer else {
-                throw WireError("dependencyUnavailable", "this server is not sure that it leads the city")
-            }
             let envelope: Envelope
             do throws(WireError) { envelope = try Envelope.read(bytes, echo: &echo) } catch {
                 credential = credentials.find(echo.appId)
@@ -97,6 +93,10 @@ final class Pipeline: Sendable {
                 isAuthentic = true
                 verified = request
             } catch { throw illegalNumber(envelope) ?? error }
+            // Another server may lead by now: nothing is answered from a memory that may be old.
+            guard sequencer.store.mayAnswer else {
+                throw WireError("dependencyUnavailable", "this server is not sure that it leads the city")
+            }
             // An entry of a log is consumed with its refusal: the log would else stand at it for ever.
             if !Pipeline.isOfUpLog(envelope), let fault = illegalNumber(envelope) { throw fault }
             if request.usesNextSecret { keys.takeUp(envelope.appId, now: received) }

@@ -173,9 +173,10 @@ final class PostgresResult {
             PQresultErrorField(pointer, Int32(name.asciiValue ?? 0)).map { String(cString: $0) }
         }
         let state = field("C") ?? ""
-        let message = field("M") ?? String(cString: PQerrorMessage(connection)).trimmingCharacters(in: .whitespacesAndNewlines)
-        // 57P01 to 57P03: the server ends or starts; 25006: it has become a standby.
-        let isBroken = PQstatus(connection) != CONNECTION_OK || state.hasPrefix("57P") || state.hasPrefix("08") || state == "25006"
+        let message = field("M") ?? PostgresConnection.line(PQerrorMessage(connection))
+        // No state: libpq itself says that the connection is gone. 57P01 to 57P03: the server ends or starts; 25006: it has become a standby.
+        let isBroken =
+            state.isEmpty || PQstatus(connection) != CONNECTION_OK || state.hasPrefix("57P") || state.hasPrefix("08") || state == "25006"
         return PostgresFailure(state: state, message: message, isBroken: isBroken)
     }
 }
@@ -261,7 +262,12 @@ final class PostgresConnection: @unchecked Sendable {
     var serverVersion: Int { Int(PQserverVersion(pointer)) }
 
     private func lost() -> PostgresFailure {
-        PostgresFailure(message: String(cString: PQerrorMessage(pointer)).trimmingCharacters(in: .whitespacesAndNewlines), isBroken: true)
+        PostgresFailure(message: PostgresConnection.line(PQerrorMessage(pointer)), isBroken: true)
+    }
+
+    /// The first line of a message of libpq.
+    fileprivate static func line(_ text: UnsafePointer<CChar>?) -> String {
+        text.map { String(cString: $0).split(separator: "\n").first.map(String.init) ?? "" } ?? ""
     }
 
     /// Runs statements without parameters, one after the other; the last answer.

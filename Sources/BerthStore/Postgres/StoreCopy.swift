@@ -244,7 +244,7 @@ public struct StoreCopy {
         try postgres.snapshot { connection in
             try sqlite.pool.write { db in
                 for (table, query, columns) in StoreCopy.back {
-                    facts.rows.append((table, try copy(connection, table, query, columns, db)))
+                    facts.rows.append((String(table.prefix { $0 != "(" }), try copy(connection, table, query, columns, db)))
                 }
                 try counters(connection, db)
                 facts.entry = try Int64.fetchOne(db, sql: "SELECT max(id) FROM journal") ?? 0
