@@ -12,7 +12,8 @@ extension Server {
         let logger = logger
         var seat = PostgresStore.Seat(
             name: "\(ProcessInfo.processInfo.hostName) (\(getpid()))", address: settings.publicURL, boot: { SystemClock.boot() },
-            wall: { SystemClock.now() }, log: { line in
+            wall: { SystemClock.now() },
+            log: { line in
                 if line.hasPrefix("standing by") { ServiceManager.standingBy() }
                 logger.notice("database: \(line)")
             },
