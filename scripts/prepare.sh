@@ -1,6 +1,6 @@
 # Shared by ./start and ./test: packages and builds. Sourced, not run.
 RUN_PACKAGES="mosquitto libmosquitto-dev libsqlite3-dev libqrencode-dev libpq-dev libjs-leaflet libjs-leaflet.markercluster openssl pkg-config"
-TEST_PACKAGES="postgresql-15 postgresql-client-15 python3 python3-venv mosquitto-clients chromium chromium-driver fonts-noto-cjk curl faketime chrony prometheus jq golang-go valgrind binutils nodejs openjdk-17-jdk-headless"
+TEST_PACKAGES="postgresql-15 postgresql-client-15 nftables python3 python3-venv mosquitto-clients chromium chromium-driver fonts-noto-cjk curl faketime chrony prometheus jq golang-go valgrind binutils nodejs openjdk-17-jdk-headless"
 
 say() { printf '\n泊位 Berth: %s\n' "$*"; }
 

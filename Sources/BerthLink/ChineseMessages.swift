@@ -14,6 +14,14 @@ enum ChineseMessages {
         --to 与 --from 应给出其一
         store = {}: a city on one machine has no cluster (docs/cluster.md)
         store = {1}：单机城市没有集群（见 docs/cluster.zh-CN.md）
+        a city on one machine has no cluster (docs/cluster.md)
+        单机城市没有集群（见 docs/cluster.zh-CN.md）
+        cluster.host = {}: an address or the name of a host expected
+        cluster.host = {1}：应为地址或主机名
+        the server was stopped while it stood by
+        服务器在待命时被停止
+        the audit record {} does not follow from the one before
+        审计记录 {1} 与前一条不衔接
         {}: postgres://… expected
         {1}：应为 postgres://…
         store = {}: sqlite, memory, or postgres://… with realm=name expected

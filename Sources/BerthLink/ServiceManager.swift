@@ -6,8 +6,8 @@ import Foundation
 public enum ServiceManager {
     /// Everything listens; systemd ends the start of a unit of `Type=notify`.
     public static func ready() { send("READY=1\nSTATUS=serving") }
-    /// The service waits for its turn, and is not ready.
-    public static func standingBy() { send("STATUS=standing by: another server leads this city") }
+    /// Everything listens, and requests are carried to the server that leads.
+    public static func standingBy() { send("READY=1\nSTATUS=standing by: another server leads this city") }
     /// A sign of life; a unit with `WatchdogSec` is restarted without it.
     public static func alive() { send("WATCHDOG=1") }
     /// The service has stopped listening and ends.

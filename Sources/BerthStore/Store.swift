@@ -255,6 +255,11 @@ public final class Commit: Sendable {
     /// Made once, when the store first sees it.
     let draft = PreparedCommit()
 
+    /// Bytes that it brings to the store, nearly.
+    public var weight: Int {
+        (reply?.data.count ?? 0) + up.reduce(0) { $0 + $1.data.utf8.count + $1.reply.utf8.count } + events.count * 1_000 + 500
+    }
+
     public init(
         at: Millis, events: [Event], reply: KeptReply? = nil, up: [UpResult] = [], audit: AuditRecord? = nil, mended: [UpResult] = []
     ) {

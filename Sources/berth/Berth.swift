@@ -179,13 +179,14 @@ struct Serve: AsyncParsableCommand {
                 _ = try Resources.folder(name, of: target)
             }
             Server.collectMetrics()
-            try await Server(settings: settings, logger: logger).run(makePages: WebHost.make) { ready in
+            let code = try await Server(settings: settings, logger: logger).run(makePages: WebHost.make) { ready in
                 // The server serves without a reader of this line too.
                 if let reason = Output.line(ready.json.string) {
                     logger.warning("the ready line cannot be written to standard output", metadata: ["reason": "\(reason)"])
                 }
             }
-        } catch { fail("\(error)") }
+            if code != 0 { throw ExitCode(code) }
+        } catch let code as ExitCode { throw code } catch { fail("\(error)") }
     }
 }
 

@@ -9,7 +9,8 @@ import Logging
 
 struct Cluster: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "A city on PostgreSQL: which server leads it.", subcommands: [ClusterStatus.self], defaultSubcommand: ClusterStatus.self)
+        abstract: "A city on PostgreSQL: which server leads it.", subcommands: [ClusterStatus.self, ClusterStepDown.self],
+        defaultSubcommand: ClusterStatus.self)
 }
 
 struct ClusterStatus: AsyncParsableCommand {
@@ -29,6 +30,19 @@ struct ClusterStatus: AsyncParsableCommand {
             if status["leads"]?.boolValue != true { throw ExitCode(1) }
         } catch let code as ExitCode { throw code } catch { fail("\(error)") }
     }
+}
+
+struct ClusterStepDown: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "step-down", abstract: "Hand the city from this server, which leads it, to another one that stands by.",
+        discussion: """
+            The server finishes what it has begun and ends with exit code 75; its supervisor starts it again, and it stands by. Without another server
+            it leads again.
+            """)
+    @OptionGroup var folder: DataOption
+    @OptionGroup var output: OutputOption
+
+    func run() async throws { output.show(await ask(["command": "cluster.stepDown"], data: folder.data)) }
 }
 
 struct StoreCommand: AsyncParsableCommand {

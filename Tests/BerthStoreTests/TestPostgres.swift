@@ -27,10 +27,12 @@ enum TestPostgres {
         return String(address)
     }
 
-    /// The address of a new, empty city.
+    /// The address of a new, empty city. Its connections bear its name.
     static func address() throws -> PostgresAddress {
         let number = count.add(1, ordering: .relaxed).newValue
-        guard let address = PostgresAddress("\(try server.get())&realm=city\(number)") else { throw Missing(description: "no address") }
+        guard let address = PostgresAddress("\(try server.get())&realm=city\(number)&application_name=city\(number)") else {
+            throw Missing(description: "no address")
+        }
         return address
     }
 
@@ -51,12 +53,35 @@ enum TestPostgres {
     ///   - ahead: of the store's clock before the database's, ms.
     static func open(
         _ address: PostgresAddress, vault: FieldCipher? = StoreTests.vault, ahead: Int64 = 0,
-        onEnd: @escaping @Sendable (String) -> Void = { _ in }
+        acceptsLoss: Bool = false, waits: Bool = true, onEnd: @escaping @Sendable (String) -> Void = { _ in }
     ) throws -> PostgresStore {
-        try PostgresStore(
-            address, vault: vault,
-            seat: .init(
-                name: "test", address: "here", boot: { Int64(ProcessInfo.processInfo.systemUptime * 1000) },
-                wall: { Int64(Date().timeIntervalSince1970 * 1000) + ahead }, onEnd: onEnd))
+        var seat = PostgresStore.Seat(
+            name: "test", address: "here", boot: { Int64(ProcessInfo.processInfo.systemUptime * 1000) },
+            wall: { Int64(Date().timeIntervalSince1970 * 1000) + ahead }, onEnd: onEnd)
+        (seat.acceptsLoss, seat.waits) = (acceptsLoss, waits)
+        return try PostgresStore(address, vault: vault, seat: seat)
+    }
+
+    /// Breaks the connections of a city.
+    static func breakConnections(of address: PostgresAddress) throws {
+        try sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = '\(address.schema)'")
+    }
+
+    /// A connection that keeps a transaction open, as a backup does, until the body is done.
+    static func reading(_ text: String, _ body: () throws -> Void) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/psql")
+        process.arguments = ["-qAt", "-v", "ON_ERROR_STOP=1", "-d", try server.get()]
+        let (input, output) = (Pipe(), Pipe())
+        (process.standardInput, process.standardOutput) = (input, output)
+        try process.run()
+        input.fileHandleForWriting.write(Data("BEGIN; \(text); SELECT 'open';\n".utf8))
+        var said = ""
+        while !said.contains("open") { said += String(decoding: output.fileHandleForReading.availableData, as: UTF8.self) }
+        defer {
+            try? input.fileHandleForWriting.close()
+            process.waitUntilExit()
+        }
+        try body()
     }
 }

@@ -53,6 +53,52 @@ class Postgres:
         self.ctl("start")
 
 
+class Line:
+    """A way to the database over TCP that can be cut: no packet passes in either direction, and neither end is told. Its port is this test's own."""
+
+    def __init__(self, database):
+        self.target = str(database.folder / ".s.PGSQL.5432")
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.table = f"berth{self.port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def city(self, name):
+        return f"postgres://berth@127.0.0.1:{self.port}/postgres?sslmode=disable&gssencmode=disable&realm={name}"
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self.target)
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pass(one, other):
+        try:
+            while data := one.recv(65_536):
+                other.sendall(data)
+        except OSError:
+            pass
+        for end in (one, other):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        rules = [f"add table inet {self.table}", f"add chain inet {self.table} out {{ type filter hook output priority 0; }}"]
+        rules += [f"add rule inet {self.table} out ip daddr 127.0.0.1 tcp {side} {self.port} drop" for side in ("dport", "sport")]
+        subprocess.run(["nft", "-f", "-"], input="\n".join(rules), text=True, check=True)
+
+    def heal(self):
+        subprocess.run(["nft", "delete", "table", "inet", self.table], check=False, capture_output=True)
+
+
 class Member(Server):
     """One server of a city. It leads, or waits for the one that does."""
 
@@ -71,22 +117,28 @@ class Member(Server):
             args += ["--set", f"{name.replace('__', '.')}={value}"]
         self.process = Process(args, self.folder / "server.log")
         Member.started.append(self.process)
-        self.is_ready = threading.Event()
+        self.is_ready, self.is_open = threading.Event(), threading.Event()
         process = self.process
 
         def wait():
-            line = process.process.stdout.readline()
-            if line:
+            for line in filter(bytes.strip, iter(process.process.stdout.readline, b"")):
                 self.ready = json.loads(line)
                 self.ca = self.ready["ca"]
                 self.context = ssl.create_default_context(cafile=self.ca)
-                self.led_at = time.monotonic()
-                self.is_ready.set()
+                if self.ready["event"] == "ready":
+                    self.led_at = time.monotonic()
+                    self.is_ready.set()
+                self.is_open.set()
         threading.Thread(target=wait, daemon=True).start()
         return self
 
     def leads(self, seconds):
         assert self.is_ready.wait(seconds), self.log()[-2000:]
+        return self
+
+    def carries(self, seconds):
+        """Waits until it listens as a standby."""
+        assert self.is_open.wait(seconds) and not self.is_ready.is_set(), self.log()[-2000:]
         return self
 
     def log(self):
@@ -112,6 +164,8 @@ class Client(threading.Thread):
         super().__init__(daemon=True)
         self.members, self.key, self.park = members, key, park
         self.told, self.unfinished = [], None
+        #: How long it waits for an answer, s; and why it had to ask again.
+        self.patience, self.reasons = 3, []
         self.ending = threading.Event()
         self.failures = 0
 
@@ -134,14 +188,17 @@ class Client(threading.Thread):
 
     def ask(self, name, data):
         for member in self.members:
-            if not member.is_ready.is_set() or member.process.process.poll() is not None:
+            if not member.is_open.is_set() or member.process.process.poll() is not None:
                 continue
             try:
-                reply = member.send(self.key, envelope(self.key, "order.create", data, requestId=name), connection=member.connection(timeout=3))
-            except (OSError, http.client.HTTPException, ValueError):
+                reply = member.send(
+                    self.key, envelope(self.key, "order.create", data, requestId=name), connection=member.connection(timeout=self.patience))
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self.reasons.append(repr(error))
                 continue
             if reply.status < 500:
                 return reply
+            self.reasons.append(repr(reply))
         return None
 
     def finish(self):

@@ -141,11 +141,11 @@ def test_the_database_is_gone_for_a_while(tmp_path):
     gone = time.monotonic()
     late = threading.Thread(target=lambda: server.call(key, "order.create", {**booking("T6"), "clientOrderNo": "waits"}), daemon=True)
     late.start()
-    # It answers for 4 s after the last word of the database, and no longer.
+    # The connection has ended: another server may lead at any moment. It answers no more.
     # (A question about the lot waits for the booking that is under way.)
     while (reply := server.call(key, "sys.time.get")).code == 0:
-        assert time.monotonic() - gone < 6, "it answers although another server could lead by now"
-        time.sleep(0.1)
+        assert time.monotonic() - gone < 2, "it answers although another server could lead by now"
+        time.sleep(0.02)
     refused = time.monotonic() - gone
     assert reply.code == 501 and "not sure" in server.log()
     connection = server.connection()
@@ -233,6 +233,13 @@ def test_a_city_moves_there_and_back(database, tmp_path):
     assert refused.returncode != 0 and "--again" in refused.stderr
     again = run(alone.data, "store", "copy", "--to", database.city("moved"))
     assert again.returncode != 0
+    # A copy that was broken off is no city: no server starts from it, and the next copy begins anew.
+    database.sql("UPDATE realm SET moved_to = 'another store: a copy was not finished; `berth store copy` begins it anew'", "moved")
+    database.sql("DELETE FROM orders WHERE serial % 2 = 0", "moved")
+    half = Member(tmp_path / "half", database.city("moved"), key_from=alone).launch()
+    assert half.ended(30) != 0 and "not finished" in half.log()
+    whole = run(alone.data, "store", "copy", "--to", database.city("moved"), "-o", "json")
+    assert whole.returncode == 0 and json.loads(whole.stdout) == facts, whole.stderr
 
     server = Member(tmp_path / "b", database.city("moved"), key_from=alone).launch().leads(60)
     seen = {row["orderNo"]: row["status"] for row in server.call(key, "order.list", {"limit": 100}).data["orders"]}
@@ -255,7 +262,7 @@ def test_a_city_moves_there_and_back(database, tmp_path):
     home.start()
     shown = home.call(key, "order.list", {"limit": 100}).data["orders"]
     assert {row["orderNo"] for row in shown} == set(orders + [number] + more)
-    assert home.cli("verify").strip() != "" and home.call(key, "order.create", booking("MOVED")).code == 0
+    assert home.cli("verify").strip() in ("the database is what its journal makes of it", "数据库与其日志一致") and home.call(key, "order.create", booking("MOVED")).code == 0
     home.stop()
     moved = Member(tmp_path / "e", database.city("moved"), key_from=alone).launch()
     assert moved.ended(30) != 0 and "two copies" in moved.log()

@@ -28,7 +28,7 @@ def test_where_a_setting_comes_from(tmp_path):
     code, rows, _ = config(tmp_path / "none")
     assert code == 0 and len(rows) > 60 and all(r["meaning"] and r["variable"].startswith("BERTH_") for r in rows)
     for text, why in (('{"https.prot": 1}', "the nearest is https.port"), ('{"https.port": 70000}', "https.port = 70000"), ('{"https.port": 1', "is not JSON"),
-                      ('{"store": "disk"}', "sqlite or memory"), ('{"tls.key": "/etc/hostname"}', "both expected"), ('{"tls.names": "a b"}', "tls.names")):
+                      ('{"store": "disk"}', "sqlite, memory"), ('{"tls.key": "/etc/hostname"}', "both expected"), ('{"tls.names": "a b"}', "tls.names")):
         (tmp_path / "berth.json").write_text(text)
         code, _, done = config(tmp_path)
         assert code == 1 and why in done.stderr, (text, done.stderr)

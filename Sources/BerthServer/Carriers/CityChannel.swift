@@ -14,8 +14,10 @@ struct CityChannel: HTTPChannelHandler {
     typealias Value = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
 
     let connections: Connections
-    /// The signed interface of this front; nil where it has none.
-    let signed: SignedFront?
+    /// The signed interface for a connection that is opened now; nil where there is none.
+    let signed: @Sendable () -> SignedFront?
+    /// The connections are other servers' (``Carrier``).
+    let isLink: Bool
     /// Hummingbird's part: every request that the signed interface leaves.
     let responder: HTTPChannelHandler.Responder
 
@@ -29,8 +31,9 @@ struct CityChannel: HTTPChannelHandler {
             try pipeline.configureHTTPServerPipeline(
                 withPipeliningAssistance: true, withErrorHandling: false, withOutboundHeaderValidation: false,
                 withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
+            let signed = signed()
             try pipeline.addHandler(ConnectionGuard(connections: connections, noRoom: signed.map { $0.noRoom }))
-            if let signed { try pipeline.addHandler(SignedHandler(front: signed, loop: channel.eventLoop)) }
+            if let signed { try pipeline.addHandler(SignedHandler(front: signed, loop: channel.eventLoop, isLink: isLink)) }
             try pipeline.addHandler(CityChannel.compressor())
             try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
             return try NIOAsyncChannel(wrappingChannelSynchronously: channel, configuration: .init(isOutboundHalfClosureEnabled: true))
@@ -58,8 +61,12 @@ struct CityChannel: HTTPChannelHandler {
 
 extension HTTPServerBuilder {
     /// A front whose connections are counted and guarded.
-    /// - Parameter signed: the signed interface in front of Hummingbird, on the same port.
-    static func city(_ connections: Connections, signed: SignedFront? = nil) -> HTTPServerBuilder {
-        .init { responder in CityChannel(connections: connections, signed: signed, responder: responder) }
+    /// - Parameters:
+    ///   - signed: the signed interface in front of Hummingbird, on the same port.
+    ///   - isLink: the connections are other servers'.
+    static func city(
+        _ connections: Connections, signed: @escaping @Sendable () -> SignedFront? = { nil }, isLink: Bool = false
+    ) -> HTTPServerBuilder {
+        .init { responder in CityChannel(connections: connections, signed: signed, isLink: isLink, responder: responder) }
     }
 }

@@ -1,13 +1,19 @@
 import Hummingbird
 import NIOCore
+import NIOSSL
 
 /// The facts of a connection that a responder needs.
 struct ConnectionContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     private let channel: any Channel
 
-    /// The other end's address, without its port.
-    var remoteAddress: String? { channel.remoteAddress?.ipAddress }
+    /// The client's address, where another server carries its request.
+    var carriedSource: String?
+
+    /// The client's address, without its port.
+    var remoteAddress: String? { carriedSource ?? channel.remoteAddress?.ipAddress }
+    /// SHA-256 of the certificate that the client showed, lower hex; nil when it showed none.
+    func certificate() async -> String? { SignedHandler.digest(try? await channel.nioSSL_peerCertificate().get()) }
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)

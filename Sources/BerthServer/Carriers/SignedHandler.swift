@@ -143,11 +143,15 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var hasNotedSource = false
     private var certificate: String?
     private var trace: TraceParent?
+    private var attempt = 1
+    /// The connection is another server's (``Carrier``).
+    private let isLink: Bool
     /// The time that a refused sender has to read the reply.
     private static let farewellMillis: Int64 = 100
 
-    init(front: SignedFront, loop: any EventLoop) {
+    init(front: SignedFront, loop: any EventLoop, isLink: Bool) {
         self.front = front
+        self.isLink = isLink
         queue = front.queue(of: loop)
     }
 
@@ -201,6 +205,10 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
         bodyBytes = 0
         keepsAlive = head.isKeepAlive
         trace = head.headers.first(name: "traceparent").flatMap(TraceParent.init)
+        if isLink {
+            certificate = head.headers.first(name: LinkField.certificate)
+            attempt = head.headers.first(name: LinkField.attempt).flatMap { Int($0) } ?? 1
+        }
         func refuse(_ name: String, _ hint: String, status: HTTPResponseStatus? = nil) {
             phase = .draining(front.pipeline.refuse(name, hint), status)
         }
@@ -260,18 +268,31 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
         phase = .deciding
         let bytes = body.map { Array(buffer: $0) } ?? []
         body = nil
-        if certificate == nil, front.asksCertificates() { certificate = SignedHandler.certificate(context) }
+        if isLink, !front.pipeline.store.mayAnswer { return misdirect(context) }
+        if certificate == nil, !isLink, front.asksCertificates() { certificate = SignedHandler.certificate(context) }
         let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
-        front.pipeline.receive(bytes, .init(service: service, certificate: certificate, trace: trace)) { [queue] reply in
+        front.pipeline.receive(bytes, .init(service: service, certificate: certificate, trace: trace, attempt: attempt)) { [queue] reply in
             queue.deliver(reply, to: handler)
         }
     }
 
+    /// Tells a front that this server is not sure that it leads: nothing was done, and the front asks the next leader.
+    private func misdirect(_ context: ChannelHandlerContext) {
+        phase = .closing
+        let head = HTTPResponseHead(
+            version: .http1_1, status: .init(statusCode: LeaderLink.misdirected), headers: ["Content-Length": "0", "Connection": "close"])
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        let channel = context.channel
+        context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { _ in channel.close(promise: nil) }
+    }
+
     /// SHA-256 of the client's certificate, lower hex; nil when it showed none.
     private static func certificate(_ context: ChannelHandlerContext) -> String? {
-        guard let shown = try? context.pipeline.syncOperations.nioSSL_peerCertificate(), let bytes = try? shown.toDERBytes() else {
-            return nil
-        }
+        digest(try? context.pipeline.syncOperations.nioSSL_peerCertificate())
+    }
+
+    static func digest(_ certificate: NIOSSLCertificate?) -> String? {
+        guard let bytes = try? certificate?.toDERBytes() else { return nil }
         return Signature.hash(canonical: bytes)
     }
 
@@ -287,7 +308,7 @@ final class SignedHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
         isSending = true
         defer { isSending = false }
-        if reply.isAuthentic, !hasNotedSource, let source = context.remoteAddress?.ipAddress {
+        if reply.isAuthentic, !isLink, !hasNotedSource, let source = context.remoteAddress?.ipAddress {
             hasNotedSource = true
             front.connections.noteKnown(source)
         }

@@ -10,6 +10,8 @@ enum Limits {
     static let logBacklogPerLotMax = WireLimits.inFlightMax
     /// Messages in one transaction: keeps a commit, and with it everybody's wait, short.
     static let batchMax = 2_000
+    /// Bytes of them, nearly: records that lots bring back after an outage are large.
+    static let batchBytesMax = 16 << 20
     /// How long ended orders and visits stay in memory, ms: longer than any commit takes.
     static let keepEndedMillis: Int64 = 600_000
     /// A request's head and body must arrive within this time, s.

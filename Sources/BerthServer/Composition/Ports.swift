@@ -51,7 +51,7 @@ enum Ports {
     }
 
     private static func sentence(_ place: Place, _ host: String, _ reason: Int32) -> String {
-        let flag = "--" + place.key.replacingOccurrences(of: ".", with: "-")
+        let flag = place.key.hasPrefix("cluster.") ? "--set \(place.key)=…" : "--" + place.key.replacingOccurrences(of: ".", with: "-")
         let named = "(setting \(place.key), flag \(flag))"
         switch reason {
         case EADDRINUSE: return "\(place.key) = \(place.port): already in use \(named)"

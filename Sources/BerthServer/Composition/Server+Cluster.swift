@@ -14,7 +14,6 @@ extension Server {
             name: "\(ProcessInfo.processInfo.hostName) (\(getpid()))", address: settings.publicURL, boot: { SystemClock.boot() },
             wall: { SystemClock.now() },
             log: { line in
-                if line.hasPrefix("standing by") { ServiceManager.standingBy() }
                 logger.notice("database: \(line)")
             },
             onEnd: { reason in
@@ -27,7 +26,7 @@ extension Server {
     }
 
     /// EX_TEMPFAIL: the supervisor starts the process again.
-    private static let lostOffice: Int32 = 75
+    static let lostOffice: Int32 = 75
 
     /// The leader of the city in PostgreSQL (`berth cluster status`), read from the database itself.
     public static func clusterStatus(settings: ServerSettings) throws -> JSON {
@@ -38,6 +37,7 @@ extension Server {
             guard let office = try PostgresStore.office(address) else { return ["realm": .string(address.schema), "exists": false] }
             return .compact([
                 ("realm", .string(address.schema)), ("leader", .optional(office.holder)), ("address", .optional(office.address)),
+                ("link", .optional(office.link)),
                 ("leads", .bool(office.leaseMillis != nil)), ("leaseMillis", .int(office.leaseMillis ?? 0)), ("term", .int(office.term)),
                 ("lastEntry", .int(office.last)), ("format", .int(office.format)), ("lineage", .int(office.lineage)),
                 ("replicated", .bool(office.isReplicated)), ("database", .string(office.database)),
@@ -62,13 +62,24 @@ extension Server {
         do throws(StoreError) {
             let sqlite = try SQLiteStore(path: server.folder.database, vault: vault)
             defer { sqlite.close() }
+            var seat = server.seat(waits: false)
+            seat.takesCopies = !isBack
             let isMoved = try sqlite.movedAt() != nil
-            guard isBack || !isMoved else { throw .unavailable("this city was moved already") }
-            let postgres = try PostgresStore(address, vault: vault, seat: server.seat(waits: false))
+            let postgres = try PostgresStore(address, vault: vault, seat: seat)
             defer { postgres.close() }
+            // A source that was marked before its copy was released is copied again.
+            let isUnfinished = try postgres.isUnfinishedCopy()
+            guard isBack || !isMoved || isUnfinished else { throw .unavailable("this city was moved already") }
             let copy = StoreCopy(sqlite, postgres, say: say)
             let facts = try isBack ? copy.toSQLite() : copy.toPostgres()
-            if isBack { try postgres.mark(movedTo: server.folder.database) } else { try sqlite.mark(movedAt: SystemClock.now()) }
+            // The source is closed before the target opens: there is no moment at which both could start.
+            if isBack {
+                try postgres.mark(movedTo: server.folder.database)
+                try sqlite.mark(movedAt: nil)
+            } else {
+                try sqlite.mark(movedAt: SystemClock.now())
+                try postgres.mark(movedTo: nil)
+            }
             return [
                 "tables": .object(JSONObject(facts.rows.map { ($0.table, .int($0.count)) })), "entry": .int(facts.entry),
                 "digest": .string(facts.digest),

@@ -32,14 +32,17 @@ public final class Server: Sendable {
 
     /// The facts that a client must know, once everything listens.
     public struct Ready: Sendable {
+        /// The server leads its city; otherwise it carries requests to the one that does.
+        public var leads = true
         public var https: String
-        public var mqtt: String
+        public var mqtt: String?
         public var ca: String
         public var page: String?
 
         public var json: JSON {
             .compact([
-                ("event", "ready"), ("https", .string(https)), ("mqtt", .string(mqtt)), ("ca", .string(ca)),
+                ("event", .string(leads ? "ready" : "standing by")), ("https", .string(https)), ("mqtt", .optional(mqtt)),
+                ("ca", .string(ca)),
                 ("page", .optional(page)),
             ])
         }
@@ -49,10 +52,13 @@ public final class Server: Sendable {
     public static func collectMetrics() { MetricsSystem.bootstrap(MetricsRegistry.shared) }
 
     /// Runs until SIGTERM or SIGINT; then stops listening, makes everything durable and ends the broker.
-    /// - Parameter makePages: makes the pages of people; nil for a server without them.
+    /// - Parameters:
+    ///   - makePages: makes the pages of people; nil for a server without them.
+    ///   - onReady: told when everything listens; and before that, of one of several servers, that it carries to the leader.
+    /// - Returns: the exit code: 0, or that of a server that has handed its city over and wants to be started again.
     public func run(
         makePages: (@Sendable (PageEntrance) throws -> any PageHost)? = nil, onReady: @escaping @Sendable (Ready) -> Void
-    ) async throws {
+    ) async throws -> Int32 {
         Limits.check()
         berth_survive_full_disk()
         berth_keep_memory()
@@ -65,97 +71,43 @@ public final class Server: Sendable {
         let authority = LocalCA(directory: folder.tls, settings: settings)
         try authority.prepare(now: clock())
         try ServerCertificate.check(authority)
-        let vault = FieldCipher(masterKey: try folder.masterKey())
-        let (store, image) = try openStore(vault, now: clock(), waits: true)
+        let masterKey = try folder.masterKey()
         let broker = EmbeddedBroker(
-            directory: folder.broker, port: mqttPort, bindAddress: settings.bindAddress, authority: authority,
-            logger: logger)
-        let core = try ServerCore(
-            store: store, image: image, settings: settings, vault: vault, picturesDirectory: folder.pictures, broker: broker, clock: clock,
-            logger: logger)
-        let (sequencer, keys, presence, deliverer) = (core.sequencer, core.keys, core.presence, core.deliverer)
-        let (pipeline, statistics, pictures, onboarding, notifier) = (
-            core.pipeline, core.statistics, core.pictures, core.onboarding, core.notifier
-        )
-        let credentials = keys.book
-        let live = LiveFeed(sequencer: sequencer, presence: presence, clock: clock)
-        try broker.start(image.credentials)
-
-        core.start([live])
-        let lineage = Lineage(sequencer: sequencer, clock: clock, logger: logger)
-        deliverer.start(lineage: lineage)
-        do throws(StoreError) { try lineage.begin() } catch { throw DataFolder.Failed(description: error.reason) }
-        let links = LinkWatch(deliverer: deliverer, live: live, sequencer: sequencer)
-        presence.start(links)
-        let reactor = MQTTReactor(logger: logger)
-        let ears = MQTTFront(
-            pipeline: pipeline, credentials: credentials, presence: presence, deliverer: deliverer, clock: clock,
-            logger: logger)
-        let client = reactor.open(broker.serverConfiguration(), listener: ears)
-        ears.start(client)
-        deliverer.start(mqtt: client)
-        core.relay.start(mqtt: client)
-
-        let gate = ReadyGate()
-        let connections = Connections()
-        logger.info("berth \(Version.text)", metadata: ["connections": "\(connections.most)"])
-        let health = Health(sequencer: sequencer, isBrokerUp: { ears.isUp }, dataDirectory: folder.path)
-        let tus = Tus(pictures: pictures)
-        var host: (any PageHost)?
-        if let makePages {
-            host = try makePages(
-                try await Server.entrance(pipeline, keys: keys, tus: tus, settings: settings, clock: clock, logger: logger))
-        }
-        let pages = PublicSite(live: live, redirects: core.redirects, health: health, host: host, clock: clock)
+            directory: folder.broker, port: mqttPort, bindAddress: settings.bindAddress, authority: authority, logger: logger)
+        let identity = PostgresAddress(settings.store) == nil ? nil : try LinkIdentity(masterKey: masterKey)
+        let carrier = identity.map { Carrier(link: LeaderLink(identity: $0), clock: clock, logger: logger) }
         let startedAt = clock()
-        let certificate = try ServerCertificate(authority: authority, broker: broker, clock: clock, logger: logger)
-        let backstage = InternalEndpoints(
-            settings: settings, credentials: credentials, live: live, presence: presence, statistics: statistics, pipeline: pipeline,
-            health: health, certificateEnds: { certificate.ends }, startedAt: startedAt, clock: clock)
-        let front = HTTPFront(pages: pages, tus: tus, backstage: backstage)
-        let signed = SignedFront(pipeline: pipeline, connections: connections, asksCertificates: { credentials.asksCertificates })
-        let services: [any Service] =
-            try fronts(front, signed: signed, pages: pages, certificate: certificate, connections: connections, gate: gate)
-            + [
-                certificate,
-                try adminFront(
-                    AdminService(
-                        sequencer: sequencer, keys: keys, onboarding: onboarding, notifier: notifier, authority: authority,
-                        settings: settings,
-                        status: {
-                            Server.status(
-                                sequencer, presence, live, broker, isConnected: ears.isUp, startedAt: startedAt,
-                                certificateEnds: certificate.ends)
-                        },
-                        calls: { pipeline.callRows(of: $0).map(Server.inEnglishToo) }, links: { presence.snapshot }, clock: clock),
-                    connections: connections, gate: gate),
-                MaintenanceLoop(
-                    sequencer: sequencer, presence: presence, deliverer: deliverer, live: live, notifier: notifier,
-                    onboarding: onboarding, statistics: statistics, pictures: pictures, store: store, retention: settings.retention,
-                    occupancy: OccupancyRecorder(sequencer: sequencer, store: store, logger: logger), logger: logger, clock: clock,
-                    links: links, dataDirectory: settings.dataDirectory, verifies: true),
-            ]
+        let ending = Ending()
+        let node = Office.Node(
+            settings: settings, folder: folder, authority: authority, vault: FieldCipher(masterKey: masterKey), broker: broker,
+            certificate: try ServerCertificate(authority: authority, broker: broker, clock: clock, logger: logger),
+            connections: Connections(),
+            door: Door(carrier: carrier, settings: settings, startedAt: startedAt), gate: ReadyGate(), startedAt: startedAt, clock: clock,
+            logger: logger, onStepDown: { ending.stepDown() })
+        logger.info("berth \(Version.text)", metadata: ["connections": "\(node.connections.most)"])
+        let announce = announcing(node, mqttPort: mqttPort, onReady)
+        let seat = OfficeSeat(node) { [self] seat in
+            let (store, image) = try await openStore(node, seat, onStandby: { announce(false) })
+            return try await Office(node, store: store, image: image, makePages: makePages)
+        }
+        // A server that is alone with its city listens when it can answer.
+        if carrier == nil { try await seat.open() }
         let group = ServiceGroup(
             configuration: .init(
-                services: services.map {
+                services: (try doors(node, identity) + [node.certificate, seat]).map {
                     .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup)
                 }, gracefulShutdownSignals: [.sigterm, .sigint], logger: Server.quiet(logger)))
-        let isCutOff = Mutex(false)
-        let announce = Task { [settings] in
-            let ports = await gate.ports(count: settings.pagePort > 0 ? 3 : 2)
-            for _ in 0..<Server.brokerAttempts where !ears.isUp && !Task.isCancelled { try? await Task.sleep(for: .milliseconds(50)) }
-            guard !Task.isCancelled else { return }
-            guard ears.isUp else {
-                isCutOff.withLock { $0 = true }
-                return await group.triggerGracefulShutdown()
+        ending.begin { Task { await group.triggerGracefulShutdown() } }
+        let watch = Task {
+            _ = await node.gate.ports(["admin"])
+            for _ in 0..<Server.brokerAttempts where seat.office?.isConnected != true && !Task.isCancelled {
+                try? await Task.sleep(for: .milliseconds(50))
             }
-            ServiceManager.ready()
-            onReady(
-                Ready(
-                    https: "https://127.0.0.1:\(ports["https"] ?? 0)", mqtt: "mqtts://127.0.0.1:\(mqttPort)",
-                    ca: authority.trustFile, page: ports["page"].map { "http://127.0.0.1:\($0)/" }))
+            guard !Task.isCancelled else { return }
+            guard seat.office?.isConnected == true else { return ending.cutOff() }
+            announce(true)
         }
-        defer { announce.cancel() }
+        defer { watch.cancel() }
         do { try await group.run() } catch {
             broker.stop()
             // A port that somebody took since it was tried is named with its setting.
@@ -163,17 +115,59 @@ public final class Server: Sendable {
             throw error
         }
         ServiceManager.stopping()
-        client.close()
-        await core.stop()
-        broker.stop()
-        (store as? any HistoryStore)?.close()
-        if isCutOff.withLock({ $0 }) {
+        await carrier?.close()
+        await seat.office?.close()
+        if ending.isCutOff {
             throw DataFolder.Failed(description: "the server cannot connect to its broker; the broker's log is \(broker.logFile)")
+        }
+        return ending.hasSteppedDown ? Server.lostOffice : 0
+    }
+
+    /// Why a server ends by itself.
+    private final class Ending: Sendable {
+        private struct State {
+            var end: (@Sendable () -> Void)?
+            var isCutOff = false
+            var hasSteppedDown = false
+        }
+        private let state = Mutex(State())
+
+        func begin(_ end: @escaping @Sendable () -> Void) { state.withLock { $0.end = end } }
+        /// The server cannot connect to its broker.
+        func cutOff() {
+            state.withLock { state in
+                state.isCutOff = true; return state.end
+            }?()
+        }
+        /// The city is handed to another server.
+        func stepDown() {
+            state.withLock { state in
+                state.hasSteppedDown = true; return state.end
+            }?()
+        }
+        var isCutOff: Bool { state.withLock { $0.isCutOff } }
+        var hasSteppedDown: Bool { state.withLock { $0.hasSteppedDown } }
+    }
+
+    /// Tells the service manager and the caller that the server leads (`true`), or that it carries to the leader.
+    private func announcing(_ node: Office.Node, mqttPort: Int, _ onReady: @escaping @Sendable (Ready) -> Void) -> @Sendable (Bool) -> Void
+    {
+        let names = settings.pagePort > 0 ? ["https", "page"] : ["https"]
+        return { leads in
+            Task {
+                let ports = await node.gate.ports(names)
+                if leads { ServiceManager.ready() } else { ServiceManager.standingBy() }
+                onReady(
+                    Ready(
+                        leads: leads, https: "https://127.0.0.1:\(ports["https"] ?? 0)",
+                        mqtt: leads ? "mqtts://127.0.0.1:\(mqttPort)" : nil,
+                        ca: node.authority.trustFile, page: ports["page"].map { "http://127.0.0.1:\($0)/" }))
+            }
         }
     }
 
     /// The pages get a way to the signed interface, and credentials of their own, which are made at the first start.
-    private static func entrance(
+    static func entrance(
         _ pipeline: Pipeline, keys: CredentialService, tus: Tus, settings: ServerSettings, clock: @escaping @Sendable () -> Millis,
         logger: Logger
     ) async throws -> PageEntrance {
@@ -208,19 +202,42 @@ public final class Server: Sendable {
             Ports.Place(key: "https.port", hosts: [settings.bindAddress], port: settings.httpsPort),
             Ports.Place(key: "mqtt.port", hosts: Ports.brokerHosts(settings.bindAddress), port: mqttPort),
             Ports.Place(key: "page.port", hosts: ["127.0.0.1"], port: settings.pagePort),
+            Ports.Place(
+                key: "cluster.port", hosts: [settings.bindAddress], port: PostgresAddress(settings.store) == nil ? 0 : settings.clusterPort),
         ]
     }
 
-    /// - Parameter waits: stands by while another server leads.
-    private func openStore(_ vault: FieldCipher, now: Millis, waits: Bool) throws -> (any Store, CityImage) {
+    /// Opens the store on a thread that may wait: a server stands by while another one leads.
+    private func openStore(
+        _ node: Office.Node, _ seat: OfficeSeat, onStandby: @escaping @Sendable () -> Void
+    ) async throws -> (any Store, CityImage) {
+        guard let carrier = node.door.carrier else { return try openStore(node.vault, now: node.clock(), seat: nil) }
+        let port = await node.gate.ports(["link"])["link"] ?? 0
+        var place = self.seat(waits: true)
+        place.link = "\(linkHost):\(port)"
+        place.onLeader = { carrier.link.note($0) }
+        place.isWanted = { !seat.isStopping }
+        let log = place.log
+        place.log = { line in
+            log(line)
+            if line.hasPrefix("standing by") { onStandby() }
+        }
+        return try await withCheckedThrowingContinuation { [place] continuation in
+            Thread { [self] in continuation.resume(with: Result { try openStore(node.vault, now: node.clock(), seat: place) }) }.start()
+        }
+    }
+
+    /// - Parameter seat: the part among several servers; nil where no other server is waited for.
+    private func openStore(_ vault: FieldCipher, now: Millis, seat: PostgresStore.Seat?) throws -> (any Store, CityImage) {
         do throws(StoreError) {
             guard settings.store != "memory" else {
                 let store = MemoryStore()
                 return (store, try store.load(noncesSince: 0))
             }
             if let address = PostgresAddress(settings.store) {
-                let store = try PostgresStore(address, vault: vault, seat: seat(waits: waits), again: settings.startsAgain)
-                return (store, try store.load(noncesSince: now - WireLimits.nonceMillis))
+                let store = try PostgresStore(address, vault: vault, seat: seat ?? self.seat(waits: false), again: settings.startsAgain)
+                // A standby has waited, for a week perhaps.
+                return (store, try store.load(noncesSince: SystemClock.now() - WireLimits.nonceMillis))
             }
             let store = try SQLiteStore(path: folder.database, vault: vault, acceptsLoss: settings.acceptsLoss)
             if settings.startsAgain { try store.mark(movedAt: nil) }
@@ -251,34 +268,42 @@ public final class Server: Sendable {
     /// The name of the store for people: a file, or an address without its password.
     private var database: String { PostgresAddress(settings.store) == nil ? folder.database : PostgresAddress.shown(settings.store) }
 
-    private func fronts(
-        _ front: HTTPFront, signed: SignedFront, pages: PublicSite, certificate: ServerCertificate, connections: Connections,
-        gate: ReadyGate
-    ) throws -> [any Service] {
+    /// The ports that listen while the server lives, whether it leads or not.
+    private func doors(_ node: Office.Node, _ identity: LinkIdentity?) throws -> [any Service] {
         let quiet = Server.quiet(logger)
-        let https = Application(
-            responder: front,
-            server: try .tls(.city(connections, signed: signed), tlsConfiguration: certificate.configuration()),
-            configuration: .init(address: .hostname(settings.bindAddress, port: settings.httpsPort), serverName: "berth"),
-            onServerRunning: { channel in await gate.opened("https", channel.localAddress?.port ?? 0) }, logger: quiet)
-        guard settings.pagePort > 0 else { return [https] }
-        let page = Application(
-            responder: pages.plain,
-            server: .city(connections),
-            configuration: .init(address: .hostname("127.0.0.1", port: settings.pagePort), serverName: "berth"),
-            onServerRunning: { channel in await gate.opened("page", channel.localAddress?.port ?? 0) }, logger: quiet)
-        return [https, page]
+        func opened(_ name: String) -> @Sendable (any Channel) async -> Void {
+            { [gate = node.gate] channel in await gate.opened(name, channel.localAddress?.port ?? 0) }
+        }
+        var doors: [any Service] = [
+            Application(
+                responder: Door.Outside(door: node.door),
+                server: try .tls(.city(node.connections, signed: node.door.signed), tlsConfiguration: node.certificate.configuration()),
+                configuration: .init(address: .hostname(settings.bindAddress, port: settings.httpsPort), serverName: "berth"),
+                onServerRunning: opened("https"), logger: quiet)
+        ]
+        if settings.pagePort > 0 {
+            doors.append(
+                Application(
+                    responder: Door.Page(door: node.door), server: .city(node.connections),
+                    configuration: .init(address: .hostname("127.0.0.1", port: settings.pagePort), serverName: "berth"),
+                    onServerRunning: opened("page"), logger: quiet))
+        }
+        if let identity {
+            doors.append(
+                Application(
+                    responder: Door.Inside(door: node.door),
+                    server: try .tls(.city(Connections(), signed: node.door.signed, isLink: true), tlsConfiguration: identity.server),
+                    configuration: .init(address: .hostname(settings.bindAddress, port: settings.clusterPort), serverName: "berth"),
+                    onServerRunning: opened("link"), logger: quiet))
+        }
+        return doors
     }
 
-    private func adminFront(_ desk: AdminService, connections: Connections, gate: ReadyGate) throws -> any Service {
-        let path = try folder.socketPath()
-        unlink(path)
-        umask(0o077)
-        return Application(
-            responder: Admin(desk: desk),
-            server: .city(connections),
-            configuration: .init(address: .unixDomainSocket(path: path), serverName: "berth"),
-            onServerRunning: { _ in await gate.opened("admin", 0) }, logger: Server.quiet(logger))
+    /// The host at which other servers reach this one.
+    private var linkHost: String {
+        let host = settings.clusterHost.isEmpty ? settings.bindAddress : settings.clusterHost
+        if ["0.0.0.0", "::"].contains(host) { return ProcessInfo.processInfo.hostName }
+        return host.contains(":") ? "[\(host)]" : host
     }
 
     /// The frameworks' own messages, down to what an operator must see.
@@ -304,7 +329,7 @@ public final class Server: Sendable {
         return Int(UInt16(bigEndian: address.sin_port))
     }
 
-    private static func status(
+    static func status(
         _ sequencer: Sequencer, _ presence: Presence, _ live: LiveFeed, _ broker: EmbeddedBroker, isConnected: Bool, startedAt: Millis,
         certificateEnds: Millis
     ) -> JSON {
@@ -327,7 +352,7 @@ public final class Server: Sendable {
     }
 
     /// A call of `sys.call.list` with the meaning of its code in English as well.
-    private static func inEnglishToo(_ call: JSON) -> JSON {
+    static func inEnglishToo(_ call: JSON) -> JSON {
         var row = call.objectValue ?? JSONObject()
         row.append("meaning", .string(call["code"]?.intValue.flatMap { Dialect.current.codes[Int($0)]?.en } ?? ""))
         return .object(row)
@@ -358,7 +383,9 @@ public final class Server: Sendable {
         let vault = FieldCipher(masterKey: try server.folder.masterKey())
         do throws(StoreError) {
             if let address = PostgresAddress(settings.store) {
-                return (try PostgresStore(address, vault: vault, seat: server.seat(waits: false)), server)
+                var seat = server.seat(waits: false)
+                seat.acceptsLoss = true
+                return (try PostgresStore(address, vault: vault, seat: seat), server)
             }
             return (try SQLiteStore(path: server.folder.database, vault: vault, acceptsLoss: true), server)
         } catch { throw DataFolder.Failed(description: "\(server.database): \(error.reason)") }
@@ -369,7 +396,7 @@ public final class Server: Sendable {
         let server = Server(settings: settings, logger: logger)
         try server.folder.open(makes: false)
         let vault = FieldCipher(masterKey: try server.folder.masterKey())
-        let (store, image) = try server.openStore(vault, now: SystemClock.now(), waits: false)
+        let (store, image) = try server.openStore(vault, now: SystemClock.now(), seat: nil)
         let clock: @Sendable () -> Millis = { SystemClock.now() }
         let sequencer = Sequencer(
             store: store, image: image, policy: settings.policy, newEpoch: "d0",
@@ -388,21 +415,23 @@ public final class Server: Sendable {
     }
 }
 
-/// Waits until every front listens.
+/// The ports that listen by now, by name; and those who wait for some of them.
 actor ReadyGate {
     private var open: [String: Int] = [:]
-    private var waiting: (Int, CheckedContinuation<[String: Int], Never>)?
+    private var waiting: [(names: [String], continuation: CheckedContinuation<[String: Int], Never>)] = []
 
     func opened(_ name: String, _ port: Int) {
         open[name] = port
-        if let (count, continuation) = waiting, open.count >= count {
-            waiting = nil
-            continuation.resume(returning: open)
-        }
+        let ready = waiting.filter { isOpen($0.names) }
+        waiting.removeAll { isOpen($0.names) }
+        for (_, continuation) in ready { continuation.resume(returning: open) }
     }
 
-    func ports(count: Int) async -> [String: Int] {
-        if open.count >= count { return open }
-        return await withCheckedContinuation { waiting = (count, $0) }
+    private func isOpen(_ names: [String]) -> Bool { names.allSatisfy { open[$0] != nil } }
+
+    /// Returns when all of these listen.
+    func ports(_ names: [String]) async -> [String: Int] {
+        if isOpen(names) { return open }
+        return await withCheckedContinuation { waiting.append((names, $0)) }
     }
 }

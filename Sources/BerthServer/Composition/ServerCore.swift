@@ -92,18 +92,25 @@ extension ServerCore {
     }
 
     /// The signed reply to the bytes of a request, as a carrier would send it.
-    /// - Parameter service: the name that the address says.
-    package func reply(to bytes: [UInt8], service: String) async -> [UInt8] { await send(bytes, service: service).value }
-
-    /// Hands over the bytes of a request; its signed reply comes when it is durable, on any thread.
-    package func receive(_ bytes: [UInt8], service: String, completion: @escaping @Sendable ([UInt8]) -> Void) {
-        pipeline.receive(bytes, .init(service: service)) { [pipeline] reply in Blocking.run { completion(pipeline.render(reply)) } }
+    /// - Parameters:
+    ///   - service: the name that the address says.
+    ///   - attempt: how often a front has sent it, from 1.
+    package func reply(to bytes: [UInt8], service: String, attempt: Int = 1) async -> [UInt8] {
+        await send(bytes, service: service, attempt: attempt).value
     }
 
-    /// As ``receive(_:service:completion:)``, for a task that asks for the reply later.
-    package func send(_ bytes: [UInt8], service: String) -> Task<[UInt8], Never> {
+    /// Hands over the bytes of a request; its signed reply comes when it is durable, on any thread.
+    /// - Parameter attempt: how often a front has sent it, from 1.
+    package func receive(_ bytes: [UInt8], service: String, attempt: Int = 1, completion: @escaping @Sendable ([UInt8]) -> Void) {
+        pipeline.receive(bytes, .init(service: service, attempt: attempt)) { [pipeline] reply in
+            Blocking.run { completion(pipeline.render(reply)) }
+        }
+    }
+
+    /// As ``receive(_:service:attempt:completion:)``, for a task that asks for the reply later.
+    package func send(_ bytes: [UInt8], service: String, attempt: Int = 1) -> Task<[UInt8], Never> {
         let (replies, source) = AsyncStream<[UInt8]>.makeStream()
-        receive(bytes, service: service) { reply in
+        receive(bytes, service: service, attempt: attempt) { reply in
             source.yield(reply)
             source.finish()
         }

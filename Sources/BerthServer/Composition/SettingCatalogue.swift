@@ -50,6 +50,13 @@ public enum SettingCatalogue {
         Setting(
             "store", "sqlite", "sqlite, memory, postgres://…", "存储；memory 不保留任何数据；PostgreSQL 见 docs/cluster.zh-CN.md",
             "memory forgets everything; for PostgreSQL see docs/cluster.md"),
+        Setting(
+            "cluster.port", "0", "0…65535", "同城其他服务器连接本机的端口（PostgreSQL）；0 为任一空闲端口",
+            "port at which the other servers of the city reach this one (PostgreSQL); 0 chooses a free one"),
+        Setting(
+            "cluster.host", "", "address or host", "同城其他服务器连接本机的主机名或地址；留空为 bind，bind 为全部地址时为本机名",
+            "name or address at which the other servers of the city reach this one; empty is bind, or the machine's name where bind is all addresses"
+        ),
         Setting("environment", "production", "production, test", "test 在 hint 中说明拒绝原因", "test explains refusals in hint"),
         Setting("log.level", "info", ServerSettings.logLevels.joined(separator: ", "), "日志级别", "least level of what is logged"),
         Setting("log.format", "text", "text, json", "日志格式", "a line of text or of JSON for each message"),

@@ -17,6 +17,9 @@ public struct ServerSettings: Sendable {
     public var bindAddress = "127.0.0.1"
     /// `sqlite`, `memory`, or the address of a PostgreSQL database.
     public var store = "sqlite"
+    /// The port at which the other servers of the city reach this one, and its name or address there; of a city on PostgreSQL.
+    public var clusterPort = 0
+    public var clusterHost = ""
     /// In the test environment a reply explains signature and parameter failures (`hint`).
     public var isTestEnvironment = false
     public var ntpServers: [String] = []
@@ -124,6 +127,11 @@ public struct ServerSettings: Sendable {
         guard ["sqlite", "memory"].contains(settings.store) || PostgresAddress(settings.store) != nil else {
             throw Invalid(
                 description: "store = \(PostgresAddress.shown(settings.store)): sqlite, memory, or postgres://… with realm=name expected")
+        }
+        settings.clusterPort = try number("cluster.port", 0...65535)
+        settings.clusterHost = value("cluster.host")
+        guard settings.clusterHost.isEmpty || ServerSettings.isHost(settings.clusterHost) else {
+            throw Invalid(description: "cluster.host = \(settings.clusterHost): an address or the name of a host expected")
         }
         settings.isTestEnvironment = try choice("environment", ["production", "test"]) == "test"
         settings.ntpServers = ServerSettings.list(value("ntp.servers"))

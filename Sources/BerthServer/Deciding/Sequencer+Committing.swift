@@ -44,13 +44,14 @@ extension Sequencer {
             hasWork.wait()
             while true {
                 let (batch, isStopped, isHalted) = state.withLockedValue { state in
-                    guard state.pending.count > Limits.batchMax else {
-                        var batch: [Pending] = []
+                    var batch: [Pending] = []
+                    let count = Sequencer.group(state.pending)
+                    if count == state.pending.count {
                         swap(&batch, &state.pending)
-                        return (batch, state.isStopped, state.halt != nil)
+                    } else {
+                        batch = Array(state.pending.prefix(count))
+                        state.pending.removeFirst(count)
                     }
-                    let batch = Array(state.pending.prefix(Limits.batchMax))
-                    state.pending.removeFirst(batch.count)
                     return (batch, state.isStopped, state.halt != nil)
                 }
                 if batch.isEmpty {
@@ -64,6 +65,16 @@ extension Sequencer {
                 write(batch)
             }
         }
+    }
+
+    /// How many of those that wait are written in one transaction.
+    private static func group(_ pending: [Pending]) -> Int {
+        var bytes = 0
+        for (index, one) in pending.enumerated() {
+            if index >= Limits.batchMax || (index > 0 && bytes > Limits.batchBytesMax) { return index }
+            bytes += one.commit?.weight ?? 0
+        }
+        return pending.count
     }
 
     private func write(_ batch: [Pending]) {

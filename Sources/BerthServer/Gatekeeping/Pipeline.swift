@@ -16,6 +16,8 @@ final class Pipeline: Sendable {
         var certificate: String?
         /// The trace that the request belongs to.
         var trace: TraceParent?
+        /// How often a front has sent the request, from 1: the leader before may have kept its nonce with its result (distributed.md, section 5.1).
+        var attempt = 1
     }
 
     /// The reply to a request. The sender makes its bytes with ``render(_:)``, never on the committer's thread.
@@ -179,7 +181,9 @@ final class Pipeline: Sendable {
         let service = Dialect.current.services[envelope.service]
         // The seq of an entry of the up log is its own guard against replay.
         if service?.kind != .log || service?.direction == "down" {
-            guard nonces.insert(appId: envelope.appId, nonce: envelope.nonce, now: SystemClock.monotonic()) else {
+            let isNew = nonces.insert(appId: envelope.appId, nonce: envelope.nonce, now: SystemClock.monotonic())
+            // A request that was done once is found by its requestId; it is answered and not done again.
+            guard isNew || arrival.attempt > 1 else {
                 throw WireError("nonceRepeated", "nonce: seen before")
             }
         }

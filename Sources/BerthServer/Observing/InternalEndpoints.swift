@@ -16,6 +16,7 @@ struct InternalEndpoints: Sendable {
     let statistics: Statistics
     let pipeline: Pipeline
     let health: Health
+    let door: Door
     let certificateEnds: @Sendable () -> Millis
     let startedAt: Millis
     let clock: @Sendable () -> Millis
@@ -164,6 +165,7 @@ struct InternalEndpoints: Sendable {
                     Double(store.doubts[outcome] ?? 0))
             }
         }
+        door.expose(into: &out)
         out.add("berth_broker_connected", "gauge", "", "", health.isBrokerUp() ? 1 : 0)
         if let disk = DiskUsage(path: health.dataDirectory) {
             out.add("berth_disk_used_ratio", "gauge", "", "", Double(disk.percent) / 100)

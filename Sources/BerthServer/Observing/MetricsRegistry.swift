@@ -122,6 +122,8 @@ struct Exposition {
         "berth_term": "How often leadership of the city has changed.",
         "berth_lease_margin_seconds": "How long the server may answer without another word of the database; renewed each second.",
         "berth_commit_in_doubt_total": "Commits whose answer was lost, by what became of them.",
+        "berth_link_asks_held": "Requests that this server carries to the leader now.",
+        "berth_link_resends_total": "Requests that were sent to the leader again, because their answer was lost.",
         "berth_broker_connected": "1 while the server is connected to its broker.",
         "berth_disk_used_ratio": "Used part of the disk of the data folder.",
         "berth_dead_letters": "Records of lots that were refused and not mended.",

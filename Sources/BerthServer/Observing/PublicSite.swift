@@ -72,6 +72,7 @@ struct PublicSite: HTTPResponder {
             guard request.method == .get else { return Response(status: .ok, headers: PublicSite.stream) }
             return events()
         case "/livez", "/healthz": return json(health.alive.string)
+        case "/leader": return Response(status: health.sequencer.store.mayAnswer ? .ok : .serviceUnavailable)
         case "/readyz":
             let (isReady, text) = try await Blocking.value { health.ready() }
             var response = json(text.string)

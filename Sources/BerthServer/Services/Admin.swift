@@ -47,6 +47,8 @@ struct AdminService: Sendable {
     let calls: @Sendable (_ appId: String) -> [JSON]
     /// The links of the lots; none of a server that is stopped.
     let links: @Sendable () -> [String: Presence.Link]
+    /// Hands the city to another server; nil where there is none.
+    var stepDown: (@Sendable () -> Void)?
     let clock: @Sendable () -> Millis
 
     private typealias Work = @Sendable (AdminService, JSON) async throws -> JSON
@@ -80,11 +82,23 @@ struct AdminService: Sendable {
         "dead.list": { admin, command in try admin.deadList(command) },
         "verify": { admin, command in try await admin.verify() },
         "status": { admin, command in admin.status() },
+        "cluster.stepDown": { admin, command in try await admin.clusterStepDown() },
     ]
 
     func run(_ command: JSON) async throws -> JSON {
         guard let work = command["command"]?.stringValue.flatMap({ AdminService.commands[$0] }) else { throw Refused("unknown command") }
         return try await work(self, command)
+    }
+
+    /// Ends the leadership of this server in order, once the answer is on its way.
+    private func clusterStepDown() async throws -> JSON {
+        guard let stepDown else { throw Refused("a city on one machine has no cluster (docs/cluster.md)") }
+        await put("cluster.stepDown", "", "the city is handed to another server")
+        Task {
+            try? await Task.sleep(for: .milliseconds(100))
+            stepDown()
+        }
+        return ["steppingDown": true]
     }
 
     private func keysIssue(_ command: JSON) async throws -> JSON {

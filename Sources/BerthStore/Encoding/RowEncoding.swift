@@ -16,7 +16,7 @@ struct RowEncoding: Sendable {
     let vault: FieldCipher?
 
     /// The first character of a sealed text; no JSON and no counter begins with it.
-    private static let mark: Character = "~"
+    static let mark: Character = "~"
 
     func seal(_ text: String) -> String {
         guard let vault, !text.isEmpty else { return text }

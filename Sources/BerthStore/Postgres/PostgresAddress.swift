@@ -7,6 +7,9 @@ public struct PostgresAddress: Sendable, Equatable {
     /// The schema; a city, and nothing else, lies in it.
     public let schema: String
 
+    /// The schema as SQL names it: a city may be called `user` or `order`.
+    var quoted: String { "\"\(schema)\"" }
+
     static let schemes = ["postgres://", "postgresql://"]
 
     /// - Parameter text: `postgres://user@host1,host2/database?realm=name`; everything but `realm` is libpq's. Without it the schema is `berth`.
@@ -39,8 +42,14 @@ public struct PostgresAddress: Sendable, Equatable {
         if let at = authority.lastIndex(of: "@"), let colon = authority[..<at].firstIndex(of: ":") {
             shown = scheme + rest[..<colon] + ":…" + rest[at...]
         }
-        guard let start = shown.range(of: "password=") else { return shown }
-        let end = shown[start.upperBound...].firstIndex(of: "&") ?? shown.endIndex
-        return shown[..<start.upperBound] + "…" + shown[end...]
+        // `sslpassword` too; each as often as it is there.
+        var from = shown.startIndex
+        while let start = shown.range(of: "password=", range: from..<shown.endIndex) {
+            let end = shown[start.upperBound...].firstIndex(of: "&") ?? shown.endIndex
+            let rest = shown.distance(from: end, to: shown.endIndex)
+            shown = shown[..<start.upperBound] + "…" + shown[end...]
+            from = shown.index(shown.endIndex, offsetBy: -rest)
+        }
+        return shown
     }
 }

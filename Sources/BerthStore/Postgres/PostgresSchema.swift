@@ -13,7 +13,7 @@ enum PostgresSchema {
         }
         try connection.query("SELECT pg_advisory_lock(hashtext($1))", [.text("berth \(address.schema)")])
         defer { _ = try? connection.query("SELECT pg_advisory_unlock(hashtext($1))", [.text("berth \(address.schema)")]) }
-        let known = try connection.query("SELECT to_regclass($1) IS NOT NULL", [.text("\(address.schema).realm")])
+        let known = try connection.query("SELECT to_regclass($1) IS NOT NULL", [.text("\(address.quoted).realm")])
         if try known.first?.flag(0) == true {
             let format: Int64 = try connection.query("SELECT format FROM realm WHERE id = 1").first?.int(0) ?? 0
             guard format <= PostgresSchema.format else {
@@ -24,22 +24,22 @@ enum PostgresSchema {
             return true
         }
         try connection.run(
-            "BEGIN; CREATE SCHEMA IF NOT EXISTS \(address.schema); \(office) \(history) \(lots) \(reservations) \(logs) \(money) \(records) COMMIT"
+            "BEGIN; CREATE SCHEMA IF NOT EXISTS \(address.quoted); \(office) \(history) \(lots) \(reservations) \(logs) \(money) \(records) COMMIT"
         )
         return false
     }
 
     /// The fence, the lease and the number of the last entry are one row. Each commit changes it in its own transaction:
-    /// a server whose term has ended can write nothing more (distributed.md, section 6).
+    /// a server whose term has ended can write nothing more, nor can an older connection of the same server (distributed.md, section 6).
     private static let office = """
         CREATE TABLE realm(id int PRIMARY KEY CHECK(id = 1), format int NOT NULL, key_probe bytea NOT NULL, lineage bigint NOT NULL DEFAULT 0,
-            moved_to text, term bigint NOT NULL DEFAULT 0, last bigint NOT NULL DEFAULT 0, holder text, address text, backend_pid int,
-            backend_start timestamptz, expires timestamptz NOT NULL DEFAULT '-infinity') WITH (fillfactor = 10);
+            moved_to text, term bigint NOT NULL DEFAULT 0, last bigint NOT NULL DEFAULT 0, holder text, address text, link text, backend_pid int,
+            backend_start timestamptz, postmaster_start timestamptz, lost text, expires timestamptz NOT NULL DEFAULT '-infinity') WITH (fillfactor = 10);
         CREATE FUNCTION advance(t bigint, prev bigint, next bigint) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
-            UPDATE realm SET last = next, expires = clock_timestamp() + interval '5 s' WHERE term = t AND last = prev;
+            UPDATE realm SET last = next, expires = clock_timestamp() + interval '5 s' WHERE term = t AND last = prev AND backend_pid = pg_backend_pid();
             IF NOT FOUND THEN RAISE EXCEPTION 'another server leads this city' USING ERRCODE = 'BF001'; END IF; END $$;
         CREATE FUNCTION hold(t bigint) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
-            UPDATE realm SET expires = clock_timestamp() + interval '5 s' WHERE term = t;
+            UPDATE realm SET expires = clock_timestamp() + interval '5 s' WHERE term = t AND backend_pid = pg_backend_pid();
             IF NOT FOUND THEN RAISE EXCEPTION 'another server leads this city' USING ERRCODE = 'BF001'; END IF; END $$;
         """
 
@@ -62,11 +62,14 @@ enum PostgresSchema {
         CREATE TABLE day_counts(day bigint, lot \(name), app_id \(name), name \(name), value bigint NOT NULL, PRIMARY KEY(day, lot, app_id, name));
         """
 
-    /// The check of a counter and the key of a provider's own number are the database's word that a limit holds.
+    /// The check of a counter and the key of a provider's own number are the database's word that a limit holds. A reservation that was moved to
+    /// another lot has a number of the server's making (`number~version`), which may come twice.
     private static let reservations = """
         CREATE TABLE orders(serial bigint PRIMARY KEY, lot \(name) NOT NULL, app_id \(name) NOT NULL, client_key bigint NOT NULL,
             client_no \(name) NOT NULL, status smallint NOT NULL, body text NOT NULL, plate_key bigint NOT NULL, entry bigint NOT NULL,
-            user_token \(name) NOT NULL, changed_at bigint NOT NULL, UNIQUE(app_id, client_no)) WITH (fillfactor = 85);
+            user_token \(name) NOT NULL, changed_at bigint NOT NULL,
+            moved bigint GENERATED ALWAYS AS (CASE WHEN client_no LIKE '%~%' THEN serial ELSE 0 END) STORED,
+            UNIQUE(app_id, client_no, moved)) WITH (fillfactor = 85);
         CREATE INDEX orders_app ON orders(app_id, serial DESC);
         CREATE INDEX orders_lot ON orders(lot, serial DESC);
         CREATE INDEX orders_plate ON orders(plate_key, serial);
@@ -152,14 +155,20 @@ enum PostgresSchema {
         func making(_ number: Int64) -> [String] {
             let (from, isOver) = number.multipliedReportingOverflow(by: width)
             guard !isOver, !from.addingReportingOverflow(width).overflow else { return [] }
-            let table = "CREATE TABLE IF NOT EXISTS \(name(number)) PARTITION OF \(rawValue) FOR VALUES FROM (\(from)) TO (\(from + width))"
-            guard self == .replies else { return [table] }
+            let money =
+                self == .replies
+                ? """
+                CREATE UNIQUE INDEX \(name(number))_money ON \(name(number))(app_id, request_id)
+                    WHERE service IN ('share.withdraw.apply', 'pay.create', 'refund.apply');
+                """ : ""
+            // A table that is made by itself and then attached waits for no reader of the others; `PARTITION OF` would.
             return [
-                table,
                 """
-                CREATE UNIQUE INDEX IF NOT EXISTS \(name(number))_money ON \(name(number))(app_id, request_id)
-                    WHERE service IN ('share.withdraw.apply', 'pay.create', 'refund.apply')
-                """,
+                DO $$ BEGIN IF to_regclass('\(name(number))') IS NULL THEN
+                    CREATE TABLE \(name(number)) (LIKE \(rawValue) INCLUDING STORAGE); \(money)
+                    ALTER TABLE \(rawValue) ATTACH PARTITION \(name(number)) FOR VALUES FROM (\(from)) TO (\(from + width));
+                END IF; END $$
+                """
             ]
         }
 

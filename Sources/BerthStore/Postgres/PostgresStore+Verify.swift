@@ -6,7 +6,7 @@ import Foundation
 extension PostgresStore {
     /// The rows of a table, unsealed, each with its name.
     func each(_ table: DerivedTable, _ connection: PostgresConnection, _ body: (_ name: String, _ line: String) throws -> Void) throws {
-        for row in try connection.query(PostgresStore.sql(table)).rows {
+        try connection.each(PostgresStore.sql(table)) { row in
             func columns(_ range: Range<Int>) throws -> String {
                 try range.map { try row.optionalText($0) ?? "NULL" }.joined(separator: "|")
             }
@@ -73,10 +73,9 @@ extension PostgresStore {
     /// Opens every entry of the journal, makes the derived rows again from it in a SQLite database beside, and compares; adds up ledger and
     /// balances, opens the kept replies, and walks the audit chain.
     public func verify(_ retention: Retention, now: Millis, isWanted: () -> Bool) throws(StoreError) -> [String] {
-        let folder = FileManager.default.temporaryDirectory.path + "/berth-verify-\(getpid())-\(writer.term)"
-        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
-            throw .unavailable("no folder for the copy: \(error)")
-        }
+        var template = Array((FileManager.default.temporaryDirectory.path + "/berth-verify-XXXXXX").utf8CString)
+        guard mkdtemp(&template) != nil else { throw .unavailable("no folder for the copy: \(String(cString: strerror(errno)))") }
+        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let folded = try SQLiteStore(path: folder + "/berth.db", vault: codec.vault)
         defer { folded.close() }
@@ -97,18 +96,29 @@ extension PostgresStore {
                 if sum != 0 { add("ledger: all accounts together come to \(sum) fen and not to 0") }
                 if wrong > 0, first <= 1 { add("ledger: \(wrong) accounts have another balance than their rows make") }
             }
-            for row in try connection.query("SELECT data, request_id FROM replies").rows where (try? codec.open(row.bytes(0))) == nil {
-                add("replies: \(try row.text(1)) cannot be opened")
+            try connection.each("SELECT data, request_id FROM replies") { row in
+                if (try? codec.open(row.bytes(0))) == nil { add("replies: \(try row.text(1)) cannot be opened") }
             }
-            var last: AuditRecord?
-            for row in try connection.query("SELECT id, at, actor, action, target, detail, hash FROM audit ORDER BY id").rows {
-                let record = try audit(row)
-                if let last, AuditRecord.firstBroken([last, record]) != nil {
-                    add("audit: record \(record.id) does not follow from the one before")
-                }
-                last = record
-            }
+            try walkAudit(connection) { add("audit: record \($0) does not follow from the one before") }
             return findings
+        }
+    }
+
+    private func walkAudit(_ connection: PostgresConnection, _ broken: (Int64) -> Void) throws {
+        var last: AuditRecord?
+        try connection.each("SELECT id, at, actor, action, target, detail, hash FROM audit ORDER BY id") { row in
+            let record = try audit(row)
+            if let last, AuditRecord.firstBroken([last, record]) != nil { broken(record.id) }
+            last = record
+        }
+    }
+
+    /// The number of the first audit record that does not follow from the one before; nil where the chain is whole.
+    func brokenAudit() throws(StoreError) -> Int64? {
+        try snapshot { connection in
+            var first: Int64?
+            try walkAudit(connection) { if first == nil { first = $0 } }
+            return first
         }
     }
 
@@ -131,7 +141,12 @@ extension PostgresStore {
                     if !events.isEmpty { batch.append(Commit(at: try row.int(1), events: events)) }
                 } catch { add("journal: entry \(id) cannot be opened") }
             }
-            do { try folded.commit(batch) } catch { add("journal: entries up to \(last) cannot follow: \(error.reason)") }
+            // One entry that cannot follow is named, and its neighbours follow.
+            do { try folded.commit(batch) } catch {
+                for commit in batch {
+                    do { try folded.commit([commit]) } catch { add("journal: an entry up to \(last) cannot follow: \(error.reason)") }
+                }
+            }
         }
         return first
     }

@@ -12,9 +12,19 @@ public final class PostgresStore: HistoryStore {
     let codec: RowEncoding
     let writer: PostgresWriter
     private let address: PostgresAddress
-    private let readers = Mutex<[PostgresConnection]>([])
+    private let pool: ReaderPool
     private let seats = DispatchSemaphore(value: PostgresStore.readersMax)
     private static let readersMax = 4
+
+    /// Idle connections that read.
+    private final class ReaderPool: Sendable {
+        private let idle = Mutex<[PostgresConnection]>([])
+
+        func take() -> PostgresConnection? { idle.withLock { $0.popLast() } }
+        func put(_ connection: PostgresConnection) { idle.withLock { $0.append(connection) } }
+        /// One connection was lost: the others lead to the same server.
+        func clear() { idle.withLock { $0 = [] } }
+    }
 
     /// Digests of names that there are, so that the disk is not asked whether a new name is new.
     private struct Names {
@@ -23,18 +33,28 @@ public final class PostgresStore: HistoryStore {
     }
     private let names: Mutex<Names>
     /// How often counts of days were written in this term.
-    private let flushes = Atomic<Int>(0)
+    private let flushes = Mutex(0)
 
     /// How a server takes part.
     public struct Seat: Sendable {
         /// The server, for people: its name and the address where it is reached.
         public var name: String
         public var address: String
+        /// Where the other servers of the city reach it: host and port.
+        public var link = ""
         /// ms since the machine started, pauses included; and ms since 1970.
         public var boot: @Sendable () -> Int64
         public var wall: @Sendable () -> Millis
         /// Whether it waits as a standby while another server leads.
         public var waits = true
+        /// Told where the server that leads is reached; nil while nobody is known to lead.
+        public var onLeader: @Sendable (String?) -> Void = { _ in }
+        /// Whether it goes on waiting; asked several times a second.
+        public var isWanted: @Sendable () -> Bool = { true }
+        /// Opens what a copy has left that was broken off.
+        public var takesCopies = false
+        /// Opens a city whose last entries are missing (`berth restored`).
+        public var acceptsLoss = false
         /// Told in a sentence what happens to the connection and to the office.
         public var log: @Sendable (String) -> Void
         /// Told that another server leads: this process has to end.
@@ -64,42 +84,77 @@ public final class PostgresStore: HistoryStore {
             var isTold = false
             var takenAt = seat.boot()
             var office: (term: Int64, last: Int64)?
-            while office == nil {
-                takenAt = seat.boot()
-                do { office = try PostgresWriter.take(connection, name: seat.name, address: seat.address, clocks: clocks) } catch {
+            while true {
+                guard seat.isWanted() else { throw StoreError.unavailable("the server was stopped while it stood by") }
+                do {
+                    takenAt = seat.boot()
+                    office = try PostgresWriter.take(connection, seat: seat)
+                    if office != nil { break }
+                    let leader = try PostgresStore.leader(connection)
+                    guard seat.waits else {
+                        throw StoreError.unavailable("this city is led by \(leader.name); do it there, or stop that server")
+                    }
+                    if !isTold { seat.log("standing by: this city is led by \(leader.name)") }
+                    isTold = true
+                    seat.onLeader(leader.link)
+                    PostgresWriter.wait(milliseconds: 200)
+                } catch {
                     // A standby outlives the database's own failover.
                     guard isTold, (error as? PostgresFailure)?.isBroken == true else { throw error }
                     PostgresWriter.wait(milliseconds: 500)
-                    if let again = try? PostgresConnection(address) { connection = again }
-                    continue
+                    guard let again = try? PostgresConnection(address) else { continue }
+                    try PostgresStore.check(again)
+                    connection = again
                 }
-                guard office == nil else { break }
-                guard seat.waits else {
-                    throw StoreError.unavailable(
-                        "this city is led by \(try PostgresStore.leader(connection)); do it there, or stop that server")
-                }
-                if !isTold { seat.log("standing by: this city is led by \(try PostgresStore.leader(connection))") }
-                isTold = true
-                PostgresWriter.wait(milliseconds: 200)
             }
             guard let office else { throw StoreError.unavailable("the office was not taken") }
+            // Another release may have led meanwhile.
+            _ = try PostgresSchema.prepare(connection, address)
             seat.log("leading this city in term \(office.term)")
-            if again { try connection.query("UPDATE realm SET moved_to = NULL WHERE id = 1") }
-            let moved = try connection.query("SELECT moved_to FROM realm WHERE id = 1").first?.optionalText(0)
-            if let moved { throw StoreError.unavailable("this city was moved to \(moved): two copies would sell the same places twice") }
-            let known = try PostgresStore.known(connection, last: office.last)
-            names = Mutex(try PostgresStore.names(connection))
+            let pool = ReaderPool()
             self.codec = codec
             self.address = address
+            self.pool = pool
+            // The lease is renewed from here on, however long the reading takes.
             writer = PostgresWriter(
-                connection, address: address, codec: codec, term: office.term, known: known, takenAt: takenAt, clocks: clocks,
-                logger: seat.log, onEnd: seat.onEnd)
+                connection, address: address, codec: codec, term: office.term, known: PostgresGroup.Known(last: office.last),
+                takenAt: takenAt, clocks: clocks, logger: seat.log, onEnd: seat.onEnd, onReconnect: { pool.clear() })
+            names = Mutex(Names())
         } catch { throw PostgresStore.translate(error) }
+        do throws(StoreError) { try read(into: seat, again: again) } catch {
+            writer.close()
+            throw error
+        }
     }
+
+    /// Reads what the writer has to know, on a connection of its own.
+    private func read(into seat: Seat, again: Bool) throws(StoreError) {
+        if again { try write("UPDATE realm SET moved_to = NULL WHERE id = 1", []) }
+        let (moved, lost) = try read { connection in
+            let row = try connection.query("SELECT moved_to, lost FROM realm WHERE id = 1").first
+            return (try row?.optionalText(0), try row?.optionalText(1))
+        }
+        if let moved, !(seat.takesCopies && moved == StoreCopy.unfinished) {
+            throw .unavailable("this city was moved to \(moved): two copies would sell the same places twice")
+        }
+        if let lost, !seat.acceptsLoss { throw .lost(lost) }
+        let known = try read { try PostgresStore.known($0, last: 0) }
+        writer.change { present in
+            let last = present.last
+            present = known
+            present.last = last
+        }
+        let found = try snapshot { try PostgresStore.names($0) }
+        names.withLock { $0 = found }
+        seat.onLeader(seat.link)
+    }
+
+    /// From now on nothing waits for a database that cannot be reached; the server is about to stop.
+    public func stops() { writer.stops() }
 
     public func close() {
         writer.close()
-        readers.withLock { $0 = [] }
+        pool.clear()
     }
 
     public var mayAnswer: Bool { writer.mayAnswer }
@@ -118,6 +173,8 @@ public final class PostgresStore: HistoryStore {
         /// The server that leads, or led last, and its address.
         public var holder: String?
         public var address: String?
+        /// Where the other servers reach it.
+        public var link: String?
         /// How long its lease still runs without another word, ms; nil when it has ended.
         public var leaseMillis: Int64?
         public var format: Int64
@@ -138,12 +195,13 @@ public final class PostgresStore: HistoryStore {
             let row = try connection.query(
                 """
                 SELECT term, last, holder, address, CASE WHEN expires > clock_timestamp() THEN (extract(epoch FROM expires - clock_timestamp()) * 1000)::bigint ELSE 0 END, format, lineage,
-                    current_setting('synchronous_standby_names') <> '', version(), expires > clock_timestamp() FROM realm WHERE id = 1
+                    current_setting('synchronous_standby_names') <> '', version(), expires > clock_timestamp(), link FROM realm WHERE id = 1
                 """
             ).first
             return try row.map { row in
                 Office(
                     term: try row.int(0), last: try row.int(1), holder: try row.optionalText(2), address: try row.optionalText(3),
+                    link: try row.optionalText(10),
                     leaseMillis: try row.flag(9) ? try row.int(4) : nil, format: try row.int(5), lineage: try row.int(6),
                     isReplicated: try row.flag(7), database: try row.text(8))
             }
@@ -153,6 +211,11 @@ public final class PostgresStore: HistoryStore {
     /// Marks the city as moved: no server leads it any more until the mark is taken away.
     public func mark(movedTo place: String?) throws(StoreError) {
         try write("UPDATE realm SET moved_to = $1 WHERE id = 1", [.optional(place)])
+    }
+
+    /// Whether the city here is what a copy has left that was broken off.
+    public func isUnfinishedCopy() throws(StoreError) -> Bool {
+        try read { try $0.query("SELECT moved_to FROM realm WHERE id = 1").first?.optionalText(0) } == StoreCopy.unfinished
     }
 
     static func translate(_ error: any Error) -> StoreError {
@@ -195,9 +258,13 @@ public final class PostgresStore: HistoryStore {
         }
     }
 
-    private static func leader(_ connection: PostgresConnection) throws -> String {
-        guard let row = try connection.query("SELECT holder, address FROM realm WHERE id = 1").first else { return "nobody" }
-        return "\(try row.optionalText(0) ?? "?") at \(try row.optionalText(1) ?? "?")"
+    /// The server that leads, or led last, for people; and where its link is while its lease holds.
+    private static func leader(_ connection: PostgresConnection) throws -> (name: String, link: String?) {
+        let row = try connection.query(
+            "SELECT holder, address, CASE WHEN expires > clock_timestamp() THEN link END FROM realm WHERE id = 1"
+        ).first
+        guard let row else { return ("nobody", nil) }
+        return ("\(try row.optionalText(0) ?? "?") at \(try row.optionalText(1) ?? "?")", try row.optionalText(2))
     }
 
     private static func known(_ connection: PostgresConnection, last: Int64) throws -> PostgresGroup.Known {
@@ -216,8 +283,8 @@ public final class PostgresStore: HistoryStore {
 
     private static func names(_ connection: PostgresConnection) throws -> Names {
         var names = Names()
-        for row in try connection.query("SELECT client_key FROM orders").rows { names.clients.insert(try row.int(0)) }
-        for row in try connection.query("SELECT key FROM replies").rows { names.replies.insert(try row.int(0)) }
+        try connection.each("SELECT client_key FROM orders") { names.clients.insert(try $0.int(0)) }
+        try connection.each("SELECT key FROM replies") { names.replies.insert(try $0.int(0)) }
         return names
     }
 
@@ -256,12 +323,15 @@ public final class PostgresStore: HistoryStore {
     }
 
     public func removePictures(madeBefore: Millis, ticketsBefore: Millis) throws(StoreError) -> [String] {
-        let results = try writer.run([
-            .init(
-                sql: "DELETE FROM pictures WHERE at < $1 OR (completed_at IS NULL AND expire_at < $2) RETURNING image_id",
-                values: [.int(madeBefore), .int(ticketsBefore)])
-        ])
-        do { return try results.first?.rows.map { try $0.text(0) } ?? [] } catch { throw PostgresStore.translate(error) }
+        let names = try read { connection in
+            try connection.query(
+                "SELECT image_id FROM pictures WHERE at < $1 OR (completed_at IS NULL AND expire_at < $2)",
+                [.int(madeBefore), .int(ticketsBefore)]
+            ).rows.map { try $0.text(0) }
+        }
+        guard !names.isEmpty else { return [] }
+        try write("DELETE FROM pictures WHERE image_id = ANY($1)", [.array(PostgresArray(names))])
+        return names
     }
 
     public func add(_ counts: [DayCount], through journalId: Int64) throws(StoreError) {
@@ -276,8 +346,18 @@ public final class PostgresStore: HistoryStore {
                 values.append(value)
             }
         }
-        // The mark is compared and set: counts whose answer was lost are not added twice.
-        let flush = Int64(flushes.add(1, ordering: .relaxed).newValue) + (writer.term << 32)
+        // The mark is compared and set: counts whose answer was lost are not added twice. The turn keeps the marks in order.
+        try flushes.withLock { number throws(StoreError) in
+            number += 1
+            try add(number, days, lots, apps, counted, values, through: journalId)
+        }
+    }
+
+    private func add(
+        _ number: Int, _ days: PostgresArray, _ lots: PostgresArray, _ apps: PostgresArray, _ counted: PostgresArray,
+        _ values: PostgresArray, through journalId: Int64
+    ) throws(StoreError) {
+        let flush = Int64(number) + (writer.term << 32)
         try writer.run([
             .init(
                 sql: """
@@ -321,17 +401,16 @@ public final class PostgresStore: HistoryStore {
             attempts -= 1
             do {
                 let connection: PostgresConnection
-                if let idle = readers.withLock({ $0.popLast() }) { connection = idle } else { connection = try PostgresConnection(address) }
+                if let idle = pool.take() { connection = idle } else { connection = try reader() }
                 do {
                     let value = try body(connection)
-                    readers.withLock { $0.append(connection) }
+                    pool.put(connection)
                     return value
                 } catch {
                     if (error as? PostgresFailure)?.isBroken == true {
-                        // The others lead to the same server.
-                        readers.withLock { $0 = [] }
+                        pool.clear()
                     } else {
-                        if (try? connection.run("ROLLBACK")) != nil { readers.withLock { $0.append(connection) } }
+                        if (try? connection.run("ROLLBACK")) != nil { pool.put(connection) }
                     }
                     throw error
                 }
@@ -339,6 +418,16 @@ public final class PostgresStore: HistoryStore {
                 guard attempts > 0, (error as? PostgresFailure)?.isBroken == true else { throw PostgresStore.translate(error) }
             }
         }
+    }
+
+    /// A new connection to the database in which this server leads, and to no machine that was the database before.
+    private func reader() throws -> PostgresConnection {
+        let connection = try PostgresConnection(address)
+        let term: Int64? = try connection.query("SELECT term FROM realm WHERE id = 1").first?.int(0)
+        guard term == writer.term else {
+            throw StoreError.fenced("this database knows term \(term ?? 0), and this server leads in \(writer.term)")
+        }
+        return connection
     }
 
     /// One state of the database for several reads.

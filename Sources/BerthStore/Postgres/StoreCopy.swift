@@ -20,8 +20,8 @@ public struct StoreCopy {
         }
     }
 
-    private let sqlite: SQLiteStore
-    private let postgres: PostgresStore
+    let sqlite: SQLiteStore
+    let postgres: PostgresStore
     private let say: (String) -> Void
     /// Rows of one statement.
     private static let chunk = 1_000
@@ -39,9 +39,12 @@ public struct StoreCopy {
 
     /// - Throws: ``StoreError/unavailable(_:)`` where the target is not empty, or where the sides differ at the end.
     public func toPostgres() throws(StoreError) -> Facts {
+        if try postgres.isUnfinishedCopy() { try empty() }
         let entries = try postgres.read { try $0.query("SELECT count(*) FROM journal").first?.int(0) as Int64? ?? 0 }
         let lots = try postgres.read { try $0.query("SELECT count(*) FROM lots").first?.int(0) as Int64? ?? 0 }
         guard entries == 0, lots == 0 else { throw .unavailable("the target holds a city already; a copy goes into an empty realm") }
+        // No server leads a city that is there in part, whatever becomes of this process.
+        try postgres.mark(movedTo: StoreCopy.unfinished)
         var facts = Facts()
         do {
             try sqlite.pool.read { db in
@@ -49,10 +52,26 @@ public struct StoreCopy {
                 facts.entry = try Int64.fetchOne(db, sql: "SELECT max(id) FROM journal") ?? 0
                 let lineage = try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = 'lineage'") ?? 0
                 try postgres.write("UPDATE realm SET lineage = $1, last = $2 WHERE id = 1", [.int(lineage), .int(facts.entry)])
+                let last = facts.entry
+                postgres.writer.change { $0.last = last }
             }
         } catch { throw error is StoreError || error is PostgresFailure ? PostgresStore.translate(error) : SQLiteStore.translate(error) }
         facts.digest = try compare()
         return facts
+    }
+
+    /// The mark of a target whose copy has not ended.
+    static let unfinished = "another store: a copy was not finished; `berth store copy` begins it anew"
+
+    /// Takes out what a copy that was broken off has left.
+    private func empty() throws(StoreError) {
+        say("what was left of a copy is taken out")
+        let tables = try postgres.read { connection in
+            try connection.query(
+                "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition AND relname <> 'realm'"
+            ).rows.map { "\"\(try $0.text(0))\"" }
+        }
+        try postgres.write("TRUNCATE \(tables.joined(separator: ", "))", [])
     }
 
     /// A table of SQLite, and how its rows stand in PostgreSQL.
@@ -83,6 +102,14 @@ public struct StoreCopy {
         case (.blob(let data), _): return .bytes(Array(data))
         default: throw RowEncoding.Unreadable(what: "column")
         }
+    }
+
+    /// A column of bytes. SQLite's upkeep leaves sealed texts in some; here they are bytes.
+    private func sealed(_ value: DatabaseValue, _ type: PostgresType.Element) throws -> PostgresValue {
+        guard type == .bytea, case .string(let text) = value.storage, text.first == RowEncoding.mark, sqlite.codec.vault != nil else {
+            return try StoreCopy.value(value, type)
+        }
+        return .bytes(postgres.codec.column(try sqlite.codec.open(text)))
     }
 
     private static var sources: [Source] {
@@ -131,15 +158,16 @@ public struct StoreCopy {
                 insert:
                     "INSERT INTO down_log SELECT d.a, d.b, d.c, d.d, d.e, d.f, d.g, d.h, d.i = 1 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS d(a, b, c, d, e, f, g, h, i)",
                 types: PostgresTable.downLog.types + [.int8]
-            ) { _, _, row in try zip(row, PostgresTable.downLog.types + [.int8]).map { try value($0.1, $1) } },
-            plain(
-                "up_log", "SELECT lot, epoch, seq, request_id, service, code, reply, data, at, record_no, mended FROM up_log", .upLog,
-                partition: (.upLog, 8)),
+            ) { copy, _, row in try zip(row, PostgresTable.downLog.types + [.int8]).map { try copy.sealed($0.1, $1) } },
+            Source(
+                table: "up_log", sql: "SELECT lot, epoch, seq, request_id, service, code, reply, data, at, record_no, mended FROM up_log",
+                insert: PostgresTable.upLog.sql, types: PostgresTable.upLog.types, partition: (.upLog, 8)
+            ) { copy, _, row in try zip(row, PostgresTable.upLog.types).map { try copy.sealed($0.1, $1) } },
             Source(
                 table: "replies", sql: "SELECT * FROM replies ORDER BY id", insert: PostgresTable.replies.sql,
                 types: PostgresTable.replies.types,
                 partition: (.replies, 2)
-            ) { _, _, row in
+            ) { copy, _, row in
                 let (appId, requestId, entry): (String, String, Int64) = (
                     try row.text("app_id"), try row.text("request_id"), try row.int("entry")
                 )
@@ -148,7 +176,7 @@ public struct StoreCopy {
                     .text(appId),
                     .text(requestId), .text(row.text("nonce")), .text(row.text("service")), .text(row.text("data_hash")),
                     .int(row.int("code")),
-                    value(row["data"], .bytea), .int(entry > 0 ? 1 : 0),
+                    copy.sealed(row["data"], .bytea), .int(entry > 0 ? 1 : 0),
                 ]
             },
             Source(
@@ -247,6 +275,8 @@ public struct StoreCopy {
                     facts.rows.append((String(table.prefix { $0 != "(" }), try copy(connection, table, query, columns, db)))
                 }
                 try counters(connection, db)
+                // It does not start before both sides are compared and the source is marked.
+                try db.execute(sql: "INSERT INTO marks VALUES('moved', 1) ON CONFLICT(name) DO UPDATE SET value = 1")
                 facts.entry = try Int64.fetchOne(db, sql: "SELECT max(id) FROM journal") ?? 0
             }
         }
@@ -359,7 +389,7 @@ public struct StoreCopy {
     }
 
     private func counters(_ connection: PostgresConnection, _ db: Database) throws {
-        for row in try connection.query("SELECT name, count, max FROM counters").rows {
+        try connection.each("SELECT name, count, max FROM counters") { row in
             let bytes = try row.bytes(0)
             let key =
                 bytes.first == 1 ? Data(bytes.dropFirst()).databaseValue : String(decoding: bytes.dropFirst(), as: UTF8.self).databaseValue
@@ -390,6 +420,7 @@ public struct StoreCopy {
             one.balances == other.balances,
             one.lastSerial == other.lastSerial, one.credentials == other.credentials, one.nonces.count == other.nonces.count
         else { throw .unavailable("a city that starts from the copy is another one") }
+        try compareRows()
         guard one.balances.values.reduce(0, +) == 0 else { throw .unavailable("the ledger does not sum to zero") }
         let all = DerivedTable.allCases.map { String(UInt64(bitPattern: digests[0][$0] ?? 0), radix: 16) }.joined(separator: " ")
         return String(Signature.hash(canonical: Array(all.utf8)).prefix(16))

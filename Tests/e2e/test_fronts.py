@@ -1,0 +1,297 @@
+"""A city with several servers, any of which answers: those that do not lead carry requests to the one that does (issue 14, scenarios T1, T5, T11, T14)."""
+import hashlib
+import http.client
+import json
+import signal
+import ssl
+import os
+import subprocess
+import threading
+import time
+import uuid
+
+import pytest
+from berth import BIN, Lot, booking, envelope, eventually
+from cluster import Client, Line, Member, Postgres, judge, longest_gap
+from test_cluster import leave_room, nothing_stays  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def database():
+    return Postgres()
+
+
+def city(database, name, folder, count=3, **settings):
+    """The first server leads, the others carry."""
+    first = Member(folder / "s1", database.city(name), **settings).launch().leads(60)
+    others = [Member(folder / f"s{n}", database.city(name), key_from=first, **settings).launch() for n in range(2, count + 1)]
+    return [first] + [other.carries(30) for other in others]
+
+
+def ask(server, path, method="GET", body=None, headers={}):
+    connection = server.connection(timeout=20)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    connection.close()
+    return found
+
+
+def test_any_server_answers_any_request(database, tmp_path):
+    """Signed requests, pages, documents, streams and uploads are the same at each server; a nonce is good once in the whole city."""
+    leader, front, other = city(database, "any", tmp_path)
+    key = leader.issue("provider", rate=100_000)
+    lot = leader.issue("lot", "ANY", 100_000)
+    from berth import lot_info
+    assert front.call(lot, "lot.info.report", lot_info("ANY", 90_000, 100_000)).code == 0
+    made = front.call(key, "order.create", booking("ANY"))
+    assert made.code == 0
+    order = made.data["orderNo"]
+    for server in (leader, other, front):
+        assert server.call(key, "order.detail", {"orderNo": order}).data["status"] == 1
+    assert other.call(key, "order.cancel", {"orderNo": order, "reasonCode": 1}).code == 0
+    assert leader.call(key, "order.detail", {"orderNo": order}).data["status"] == 4
+
+    # The same bytes are refused at every server; the same requestId with a new nonce is the same request.
+    message = envelope(key, "order.create", booking("ANY"))
+    number = front.send(key, message).data["orderNo"]
+    for server in (front, other, leader):
+        assert server.send(key, message).code == 203
+    again = other.send(key, envelope(key, "order.create", message["data"], requestId=message["requestId"]))
+    assert (again.data["orderNo"], again.duplicate) == (number, True)
+    # What is refused at the leader is refused with the same words by others.
+    bad = envelope(key, "order.create", booking("ANY"))
+    bad["sign"] = "0" * 64
+    assert [server.send(key, bad).code for server in (leader, front)] == [201, 201]
+    for server in (leader, front):
+        assert server.post("/api/v1/no/such", json.dumps(envelope(key, "no.such")).encode()).code == 103
+        assert server.post("/api/v1/sys/time/get", b"{").status == 400
+        assert server.post("/api/v1/sys/time/get", b"[" + b" " * (1 << 20) + b"]").code == 104
+        status, _, body = ask(server, "/api/v1/sys/time/get")
+        assert (status, json.loads(body)["code"]) == (400, 103)
+        status, headers, body = ask(server, "/api/v1/sys/time/get", "POST", b"{}", {"content-type": "text/plain"})
+        assert status == 415 and json.loads(body)["code"] == 101
+    # A client cannot pass for a server: what only the link may say is dropped at the door.
+    forged = ask(front, "/api/v1/order/create", "POST", json.dumps(message).encode(), {"content-type": "application/json", "berth-attempt": "2"})
+    assert json.loads(forged[2])["code"] == 203
+    straight = ask(leader, "/api/v1/order/create", "POST", json.dumps(message).encode(), {"content-type": "application/json", "berth-attempt": "2"})
+    assert json.loads(straight[2])["code"] == 203
+
+    # Pages, documents, compression, streams.
+    for path in ("/docs/en", "/openapi.json", "/scenes/", "/docs.css", "/no/such"):
+        (one, _, a), (two, _, b) = ask(leader, path), ask(front, path)
+        assert (one, hashlib.sha256(a).hexdigest()) == (two, hashlib.sha256(b).hexdigest()), path
+    assert ask(front, "/docs/en", headers={"accept-encoding": "gzip"})[1]["content-encoding"] == "gzip"
+    status, headers, body = ask(front, "/docs/en", "HEAD")
+    assert (status, body) == (200, b"") and int(headers["content-length"]) > 10_000
+    assert json.loads(ask(front, "/live/city")[2])["lots"]
+    stream = front.connection(timeout=20)
+    stream.request("GET", "/live/events")
+    answer = stream.getresponse()
+    assert answer.status == 200 and answer.headers["content-type"].startswith("text/event-stream")
+    lines = [answer.readline() for _ in range(4)]
+    assert any(line.startswith(b"data: ") for line in lines), lines
+    stream.close()
+
+    # A picture is uploaded through one server and read through another.
+    picture = b"\xff\xd8\xff\xe0" + os.urandom(2_000) + b"\xff\xd9"
+    ticket = front.call(lot, "image.ticket.apply", {"type": 1, "ext": "jpg", "size": len(picture), "sha256": hashlib.sha256(picture).hexdigest()})
+    assert ticket.code == 0, ticket
+    path = "/" + ticket.data["uploadUrl"].split("/", 3)[3]
+    status, _, body = ask(front, path, "PUT", picture, {"content-type": "image/jpeg"})
+    assert status in (200, 201, 204), body
+    assert other.call(lot, "image.upload.complete", {"imageId": ticket.data["imageId"]}).code == 0
+
+    # Probes: every server serves, one leads.
+    assert [ask(server, "/leader")[0] for server in (leader, front, other)] == [200, 503, 503]
+    assert [ask(server, "/readyz")[0] for server in (leader, front, other)] == [200, 200, 200]
+    assert json.loads(ask(front, "/readyz")[2])["checks"] == {"leader": "elsewhere"}
+    assert front.metric("berth_leader") == {"berth_leader": 0} and leader.metric("berth_leader") == {"berth_leader": 1}
+    assert front.metric("berth_link_asks_held") == {"berth_link_asks_held": 0}
+    for server in (front, other, leader):
+        server.stop()
+        assert server.process.process.returncode == 0, server.log()[-500:]
+
+
+def test_the_link_takes_servers_of_the_city_alone(database, tmp_path):
+    """Nobody without the master key can ask over the link: neither without a certificate, nor with one of another authority."""
+    leader, front = city(database, "link", tmp_path, count=2)
+    (link, _), = [(row[0], None) for row in database.sql("SELECT link FROM realm", "link")]
+    host, port = link.rsplit(":", 1)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    stranger = tmp_path / "stranger"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                    "/CN=Berth link authority", "-keyout", f"{stranger}.key", "-out", f"{stranger}.pem"], check=True, capture_output=True)
+    for own in (None, stranger):
+        if own:
+            context.load_cert_chain(f"{own}.pem", f"{own}.key")
+        connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=10)
+        with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
+            connection.request("GET", "/livez")
+            connection.getresponse()
+    # A server with another master key cannot lead, and so has no part in the link (test_cluster).
+    key = leader.issue("provider")
+    leave_room(leader, "LINK")
+    assert front.call(key, "order.create", booking("LINK")).code == 0
+    front.stop()
+    leader.stop()
+
+
+def test_requests_are_held_while_nobody_leads(database, tmp_path):
+    """T1, T14: the leader is killed under load. Clients of the other servers notice a pause: none of their requests fails, is done twice, or is
+    refused because its nonce is known."""
+    servers = city(database, "held", tmp_path)
+    key = servers[0].issue("provider", rate=100_000)
+    leave_room(servers[0], "HELD")
+    gaps, resends = [], 0
+    clients = []
+    for _ in range(2):
+        leader = next(server for server in servers if server.is_ready.is_set() and server.process.process.poll() is None)
+        fronts = [server for server in servers if server is not leader]
+        load = [Client([front], key, "HELD") for front in fronts for _ in range(3)]
+        for client in load:
+            client.patience = 15
+            client.start()
+        time.sleep(2)
+        killed = time.monotonic()
+        leader.kill()
+        eventually(lambda: any(front.is_ready.is_set() for front in fronts), 15)
+        time.sleep(2)
+        for client in load:
+            client.finish()
+        gaps.append(longest_gap(load, killed, time.monotonic()))
+        assert sum(client.failures for client in load) == 0, [client.reasons for client in load]
+        assert all(reply.code == 0 for client in load for (_, _, _, reply) in client.told)
+        clients += load
+        resends += sum(sum(front.metric("berth_link_resends_total").values()) for front in fronts)
+        leader.launch().carries(30)
+    taken = judge(database, "held", clients)
+    print(f"\n{taken} bookings through others, none failed; without one for at most {', '.join(f'{gap:.1f}' for gap in gaps)} s a kill; {resends:.0f} sent again")
+    assert taken > 100 and max(gaps) <= 6
+    for server in servers:
+        server.stop()
+
+
+def test_a_paused_leader_is_replaced_for_all(database, tmp_path):
+    """T2: requests that hang at a leader that is paused are sent to the next one, once it leads."""
+    leader, front = city(database, "pause", tmp_path, count=2)
+    key = leader.issue("provider", rate=100_000)
+    leave_room(leader, "PAUSE")
+    order = front.call(key, "order.create", booking("PAUSE")).data["orderNo"]
+    os.kill(leader.process.pid, signal.SIGSTOP)
+    paused = time.monotonic()
+    answers = []
+    while not front.is_ready.is_set() and time.monotonic() - paused < 12:
+        try:
+            answers.append(front.send(key, envelope(key, "order.detail", {"orderNo": order}), connection=front.connection(timeout=15)).status)
+        except OSError as error:
+            answers.append(type(error).__name__)
+    took = time.monotonic() - paused
+    assert front.is_ready.is_set()
+    assert eventually(lambda: front.call(key, "order.detail", {"orderNo": order}).code == 0)
+    os.kill(leader.process.pid, signal.SIGCONT)
+    assert leader.ended(5) == 75
+    assert set(answers) <= {200, 503}, answers
+    print(f"\nthe next one led after {took:.1f} s; answers meanwhile: {answers}")
+    front.stop()
+
+
+def test_a_leader_without_its_database(database, tmp_path):
+    """T3: the leader is cut from the database, and nobody is told. It stops answering before another one leads; clients of the other servers are
+    served by the next leader; when the line is back it ends, and can stand by."""
+    line = Line(database)
+    leader = Member(tmp_path / "s1", line.city("cut")).launch().leads(60)
+    front = Member(tmp_path / "s2", database.city("cut"), key_from=leader).launch().carries(30)
+    key = leader.issue("provider", rate=100_000)
+    leave_room(leader, "CUT")
+    order = front.call(key, "order.create", booking("CUT")).data["orderNo"]
+    try:
+        line.cut()
+        cut, last, answers = time.monotonic(), None, []
+        while not front.is_ready.is_set() and time.monotonic() - cut < 12:
+            # (A question about the lot waits for a commit that is under way; there is none.)
+            reply = leader.call(key, "order.detail", {"orderNo": order})
+            assert reply.code in (0, 501), reply
+            if reply.code == 0:
+                last = time.monotonic()
+            time.sleep(0.05)
+        took = time.monotonic() - cut
+        refused = (last or cut) - cut
+        assert front.is_ready.is_set() and refused <= 4.5 and took <= 7.5, (refused, took)
+        assert front.led_at - cut > refused, "two servers answered at once"
+        assert front.call(key, "order.cancel", {"orderNo": order, "reasonCode": 1}).code == 0
+        assert leader.call(key, "order.detail", {"orderNo": order}).code == 501
+    finally:
+        line.heal()
+    healed = time.monotonic()
+    assert leader.ended(15) == 75, leader.log()[-1000:]
+    ended = time.monotonic() - healed
+    leader.launch().carries(30)
+    assert leader.call(key, "order.detail", {"orderNo": order}).data["status"] == 4
+    print(f"\nthe leader answered for {refused:.1f} s after the cut; the next one led after {took:.1f} s; it ended {ended:.1f} s after the line was back")
+    assert ended <= 10
+    leader.stop()
+    front.stop()
+
+
+def test_a_command_is_never_sent_twice(database, tmp_path):
+    """A gate is opened once or not at all: a command that was under way when the leader died is not sent to the next one."""
+    leader, front = city(database, "once", tmp_path, count=2)
+    lot_key = leader.lot("ONCE")
+    operator = leader.issue("operator")
+    lot = Lot(leader, lot_key, answer=False).connect()
+    eventually(lambda: leader.call(operator, "gate.control", {"gateCode": "G1", "action": "OPEN"}, park="ONCE").code != 600)
+    heard = lambda: [body for body in lot.received if body["service"] == "gate.control"]
+    before = len(heard())
+    replies = []
+    asking = threading.Thread(target=lambda: replies.append(front.call(operator, "gate.control", {"gateCode": "G1", "action": "OPEN"}, park="ONCE")))
+    asking.start()
+    lot.wait(lambda: len(heard()) > before)
+    leader.kill()
+    asking.join(20)
+    assert [(reply.status, reply.code, reply.json["sign"]) for reply in replies] == [(502, 501, "")], replies
+    assert replies[0].json["requestId"], "the reply names its request"
+    assert len(heard()) == before + 1
+    front.leads(10)
+    assert sum(front.metric("berth_link_resends_total").values()) == 0
+    lot.client.loop_stop()
+    front.stop()
+
+
+def test_servers_are_restarted_in_turn(database, tmp_path):
+    """T5, T11: each server is restarted, the leader after it has handed the city over. A client that knows two addresses loses nothing."""
+    servers = city(database, "turn", tmp_path)
+    key = servers[0].issue("provider", rate=100_000)
+    leave_room(servers[0], "TURN")
+    status = subprocess.run([str(BIN / "berth"), "cluster", "step-down", "--data", str(servers[1].data)], capture_output=True, text=True)
+    assert status.returncode != 0, "a server that does not lead has nothing to hand over"
+    clients = [Client(servers[n:] + servers[:n], key, "TURN") for n in (0, 1, 2) for _ in range(2)]
+    for client in clients:
+        client.start()
+    pauses = []
+    try:
+        for _ in range(3):
+            time.sleep(1)
+            leader = next(server for server in servers if server.is_ready.is_set())
+            # A front ends while its clients wait for answers.
+            front = next(server for server in servers if server is not leader)
+            front.stop()
+            front.launch().carries(30)
+            began = time.monotonic()
+            assert json.loads(leader.cli("cluster", "step-down", "-o", "json")) == {"steppingDown": True}
+            assert leader.ended(20) == 75, leader.log()[-500:]
+            eventually(lambda: any(server.is_ready.is_set() for server in servers if server is not leader), 15)
+            time.sleep(1)
+            pauses.append(longest_gap(clients, began, time.monotonic()))
+            leader.launch().carries(30)
+    finally:
+        for client in clients:
+            client.finish()
+    taken = judge(database, "turn", clients)
+    assert all(reply.code == 0 for client in clients for (_, _, _, reply) in client.told)
+    print(f"\n{taken} bookings over three restarts of all; without one for at most {', '.join(f'{pause:.1f}' for pause in pauses)} s;"
+          f" {sum(client.failures for client in clients)} asked again elsewhere")
+    assert taken > 100 and max(pauses) <= 5
+    for server in servers:
+        server.stop()
