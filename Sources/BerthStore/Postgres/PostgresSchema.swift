@@ -79,7 +79,6 @@ enum PostgresSchema {
         CREATE INDEX visits_left ON visits(lot, left_at) WHERE NOT is_open;
         CREATE TABLE counters(digest bytea PRIMARY KEY, name bytea NOT NULL, period \(name) NOT NULL, count bigint NOT NULL, max bigint NOT NULL,
             CHECK(count <= max)) WITH (fillfactor = 80);
-        CREATE INDEX counters_period ON counters(period);
         CREATE FUNCTION count_up(digests bytea[], names bytea[], periods text[], deltas bigint[], maxes bigint[], rooms bigint[])
             RETURNS void LANGUAGE plpgsql AS $$ DECLARE changed bigint; added bigint; BEGIN
             UPDATE counters c SET count = c.count + d.delta, max = CASE WHEN d.room < 9223372036854775807 THEN d.max ELSE c.max END
@@ -101,7 +100,6 @@ enum PostgresSchema {
         CREATE TABLE down_log(lot \(name), epoch \(name), seq bigint, at bigint NOT NULL, order_no text NOT NULL, service text NOT NULL,
             data bytea NOT NULL, entry bigint NOT NULL, settled bool NOT NULL DEFAULT false, PRIMARY KEY(lot, epoch, seq)) WITH (fillfactor = 85);
         CREATE INDEX down_open ON down_log(lot, seq) WHERE NOT settled;
-        CREATE INDEX down_at ON down_log(at);
         CREATE TABLE up_log(lot \(name), epoch \(name), seq bigint, request_id text NOT NULL, service text NOT NULL, code int NOT NULL,
             reply text NOT NULL, data bytea NOT NULL, at bigint NOT NULL, record_no \(name) NOT NULL, mended bool NOT NULL,
             PRIMARY KEY(lot, epoch, seq, at)) PARTITION BY RANGE (at);

@@ -230,8 +230,13 @@ public final class PostgresStore: HistoryStore {
 
     // MARK: Opening
 
-    /// An acknowledged commit survives a power cut: the server's settings are read back.
+    /// An acknowledged commit survives a power cut: the server's settings are read back. Rows are found by their keys, whatever the planner
+    /// knew of a table when it was small: a plan that is kept would else read the whole table for each group.
     static func check(_ connection: PostgresConnection) throws {
+        try connection.run(
+            """
+            SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan
+            """)
         func setting(_ name: String) throws -> String { try connection.run("SHOW \(name)").first?.text(0) ?? "" }
         if try setting("synchronous_commit") == "off" || setting("synchronous_commit") == "local" {
             try connection.run("SET synchronous_commit = on")
