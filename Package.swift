@@ -55,6 +55,7 @@ let package = Package(
                 "BerthWire", "CMosquitto", "CBerthPosix",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         // 3 the city's server

@@ -12,7 +12,7 @@ ALLOWED = {
     "BerthDocs": {"BerthCore", "BerthWire"},
     "BerthScene": {"BerthCore", "BerthWire", "Foundation"},
     "BerthStore": {"BerthCore", "BerthWire", "CPostgres", "Crypto", "GRDB", "GRDBSQLite", "Foundation", "Synchronization"},
-    "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOSSL", "Logging", "Foundation", "Synchronization"},
+    "BerthLink": {"BerthWire", "CMosquitto", "CBerthPosix", "AsyncHTTPClient", "NIOCore", "NIOPosix", "NIOSSL", "Logging", "Foundation", "Synchronization"},
     "BerthServer": {"BerthCore", "BerthWire", "BerthDocs", "BerthScene", "BerthStore", "BerthLink", "CBerthPosix", "Crypto", "CryptoExtras", "AsyncHTTPClient", "X509", "SwiftASN1", "Hummingbird", "HummingbirdCore", "NIOHTTPTypes", "NIOHTTPTypesHTTP1", "NIOHTTPCompression", "NIOHTTP1", "HummingbirdTLS",
                     "HTTPTypes", "NIOConcurrencyHelpers", "NIOCore", "NIOPosix", "NIOSSL", "Configuration", "ServiceLifecycle", "UnixSignals", "Metrics", "Logging", "Foundation", "Synchronization"},
     "BerthWeb": {"BerthCore", "BerthWire", "BerthLink", "CQrencode", "Crypto", "CryptoExtras", "Hummingbird", "HTTPTypes", "Mustache", "NIOCore", "NIOPosix", "Logging",

@@ -23,7 +23,7 @@ public final class Gateway: Sendable {
         self.configuration = configuration
         self.logger = logger
         spool = try Spool(path: configuration.spoolFile)
-        http = try SignedClient(base: configuration.serverURL, caFile: configuration.caFile)
+        http = try SignedClient(bases: configuration.servers, caFile: configuration.caFile)
         reactor = MQTTReactor(logger: logger)
         var links: [String: LotLink] = [:]
         for lot in configuration.lots {

@@ -48,17 +48,18 @@ public struct GatewayCheck: Sendable {
         guard let bytes = FileManager.default.contents(atPath: configuration.caFile),
             String(decoding: bytes, as: UTF8.self).contains("-----BEGIN CERTIFICATE-----")
         else { return say(.failed, "CA 证书", "authority", "\(configuration.caFile) cannot be read, or holds no certificate (PEM)") }
-        let http: SignedClient
-        do { http = try SignedClient(base: configuration.serverURL, caFile: configuration.caFile) } catch {
+        let servers: [SignedClient]
+        do { servers = try configuration.servers.map { try SignedClient(base: $0, caFile: configuration.caFile) } } catch {
             return say(.failed, "CA 证书", "authority", "\(configuration.caFile): \(error)")
         }
         say(.ok, "CA 证书", "authority", configuration.caFile)
         let reactor = MQTTReactor(logger: logger)
         for lot in configuration.lots {
-            let offset = await checkHTTPS(lot, http, say)
+            var offset: Int64?
+            for http in servers { offset = await checkHTTPS(lot, http, say) ?? offset }
             if configuration.carrier != .https { await checkMQTT(lot, reactor, offset: offset ?? 0, say) }
         }
-        await http.close()
+        for http in servers { await http.close() }
     }
 
     private typealias Say = (_ verdict: Verdict, _ zh: String, _ en: String, _ detail: String) -> Void
@@ -83,7 +84,7 @@ public struct GatewayCheck: Sendable {
                 "sys.time.get", data: ["deviceSendTime": .int(begun)], appId: lot.appId, secret: lot.appSecret, parkCode: lot.parkCode,
                 timeoutSeconds: GatewayCheck.answerSeconds)
         } catch {
-            say(.failed, "\(lot.parkCode) HTTPS", "\(lot.parkCode) HTTPS", GatewayCheck.why(error))
+            say(.failed, "\(lot.parkCode) HTTPS", "\(lot.parkCode) HTTPS", several(http) + GatewayCheck.why(error))
             return nil
         }
         let ended = SystemClock.now()
@@ -91,7 +92,7 @@ public struct GatewayCheck: Sendable {
             say(.failed, "\(lot.parkCode) HTTPS", "\(lot.parkCode) HTTPS", GatewayCheck.why(time))
             return nil
         }
-        say(.ok, "\(lot.parkCode) HTTPS", "\(lot.parkCode) HTTPS", "\(configuration.serverURL), \(ended - begun) ms")
+        say(.ok, "\(lot.parkCode) HTTPS", "\(lot.parkCode) HTTPS", "\(http.base), \(ended - begun) ms")
         let offset = (received &- begun &+ sent &- ended) / 2
         say(
             offset.magnitude < GatewayCheck.clockMillisMax.magnitude ? .ok : .unknown, "时钟", "clock",
@@ -117,17 +118,21 @@ public struct GatewayCheck: Sendable {
         }
         let clientId = MQTTIdentity.clientId(appId: lot.appId, role: .lot, parkCode: lot.parkCode)
         var mqtt = MQTTConfiguration(
-            host: configuration.mqttHost, port: configuration.mqttPort, caFile: configuration.caFile, clientId: clientId,
+            places: configuration.brokers, caFile: configuration.caFile, clientId: clientId,
             username: lot.appId, password: MQTTIdentity.staticPassword(secret: lot.appSecret, clientId: clientId))
         mqtt.filters = [Topic.downReply(lot.parkCode)]
         let requestId = SystemRandom.uuid()
         let ear = Ear(secret: lot.appSecret, requestId: requestId)
         let client = reactor.open(mqtt, listener: ear)
         defer { client.close() }
-        guard let fault = await ear.next(seconds: GatewayCheck.answerSeconds) else {
-            return say(.failed, name, name, "no connection within \(GatewayCheck.answerSeconds) s")
+        // Of several servers the leader's broker answers.
+        for left in (0..<configuration.brokers.count).reversed() {
+            guard let word = await ear.next(seconds: GatewayCheck.answerSeconds) else {
+                return say(.failed, name, name, "no connection within \(GatewayCheck.answerSeconds) s")
+            }
+            guard case .down(let reason) = word else { break }
+            guard left > 0 else { return say(.failed, name, name, reason) }
         }
-        if case .down(let reason) = fault { return say(.failed, name, name, reason) }
         let bytes = MessageWriter.request(
             service: "sys.time.get", data: ["deviceSendTime": .int(SystemClock.now())], appId: lot.appId, secret: lot.appSecret,
             parkCode: lot.parkCode, requestId: requestId, timestamp: SystemClock.now() + offset, nonce: SystemRandom.nonce(), epoch: nil,
@@ -137,7 +142,7 @@ public struct GatewayCheck: Sendable {
         case .answer(let reply):
             say(
                 reply.code == 0 ? .ok : .failed, name, name,
-                reply.code == 0 ? "\(configuration.mqttHost):\(configuration.mqttPort)" : GatewayCheck.why(reply))
+                reply.code == 0 ? configuration.brokers.map { "\($0.host):\($0.port)" }.joined(separator: ", ") : GatewayCheck.why(reply))
         case .down(let reason): say(.failed, name, name, reason)
         case .up, nil: say(.failed, name, name, "connected, and no answer within \(GatewayCheck.answerSeconds) s: topics or signature")
         }
@@ -157,6 +162,9 @@ public struct GatewayCheck: Sendable {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 }
         }
     }
+
+    /// The server that is meant, where there are several.
+    private func several(_ http: SignedClient) -> String { configuration.servers.count > 1 ? "\(http.base): " : "" }
 
     private static func why(_ reply: Reply) -> String {
         let code = Dialect.current.codes[reply.code]

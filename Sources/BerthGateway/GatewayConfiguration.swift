@@ -35,9 +35,10 @@ public struct GatewayConfiguration: Sendable {
         }
     }
 
-    public var serverURL: String
-    public var mqttHost: String
-    public var mqttPort: Int
+    /// `https://host:port` of the city's servers, tried in turn; any of them answers.
+    public var servers: [String]
+    /// Their brokers, tried in turn; the leader's answers.
+    public var brokers: [(host: String, port: Int)]
     public var caFile: String
     public var spoolFile: String
     /// host:port of the local API; loopback unless the lot's own network is meant.
@@ -55,11 +56,10 @@ public struct GatewayConfiguration: Sendable {
     public var lots: [LotEntry]
 
     public init(
-        serverURL: String, mqttHost: String, mqttPort: Int, caFile: String, spoolFile: String, lots: [LotEntry]
+        servers: [String], brokers: [(host: String, port: Int)], caFile: String, spoolFile: String, lots: [LotEntry]
     ) {
-        self.serverURL = serverURL
-        self.mqttHost = mqttHost
-        self.mqttPort = mqttPort
+        self.servers = servers
+        self.brokers = brokers
         self.caFile = caFile
         self.spoolFile = spoolFile
         self.lots = lots
@@ -101,9 +101,9 @@ public struct GatewayConfiguration: Sendable {
             lots.append(entry)
         }
         guard !lots.isEmpty else { throw Invalid(description: "lots is missing or empty") }
-        let mqtt = try reader.address("mqtt")
         self.init(
-            serverURL: try reader.text("server"), mqttHost: mqtt.host, mqttPort: mqtt.port, caFile: try reader.text("ca"),
+            servers: try reader.oneOrMore("server"), brokers: try reader.oneOrMore("mqtt").map { try reader.address($0, of: "mqtt") },
+            caFile: try reader.text("ca"),
             spoolFile: try reader.text("spool"), lots: lots)
         if json["listen"]?.stringValue != nil { listen = try reader.address("listen") }
         if let name = json["carrier"]?.stringValue {
@@ -162,8 +162,19 @@ private struct ConfigurationReader {
         return Int(number)
     }
 
-    func address(_ name: String) throws -> (host: String, port: Int) {
-        let text = try text(name)
+    /// One text, or 1 to 16 of them.
+    func oneOrMore(_ name: String) throws -> [String] {
+        guard let list = json[name]?.arrayValue else { return [try text(name)] }
+        let texts = list.compactMap(\.stringValue).filter { !$0.isEmpty }
+        guard (1...16).contains(list.count), texts.count == list.count else {
+            throw fault(name, ": a string, or 1 to 16 of them, expected")
+        }
+        return texts
+    }
+
+    func address(_ name: String) throws -> (host: String, port: Int) { try address(try text(name), of: name) }
+
+    func address(_ text: String, of name: String) throws -> (host: String, port: Int) {
         let plain = text.replacingOccurrences(of: "mqtts://", with: "")
         guard let colon = plain.lastIndex(of: ":"), let port = Int(plain[plain.index(after: colon)...]), (0...65535).contains(port) else {
             throw fault(name, " = \(text): host:port expected")

@@ -89,7 +89,7 @@ final class LotLink: MQTTListener {
         guard configuration.carrier != .https else { return }
         let clientId = MQTTIdentity.clientId(appId: lot.appId, role: .lot, parkCode: lot.parkCode)
         var mqtt = MQTTConfiguration(
-            host: configuration.mqttHost, port: configuration.mqttPort, caFile: configuration.caFile, clientId: clientId,
+            places: configuration.brokers, caFile: configuration.caFile, clientId: clientId,
             username: lot.appId, password: MQTTIdentity.staticPassword(secret: lot.appSecret, clientId: clientId))
         mqtt.will = (Topic.presence(lot.parkCode), "{\"online\":false}")
         mqtt.filters = [Topic.downFilter(lot.parkCode)]

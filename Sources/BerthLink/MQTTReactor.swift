@@ -7,8 +7,8 @@ import Synchronization
 
 /// How one client reaches the broker.
 public struct MQTTConfiguration: Sendable {
-    public var host: String
-    public var port: Int
+    /// The brokers, tried in turn: of a city with several servers the leader's answers.
+    public var places: [(host: String, port: Int)]
     public var caFile: String
     /// Whether the certificate has to name the host.
     public var checksHost = true
@@ -24,8 +24,12 @@ public struct MQTTConfiguration: Sendable {
     public var reconnectSeconds = WireLimits.reconnectSeconds
 
     public init(host: String, port: Int, caFile: String, clientId: String, username: String, password: String) {
-        self.host = host
-        self.port = port
+        self.init(places: [(host, port)], caFile: caFile, clientId: clientId, username: username, password: password)
+    }
+
+    /// - Parameter places: not empty.
+    public init(places: [(host: String, port: Int)], caFile: String, clientId: String, username: String, password: String) {
+        self.places = places
         self.caFile = caFile
         self.clientId = clientId
         self.username = username
@@ -115,7 +119,7 @@ public final class MQTTReactor: Sendable {
                     for session in sessions.values {
                         guard let client = session.mosquitto else { continue }
                         if mosquitto_loop_misc(client) != MOSQ_ERR_SUCCESS.rawValue.int32 { session.isBroken = true }
-                        if !session.isUp, now - session.startedAt > 15_000 { session.isBroken = true }
+                        if !session.isUp, now - session.startedAt > session.patienceMillis { session.isBroken = true }
                     }
                 }
             }
@@ -180,7 +184,13 @@ public final class MQTTReactor: Sendable {
         var isBroken = false
         var reason: String?
         var attempts = 0
+        /// The place that is tried, or that is connected.
+        private var place = 0
         var nextAttempt: Int64 = 0
+        /// The pause between two places of one round, ms.
+        private static let placeMillis: Int64 = 200
+        /// How long a connection may take, ms: a machine that is gone gives no answer, and the next place may be up.
+        var patienceMillis: Int64 { client.configuration.places.count > 1 ? 5_000 : 15_000 }
         var startedAt: Int64 = 0
         private var wantsWrite = false
         private var unacknowledged = 0
@@ -231,8 +241,8 @@ public final class MQTTReactor: Sendable {
                 Session.from(session).client.listener?.mqttReceived(
                     topic: String(cString: message.topic), payload: Array(payload))
             }
-            let result = mosquitto_connect_async(
-                mosquitto, configuration.host, Int32(configuration.port), Int32(configuration.keepaliveSeconds))
+            let (host, port) = configuration.places[place % configuration.places.count]
+            let result = mosquitto_connect_async(mosquitto, host, Int32(port), Int32(configuration.keepaliveSeconds))
             let descriptor = mosquitto_socket(mosquitto)
             guard result == MOSQ_ERR_SUCCESS.rawValue.int32, descriptor >= 0 else {
                 destroy(loop: loop)
@@ -302,9 +312,12 @@ public final class MQTTReactor: Sendable {
         }
 
         private func retry(_ why: String) {
-            let schedule = client.configuration.reconnectSeconds
-            let wait = schedule[min(attempts, schedule.count - 1)] * 1000
+            let (schedule, places) = (client.configuration.reconnectSeconds, client.configuration.places.count)
+            // All places are tried once before the schedule's next wait.
+            let round = attempts / places
             attempts += 1
+            place = (place + 1) % places
+            let wait = attempts % places == 0 ? schedule[min(round, schedule.count - 1)] * 1000 : Session.placeMillis
             nextAttempt = SystemClock.monotonic() + wait + SystemRandom.jitter(wait)
             client.listener?.mqttIsDown(why)
         }

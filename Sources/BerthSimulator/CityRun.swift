@@ -80,7 +80,7 @@ public struct CityRun: Sendable {
             throw Failed(description: "\(fleet.lots.count) gateways need more open files than the limit of \(limit); see ulimit -n")
         }
         var configuration = GatewayConfiguration(
-            serverURL: https, mqttHost: "127.0.0.1", mqttPort: mqttPort, caFile: ca,
+            servers: [https], brokers: [("127.0.0.1", mqttPort)], caFile: ca,
             spoolFile: options.data + "/fleet-spool.sqlite", lots: fleet.entries)
         configuration.carrier = .mqtt
         configuration.logsLinks = false

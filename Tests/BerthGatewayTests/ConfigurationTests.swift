@@ -50,7 +50,7 @@ import Testing
         defer { try? FileManager.default.removeItem(at: folder) }
         let spool = folder.appendingPathComponent("spool.sqlite").path
         var configuration = GatewayConfiguration(
-            serverURL: "", mqttHost: "", mqttPort: 0, caFile: "", spoolFile: spool,
+            servers: [""], brokers: [("", 0)], caFile: "", spoolFile: spool,
             lots: [.init(parkCode: "P1", appId: "app1", appSecret: "s", totalCount: 1)])
         // A file in a folder that is none cannot be written, whoever asks.
         let file = "/proc/self/none/gateway.json"
@@ -61,12 +61,23 @@ import Testing
         #expect(try GatewayToken.ensure(&configuration, file: file) == (.file(spool + ".token"), false) && configuration.token == token)
     }
 
+    @Test func aCityMayHaveSeveralServers() throws {
+        guard case .object(var object) = try JSON.parse(Array(ConfigurationTests.sound.utf8)) else { return }
+        object["server"] = ["https://a:1", "https://b:2"]
+        object["mqtt"] = ["a:3", "mqtts://[::1]:4"]
+        let configuration = try GatewayConfiguration(json: .object(object))
+        #expect(configuration.servers == ["https://a:1", "https://b:2"])
+        #expect(configuration.brokers.map(\.host) == ["a", "::1"] && configuration.brokers.map(\.port) == [3, 4])
+    }
+
     static let wrong: [(member: String, value: JSON, says: String)] = [
         ("token", "short", "token"), ("token", 5, "token"), ("token", "0123456789 bcdef", "token"),
         ("heartbeatSeconds", .int(WireLimits.intMax), "heartbeatSeconds"), ("heartbeatSeconds", 0, "heartbeatSeconds"),
         ("heartbeatSeconds", -1, "heartbeatSeconds"), ("heartbeatSeconds", "30", "heartbeatSeconds"), ("reconSeconds", 0, "reconSeconds"),
         ("hosts", "a", "hosts"), ("hosts", [5], "hosts"), ("carrier", "pigeon", "carrier"), ("mqtt", "host", "mqtt"),
         ("mqtt", "host:99999999999999999999", "mqtt"), ("mqtt", "host:-1", "mqtt"), ("listen", "host:65536", "listen"),
+        ("server", [], "server"), ("server", ["https://a", ""], "server"), ("server", [5], "server"), ("server", "", "server"),
+        ("mqtt", [], "mqtt"), ("mqtt", ["a:1", "b"], "mqtt"), ("mqtt", .array(Array(repeating: "a:1", count: 17)), "mqtt"),
         ("lots", [], "lots"),
         ("lots", [5], "lots[0]"), ("spool", "", "spool"),
     ]

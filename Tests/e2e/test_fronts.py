@@ -11,7 +11,7 @@ import time
 import uuid
 
 import pytest
-from berth import BIN, Lot, booking, envelope, eventually
+from berth import BIN, Gateway, Lot, booking, envelope, eventually, plate
 from cluster import Client, Line, Member, Postgres, judge, longest_gap
 from test_cluster import leave_room, nothing_stays  # noqa: F401
 
@@ -232,6 +232,72 @@ def test_a_leader_without_its_database(database, tmp_path):
     print(f"\nthe leader answered for {refused:.1f} s after the cut; the next one led after {took:.1f} s; it ended {ended:.1f} s after the line was back")
     assert ended <= 10
     leader.stop()
+    front.stop()
+
+
+def test_cities_share_a_database_and_nothing_else(database, tmp_path):
+    """T20: two cities in one database, a leader each. When one leader dies only its city pauses; a party of one city is unknown in the other."""
+    north, north_front = city(database, "north", tmp_path / "n", count=2)
+    south = Member(tmp_path / "south", database.city("south")).launch().leads(60)
+    keys = {server: server.issue("provider", rate=100_000) for server in (north, south)}
+    for server, park in ((north, "NORTH"), (south, "SOUTH")):
+        leave_room(server, park)
+    quiet = Client([south], keys[south], "SOUTH")
+    quiet.start()
+    time.sleep(1)
+    killed = time.monotonic()
+    north.kill()
+    north_front.leads(10)
+    time.sleep(1)
+    quiet.finish()
+    assert quiet.failures == 0 and longest_gap([quiet], killed, time.monotonic()) < 0.6, quiet.reasons
+    assert judge(database, "south", [quiet]) > 20
+    assert south.call(keys[north], "order.list", {}).code == 200 and north_front.call(keys[south], "order.list", {}).code == 200
+    mine = north_front.call(keys[north], "order.create", booking("NORTH"))
+    assert mine.code == 0 and north_front.call(keys[north], "order.create", booking("SOUTH")).code == 1000
+    serials = {name: database.sql("SELECT max(serial) FROM orders", name)[0][0] for name in ("north", "south")}
+    assert serials["north"] == "1" and int(serials["south"]) > 20, "each city counts its own orders"
+    assert south.metric("berth_term") == {"berth_term": 1} and north_front.metric("berth_term") == {"berth_term": 2}
+    north_front.stop()
+    south.stop()
+
+
+@pytest.mark.parametrize("carrier", ["auto", "https"])
+def test_a_box_finds_the_next_leader(database, tmp_path, carrier):
+    """A gateway that knows all servers of its city needs no address that moves: nothing of its log is lost or doubled over a takeover, and the next
+    leader's orders reach it."""
+    leader, front = city(database, f"box_{carrier}", tmp_path, count=2)
+    provider = leader.issue("provider", rate=100_000)
+    key = leader.issue("lot", "BOX", 100_000)
+    trust = tmp_path / "both.pem"
+    trust.write_text(open(leader.ca).read() + open(front.ca).read())
+    servers = [server.ready["https"] for server in (front, leader)]
+    brokers = [f"127.0.0.1:{server.mqtt_port}" for server in (front, leader)]
+    gateway = Gateway(leader, tmp_path, [(key, {})], mqtt=brokers, ca=str(trust), carrier=carrier)
+    gateway.config.write_text(json.dumps({**json.loads(gateway.config.read_text()), "server": servers}))
+    gateway.start()
+    eventually(lambda: gateway.status()["synchronised"] and gateway.status()["carrier"] == ("mqtt" if carrier == "auto" else "https"))
+    book = lambda server: eventually(lambda: (made := server.call(provider, "order.create", booking("BOX"))).code == 0 and made.data["orderNo"], 20)
+    before = book(front)
+    eventually(lambda: before in gateway.in_force("BOX"))
+    cars = [plate() for _ in range(30)]
+    enter = lambda number: gateway.pms("BOX", "entry", plateNo=number, plateColor=0, gateCode="G1")
+    assert all(enter(number)[0] == 200 for number in cars[:10])
+    leader.kill()
+    killed = time.monotonic()
+    assert all(enter(number)[0] == 200 for number in cars[10:20]), "the box writes its log without a server"
+    front.leads(10)
+    after = book(front)
+    eventually(lambda: after in gateway.in_force("BOX"), 30)
+    took = time.monotonic() - killed
+    assert all(enter(number)[0] == 200 for number in cars[20:])
+    eventually(lambda: gateway.status()["up"]["backlog"] == 0 and front.call(key, "recon.inlot.count").data["count"] == 30, 40)
+    rows = database.sql(
+        "SELECT count(*), count(DISTINCT (epoch, seq)), count(DISTINCT record_no), count(*) FILTER (WHERE code <> 0) FROM up_log"
+        " WHERE service = 'vehicle.entry.report'", f"box_{carrier}")
+    assert rows[0][0] == rows[0][1] == "30" and rows[0][3] == "0", rows
+    print(f"\n{carrier}: the next leader's order was in the box {took:.1f} s after the leader was killed")
+    gateway.process.stop()
     front.stop()
 
 
