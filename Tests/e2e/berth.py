@@ -185,6 +185,9 @@ def free_port():
 
 
 class Server:
+    #: The database of all cities where the tests are run on PostgreSQL (BERTH_TEST_STORE=postgres, docs/campaigns.md).
+    database, cities = None, itertools.count(1)
+
     def __init__(self, folder, **settings):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -192,14 +195,27 @@ class Server:
         self.settings = settings
         self.https_port, self.mqtt_port = free_port(), free_port()
         self.process = None
+        self.env = {}
+        if os.environ.get("BERTH_TEST_STORE") == "postgres" and "store" not in settings:
+            if Server.database is None:
+                from cluster import Postgres
+                Server.database = Postgres("max_connections=200")
+            self.env = {"BERTH_STORE": Server.database.city(f"e{next(Server.cities)}")}
+
+    def on_sqlite(self):
+        """A test that looks into the file of SQLite says nothing of another store."""
+        if self.env:
+            import pytest
+            pytest.skip("it reads SQLite")
 
     def start(self):
         args = [BIN / "berth", "serve", "--data", self.data, "--https-port", self.https_port, "--mqtt-port", self.mqtt_port]
         for name, value in self.settings.items():
             args += ["--set", f"{name.replace('__', '.')}={value}"]
-        self.process = Process(args, self.folder / "server.log")
+        self.process = Process(args, self.folder / "server.log", self.env)
         self.ready = self.process.ready()
-        assert self.ready["event"] == "ready"
+        while self.ready["event"] != "ready":
+            self.ready = self.process.ready()
         self.ca = self.ready["ca"]
         self.context = ssl.create_default_context(cafile=self.ca)
         return self
@@ -213,7 +229,8 @@ class Server:
 
     def cli(self, *args):
         done = subprocess.run(
-            [str(BIN / "berth"), *[str(a) for a in args], "--data", str(self.data)], capture_output=True, text=True)
+            [str(BIN / "berth"), *[str(a) for a in args], "--data", str(self.data)], capture_output=True, text=True,
+            env={**os.environ, **self.env})
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -262,6 +279,7 @@ class Server:
 
     def stored(self):
         """What the domain is made of, as rows: everything but kept replies and the log of what was received."""
+        self.on_sqlite()
         import sqlite3
         db = sqlite3.connect(f"file:{self.data}/berth.sqlite?mode=ro", uri=True)
         rows = {}
@@ -272,6 +290,7 @@ class Server:
 
     def write(self, text, *args):
         """Changes the database of a server that is not running."""
+        self.on_sqlite()
         import sqlite3
         with sqlite3.connect(self.data / "berth.sqlite") as db:
             db.execute(text, args)
@@ -296,6 +315,7 @@ class Server:
         return {name: json.loads(body) for name, body in rows}
 
     def sql(self, text, *args):
+        self.on_sqlite()
         import sqlite3
         db = sqlite3.connect(f"file:{self.data}/berth.sqlite?mode=ro", uri=True)
         try:

@@ -11,8 +11,9 @@ import time
 import uuid
 
 import pytest
-from berth import BIN, Gateway, Lot, booking, envelope, eventually, plate
+from berth import BIN, Gateway, Lot, booking, envelope, eventually, free_port, plate
 from cluster import Client, Line, Member, Postgres, judge, longest_gap
+from web import Visitor
 from test_cluster import leave_room, nothing_stays  # noqa: F401
 
 
@@ -233,6 +234,25 @@ def test_a_leader_without_its_database(database, tmp_path):
     assert ended <= 10
     leader.stop()
     front.stop()
+
+
+def test_pages_at_any_server(database, tmp_path):
+    """A driver signs in and books at a server that does not lead, over HTTPS and at the plain page on loopback; forms, cookies and tokens are the same."""
+    leader = Member(tmp_path / "s1", database.city("pages"), environment="test", page__port=free_port()).launch().leads(60)
+    front = Member(tmp_path / "s2", database.city("pages"), key_from=leader, environment="test", page__port=free_port()).launch().carries(30)
+    leave_room(leader, "PAGES")
+    for number, base in enumerate((front.ready["page"].rstrip("/"), front.ready["https"])):
+        visitor = Visitor(base)
+        visitor.session.verify = front.ca
+        visitor.sign_in(f"1390000000{number}")
+        visitor.book("PAGES", f"粤B7766{number}")
+        assert "/tickets/YY" in visitor.page.url, visitor.text()[:600]
+        assert visitor.post("/book", {"lot": "PAGES"}, csrf="0" * 32).status_code in (400, 403), "a form without its token"
+    assert database.sql("SELECT count(*) FROM orders", "pages") == [["2"]]
+    # Who is signed in stays so at the leader: the pages are one city's.
+    assert leader.ready["page"] and "PAGES" in Visitor(leader.ready["page"].rstrip("/")).get("/lots/PAGES").text
+    front.stop()
+    leader.stop()
 
 
 def test_cities_share_a_database_and_nothing_else(database, tmp_path):

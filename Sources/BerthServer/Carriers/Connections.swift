@@ -48,10 +48,19 @@ final class Connections: Sendable {
     private static let keptDescriptors = 120
     /// Unfinished bodies in memory, over all connections.
     private static let bodyBytesMax = 64 << 20
+    /// Connections of the link between servers, in both directions together.
+    private static let linkMax = 1_000
 
-    init(descriptors: Int = Connections.descriptorLimit()) {
-        most = min(50_000, max(32, descriptors - Connections.keptDescriptors))
+    /// - Parameter hasLink: room is kept for the link to the other servers of the city.
+    init(hasLink: Bool = false) {
+        let kept = Connections.keptDescriptors + (hasLink ? Connections.linkMax : 0)
+        most = min(50_000, max(32, Connections.descriptorLimit() - kept))
     }
+
+    private init(most: Int) { self.most = most }
+
+    /// The connections that other servers open to this one.
+    static func link() -> Connections { Connections(most: linkMax / 2) }
 
     private static func descriptorLimit() -> Int {
         var limit = rlimit()

@@ -9,6 +9,8 @@ struct ConnectionContext: RequestContext {
 
     /// The client's address, where another server carries its request.
     var carriedSource: String?
+    /// The request came to the plain page on loopback.
+    var isPlain = false
 
     /// The client's address, without its port.
     var remoteAddress: String? { carriedSource ?? channel.remoteAddress?.ipAddress }

@@ -17,7 +17,9 @@ enum LinkField {
     static let certificate = "berth-certificate"
     /// How often the front has sent the request, from 1.
     static let attempt = "berth-attempt"
-    static let all: Set<String> = [source, certificate, attempt]
+    /// The browser came over plain HTTP on loopback.
+    static let plain = "berth-plain"
+    static let all: Set<String> = [source, certificate, attempt, plain]
 }
 
 /// Carries requests that a server gets while another one leads. A signed request is held while nobody leads, and is sent again to the next leader
@@ -30,6 +32,12 @@ final class Carrier: Sendable {
     private let held = Atomic<Int>(0)
     private let resends = Atomic<Int>(0)
     private static let heldMax = 2_000
+    /// Bytes of the bodies that they have together.
+    private let heldBytes = Atomic<Int>(0)
+    private static let heldBytesMax = 64 << 20
+    /// When it was last logged that the leader cannot be reached, on the monotonic clock, ms.
+    private let complainedAt = Atomic<Int64>(.min)
+    private static let complaintMillis: Int64 = 10_000
     /// How long a request is held while nobody leads.
     private static let holdTime = TimeAmount.seconds(6)
     private static let pause = Duration.milliseconds(40)
@@ -65,6 +73,9 @@ final class Carrier: Sendable {
             let answer = Reply(WireError("tooLarge", "body over 1 MiB"))
             return reply(answer, Echo(), .init(code: answer.resultCode.httpStatus))
         }
+        let room = heldBytes.add(body.readableBytes, ordering: .relaxed).newValue
+        defer { heldBytes.subtract(body.readableBytes, ordering: .relaxed) }
+        guard room <= Carrier.heldBytesMax else { return refusal(Echo(), "too many requests wait for the leader", .serviceUnavailable) }
         var echo = Echo()
         _ = try? Envelope.read(Array(buffer: body), echo: &echo)
         let name = String(request.uri.path.dropFirst(SignedFront.prefix.count)).replacing("/", with: ".")
@@ -93,10 +104,21 @@ final class Carrier: Sendable {
                 }
             }
             guard NIODeadline.now() < end, !Task.isCancelled else {
+                complain()
                 return refusal(echo, "no server leads the city now; send the request again", .serviceUnavailable)
             }
             try? await Task.sleep(for: Carrier.pause)
         }
+    }
+
+    /// Logs that requests cannot be carried, now and then.
+    private func complain() {
+        let (now, last) = (SystemClock.monotonic(), complainedAt.load(ordering: .relaxed))
+        guard last == .min || now - last >= Carrier.complaintMillis,
+            complainedAt.compareExchange(expected: last, desired: now, ordering: .relaxed).exchanged
+        else { return }
+        logger.warning(
+            "requests cannot be carried to the leader", metadata: ["leader": "\(link.leader?.address ?? "nobody is known to lead")"])
     }
 
     /// An answer of the front itself. It is not signed: the secrets are the leader's.
@@ -141,6 +163,7 @@ final class Carrier: Sendable {
                 }
             }
             guard NIODeadline.now() < end, !Task.isCancelled else {
+                complain()
                 return Response(status: .serviceUnavailable, headers: [.retryAfter: "1"])
             }
             try? await Task.sleep(for: Carrier.pause)
@@ -156,6 +179,7 @@ final class Carrier: Sendable {
             ask.headers.add(name: field.name.rawName, value: field.value)
         }
         if let host = request.head.authority { ask.headers.add(name: "host", value: host) }
+        if context.isPlain { ask.headers.add(name: LinkField.plain, value: "1") }
         if let source = context.remoteAddress { ask.headers.add(name: LinkField.source, value: source) }
         return ask
     }

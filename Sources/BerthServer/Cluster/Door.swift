@@ -54,7 +54,11 @@ final class Door: Sendable {
         let door: Door
 
         @Sendable func respond(to request: Request, context: ConnectionContext) async throws -> Response {
-            guard let fronts = door.present else { return try await door.standby(request, context) }
+            guard let fronts = door.present else {
+                var plain = context
+                plain.isPlain = true
+                return try await door.standby(request, plain)
+            }
             return try await fronts.https.pages.plain.respond(to: request, context: context)
         }
     }
@@ -69,7 +73,9 @@ final class Door: Sendable {
                 return Response(status: .init(code: LeaderLink.misdirected), headers: [.connection: "close"])
             }
             var carried = context
-            carried.carriedSource = HTTPField.Name(LinkField.source).flatMap { request.headers[$0] }
+            func field(_ name: String) -> String? { HTTPField.Name(name).flatMap { request.headers[$0] } }
+            carried.carriedSource = field(LinkField.source)
+            if field(LinkField.plain) != nil { return try await fronts.https.pages.plain.respond(to: request, context: carried) }
             return try await fronts.https.respond(to: request, context: carried)
         }
     }

@@ -81,7 +81,7 @@ public final class Server: Sendable {
         let node = Office.Node(
             settings: settings, folder: folder, authority: authority, vault: FieldCipher(masterKey: masterKey), broker: broker,
             certificate: try ServerCertificate(authority: authority, broker: broker, clock: clock, logger: logger),
-            connections: Connections(),
+            connections: Connections(hasLink: carrier != nil),
             door: Door(carrier: carrier, settings: settings, startedAt: startedAt), gate: ReadyGate(), startedAt: startedAt, clock: clock,
             logger: logger, onStepDown: { ending.stepDown() })
         logger.info("berth \(Version.text)", metadata: ["connections": "\(node.connections.most)"])
@@ -292,7 +292,7 @@ public final class Server: Sendable {
             doors.append(
                 Application(
                     responder: Door.Inside(door: node.door),
-                    server: try .tls(.city(Connections(), signed: node.door.signed, isLink: true), tlsConfiguration: identity.server),
+                    server: try .tls(.city(.link(), signed: node.door.signed, isLink: true), tlsConfiguration: identity.server),
                     configuration: .init(address: .hostname(settings.bindAddress, port: settings.clusterPort), serverName: "berth"),
                     onServerRunning: opened("link"), logger: quiet))
         }
