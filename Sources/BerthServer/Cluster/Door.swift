@@ -68,7 +68,8 @@ final class Door: Sendable {
         let door: Door
 
         @Sendable func respond(to request: Request, context: ConnectionContext) async throws -> Response {
-            guard let fronts = door.present, fronts.signed.pipeline.store.mayAnswer else {
+            // A connection that was opened before the office has no signed interface: it takes no signed request.
+            guard let fronts = door.present, fronts.signed.pipeline.store.mayAnswer, !request.uri.path.hasPrefix(SignedFront.prefix) else {
                 // The front opens another connection for the next request.
                 return Response(status: .init(code: LeaderLink.misdirected), headers: [.connection: "close"])
             }
