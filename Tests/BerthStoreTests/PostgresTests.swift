@@ -103,7 +103,7 @@ import Testing
             try store.commit([reply(1)])
             try store.commit([reply(40)])
             try store.prune(Retention(), now: 1_700_000_000_000 + 40 * 86_400_000)
-            #expect(store.mayAnswer && ContinuousClock.now - start < .seconds(3))
+            #expect(store.mayAnswer && ContinuousClock.now - start < .seconds(10))
         }
         try store.prune(Retention(), now: 1_700_000_000_000 + 40 * 86_400_000)
         #expect(try store.reply(appId: "a", requestId: "r0") == nil)
@@ -119,7 +119,7 @@ import Testing
         let address = try TestPostgres.address()
         let first = try TestPostgres.open(address)
         try first.commit([PostgresTests.counted("ud|19000|a")])
-        try TestPostgres.sql("UPDATE \(address.schema).realm SET \(change), expires = clock_timestamp() + interval '3 s'")
+        try TestPostgres.sql("UPDATE \(address.schema).realm SET \(change), expires = clock_timestamp() + interval '30 s'")
         #expect(throws: StoreError.self) { try TestPostgres.open(address, waits: false) }
         first.close()
     }

@@ -195,16 +195,16 @@ class Server:
         self.settings = settings
         self.https_port, self.mqtt_port = free_port(), free_port()
         self.process = None
-        self.env = {}
+        self.store_env = {}
         if os.environ.get("BERTH_TEST_STORE") == "postgres" and "store" not in settings:
             if Server.database is None:
                 from cluster import Postgres
                 Server.database = Postgres("max_connections=200")
-            self.env = {"BERTH_STORE": Server.database.city(f"e{next(Server.cities)}")}
+            self.store_env = {"BERTH_STORE": Server.database.city(f"e{next(Server.cities)}")}
 
     def on_sqlite(self):
         """A test that looks into the file of SQLite says nothing of another store."""
-        if self.env:
+        if self.store_env:
             import pytest
             pytest.skip("it reads SQLite")
 
@@ -212,7 +212,7 @@ class Server:
         args = [BIN / "berth", "serve", "--data", self.data, "--https-port", self.https_port, "--mqtt-port", self.mqtt_port]
         for name, value in self.settings.items():
             args += ["--set", f"{name.replace('__', '.')}={value}"]
-        self.process = Process(args, self.folder / "server.log", self.env)
+        self.process = Process(args, self.folder / "server.log", self.store_env)
         self.ready = self.process.ready()
         while self.ready["event"] != "ready":
             self.ready = self.process.ready()
@@ -230,7 +230,7 @@ class Server:
     def cli(self, *args):
         done = subprocess.run(
             [str(BIN / "berth"), *[str(a) for a in args], "--data", str(self.data)], capture_output=True, text=True,
-            env={**os.environ, **self.env})
+            env={**os.environ, **self.store_env})
         assert done.returncode == 0, done.stderr
         return done.stdout
 

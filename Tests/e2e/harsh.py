@@ -132,6 +132,8 @@ class HarshServer(Server):
 
     def __init__(self, folder, prefix=(), shim=False, **settings):
         super().__init__(folder, **settings)
+        # Its faults are those of a file system: it runs on SQLite always.
+        self.store_env = {}
         self.prefix, self.env = list(prefix), {"BERTH_TEST_VERIFY_AFTER": "10"}
         if shim:
             self.faults = self.folder / "faults"
