@@ -3,6 +3,7 @@ import hashlib
 import http.client
 import json
 import signal
+import socket
 import ssl
 import os
 import subprocess
@@ -77,6 +78,15 @@ def test_any_server_answers_any_request(database, tmp_path):
     assert json.loads(forged[2])["code"] == 203
     straight = ask(leader, "/api/v1/order/create", "POST", json.dumps(message).encode(), {"content-type": "application/json", "berth-attempt": "2"})
     assert json.loads(straight[2])["code"] == 203
+
+    # Nor can a request's address lead the front elsewhere: it is answered at once, and the front goes on.
+    for target in ("@127.0.0.1:9/x", "https://127.0.0.1:9/docs.css", "//127.0.0.1:9/x", "/\xe9", "/%", "/a b", "*"):
+        with front.context.wrap_socket(socket.create_connection(("127.0.0.1", front.https_port), timeout=20), server_hostname="127.0.0.1") as line:
+            began = time.monotonic()
+            line.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
+            first = line.recv(4096).split(b"\r\n")[0]
+            assert first.split(b" ")[1] in (b"200", b"400", b"404") and time.monotonic() - began < 3, (target, first)
+    assert ask(front, "/metrics", headers={"berth-source": "10.0.0.9"})[0] == 200, "a test comes from a neighbour's address"
 
     # Pages, documents, compression, streams.
     for path in ("/docs/en", "/openapi.json", "/scenes/", "/docs.css", "/no/such"):

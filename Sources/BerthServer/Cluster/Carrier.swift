@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import BerthLink
 import BerthWire
+import Foundation
 import HTTPTypes
 import Hummingbird
 import Logging
@@ -62,6 +63,8 @@ final class Carrier: Sendable {
             return refusal(Echo(), "too many requests wait for the leader", .serviceUnavailable)
         }
         defer { held.subtract(1, ordering: .relaxed) }
+        // An address that is no address would be held as if nobody led.
+        guard URL(string: "https://leader\(Carrier.target(of: request))") != nil else { return Response(status: .badRequest) }
         let isSigned = request.uri.path.hasPrefix(SignedFront.prefix) && request.method == .post
         return isSigned ? await ask(request, context) : await pass(request, context)
     }
@@ -170,8 +173,16 @@ final class Carrier: Sendable {
         }
     }
 
+    /// Path and query; they begin with a slash, so that no part of them can name another host.
+    private static func target(of request: Request) -> String {
+        let text = request.uri.string
+        if text.utf8.first == UInt8(ascii: "/") { return text }
+        let path = request.uri.path + (request.uri.query.map { "?" + $0 } ?? "")
+        return path.utf8.first == UInt8(ascii: "/") ? path : "/" + path
+    }
+
     private func head(_ request: Request, _ context: ConnectionContext, _ leader: LeaderLink.Leader) -> HTTPClientRequest {
-        var ask = HTTPClientRequest(url: "https://\(leader.address)\(request.uri.string)")
+        var ask = HTTPClientRequest(url: "https://\(leader.address)\(Carrier.target(of: request))")
         ask.method = HTTPMethod(rawValue: request.method.rawValue)
         for field in request.headers {
             let name = field.name.canonicalName
@@ -180,7 +191,8 @@ final class Carrier: Sendable {
         }
         if let host = request.head.authority { ask.headers.add(name: "host", value: host) }
         if context.isPlain { ask.headers.add(name: LinkField.plain, value: "1") }
-        if let source = context.remoteAddress { ask.headers.add(name: LinkField.source, value: source) }
+        // Without it the leader would take the front for the client.
+        ask.headers.add(name: LinkField.source, value: context.remoteAddress ?? "unknown")
         return ask
     }
 
